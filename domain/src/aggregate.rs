@@ -1,0 +1,128 @@
+//! Aggregate: the mergeable state of one resource in one window.
+
+use thiserror::Error;
+
+use crate::{Quantity, Timestamp};
+
+/// Count, sum, least, greatest and last amount, and the span of event time they came from.
+///
+/// Merging is commutative and associative, so the order and the splitting of usage never matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aggregate {
+    /// Pulses, at least 1.
+    pub count: u64,
+    /// Sum of their amounts.
+    pub sum: Quantity,
+    /// Least amount.
+    pub min: Quantity,
+    /// Greatest amount.
+    pub max: Quantity,
+    /// The amount at `time_last`; the greater one where several pulses share that time.
+    pub last: Quantity,
+    /// Least event time.
+    pub time_first: Timestamp,
+    /// Greatest event time.
+    pub time_last: Timestamp,
+}
+
+/// A sum or count that left its range; the aggregate is as it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the total would leave the range of an exact amount")]
+pub struct Overflow;
+
+impl Aggregate {
+    /// The aggregate of one pulse.
+    #[inline]
+    #[must_use]
+    pub const fn of(amount: Quantity, time: Timestamp) -> Self {
+        Self {
+            count: 1,
+            sum: amount,
+            min: amount,
+            max: amount,
+            last: amount,
+            time_first: time,
+            time_last: time,
+        }
+    }
+
+    /// Takes one more pulse.
+    ///
+    /// # Errors
+    /// `Overflow` when the sum leaves its range; nothing is changed.
+    #[inline]
+    pub fn add(&mut self, amount: Quantity, time: Timestamp) -> Result<(), Overflow> {
+        self.merge(&Self::of(amount, time))
+    }
+
+    /// Takes all that another holds.
+    ///
+    /// # Errors
+    /// `Overflow` when the sum or the count leaves its range; nothing is changed.
+    #[inline]
+    pub fn merge(&mut self, other: &Self) -> Result<(), Overflow> {
+        let sum = self.sum.checked_add(other.sum).ok_or(Overflow)?;
+        let count = self.count.checked_add(other.count).ok_or(Overflow)?;
+        if (other.time_last, other.last) > (self.time_last, self.last) {
+            self.last = other.last;
+            self.time_last = other.time_last;
+        }
+        self.time_first = self.time_first.min(other.time_first);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.sum = sum;
+        self.count = count;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pulses() -> impl Strategy<Value = Vec<(i64, i64)>> {
+        proptest::collection::vec((any::<i64>(), 0i64..5), 1..20)
+    }
+
+    fn total(pulses: &[(i64, i64)]) -> Aggregate {
+        pulses
+            .iter()
+            .map(|(amount, time)| {
+                Aggregate::of(
+                    Quantity::from_raw((*amount).into()),
+                    Timestamp::from_micros(*time).unwrap(),
+                )
+            })
+            .reduce(|mut sum, one| {
+                sum.merge(&one).unwrap();
+                sum
+            })
+            .unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_splitting_never_matter(pulses in pulses(), at in any::<prop::sample::Index>(), seed in any::<u64>()) {
+            let whole = total(&pulses);
+            let mut shuffled = pulses.clone();
+            shuffled.sort_by_key(|(amount, time)| (*amount as u64 ^ seed).wrapping_mul(31 + *time as u64));
+            prop_assert_eq!(total(&shuffled), whole);
+            let at = at.index(pulses.len());
+            if at > 0 {
+                let mut left = total(&pulses[..at]);
+                left.merge(&total(&pulses[at..])).unwrap();
+                prop_assert_eq!(left, whole);
+            }
+        }
+    }
+
+    #[test]
+    fn an_overflow_changes_nothing() {
+        let mut aggregate = Aggregate::of(Quantity::MAX, Timestamp::EPOCH);
+        let before = aggregate;
+        assert_eq!(aggregate.add(Quantity::from_raw(1), Timestamp::MAX), Err(Overflow));
+        assert_eq!(aggregate, before);
+    }
+}

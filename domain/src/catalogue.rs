@@ -1,0 +1,364 @@
+//! Catalogue: what each SKU costs, and from when, as values that cannot be wrong in shape.
+//!
+//! Rating reads these and nothing else. The file format, its checks and the arithmetic are the
+//! pricing crate's; here stands only what a price is. A price is never edited: the next one
+//! supersedes it from its own `valid_from` on.
+
+use std::fmt;
+
+use crate::{Name, Quantity, Sku, Timestamp, Unit};
+
+/// A dated, immutable set of prices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Catalogue {
+    /// Its name, published once.
+    pub version: Name,
+    /// Currency of the bills, and of prices that name none.
+    pub currency: Currency,
+    /// How each line is rounded.
+    pub rounding: Rounding,
+    /// One entry for each (SKU, unit), in the order of the file.
+    pub skus: Vec<SkuDefinition>,
+}
+
+impl Catalogue {
+    /// The definition of a SKU in a unit.
+    #[must_use]
+    pub fn find(&self, sku: &Sku, unit: &Unit) -> Option<&SkuDefinition> {
+        self.skus.iter().find(|definition| definition.sku == *sku && definition.unit == *unit)
+    }
+}
+
+/// A SKU as it is counted in one unit. The same SKU may stand in a catalogue once for each unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkuDefinition {
+    /// The key.
+    pub sku: Sku,
+    /// For people; empty where the file gives none.
+    pub name: String,
+    /// What the pulses' amounts count.
+    pub unit: Unit,
+    /// Which aggregate is billed.
+    pub meter: Meter,
+    /// Properties that stay apart in the totals, sorted, without repeats.
+    pub dimensions: Vec<Name>,
+    /// What a negative amount means.
+    pub negative: NegativePolicy,
+    /// Sorted by `valid_from`; within a currency no two are valid at once.
+    pub prices: Vec<Price>,
+}
+
+impl SkuDefinition {
+    /// The price in a currency that is valid at a moment.
+    #[must_use]
+    pub fn price_at(&self, currency: Currency, moment: Timestamp) -> Option<&Price> {
+        self.prices.iter().find(|price| price.currency == currency && price.is_valid_at(moment))
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The word that files and answers use.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// Which aggregate of the whole period is billed.
+    Meter {
+        /// Sum of the amounts.
+        Sum = "sum",
+        /// Number of pulses.
+        Count = "count",
+        /// Least amount.
+        Min = "min",
+        /// Greatest amount.
+        Max = "max",
+        /// The amount with the greatest event time; the greater one where times are equal.
+        Latest = "latest",
+    }
+}
+
+words! {
+    /// What happens to negative amounts of a SKU.
+    NegativePolicy {
+        /// They are adjustments and lower the total.
+        Accept = "accept",
+        /// They are a mistake: usage that holds one is not billed but shown as unpriced.
+        Refuse = "refuse",
+    }
+}
+
+words! {
+    /// Where digits go that are not kept.
+    RoundingMode {
+        /// To the nearest; a tie goes away from zero (2.5 to 3, -2.5 to -3).
+        HalfUp = "half_up",
+        /// To the nearest; a tie goes to the even neighbour (2.5 to 2, 3.5 to 4).
+        HalfEven = "half_even",
+        /// Away from zero.
+        Up = "up",
+        /// Towards zero.
+        Down = "down",
+    }
+}
+
+words! {
+    /// What becomes of a package that is not full.
+    PackageRounding {
+        /// A started package is a whole one.
+        Up = "up",
+        /// Only full packages count.
+        Down = "down",
+    }
+}
+
+/// How a number is rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rounding {
+    /// All digits are kept.
+    Exact,
+    /// Digits after the point.
+    To {
+        /// 0 to 18.
+        digits: u8,
+        /// Where the rest goes.
+        mode: RoundingMode,
+    },
+}
+
+impl Rounding {
+    /// Digits after the point that a number rounded so always shows.
+    #[must_use]
+    pub const fn digits(self) -> u8 {
+        match self {
+            Self::Exact => 0,
+            Self::To { digits, .. } => digits,
+        }
+    }
+}
+
+impl fmt::Display for Rounding {
+    /// Prints `none` or, for example, `half_up to 2 digits`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact => f.write_str("none"),
+            Self::To { digits, mode } => write!(f, "{} to {digits} digits", mode.as_str()),
+        }
+    }
+}
+
+/// A currency of ISO 4217.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Currency(iso_currency::Currency);
+
+impl Currency {
+    /// Takes an alphabetic code in capitals, such as `BRL`, or `None` where ISO 4217 has no such.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        iso_currency::Currency::from_code(code).map(Self)
+    }
+
+    /// Digits of its smallest coin: 2 for BRL, 0 for JPY; 2 where ISO 4217 names none, as for gold.
+    #[must_use]
+    pub fn minor_digits(self) -> u8 {
+        self.0.exponent().and_then(|digits| u8::try_from(digits).ok()).unwrap_or(2)
+    }
+
+    /// The alphabetic code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.0.code()
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// What a SKU costs in one currency, from one moment to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// First moment at which it is valid.
+    pub valid_from: Timestamp,
+    /// First moment at which it is no longer valid: as the file says, or where the next begins.
+    pub valid_to: Option<Timestamp>,
+    /// The currency of every amount in it.
+    pub currency: Currency,
+    /// How the quantity becomes money.
+    pub model: PriceModel,
+    /// Units of each period that cost nothing, not below zero.
+    pub free_units: Quantity,
+    /// Least amount for the whole period, where it has one. Not above `maximum`.
+    pub minimum: Option<Quantity>,
+    /// Greatest amount for the whole period, where it has one.
+    pub maximum: Option<Quantity>,
+    /// Applied to the quantity before anything else.
+    pub convert: Option<Conversion>,
+}
+
+impl Price {
+    /// Tells whether it is valid at a moment.
+    #[must_use]
+    pub fn is_valid_at(&self, moment: Timestamp) -> bool {
+        self.valid_from <= moment && self.valid_to.is_none_or(|end| moment < end)
+    }
+}
+
+/// How a quantity becomes money. The models that need more than stored totals join it with
+/// contracts and invoices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PriceModel {
+    /// One amount for the period, whatever the quantity, zero included.
+    Flat {
+        /// The amount.
+        amount: Quantity,
+    },
+    /// Each unit at one price.
+    PerUnit {
+        /// Price of a unit.
+        unit_price: Quantity,
+    },
+    /// Each unit at the price of its own tier.
+    Graduated(Tiers),
+    /// All units at the price of the tier that the quantity reaches.
+    Volume(Tiers),
+    /// Packages of units.
+    Package {
+        /// Units in a package, above zero.
+        size: Quantity,
+        /// Price of a package.
+        price: Quantity,
+        /// What becomes of a package that is not full.
+        rounding: PackageRounding,
+    },
+    /// A price for each combination of dimensions.
+    Matrix(Matrix),
+}
+
+impl PriceModel {
+    /// The word that files and answers use.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Flat { .. } => "flat",
+            Self::PerUnit { .. } => "per_unit",
+            Self::Graduated(_) => "graduated",
+            Self::Volume(_) => "volume",
+            Self::Package { .. } => "package",
+            Self::Matrix(_) => "matrix",
+        }
+    }
+}
+
+/// Tiers that cover every quantity above zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    /// At least one; `up_to` ascends, and the last alone has none.
+    pub list: Vec<Tier>,
+    /// True when the first tier's fee is due for a quantity of zero too.
+    pub flat_fee_at_zero: bool,
+}
+
+/// A stretch of quantity with its price: above the tier before, up to `up_to` inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// Last quantity inside, counted from zero; `None` reaches without end.
+    pub up_to: Option<Quantity>,
+    /// Price of a unit, or of a started package where `package_size` is given.
+    pub unit_price: Quantity,
+    /// Due once the tier is reached.
+    pub flat_fee: Quantity,
+    /// Units in a package, above zero.
+    pub package_size: Option<Quantity>,
+}
+
+/// Prices by dimensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    /// No two cells that name as many dimensions fit the same usage, so the order means nothing.
+    pub cells: Vec<MatrixCell>,
+    /// Price where no cell fits.
+    pub default: Option<Quantity>,
+}
+
+/// The price of usage whose dimensions have these values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatrixCell {
+    /// Names and values, sorted by name, at least one. Dimensions that are not named may have any
+    /// value or none; of the cells that fit, the one that names most wins.
+    pub when: Vec<(String, String)>,
+    /// Price of a unit.
+    pub unit_price: Quantity,
+}
+
+/// Turns the unit that is measured into the unit that is priced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conversion {
+    /// What is done.
+    pub factor: ConversionFactor,
+    /// How the result is rounded. With `Exact`, what lies beyond the 18th decimal is still rounded
+    /// half up, because a quantity holds no more.
+    pub rounding: Rounding,
+}
+
+/// The number of a conversion, above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConversionFactor {
+    /// Units of what is measured in one unit of what is priced.
+    DivideBy(Quantity),
+    /// Units of what is priced in one unit of what is measured.
+    MultiplyBy(Quantity),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn currencies_are_those_of_iso_4217() {
+        for (code, digits) in [("BRL", 2), ("JPY", 0), ("KWD", 3), ("XAU", 2)] {
+            let currency = Currency::from_code(code).unwrap();
+            assert_eq!((currency.code(), currency.minor_digits()), (code, digits));
+        }
+        for unknown in ["brl", "BR", "XQQ", ""] {
+            assert_eq!(Currency::from_code(unknown), None, "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn a_price_is_valid_from_its_start_to_just_before_its_end() {
+        let at = |micros| Timestamp::from_micros(micros).unwrap();
+        let price = Price {
+            valid_from: at(10),
+            valid_to: Some(at(20)),
+            currency: Currency::from_code("BRL").unwrap(),
+            model: PriceModel::Flat { amount: Quantity::ONE },
+            free_units: Quantity::ZERO,
+            minimum: None,
+            maximum: None,
+            convert: None,
+        };
+        for (moment, valid) in [(9, false), (10, true), (19, true), (20, false)] {
+            assert_eq!(price.is_valid_at(at(moment)), valid, "{moment}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The words of the business and the ports, in reading order.
+//!
+//! Nothing here does IO, reads a clock, spawns, or knows a wire format: every type is a value, every
+//! function is pure, and the three ports say what the stages need from the outside. Imports point
+//! one way, down this list.
+
+pub mod aggregate;
+pub mod billing;
+pub mod catalogue;
+pub mod dead_letter;
+pub mod dimensions;
+pub mod hash;
+pub mod log;
+pub mod name;
+pub mod place;
+pub mod quantity;
+pub mod segment;
+pub mod store;
+pub mod time;
+pub mod usage;
+
+pub mod codec;
+
+pub use aggregate::Aggregate;
+pub use billing::BillingStore;
+pub use dead_letter::{DeadLetter, DeadLetterReason};
+pub use dimensions::Dimensions;
+pub use log::PulseLog;
+pub use name::{Name, Sku, Tenant, Unit};
+pub use place::{Epoch, LogId, Offset, Partition};
+pub use quantity::Quantity;
+pub use segment::{Conservation, Manifest, SegmentId, SegmentRule};
+pub use store::UsageStore;
+pub use time::{Clock, Timestamp, Window, WindowLength};
+pub use usage::{Cell, ResourceKey, RowKey, UsageRow};

@@ -1,0 +1,151 @@
+//! Places: where a record stands in the log, and the generation of the log it belongs to.
+
+use std::{fmt, time::Duration};
+
+use thiserror::Error;
+
+use crate::WindowLength;
+
+/// Identifies a log generation: a log with a fixed number of partitions. A topic that was made again
+/// under the same name is another generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId(pub [u8; 16]);
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Number of a partition, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(pub u16);
+
+/// Place of a record in its partition. Strictly rising, not promised dense.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub u64);
+
+/// Version of the fold's verdicts over a log. Epoch 0 is the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u16);
+
+impl Offset {
+    /// The offset after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+macro_rules! displays_its_number {
+    ($($name:ident)*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+displays_its_number!(Partition Offset Epoch);
+
+/// What is fixed for the life of a log generation. Totals are a pure function of the log and this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// Its identity.
+    pub log_id: LogId,
+    /// Number of partitions, 1 to 1,024.
+    pub partitions: u16,
+    /// A segment ends after this many offsets (N), at least 1. Default 2^20.
+    pub segment_records_max: u64,
+    /// A segment ends where effective log time crosses a multiple of this (T). Default 600 s.
+    pub segment_span: Duration,
+    /// How long an id is remembered (H), a multiple of T. Default 26 h.
+    pub horizon: Duration,
+    /// How old a pulse may be (L). Default 24 h.
+    pub lateness: Duration,
+    /// How far ahead of log time a pulse may be (F). Default 5 min.
+    pub future_tolerance: Duration,
+    /// Length of the store's windows. Default one hour.
+    pub window: WindowLength,
+    /// Shards of a tenant's day in the store, at least 1. Default 1.
+    pub shards: u16,
+    /// Seed of every hash, drawn at random for each generation so that clients cannot aim at it.
+    pub hash_seed: u64,
+}
+
+/// Why parameters make no generation.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum GenerationError {
+    /// A number outside its range.
+    #[error("{0} is outside its range: {1}")]
+    Range(&'static str, &'static str),
+    /// `L + F <= H - T` does not hold, so a late retry could count twice.
+    #[error(
+        "lateness + future tolerance must not pass horizon - segment span, or a late retry could count twice: lower the lateness or raise the horizon"
+    )]
+    HorizonTooShort,
+}
+
+impl Generation {
+    /// The defaults, for a fresh log.
+    #[must_use]
+    pub const fn new(log_id: LogId, partitions: u16, hash_seed: u64) -> Self {
+        Self {
+            log_id,
+            partitions,
+            segment_records_max: 1 << 20,
+            segment_span: Duration::from_secs(600),
+            horizon: Duration::from_secs(26 * 3_600),
+            lateness: Duration::from_secs(24 * 3_600),
+            future_tolerance: Duration::from_secs(300),
+            window: WindowLength::HOUR,
+            shards: 1,
+            hash_seed,
+        }
+    }
+
+    /// Checks every range and that the horizon covers lateness.
+    ///
+    /// # Errors
+    /// See [`GenerationError`].
+    pub fn check(&self) -> Result<(), GenerationError> {
+        if !(1..=1_024).contains(&self.partitions) {
+            return Err(GenerationError::Range("partitions", "1 to 1024"));
+        }
+        if self.segment_records_max == 0 {
+            return Err(GenerationError::Range("segment_records_max", "at least 1"));
+        }
+        if self.shards == 0 {
+            return Err(GenerationError::Range("shards", "at least 1"));
+        }
+        let span = self.segment_span.as_micros();
+        if span == 0 || !self.horizon.as_micros().is_multiple_of(span) {
+            return Err(GenerationError::Range("segment_span", "above 0 and a divisor of horizon"));
+        }
+        if self.lateness + self.future_tolerance + self.segment_span > self.horizon {
+            return Err(GenerationError::HorizonTooShort);
+        }
+        Ok(())
+    }
+
+    /// All partitions, ascending.
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
+        (0..self.partitions).map(Partition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_horizon_shorter_than_lateness_is_refused() {
+        let mut generation = Generation::new(LogId([0; 16]), 4, 0);
+        assert_eq!(generation.check(), Ok(()));
+        generation.lateness =
+            generation.horizon - generation.segment_span - generation.future_tolerance;
+        assert_eq!(generation.check(), Ok(()));
+        generation.lateness += Duration::from_micros(1);
+        assert_eq!(generation.check(), Err(GenerationError::HorizonTooShort));
+    }
+}

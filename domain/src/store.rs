@@ -1,0 +1,206 @@
+//! Port: the usage store, where totals and their proofs are kept.
+//!
+//! Every row is an absolute total of one segment, never read before it is written, and the writer
+//! that folded further wins. So a flush may be repeated, reordered with an older one, or done by a
+//! consumer that should be dead, and the totals stay right.
+
+use std::future::Future;
+
+use thiserror::Error;
+
+use crate::{
+    DeadLetter, Epoch, LogId, Manifest, Offset, Partition, RowKey, SegmentId, Sku, Tenant,
+    Timestamp, Unit, UsageRow, dead_letter::DeadLetterReason, place::Generation, segment::Progress,
+};
+
+/// Rows, manifests, fold states, dead letters, progress.
+pub trait UsageStore: Send + Sync + 'static {
+    /// Registers a log generation, or checks that the registered one is the same.
+    ///
+    /// # Errors
+    /// `Conflict` when its parameters differ from those registered under its id.
+    fn register(
+        &self,
+        generation: &Generation,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Writes a flush. Durable on return, in this order or all at once: rows, dead letters, run,
+    /// state and touched windows; then the manifest; then progress. A row replaces a stored one
+    /// only if its `offset_last` is at least the stored one's; progress likewise by `folded_to`
+    /// (`caught_up_at` is written whenever it is given).
+    ///
+    /// # Errors
+    /// After any error the flush may be written in part; the caller writes it again.
+    fn flush(&self, flush: &Flush) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The manifest with the greatest start, if any.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn newest_manifest(
+        &self,
+        partition: PartitionKey,
+    ) -> impl Future<Output = Result<Option<Manifest>, StoreError>> + Send;
+
+    /// Manifests whose start is at or after `from`, ascending, at most `limit`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn manifests(
+        &self,
+        partition: PartitionKey,
+        from: Offset,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Manifest>, StoreError>> + Send;
+
+    /// Progress, if anything was flushed.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn progress(
+        &self,
+        partition: PartitionKey,
+    ) -> impl Future<Output = Result<Option<Progress>, StoreError>> + Send;
+
+    /// The fold state's bytes with this digest.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn state(
+        &self,
+        digest: u128,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
+
+    /// The run of ids of a closed segment; empty where it saw none.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn run(&self, segment: SegmentId) -> impl Future<Output = Result<Vec<u8>, StoreError>> + Send;
+
+    /// The stored rows of one segment within these tenants' days, in any order.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn segment_rows(
+        &self,
+        segment: SegmentId,
+        places: &[(Tenant, i32)],
+    ) -> impl Future<Output = Result<Vec<UsageRow>, StoreError>> + Send;
+
+    /// Rows that pass the filter, after `after`, at most `limit`, sorted by tenant, window start,
+    /// SKU, unit, dimensions, epoch, log, partition, segment. A result shorter than `limit` is the
+    /// last.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn usage(
+        &self,
+        filter: &UsageFilter,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<UsageRow>, StoreError>> + Send;
+
+    /// Dead letters after `after`, at most `limit`, sorted by partition, offset, index. Payloads
+    /// are included.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn dead_letters(
+        &self,
+        reason: Option<DeadLetterReason>,
+        after: Option<DeadLetterPlace>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<DeadLetter>, StoreError>> + Send;
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn dead_letter(
+        &self,
+        place: DeadLetterPlace,
+    ) -> impl Future<Output = Result<Option<DeadLetter>, StoreError>> + Send;
+}
+
+/// A partition of a log generation, in an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionKey {
+    /// The log generation.
+    pub log_id: LogId,
+    /// The partition.
+    pub partition: Partition,
+    /// The epoch.
+    pub epoch: Epoch,
+}
+
+/// Place of a dead letter within the newest generation and epoch.
+pub type DeadLetterPlace = (Partition, Offset, u32);
+
+/// What leaves a lane at once, about one segment.
+#[derive(Clone, Debug)]
+pub struct Flush {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Its rows that changed since they were last stored.
+    pub rows: Vec<UsageRow>,
+    /// Its dead letters that were not stored yet.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Set when the segment is complete.
+    pub close: Option<SegmentClose>,
+    /// Where the partition stands after this flush.
+    pub progress: Progress,
+}
+
+/// What a complete segment leaves beside its rows.
+#[derive(Clone, Debug)]
+pub struct SegmentClose {
+    /// Its proof.
+    pub manifest: Manifest,
+    /// Its ids, sorted; empty when it saw none.
+    pub run: Vec<u8>,
+    /// The fold state at its end, without the ids.
+    pub state: Vec<u8>,
+    /// Days of tenants that got usage for windows that had ended when the segment started.
+    pub touched: Vec<Touched>,
+}
+
+/// A tenant's day (days since 1970) that a segment added to after its window's end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Touched {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// Days since 1970.
+    pub window_day: i32,
+}
+
+/// Which usage is wanted. Windows whose start is in `[from, to)`.
+#[derive(Clone, Debug)]
+pub struct UsageFilter {
+    /// One tenant, or all.
+    pub tenant: Option<Tenant>,
+    /// One SKU, or all.
+    pub product_sku: Option<Sku>,
+    /// One unit, or all.
+    pub use_unity: Option<Unit>,
+    /// First window start.
+    pub from: Timestamp,
+    /// First window start that is out.
+    pub to: Timestamp,
+}
+
+/// Why the store did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// Passing; try again.
+    #[error("the store does not answer now: {0}")]
+    Unavailable(String),
+    /// Something else stands in its place.
+    #[error("{0}")]
+    Conflict(String),
+    /// Stored bytes are damaged.
+    #[error("stored data is damaged: {0}")]
+    Damaged(String),
+    /// Cannot be mended by trying again.
+    #[error("{0}")]
+    Fatal(String),
+}

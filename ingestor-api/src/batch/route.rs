@@ -1,0 +1,146 @@
+//! Route: which partition each pulse goes to.
+//!
+//! A batch with one identity goes whole to the partition of that identity, because whether it was
+//! seen before is known only there. Other pulses go by their tenant, so that equal ids meet; their
+//! parts are split where they would not fit a record.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use domain::{Partition, hash};
+use proto::v1;
+
+use super::{Context, Part, identity::Identity};
+use crate::config::ENVELOPE_BYTES;
+
+/// Gathers a batch's accepted pulses by partition.
+pub(super) struct Router {
+    seed: u64,
+    partitions: u16,
+    drafts: Vec<Draft>,
+    by: By,
+}
+
+enum By {
+    /// One draft holds all.
+    Identity,
+    /// For each partition the place of its open draft, plus one; 0 where there is none. A draft
+    /// that would pass `bytes_max` is left and another opened.
+    Tenant { open: Box<[u32]>, bytes_max: usize },
+}
+
+/// A part in the making.
+struct Draft {
+    partition: Partition,
+    stretches: Vec<Range<usize>>,
+    bytes: usize,
+    pulses: u32,
+    digest: u64,
+}
+
+impl Router {
+    pub(super) fn new(identity: &Identity<'_>, context: &Context<'_>) -> Self {
+        let (seed, partitions) = (context.generation.hash_seed, context.generation.partitions);
+        let scope = context.scope.as_str();
+        let (by, drafts) = match identity.route(seed, scope) {
+            Some(hash) => (By::Identity, vec![Draft::new(modulo(hash, partitions))]),
+            None => {
+                let open = vec![0; usize::from(partitions)].into_boxed_slice();
+                let overhead = SOURCE_BYTES + scope.len() + context.correlation_id.len();
+                let bytes_max = context.limits.record_bytes_max - ENVELOPE_BYTES - overhead;
+                (By::Tenant { open, bytes_max }, Vec::new())
+            }
+        };
+        Self { seed, partitions, drafts, by }
+    }
+
+    /// Takes an accepted pulse: its field's place in the message and its digest.
+    #[inline]
+    pub(super) fn accept(&mut self, tenant: &[u8], field: Range<usize>, digest: u64) {
+        let draft = match &mut self.by {
+            By::Identity => 0,
+            By::Tenant { open, bytes_max } => {
+                let partition = modulo(hash::bytes64(self.seed, tenant), self.partitions);
+                let place = &mut open[usize::from(partition.0)];
+                let found = self.drafts.get((*place as usize).wrapping_sub(1));
+                if found.is_none_or(|draft| draft.bytes + field.len() > *bytes_max) {
+                    self.drafts.push(Draft::new(partition));
+                    *place =
+                        u32::try_from(self.drafts.len()).expect("fewer than bytes in a message");
+                }
+                *place as usize - 1
+            }
+        };
+        self.drafts[draft].push(field, digest);
+    }
+
+    /// Counts a refused pulse into the digest of a batch that is judged as a whole.
+    pub(super) fn refuse(&mut self, digest: u64) {
+        if matches!(self.by, By::Identity) {
+            let draft = &mut self.drafts[0];
+            draft.digest = draft.digest.wrapping_add(digest);
+        }
+    }
+
+    /// Gives the parts that hold anything. Places in `refused` count over the whole batch, so they
+    /// stay with a batch that is judged as a whole; a part by tenant has no refused pulses.
+    pub(super) fn finish(
+        self,
+        message: &Bytes,
+        source: &v1::SourceBatch,
+        refused: Vec<u32>,
+    ) -> Vec<Part> {
+        let refused = match self.by {
+            By::Identity => refused,
+            By::Tenant { .. } => Vec::new(),
+        };
+        let drafts = self.drafts.into_iter().filter(|draft| draft.pulses > 0);
+        drafts.map(|draft| draft.finish(message, source, &refused)).collect()
+    }
+}
+
+/// A source without its texts and refused places: fixed fields and their tags, rounded up.
+const SOURCE_BYTES: usize = 128;
+
+impl Draft {
+    const fn new(partition: Partition) -> Self {
+        Self { partition, stretches: Vec::new(), bytes: 0, pulses: 0, digest: 0 }
+    }
+
+    #[inline]
+    fn push(&mut self, field: Range<usize>, digest: u64) {
+        self.bytes += field.len();
+        self.pulses += 1;
+        self.digest = self.digest.wrapping_add(digest);
+        // Only fields that touch are one stretch: what stands between two pulses is not a pulse,
+        // and forwarding it would let a client write into the record.
+        match self.stretches.last_mut() {
+            Some(last) if last.end == field.start => last.end = field.end,
+            _ => self.stretches.push(field),
+        }
+    }
+
+    fn finish(self, message: &Bytes, source: &v1::SourceBatch, refused: &[u32]) -> Part {
+        let source = v1::SourceBatch {
+            sent: self.pulses + u32::try_from(refused.len()).unwrap_or(u32::MAX),
+            refused: refused.to_vec(),
+            digest: self.digest,
+            ..source.clone()
+        };
+        // Tag and length of the source in the envelope take at most 6 bytes.
+        let bytes = self.bytes + prost::Message::encoded_len(&source) + 6;
+        Part {
+            partition: self.partition,
+            source,
+            pulses: self.pulses,
+            stretches: self.stretches,
+            message: message.clone(),
+            bytes,
+        }
+    }
+}
+
+fn modulo(hash: u64, partitions: u16) -> Partition {
+    let partition = hash % u64::from(partitions.max(1));
+    Partition(u16::try_from(partition).expect("a remainder by a u16"))
+}

@@ -1,0 +1,185 @@
+//! Server: the gRPC doors, wired by hand so that a batch is never decoded, and the origin's
+//! one-pulse call.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use domain::PulseLog;
+use futures_util::{future::BoxFuture, stream::BoxStream};
+use prost::Message;
+use proto::v1::{self, IngestAck, usage_service_server};
+use service::{CorrelationId, Problem, problem::reasons};
+use tonic::{
+    Request, Response, Status, Streaming,
+    body::Body,
+    codegen::Service,
+    server::{ClientStreamingService, Grpc, NamedService, StreamingService},
+};
+
+use crate::{
+    codec::BatchCodec,
+    ingest::{Ingest, Origin},
+    scope::Scope,
+    stream,
+};
+
+/// `pulso.v1.IngestService`.
+pub struct IngestServer<L: PulseLog> {
+    ingest: Ingest<L>,
+}
+
+/// `pulso.v1.UsageService`.
+pub struct UsageServer<L: PulseLog> {
+    ingest: Ingest<L>,
+}
+
+impl<L: PulseLog> Ingest<L> {
+    /// The service for batches, to be added to a tonic router.
+    #[must_use]
+    pub fn ingest_server(&self) -> IngestServer<L> {
+        IngestServer { ingest: self.clone() }
+    }
+
+    /// The service for single pulses, to be added to a tonic router.
+    #[must_use]
+    pub fn usage_server(&self) -> usage_service_server::UsageServiceServer<UsageServer<L>> {
+        let server = UsageServer { ingest: self.clone() };
+        usage_service_server::UsageServiceServer::new(server)
+            .max_decoding_message_size(self.limits().message_bytes_max)
+    }
+}
+
+/// A message above the limit.
+pub(crate) fn message_too_large(bytes_max: usize) -> Problem {
+    let message = format!("the message is larger than {bytes_max} bytes; send smaller batches");
+    Problem::new(tonic::Code::InvalidArgument, reasons::BATCH_TOO_LARGE, message)
+}
+
+impl<L: PulseLog> Clone for IngestServer<L> {
+    fn clone(&self) -> Self {
+        Self { ingest: self.ingest.clone() }
+    }
+}
+
+impl<L: PulseLog> NamedService for IngestServer<L> {
+    const NAME: &'static str = "pulso.v1.IngestService";
+}
+
+impl<L: PulseLog> Service<http::Request<Body>> for IngestServer<L> {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let ingest = self.ingest.clone();
+        let bytes_max = ingest.limits().message_bytes_max;
+        let grpc = move |codec| Grpc::new(codec).max_decoding_message_size(bytes_max);
+        match request.uri().path() {
+            "/pulso.v1.IngestService/IngestStream" => Box::pin(async move {
+                Ok(grpc(BatchCodec::STREAM).streaming(StreamMethod(ingest), request).await)
+            }),
+            // Read as a stream of one, so that a message above the limit gets our own answer.
+            "/pulso.v1.IngestService/Ingest" => Box::pin(async move {
+                Ok(grpc(BatchCodec::SINGLE).client_streaming(SingleMethod(ingest), request).await)
+            }),
+            path => {
+                let status = Status::unimplemented(format!("there is no method {path}"));
+                Box::pin(async move { Ok(status.into_http()) })
+            }
+        }
+    }
+}
+
+struct StreamMethod<L: PulseLog>(Ingest<L>);
+
+impl<L: PulseLog> StreamingService<Bytes> for StreamMethod<L> {
+    type Response = IngestAck;
+    type ResponseStream = BoxStream<'static, Result<IngestAck, Status>>;
+    type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        let ingest = self.0.clone();
+        Box::pin(async move {
+            let origin = origin_of(&request);
+            let acks = stream::acks(ingest, origin, request.into_inner())?;
+            Ok(Response::new(Box::pin(acks) as Self::ResponseStream))
+        })
+    }
+}
+
+struct SingleMethod<L: PulseLog>(Ingest<L>);
+
+impl<L: PulseLog> ClientStreamingService<Bytes> for SingleMethod<L> {
+    type Response = IngestAck;
+    type Future = BoxFuture<'static, Result<Response<IngestAck>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        let ingest = self.0.clone();
+        Box::pin(async move {
+            let origin = origin_of(&request);
+            single(&ingest, request.into_inner(), &origin).await.map(Response::new)
+        })
+    }
+}
+
+async fn single<L: PulseLog>(
+    ingest: &Ingest<L>,
+    mut requests: Streaming<Bytes>,
+    origin: &Origin,
+) -> Result<IngestAck, Status> {
+    let bytes_max = ingest.limits().message_bytes_max;
+    let message = requests.message().await.map_err(|status| stream::explain(status, bytes_max))?;
+    let message = message.ok_or_else(|| {
+        let text = "the call carries no message; send one pulso.v1.PulseBatch";
+        Status::from(Problem::new(tonic::Code::InvalidArgument, reasons::BATCH_UNDECODABLE, text))
+    })?;
+    Ok(ingest.submit(message, origin).await?)
+}
+
+#[tonic::async_trait]
+impl<L: PulseLog> usage_service_server::UsageService for UsageServer<L> {
+    async fn consume(
+        &self,
+        request: Request<v1::UsageInfoRequest>,
+    ) -> Result<Response<()>, Status> {
+        let origin = origin_of(&request);
+        let message = batch_of(request.into_inner()).encode_to_vec().into();
+        let ack = self.ingest.submit(message, &origin).await?;
+        Ok(Response::new(only_pulse(&ack)?))
+    }
+}
+
+/// The origin's call as a batch of one pulse, without identity or time.
+fn batch_of(usage: v1::UsageInfoRequest) -> v1::PulseBatch {
+    let v1::UsageInfoRequest { tenant, product_sku, used_amount, use_unity } = usage;
+    let used_amount = Some(v1::Decimal { unscaled: used_amount.into(), scale: 0 });
+    let pulse = v1::Pulse { tenant, product_sku, use_unity, used_amount, ..v1::Pulse::default() };
+    v1::PulseBatch { pulses: vec![pulse], ..v1::PulseBatch::default() }
+}
+
+/// The answer for the only pulse of a batch, in the terms of a call that has no batch.
+fn only_pulse(ack: &IngestAck) -> Result<(), Problem> {
+    let Some(error) = ack.errors.first() else { return Ok(()) };
+    let field = error.field.trim_start_matches("pulses[0]").trim_start_matches('.');
+    // The table holds every reason, because the check took it from there.
+    let reason = reasons::TABLE.iter().find(|(reason, _)| *reason == error.reason);
+    let reason = reason.map_or(reasons::INTERNAL, |(reason, _)| reason);
+    Err(Problem::invalid(field, reason, error.message.as_str()))
+}
+
+/// Who sent a request: the credential's scope and the request's id, as the layers before left them
+/// in the extensions.
+fn origin_of<T>(request: &Request<T>) -> Origin {
+    let id = request.extensions().get::<CorrelationId>().cloned();
+    Origin {
+        scope: request.extensions().get::<Scope>().cloned().unwrap_or_default(),
+        correlation_id: id.unwrap_or_else(|| CorrelationId::of_metadata(request.metadata())),
+    }
+}

@@ -1,0 +1,104 @@
+//! The audit finds what was lost or changed, and nothing where all is well.
+
+use domain::{Clock, LogId, Timestamp, place::Generation};
+use prost::Message;
+use proto::{record, v1};
+use storage::memory::{MemoryLog, MemoryUsageStore};
+
+use super::*;
+use crate::{Consumer, ConsumerConfig};
+
+fn now() -> Timestamp {
+    Timestamp::from_parts(2_000_000_000, 0).unwrap()
+}
+
+fn generation() -> Generation {
+    let mut generation = Generation::new(LogId([5; 16]), 2, 77);
+    generation.segment_records_max = 3;
+    generation
+}
+
+fn body(sku: &str, id: u64) -> Vec<u8> {
+    let pulse = v1::Pulse {
+        tenant: "acme".into(),
+        product_sku: sku.into(),
+        use_unity: "hour".into(),
+        used_amount: Some(v1::Decimal { unscaled: 1, scale: 0 }),
+        time: Some(proto::convert::wire_time(now())),
+        id: id.to_string(),
+        ..v1::Pulse::default()
+    };
+    let fields = v1::LogRecord { envelope: None, pulses: vec![pulse] }.encode_to_vec();
+    let source = v1::SourceBatch { sent: 1, ..v1::SourceBatch::default() };
+    record::encode(&generation(), vec![source], 1, [&fields[..]].into_iter())
+}
+
+/// A log of 14 records in each of two partitions, consumed; the last segment is open.
+async fn consumed() -> (Arc<MemoryLog>, Arc<MemoryUsageStore>) {
+    let clock: Arc<dyn Clock> = Arc::new(now);
+    let log = Arc::new(MemoryLog::new(generation(), Arc::clone(&clock)));
+    let store = Arc::new(MemoryUsageStore::new());
+    for partition in generation().partitions() {
+        for id in 0..14 {
+            let sku = if id % 2 == 0 { "vm" } else { "disk" };
+            log.append(partition, vec![body(sku, id / 2)]).await.unwrap();
+        }
+        log.append(partition, vec![b"rubbish".to_vec()]).await.unwrap();
+    }
+    let config = ConsumerConfig::for_cores(2);
+    let mut consumer =
+        Consumer::start(Arc::clone(&log), Arc::clone(&store), clock, config).await.unwrap();
+    consumer.tick().await.unwrap();
+    consumer.shutdown().await;
+    (log, store)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_store_has_no_mismatch() {
+    let (log, store) = consumed().await;
+    let report = audit(log, store).await.unwrap();
+    assert_eq!((report.segments, report.refolded), (8, 8));
+    assert_eq!(report.mismatches, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_lost_row_is_found() {
+    let keys: Vec<RowKey> =
+        consumed().await.1.stored().rows.keys().map(|key| key.0.clone()).collect();
+    assert!(keys.len() > 4);
+    for key in keys {
+        let (log, store) = consumed().await;
+        assert!(store.lose_row(&key));
+        let mismatches = audit(log, store).await.unwrap().mismatches;
+        let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
+        assert_eq!(mismatch.invariant, "I2");
+        assert_eq!(mismatch.segment_start, key.segment.start);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_row_and_a_made_up_row_are_found() {
+    let (log, store) = consumed().await;
+    let row = store.stored().rows.into_iter().next().unwrap();
+    let mut cell = row.1;
+    cell.aggregate.count += 1;
+    let changed = UsageRow { key: row.0.0.clone(), cell };
+    let mut made_up = changed.clone();
+    made_up.key.resource.product_sku = domain::Sku::new("made-up").unwrap();
+    for (row, invariant) in [(changed, "I5"), (made_up, "I2")] {
+        let (log, store) = (Arc::clone(&log), consumed().await.1);
+        store.flush(&with_row(&store, row).await).await.unwrap();
+        let mismatches = audit(log, store).await.unwrap().mismatches;
+        let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
+        assert_eq!(mismatch.invariant, invariant);
+    }
+}
+
+/// A flush of one foreign row that leaves progress as it is.
+async fn with_row(store: &MemoryUsageStore, row: UsageRow) -> Flush {
+    let segment = row.key.segment;
+    let SegmentId { log_id, partition, epoch, .. } = segment;
+    let progress =
+        store.progress(PartitionKey { log_id, partition, epoch }).await.unwrap().unwrap();
+    Flush { segment, rows: vec![row], dead_letters: vec![], close: None, progress }
+}

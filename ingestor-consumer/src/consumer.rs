@@ -1,0 +1,302 @@
+//! The consumer: one tick drains every partition to the end it has at that moment.
+//!
+//! The hourly job, the drain once by hand and following each second are the same tick on another
+//! schedule. A tick returns when everything it found is stored.
+
+use std::{collections::HashMap, sync::Arc, thread::JoinHandle};
+
+use crossbeam_channel::Sender;
+use domain::{
+    Clock, Epoch, Offset, Partition, PulseLog, Timestamp, UsageStore,
+    log::{AppendError, LogError},
+    place::Generation,
+    segment::Conservation,
+    store::{PartitionKey, StoreError},
+};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info};
+
+use crate::{
+    drain::{Drain, DrainCommand, StopReason},
+    flush,
+    fold::Fold,
+    lane::Lane,
+    metrics, restart,
+};
+
+/// How the consumer uses the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct ConsumerConfig {
+    /// Lanes, each a fold thread and a drain thread. Default: cores, at most the partitions. More
+    /// lanes than cores only cost switches.
+    pub lanes: usize,
+    /// Bytes of records that a drain hands over at once. Default 1 MiB. Small ones cost channel
+    /// hops, large ones memory.
+    pub chunk_bytes: usize,
+    /// Chunks between a drain and its lane, so memory is bounded by lanes x chunks x bytes.
+    /// Default 8.
+    pub chunks_in_flight: usize,
+    /// Flushes between a lane and the store. Default 4.
+    pub flushes_in_flight: usize,
+}
+
+impl ConsumerConfig {
+    /// The defaults for this many cores.
+    #[must_use]
+    pub const fn for_cores(cores: usize) -> Self {
+        Self { lanes: cores, chunk_bytes: 1 << 20, chunks_in_flight: 8, flushes_in_flight: 4 }
+    }
+}
+
+/// Why the consumer cannot start or go on.
+#[derive(Debug, Error)]
+pub enum ConsumerError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The log takes no boundary.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The store does not answer or does not fit.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A partition cannot go on from where it stood.
+    #[error(transparent)]
+    Restart(#[from] restart::RestartError),
+    /// A partition is stopped.
+    #[error("partition {partition} is stopped: {reason}")]
+    Stopped {
+        /// The partition.
+        partition: Partition,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A thread of the consumer has ended.
+    #[error("the consumer has ended")]
+    Ended,
+}
+
+/// What a tick did.
+#[derive(Clone, Debug, Default)]
+pub struct TickReport {
+    /// Records read.
+    pub records: u64,
+    /// Where each partition stands.
+    pub partitions: Vec<PartitionReport>,
+}
+
+/// Where a partition stands after a tick.
+#[derive(Clone, Copy, Debug)]
+pub struct PartitionReport {
+    /// The partition.
+    pub partition: Partition,
+    /// Records folded since the last tick.
+    pub records: u64,
+    /// All records below are stored.
+    pub folded_to: Offset,
+    /// Log time at which the open segment began, if it holds a record.
+    pub open_since: Option<Timestamp>,
+    /// Ids in memory.
+    pub ids_held: usize,
+    /// Ids that came again with another payload since the last tick.
+    pub id_conflicts: u64,
+    /// What became of everything since the start of the partition.
+    pub counts: Conservation,
+}
+
+/// A running consumer. Dropping it ends its threads; what was not flushed is folded again later.
+pub struct Consumer<L: PulseLog> {
+    log: Arc<L>,
+    clock: Arc<dyn Clock>,
+    generation: Generation,
+    lanes: Vec<LaneHandle>,
+    caught_up_at: Option<Timestamp>,
+}
+
+struct LaneHandle {
+    commands: Option<Sender<DrainCommand>>,
+    threads: Vec<JoinHandle<()>>,
+    flusher: tokio::task::JoinHandle<()>,
+}
+
+impl<L: PulseLog> Consumer<L> {
+    /// Restores every partition from the store and the log, and starts the lanes.
+    ///
+    /// # Errors
+    /// See [`ConsumerError`]; nothing was started.
+    pub async fn start<U: UsageStore>(
+        log: Arc<L>,
+        store: Arc<U>,
+        clock: Arc<dyn Clock>,
+        config: ConsumerConfig,
+    ) -> Result<Self, ConsumerError> {
+        let generation = *log.generation();
+        store.register(&generation).await?;
+        let lane_count = config.lanes.clamp(1, usize::from(generation.partitions));
+        let mut folds: Vec<Vec<(Partition, Fold)>> = (0..lane_count).map(|_| Vec::new()).collect();
+        for partition in generation.partitions() {
+            let key = PartitionKey { log_id: generation.log_id, partition, epoch: Epoch(0) };
+            let fold = restart::restore(&log, &*store, key).await?;
+            info!(%partition, folded_to = %fold.folded_to(), ids = fold.ids_held(), "partition restored");
+            folds[usize::from(partition.0) % lane_count].push((partition, fold));
+        }
+        let mut lanes = Vec::with_capacity(lane_count);
+        for (number, folds) in folds.into_iter().enumerate() {
+            lanes.push(start_lane(number, folds, &log, &store, &clock, config));
+        }
+        Ok(Self { log, clock, generation, lanes, caught_up_at: None })
+    }
+
+    /// Drains every partition to the end it has now, and returns once all of it is stored.
+    ///
+    /// A partition that has been silent for a window is closed by a boundary, so that its totals
+    /// become final without waiting for traffic.
+    ///
+    /// # Errors
+    /// The first partition's failure; the others were drained all the same. The next tick tries
+    /// again.
+    pub async fn tick(&mut self) -> Result<TickReport, ConsumerError> {
+        let mut waiting = Vec::with_capacity(usize::from(self.generation.partitions));
+        for partition in self.generation.partitions() {
+            let seen_at = self.clock.now();
+            let until = self.log.bounds(partition).await?.end;
+            let (done, answer) = oneshot::channel();
+            let command = DrainCommand { partition, until, seen_at, done };
+            let lane = &self.lanes[usize::from(partition.0) % self.lanes.len()];
+            let commands = lane.commands.as_ref().ok_or(ConsumerError::Ended)?;
+            // Never blocks: the channel holds a command for every partition, and ticks take turns.
+            commands.send(command).map_err(|_| ConsumerError::Ended)?;
+            waiting.push((partition, until, answer));
+        }
+        let mut report = TickReport::default();
+        let mut failure = None;
+        for (partition, until, answer) in waiting {
+            match answer.await.map_err(|_| ConsumerError::Ended)? {
+                Ok(done) => {
+                    metrics::drained(&done);
+                    metrics::lag(partition, until.0.saturating_sub(done.folded_to.0));
+                    report.records += done.records;
+                    report.partitions.push(done);
+                }
+                Err(reason) => failure = failure.or(Some(stopped(partition, reason))),
+            }
+        }
+        self.note_flush_age(failure.as_ref());
+        match failure {
+            Some(error) => Err(error),
+            None => {
+                self.close_silent(&report).await?;
+                debug!(records = report.records, "tick done");
+                Ok(report)
+            }
+        }
+    }
+
+    /// Ends the open segment of every partition with a boundary and drains it, so that all totals
+    /// up to here are final and proved.
+    ///
+    /// # Errors
+    /// As [`Consumer::tick`].
+    pub async fn close_segments(&mut self, asked_by: &str) -> Result<TickReport, ConsumerError> {
+        for partition in self.generation.partitions() {
+            self.append_boundary(partition, asked_by).await?;
+        }
+        self.tick().await
+    }
+
+    /// Stops the lanes and waits for what they had handed over to be stored. What they had not is
+    /// folded again at the next start.
+    pub async fn shutdown(mut self) {
+        for mut lane in self.lanes.drain(..) {
+            lane.commands.take();
+            // The threads end when their input does; joining them blocks, so not on this thread.
+            let threads = std::mem::take(&mut lane.threads);
+            let joined = tokio::task::spawn_blocking(move || {
+                threads
+                    .into_iter()
+                    .map(JoinHandle::join)
+                    .fold(true, |ended, end| ended & end.is_ok())
+            });
+            let threads_ended = joined.await.unwrap_or(false);
+            let flusher_ended = lane.flusher.await.is_ok();
+            if !(threads_ended && flusher_ended) {
+                tracing::error!("a lane panicked; everything it had not stored is safe in the log");
+            }
+        }
+    }
+
+    async fn close_silent(&self, report: &TickReport) -> Result<(), ConsumerError> {
+        let silent_since = self.clock.now().minus(self.generation.window.duration());
+        for partition in &report.partitions {
+            if partition.records == 0
+                && partition.open_since.is_some_and(|since| since < silent_since)
+            {
+                self.append_boundary(partition.partition, "silence").await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn append_boundary(
+        &self,
+        partition: Partition,
+        asked_by: &str,
+    ) -> Result<(), AppendError> {
+        let boundary = proto::record::encode_boundary(&self.generation, asked_by);
+        self.log.append(partition, vec![boundary]).await.map(drop)
+    }
+
+    fn note_flush_age(&mut self, failure: Option<&ConsumerError>) {
+        let now = self.clock.now();
+        if failure.is_none() {
+            self.caught_up_at = Some(now);
+        }
+        if let Some(at) = self.caught_up_at {
+            #[allow(clippy::cast_precision_loss, clippy::float_arithmetic)]
+            // A gauge, not an amount.
+            metrics::flush_age((now.micros() - at.micros()) as f64 / 1e6);
+        }
+    }
+}
+
+fn stopped(partition: Partition, reason: StopReason) -> ConsumerError {
+    match reason {
+        StopReason::Log(error) => ConsumerError::Log(error),
+        StopReason::Stopped(reason) => {
+            ConsumerError::Stopped { partition, reason: reason.to_string() }
+        }
+    }
+}
+
+fn start_lane<L: PulseLog, U: UsageStore>(
+    number: usize,
+    folds: Vec<(Partition, Fold)>,
+    log: &Arc<L>,
+    store: &Arc<U>,
+    clock: &Arc<dyn Clock>,
+    config: ConsumerConfig,
+) -> LaneHandle {
+    let positions: HashMap<_, _> =
+        folds.iter().map(|(partition, fold)| (*partition, fold.folded_to())).collect();
+    let (commands, from_tick) = crossbeam_channel::bounded(positions.len());
+    let (to_lane, from_drain) = crossbeam_channel::bounded(config.chunks_in_flight.max(1));
+    let (to_pool, from_pool) = crossbeam_channel::bounded(config.chunks_in_flight.max(1));
+    let (to_flusher, from_lane) = mpsc::channel(config.flushes_in_flight.max(1));
+    let drain = Drain::new(Arc::clone(log), config.chunk_bytes, positions, to_lane, from_pool);
+    let lane = Lane::new(folds, Arc::clone(clock), to_flusher, to_pool);
+    let threads = vec![
+        spawn(format!("drain-{number}"), move || drain.run(&from_tick)),
+        spawn(format!("lane-{number}"), move || lane.run(&from_drain)),
+    ];
+    let flusher = tokio::spawn(flush::run(Arc::clone(store), from_lane));
+    LaneHandle { commands: Some(commands), threads, flusher }
+}
+
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let builder = std::thread::Builder::new().name(name);
+    builder.spawn(work).expect("the system has room for a thread at start")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! The consumer over the memory adapters: ticks, boundaries, restarts, and what stops a partition.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use prost::Message;
+use proto::{record, v1};
+use storage::memory::{FlushFault, MemoryLog, MemoryUsageStore};
+
+use super::*;
+
+const NOW: i64 = 2_000_000_000;
+
+/// A clock that a test moves.
+#[derive(Clone)]
+struct HandClock(Arc<AtomicI64>);
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_parts(self.0.load(Ordering::Relaxed), 0).unwrap()
+    }
+}
+
+struct World {
+    log: Arc<MemoryLog>,
+    store: Arc<MemoryUsageStore>,
+    clock: HandClock,
+}
+
+fn generation() -> Generation {
+    let mut generation = Generation::new(domain::LogId([5; 16]), 3, 77);
+    generation.segment_records_max = 4;
+    generation
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = HandClock(Arc::new(AtomicI64::new(NOW)));
+        let log = MemoryLog::new(generation(), Arc::new(clock.clone()));
+        Self { log: Arc::new(log), store: Arc::new(MemoryUsageStore::new()), clock }
+    }
+
+    async fn consumer(&self) -> Consumer<MemoryLog> {
+        self.try_consumer().await.unwrap()
+    }
+
+    async fn try_consumer(&self) -> Result<Consumer<MemoryLog>, ConsumerError> {
+        let config = ConsumerConfig {
+            lanes: 2,
+            chunk_bytes: 100,
+            chunks_in_flight: 2,
+            flushes_in_flight: 1,
+        };
+        let clock = Arc::new(self.clock.clone());
+        Consumer::start(Arc::clone(&self.log), Arc::clone(&self.store), clock, config).await
+    }
+
+    /// Appends a record of `count` pulses of amount 1.
+    async fn append(&self, partition: u16, count: usize) {
+        let pulse = v1::Pulse {
+            tenant: "acme".into(),
+            product_sku: "vm".into(),
+            use_unity: "hour".into(),
+            used_amount: Some(v1::Decimal { unscaled: 1, scale: 0 }),
+            time: Some(proto::convert::wire_time(self.clock.now())),
+            ..v1::Pulse::default()
+        };
+        let fields = v1::LogRecord { envelope: None, pulses: vec![pulse; count] }.encode_to_vec();
+        let count = u32::try_from(count).unwrap();
+        let source = v1::SourceBatch { sent: count, ..v1::SourceBatch::default() };
+        let body = record::encode(&generation(), vec![source], count, [&fields[..]].into_iter());
+        self.log.append(Partition(partition), vec![body]).await.unwrap();
+    }
+
+    fn stored_count(&self) -> u64 {
+        self.store.stored().rows.values().map(|cell| cell.aggregate.count).sum()
+    }
+
+    async fn manifests(&self, partition: u16) -> Vec<(u64, u64)> {
+        let partition = Partition(partition);
+        let key = PartitionKey { log_id: generation().log_id, partition, epoch: Epoch(0) };
+        let manifests = self.store.manifests(key, Offset(0), 100).await.unwrap();
+        manifests.iter().map(|manifest| (manifest.segment.start.0, manifest.end.0)).collect()
+    }
+}
+
+fn multi_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+#[test]
+fn a_tick_returns_when_everything_it_found_is_stored() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        let mut consumer = world.consumer().await;
+        for i in 0..30 {
+            world.append(i % 3, 7).await;
+        }
+        let report = consumer.tick().await.unwrap();
+        assert_eq!((report.records, world.stored_count()), (30, 210));
+        let accepted: u64 = report.partitions.iter().map(|p| p.counts.accepted).sum();
+        assert_eq!(accepted, 210);
+        assert_eq!(world.manifests(1).await, [(0, 4), (4, 8)]);
+        assert_eq!(consumer.tick().await.unwrap().records, 0);
+        consumer.shutdown().await;
+    });
+}
+
+#[test]
+fn closing_makes_all_totals_final_and_a_restart_goes_on_behind_them() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        let mut consumer = world.consumer().await;
+        world.append(0, 1).await;
+        world.append(1, 2).await;
+        consumer.close_segments("test").await.unwrap();
+        consumer.shutdown().await;
+        assert_eq!(world.manifests(0).await, [(0, 2)]);
+        assert_eq!(world.manifests(1).await, [(0, 2)]);
+        assert_eq!(world.manifests(2).await, [(0, 1)]);
+        let mut consumer = world.consumer().await;
+        world.append(0, 4).await;
+        assert_eq!(consumer.tick().await.unwrap().records, 1);
+        assert_eq!(world.stored_count(), 7);
+        consumer.shutdown().await;
+    });
+}
+
+#[test]
+fn a_crash_between_flushes_counts_nothing_twice() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        for round in 0..6 {
+            let mut consumer = world.consumer().await;
+            for i in 0..5 {
+                world.append(i % 3, 10).await;
+            }
+            consumer.tick().await.unwrap();
+            assert_eq!(world.stored_count(), (round + 1) * 50);
+            // Dropped as a crash would leave it: no boundary, no last flush.
+            drop(consumer);
+        }
+    });
+}
+
+#[test]
+fn a_flush_that_fails_is_tried_until_it_is_stored() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        let mut consumer = world.consumer().await;
+        for fault in [
+            FlushFault::BeforeRows,
+            FlushFault::HalfOfTheRows,
+            FlushFault::BeforeManifest,
+            FlushFault::BeforeProgress,
+            FlushFault::AfterAll,
+        ] {
+            world.store.fail_next_flush(fault);
+        }
+        world.append(0, 3).await;
+        consumer.tick().await.unwrap();
+        assert_eq!(world.stored_count(), 3);
+        consumer.shutdown().await;
+    });
+}
+
+#[test]
+fn a_silent_partition_is_closed_after_a_window() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        let mut consumer = world.consumer().await;
+        world.append(2, 1).await;
+        consumer.tick().await.unwrap();
+        world.clock.0.fetch_add(3_599, Ordering::Relaxed);
+        consumer.tick().await.unwrap();
+        consumer.tick().await.unwrap();
+        assert_eq!(world.manifests(2).await, []);
+        world.clock.0.fetch_add(2, Ordering::Relaxed);
+        consumer.tick().await.unwrap();
+        consumer.tick().await.unwrap();
+        // The boundary crosses an interval of log time, so it stands in a segment of its own.
+        assert_eq!(world.manifests(2).await, [(0, 1), (1, 2)]);
+        let written = world.log.bounds(Partition(2)).await.unwrap().end;
+        consumer.tick().await.unwrap();
+        assert_eq!(world.log.bounds(Partition(2)).await.unwrap().end, written);
+        consumer.shutdown().await;
+    });
+}
+
+#[test]
+fn a_record_from_the_future_stops_its_partition_and_no_other() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        world.clock.0.fetch_add(601, Ordering::Relaxed);
+        world.append(0, 1).await;
+        world.clock.0.fetch_sub(601, Ordering::Relaxed);
+        world.append(1, 1).await;
+        let mut consumer = world.consumer().await;
+        let error = consumer.tick().await.unwrap_err();
+        assert!(matches!(error, ConsumerError::Stopped { partition: Partition(0), .. }), "{error}");
+        assert!(error.to_string().contains("set the clocks"), "{error}");
+        assert_eq!(world.stored_count(), 1);
+        consumer.shutdown().await;
+        // With the clock set, the record is there and counts.
+        world.clock.0.fetch_add(601, Ordering::Relaxed);
+        let mut consumer = world.consumer().await;
+        consumer.tick().await.unwrap();
+        assert_eq!(world.stored_count(), 2);
+        consumer.shutdown().await;
+    });
+}
+
+#[test]
+fn another_log_under_the_same_name_stops_the_start_and_names_the_offset() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        let mut consumer = world.consumer().await;
+        world.append(0, 1).await;
+        consumer.close_segments("test").await.unwrap();
+        consumer.shutdown().await;
+        let other = World { store: Arc::clone(&world.store), ..World::new() };
+        for count in [2, 3] {
+            other.append(0, count).await;
+        }
+        let error = other.try_consumer().await.err().unwrap();
+        assert!(error.to_string().contains("record at offset 1 is not the one"), "{error}");
+        let empty = World { store: Arc::clone(&world.store), ..World::new() };
+        let error = empty.try_consumer().await.err().unwrap();
+        assert!(error.to_string().contains("truncated, expired or made again"), "{error}");
+    });
+}
+
+#[test]
+fn records_that_expired_before_they_were_counted_stop_the_start() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        world.append(0, 1).await;
+        world.append(0, 1).await;
+        world.log.expire(Partition(0), Offset(1));
+        let error = world.try_consumer().await.err().unwrap();
+        assert!(matches!(error, ConsumerError::Restart(_)), "{error}");
+        assert!(error.to_string().contains("holds offsets 1 to 2, but 0 is needed"), "{error}");
+    });
+}
+
+#[test]
+fn a_damaged_record_fails_the_tick_and_loses_nothing_before_it() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        let mut consumer = world.consumer().await;
+        world.append(0, 1).await;
+        world.append(0, 1).await;
+        world.log.damage(Partition(0), Offset(1));
+        let error = consumer.tick().await.unwrap_err();
+        assert!(error.to_string().contains("record 1 of partition 0 is damaged"), "{error}");
+        consumer.tick().await.unwrap_err();
+        consumer.shutdown().await;
+    });
+}

@@ -1,0 +1,43 @@
+//! The order of a flush: the store has it before anybody hears of it.
+
+use domain::{Epoch, LogId, Offset, Partition, Timestamp, place::Generation, store::PartitionKey};
+use storage::memory::{FlushFault, MemoryUsageStore};
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::fold::Fold;
+
+#[tokio::test(start_paused = true)]
+async fn flush_stores_before_it_commits() {
+    let store = Arc::new(MemoryUsageStore::new());
+    let generation = Generation::new(LogId([1; 16]), 1, 0);
+    let key = PartitionKey { log_id: generation.log_id, partition: Partition(0), epoch: Epoch(0) };
+    let report = PartitionReport {
+        partition: Partition(0),
+        records: 0,
+        folded_to: Offset(0),
+        open_since: None,
+        ids_held: 0,
+        id_conflicts: 0,
+        counts: domain::Conservation::default(),
+    };
+    store.register(&generation).await.unwrap();
+    let (jobs, received) = mpsc::channel(4);
+    let flusher = tokio::spawn(run(Arc::clone(&store), received));
+    for _ in 0..5 {
+        store.fail_next_flush(FlushFault::BeforeRows);
+    }
+    let mut flush = Fold::new(generation, key).flush();
+    flush.progress.caught_up_at = Some(Timestamp::EPOCH);
+    let (done, mut answer) = oneshot::channel();
+    let job = FlushJob { flush, done: Some((done, report)) };
+    assert!(jobs.send(job).await.is_ok());
+    // The paused clock only moves while all tasks wait, so this runs between the tries.
+    while store.progress(key).await.unwrap().is_none() {
+        assert!(answer.try_recv().is_err(), "the tick heard of a flush that is not stored");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(answer.await.unwrap().is_ok());
+    drop(jobs);
+    flusher.await.unwrap();
+}

@@ -1,0 +1,232 @@
+//! Fold state: all that folding the next record depends on, and its stored form.
+//!
+//! Stored sorted, so that equal states have equal bytes; the manifest names their digest. The ids
+//! are not in it: each segment leaves its own as a run.
+
+use std::collections::BTreeMap;
+
+use domain::{Timestamp, segment::Conservation};
+use prost::Message;
+use thiserror::Error;
+
+use super::{
+    backfills::{Backfill, BackfillKey, Backfills, Ranges},
+    ids::Ids,
+    producers::{Landed, Producer, ProducerKey, Producers},
+};
+
+/// Everything that was learnt from the records so far.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Greatest append time so far; `Timestamp::MIN` before the first record.
+    pub(crate) eff_ts: Timestamp,
+    /// What became of everything in closed segments.
+    pub(crate) counts: Conservation,
+    pub(crate) declarations: Declarations,
+    pub(crate) producers: Producers,
+    pub(crate) backfills: Backfills,
+    pub(crate) ids: Ids,
+}
+
+/// Declared dimensions by SKU.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Declarations(pub(crate) BTreeMap<String, Declaration>);
+
+/// The dimensions of one SKU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Declaration {
+    pub(crate) version: u64,
+    /// Sorted, without repeats.
+    pub(crate) dimensions: Vec<String>,
+}
+
+impl Declarations {
+    /// Applies a declaration if it is newer; tells whether it did.
+    pub(crate) fn declare(&mut self, sku: &str, mut declaration: Declaration) -> bool {
+        declaration.dimensions.sort();
+        declaration.dimensions.dedup();
+        if self.0.get(sku).is_some_and(|known| known.version >= declaration.version) {
+            return false;
+        }
+        self.0.insert(sku.to_owned(), declaration);
+        true
+    }
+}
+
+/// Why stored state cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the stored fold state is damaged: {0}")]
+pub struct StateError(String);
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            eff_ts: Timestamp::MIN,
+            counts: Conservation::default(),
+            declarations: Declarations::default(),
+            producers: Producers::default(),
+            backfills: Backfills::default(),
+            ids: Ids::default(),
+        }
+    }
+}
+
+impl State {
+    /// Encodes all but the ids and what the manifest holds itself (time and counts).
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let declarations = self.declarations.0.iter().map(|(sku, declaration)| DeclarationWire {
+            product_sku: sku.clone(),
+            version: declaration.version,
+            dimensions: declaration.dimensions.clone(),
+        });
+        let producers = self.producers.0.iter().map(|(key, producer)| ProducerWire {
+            scope: key.scope.clone(),
+            producer_id: key.producer_id.to_vec(),
+            floor: producer.floor,
+            bucket: producer.bucket,
+            landed: producer.landed.iter().map(LandedWire::from).collect(),
+        });
+        let backfills = self.backfills.0.iter().map(|(key, backfill)| BackfillWire {
+            scope: key.scope.clone(),
+            name: key.name.clone(),
+            content_digest: backfill.content_digest.clone(),
+            rows: backfill.rows.0.iter().flat_map(|(start, end)| [*start, *end]).collect(),
+        });
+        StateWire {
+            declarations: declarations.collect(),
+            producers: producers.collect(),
+            backfills: backfills.collect(),
+        }
+        .encode_to_vec()
+    }
+
+    /// Decodes what [`State::encode`] wrote; time and counts come from its manifest.
+    pub(crate) fn decode(
+        bytes: &[u8],
+        eff_ts: Timestamp,
+        counts: Conservation,
+    ) -> Result<Self, StateError> {
+        let wire = StateWire::decode(bytes).map_err(|error| StateError(error.to_string()))?;
+        let mut state = Self { eff_ts, counts, ..Self::default() };
+        for DeclarationWire { product_sku, version, dimensions } in wire.declarations {
+            state.declarations.0.insert(product_sku, Declaration { version, dimensions });
+        }
+        for producer in wire.producers {
+            let producer_id = <[u8; 16]>::try_from(&producer.producer_id[..])
+                .map_err(|_| StateError("a producer id is not 16 bytes".into()))?;
+            let key = ProducerKey { scope: producer.scope, producer_id };
+            let landed = producer.landed.into_iter().map(Landed::from).collect();
+            let producer = Producer { landed, floor: producer.floor, bucket: producer.bucket };
+            state.producers.0.insert(key, producer);
+        }
+        for BackfillWire { scope, name, content_digest, rows } in wire.backfills {
+            let rows = rows.as_chunks::<2>().0.iter().map(|[start, end]| (*start, *end)).collect();
+            let backfill = Backfill { content_digest, rows: Ranges(rows) };
+            state.backfills.0.insert(BackfillKey { scope, name }, backfill);
+        }
+        Ok(state)
+    }
+}
+
+impl From<&Landed> for LandedWire {
+    fn from(landed: &Landed) -> Self {
+        let Landed { start, length, digest, refused } = landed.clone();
+        Self { start, length, digest, refused }
+    }
+}
+
+impl From<LandedWire> for Landed {
+    fn from(wire: LandedWire) -> Self {
+        let LandedWire { start, length, digest, refused } = wire;
+        Self { start, length, digest, refused }
+    }
+}
+
+// The stored form. Fields are only ever added; a change of meaning is a new epoch.
+
+#[derive(Clone, PartialEq, Message)]
+struct StateWire {
+    #[prost(message, repeated, tag = "1")]
+    declarations: Vec<DeclarationWire>,
+    #[prost(message, repeated, tag = "2")]
+    producers: Vec<ProducerWire>,
+    #[prost(message, repeated, tag = "3")]
+    backfills: Vec<BackfillWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DeclarationWire {
+    #[prost(string, tag = "1")]
+    product_sku: String,
+    #[prost(uint64, tag = "2")]
+    version: u64,
+    #[prost(string, repeated, tag = "3")]
+    dimensions: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ProducerWire {
+    #[prost(string, tag = "1")]
+    scope: String,
+    #[prost(bytes = "vec", tag = "2")]
+    producer_id: Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    floor: u64,
+    #[prost(uint32, tag = "4")]
+    bucket: u32,
+    #[prost(message, repeated, tag = "5")]
+    landed: Vec<LandedWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LandedWire {
+    #[prost(uint64, tag = "1")]
+    start: u64,
+    #[prost(uint32, tag = "2")]
+    length: u32,
+    #[prost(fixed64, tag = "3")]
+    digest: u64,
+    #[prost(uint32, repeated, tag = "4")]
+    refused: Vec<u32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BackfillWire {
+    #[prost(string, tag = "1")]
+    scope: String,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(bytes = "vec", tag = "3")]
+    content_digest: Vec<u8>,
+    /// Starts and ends in turn.
+    #[prost(uint64, repeated, tag = "4")]
+    rows: Vec<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_survives_encoding() {
+        let mut state = State::default();
+        let declaration =
+            Declaration { version: 2, dimensions: vec!["zone".into(), "region".into()] };
+        assert!(state.declarations.declare("vm", declaration.clone()));
+        assert!(!state.declarations.declare("vm", declaration));
+        let key = ProducerKey { scope: "s".into(), producer_id: [5; 16] };
+        let batch = Landed { start: 3, length: 4, digest: 5, refused: vec![0, 2] };
+        state.producers.land(key, batch, 77);
+        let key = BackfillKey { scope: String::new(), name: "old".into() };
+        let rows = state.backfills.rows(key, b"digest").unwrap();
+        for row in [0, 1, 2, 9] {
+            rows.insert(row);
+        }
+        let again = State::decode(&state.encode(), state.eff_ts, state.counts).unwrap();
+        assert_eq!(again.declarations, state.declarations);
+        assert_eq!(again.producers, state.producers);
+        assert_eq!(again.backfills, state.backfills);
+        assert_eq!(again.encode(), state.encode());
+        assert!(State::decode(&[0xff], state.eff_ts, state.counts).is_err());
+    }
+}

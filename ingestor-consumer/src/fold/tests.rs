@@ -1,0 +1,481 @@
+//! What the fold decides, case by case, and the theorem: however the work is cut and wherever it
+//! stops and starts again, the same log gives the same bytes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use domain::{Dimensions, Epoch, LogId, Partition, Quantity, RowKey, UsageRow};
+use proptest::prelude::*;
+use prost::Message;
+
+use super::*;
+
+const HOUR: i64 = 3_600;
+const NOW: i64 = 1_000_000 * HOUR;
+
+fn generation() -> Generation {
+    let mut generation = Generation::new(LogId([9; 16]), 1, 42);
+    generation.segment_records_max = 8;
+    generation
+}
+
+fn partition() -> PartitionKey {
+    PartitionKey { log_id: generation().log_id, partition: Partition(0), epoch: Epoch(0) }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_parts(seconds, 0).unwrap()
+}
+
+fn wire(seconds: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds, nanos: 0 }
+}
+
+fn pulse(sku: &str, amount: i64, seconds: i64) -> v1::Pulse {
+    v1::Pulse {
+        tenant: "acme".into(),
+        product_sku: sku.into(),
+        use_unity: "hour".into(),
+        used_amount: Some(v1::Decimal { unscaled: amount, scale: 0 }),
+        time: Some(wire(seconds)),
+        ..v1::Pulse::default()
+    }
+}
+
+fn with_id(id: &str, amount: i64, seconds: i64) -> v1::Pulse {
+    v1::Pulse { id: id.into(), source: "test".into(), ..pulse("vm", amount, seconds) }
+}
+
+fn plain(sent: usize) -> v1::SourceBatch {
+    v1::SourceBatch {
+        sent: sent as u32,
+        received_at: Some(wire(NOW)),
+        ..v1::SourceBatch::default()
+    }
+}
+
+fn numbered(producer: u8, first_sequence: u64, digest: u64, sent: usize) -> v1::SourceBatch {
+    v1::SourceBatch { producer_id: vec![producer; 16], first_sequence, digest, ..plain(sent) }
+}
+
+fn backfill(name: &str, content: &[u8], first_sequence: u64, sent: usize) -> v1::SourceBatch {
+    let backfill = v1::Backfill { name: name.into(), content_digest: content.to_vec() };
+    v1::SourceBatch { backfill: Some(backfill), first_sequence, ..plain(sent) }
+}
+
+/// One record of one source; the source's refused places are left out of `pulses`.
+fn record_of(source: v1::SourceBatch, pulses: &[v1::Pulse]) -> Vec<u8> {
+    let fields = v1::LogRecord { envelope: None, pulses: pulses.to_vec() }.encode_to_vec();
+    record::encode(&generation(), vec![source], pulses.len() as u32, [&fields[..]].into_iter())
+}
+
+fn boundary() -> Vec<u8> {
+    record::encode_boundary(&generation(), "test")
+}
+
+fn declare(sku: &str, dimensions: &[&str], version: u64) -> Vec<u8> {
+    let declare = v1::DeclareDimensions {
+        product_sku: sku.into(),
+        dimensions: dimensions.iter().map(|name| (*name).to_owned()).collect(),
+        version,
+    };
+    let kind = Some(v1::control::Kind::DeclareDimensions(declare));
+    record::encode_control(&generation(), &v1::Control { kind })
+}
+
+/// A log of bodies, each with its append second.
+type Log = Vec<(i64, Vec<u8>)>;
+
+fn fold_on(fold: &mut Fold, log: &Log, from: usize, to: usize) -> Vec<Flush> {
+    let mut closed = Vec::new();
+    for (offset, (second, body)) in log.iter().enumerate().take(to).skip(from) {
+        let offset = Offset(offset as u64);
+        let record = LogRecord { offset, appended_at: at(*second), body };
+        fold.record(record, &mut closed).unwrap();
+    }
+    closed
+}
+
+fn fold_all(log: &Log) -> (Fold, Vec<Flush>) {
+    let mut fold = Fold::new(generation(), partition());
+    let mut flushes = fold_on(&mut fold, log, 0, log.len());
+    flushes.push(fold.flush());
+    (fold, flushes)
+}
+
+/// What a store would hold after these flushes.
+#[derive(Debug, Default, PartialEq)]
+struct Stored {
+    rows: HashMap<RowKey, Vec<u8>>,
+    manifests: BTreeMap<Offset, (Vec<u8>, Vec<u8>, Vec<u8>)>,
+    dead_letters: BTreeMap<(Offset, u32), DeadLetter>,
+    touched: BTreeMap<Offset, Vec<Touched>>,
+}
+
+impl Stored {
+    fn take(&mut self, flush: Flush) {
+        for UsageRow { key, cell } in flush.rows {
+            let newer = self.rows.get(&key).is_none_or(|known| {
+                domain::Cell::decode(known).unwrap().offset_last <= cell.offset_last
+            });
+            if newer {
+                self.rows.insert(key, cell.encode());
+            }
+        }
+        for letter in flush.dead_letters {
+            self.dead_letters.insert((letter.offset, letter.index), letter);
+        }
+        if let Some(close) = flush.close {
+            let start = flush.segment.start;
+            self.manifests.insert(start, (close.manifest.encode(), close.run, close.state));
+            self.touched.insert(start, close.touched);
+        }
+    }
+
+    fn of(flushes: Vec<Flush>) -> Self {
+        let mut stored = Self::default();
+        flushes.into_iter().for_each(|flush| stored.take(flush));
+        stored
+    }
+
+    fn total(&self) -> i128 {
+        let cells = self.rows.values().map(|cell| domain::Cell::decode(cell).unwrap());
+        cells.map(|cell| cell.aggregate.sum.raw() / Quantity::ONE.raw()).sum()
+    }
+}
+
+fn counts(log: &Log) -> Conservation {
+    let (_, flushes) = fold_all(log);
+    flushes.last().unwrap().progress.counts
+}
+
+fn reasons(log: &Log) -> Vec<DeadLetterReason> {
+    let stored = Stored::of(fold_all(log).1);
+    stored.dead_letters.values().map(|letter| letter.reason).collect()
+}
+
+#[test]
+fn totals_are_kept_by_resource_and_hour() {
+    let pulses = [
+        pulse("vm", 1, NOW),
+        pulse("vm", 2, NOW + 10),
+        pulse("vm", 4, NOW - 1),
+        pulse("disk", 8, NOW),
+    ];
+    let stored = Stored::of(fold_all(&vec![(NOW, record_of(plain(4), &pulses))]).1);
+    let mut rows: Vec<_> = stored
+        .rows
+        .iter()
+        .map(|(key, cell)| {
+            let cell = domain::Cell::decode(cell).unwrap();
+            let sku = key.resource.product_sku.as_str().to_owned();
+            (sku, key.window_start, cell.aggregate.count, cell.aggregate.sum.to_string())
+        })
+        .collect();
+    rows.sort();
+    let row =
+        |sku: &str, start, count, sum: &str| (sku.to_owned(), at(start), count, sum.to_owned());
+    assert_eq!(
+        rows,
+        [row("disk", NOW, 1, "8"), row("vm", NOW - HOUR, 1, "4"), row("vm", NOW, 2, "3")]
+    );
+}
+
+#[test]
+fn a_numbered_batch_counts_once_and_a_refused_pulse_can_come_again() {
+    let all = [pulse("vm", 1, NOW), pulse("vm", 2, NOW), pulse("vm", 4, NOW)];
+    let mut refused = numbered(1, 100, 7, 3);
+    refused.refused = vec![1];
+    let log = vec![
+        (NOW, record_of(refused, &[all[0].clone(), all[2].clone()])),
+        (NOW, record_of(numbered(1, 100, 7, 3), &all)),
+        (NOW, record_of(numbered(1, 100, 7, 3), &all)),
+        (NOW, record_of(numbered(2, 100, 7, 3), &all)),
+    ];
+    let counts = counts(&log);
+    assert_eq!((counts.read, counts.accepted, counts.duplicate), (11, 6, 5));
+    assert_eq!(Stored::of(fold_all(&log).1).total(), 14);
+}
+
+#[test]
+fn a_sequence_used_for_another_batch_is_a_dead_letter() {
+    let log = vec![
+        (NOW, record_of(numbered(1, 0, 7, 1), &[pulse("vm", 1, NOW)])),
+        (NOW, record_of(numbered(1, 0, 8, 1), &[pulse("vm", 2, NOW)])),
+    ];
+    assert_eq!(reasons(&log), [DeadLetterReason::SequenceReused]);
+    assert_eq!(Stored::of(fold_all(&log).1).total(), 1);
+}
+
+#[test]
+fn an_id_counts_once_within_the_horizon_and_a_conflict_is_noted() {
+    let horizon = 26 * HOUR;
+    let log = vec![
+        (NOW, record_of(plain(2), &[with_id("a", 1, NOW), with_id("a", 1, NOW)])),
+        (NOW + 60, record_of(plain(1), &[with_id("a", 2, NOW)])),
+        (NOW + horizon + 1_200, record_of(plain(1), &[with_id("a", 4, NOW + horizon)])),
+    ];
+    let (mut fold, flushes) = fold_all(&log);
+    assert_eq!(fold.take_conflicts(), 1);
+    let counts = flushes.last().unwrap().progress.counts;
+    assert_eq!((counts.accepted, counts.duplicate), (2, 2));
+    assert_eq!(Stored::of(flushes).total(), 5);
+}
+
+#[test]
+fn an_ids_fate_is_that_of_its_first_occurrence() {
+    let old = with_id("a", 1, NOW - 25 * HOUR);
+    let log = vec![(NOW, record_of(plain(2), &[old, with_id("a", 1, NOW)]))];
+    let counts = counts(&log);
+    assert_eq!((counts.late, counts.duplicate, counts.accepted), (1, 1, 0));
+}
+
+#[test]
+fn late_and_future_pulses_are_dead_letters_at_the_bounds_exactly() {
+    for (second, reason) in [
+        (NOW - 24 * HOUR, None),
+        (NOW - 24 * HOUR - 1, Some(DeadLetterReason::TooLate)),
+        (NOW + 300, None),
+        (NOW + 301, Some(DeadLetterReason::InTheFuture)),
+        (-62_135_596_800, Some(DeadLetterReason::TooLate)),
+        (253_402_300_799, Some(DeadLetterReason::InTheFuture)),
+    ] {
+        let log = vec![(NOW, record_of(plain(1), &[pulse("vm", 1, second)]))];
+        assert_eq!(reasons(&log), reason.into_iter().collect::<Vec<_>>(), "{second}");
+        let counts = counts(&log);
+        assert_eq!(counts.late, u64::from(reason == Some(DeadLetterReason::TooLate)));
+    }
+}
+
+#[test]
+fn a_backfill_counts_each_row_once_in_whatever_batches_it_comes() {
+    let old = NOW - 1_000 * HOUR;
+    let rows: Vec<_> = (0..6).map(|row| pulse("vm", 1 << row, old)).collect();
+    let log = vec![
+        (NOW, record_of(backfill("2024", b"digest", 0, 4), &rows[..4])),
+        (NOW, record_of(backfill("2024", b"digest", 2, 4), &rows[2..])),
+        (NOW, record_of(backfill("2024", b"other", 6, 1), &rows[..1])),
+        (NOW, record_of(backfill("2025", b"digest", 0, 1), &rows[..1])),
+    ];
+    assert_eq!(Stored::of(fold_all(&log).1).total(), 63 + 1);
+    assert_eq!(reasons(&log), [DeadLetterReason::BackfillReused]);
+}
+
+#[test]
+fn an_overflowing_pulse_is_a_dead_letter_and_the_total_stays() {
+    let pulses: Vec<_> = (0..20).map(|_| pulse("vm", i64::MAX, NOW)).collect();
+    let log = vec![(NOW, record_of(plain(20), &pulses))];
+    let counts = counts(&log);
+    assert_eq!((counts.accepted, counts.dead_lettered), (18, 2));
+    assert_eq!(reasons(&log), [DeadLetterReason::Overflow; 2]);
+    assert_eq!(Stored::of(fold_all(&log).1).total(), 18 * i128::from(i64::MAX));
+}
+
+#[test]
+fn declared_dimensions_stay_apart_from_their_declaration_on() {
+    let in_region = |region: &str| {
+        let properties =
+            HashMap::from([("region".into(), region.into()), ("x".into(), "y".into())]);
+        v1::Pulse { properties, ..pulse("vm", 1, NOW) }
+    };
+    let both = [in_region("a"), in_region("b"), pulse("vm", 1, NOW)];
+    let log = vec![
+        (NOW, record_of(plain(3), &both)),
+        (NOW, declare("vm", &["region"], 2)),
+        (NOW, record_of(plain(3), &both)),
+        (NOW, declare("vm", &["x"], 1)),
+        (NOW, record_of(plain(3), &both)),
+    ];
+    let stored = Stored::of(fold_all(&log).1);
+    let mut found: Vec<_> = stored
+        .rows
+        .iter()
+        .map(|(key, cell)| {
+            let count = domain::Cell::decode(cell).unwrap().aggregate.count;
+            (key.resource.dimensions.clone(), count)
+        })
+        .collect();
+    found.sort();
+    let region = |name| Dimensions::from_pairs([("region", name)]);
+    assert_eq!(found, [(region("a"), 2), (region("b"), 2), (Dimensions::none(), 5)]);
+    let counts = counts(&log);
+    assert_eq!((counts.read, counts.control), (11, 2));
+}
+
+#[test]
+fn what_does_not_parse_is_a_dead_letter_with_its_bytes() {
+    let mut foreign = generation();
+    foreign.log_id = LogId([1; 16]);
+    let bad_name = v1::Pulse { tenant: "a\nb".into(), ..pulse("vm", 1, NOW) };
+    let no_amount = v1::Pulse { used_amount: None, ..pulse("vm", 1, NOW) };
+    let log = vec![
+        (NOW, b"rubbish".to_vec()),
+        (NOW, record::encode_boundary(&foreign, "test")),
+        (NOW, record_of(plain(3), &[bad_name, no_amount, pulse("vm", 1, NOW)])),
+    ];
+    assert_eq!(reasons(&log), [DeadLetterReason::Undecodable; 4]);
+    let counts = counts(&log);
+    assert_eq!((counts.read, counts.accepted, counts.dead_lettered), (5, 1, 4));
+    let stored = Stored::of(fold_all(&log).1);
+    assert_eq!(stored.dead_letters[&(Offset(0), 0)].payload, b"rubbish");
+    assert_eq!(stored.dead_letters[&(Offset(2), 0)].tenant, "a\nb");
+}
+
+#[test]
+fn segments_tile_and_end_by_records_time_and_boundary() {
+    let one = |second| (second, record_of(plain(1), &[pulse("vm", 1, second)]));
+    // Eight records; then log time crosses 600 s; then a boundary.
+    let mut log: Log = (0..9).map(|_| one(NOW)).collect();
+    log.push(one(NOW + 600));
+    log.push((NOW + 600, boundary()));
+    log.push(one(NOW + 601));
+    let stored = Stored::of(fold_all(&log).1);
+    let ends: Vec<_> = stored
+        .manifests
+        .iter()
+        .map(|(start, (bytes, ..))| {
+            let segment = SegmentId {
+                log_id: partition().log_id,
+                partition: Partition(0),
+                epoch: Epoch(0),
+                start: *start,
+            };
+            (start.0, Manifest::decode(segment, bytes).unwrap().end.0)
+        })
+        .collect();
+    assert_eq!(ends, [(0, 8), (8, 9), (9, 11)]);
+}
+
+#[test]
+fn a_record_that_comes_again_stops_the_fold() {
+    let log = vec![(NOW, record_of(plain(1), &[pulse("vm", 1, NOW)]))];
+    let mut fold = Fold::new(generation(), partition());
+    fold_on(&mut fold, &log, 0, 1);
+    let again = LogRecord { offset: Offset(0), appended_at: at(NOW), body: &log[0].1 };
+    let error = fold.record(again, &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, FoldError::OffsetsFall { .. }), "{error}");
+}
+
+/// A log of all kinds of records, with resends, reuse, late usage and boundaries.
+fn any_log() -> impl Strategy<Value = Log> {
+    let second = prop_oneof![4 => 0i64..30, 1 => 500i64..700];
+    let time = prop_oneof![8 => -HOUR..200, 1 => -30 * HOUR..-23 * HOUR, 1 => 250i64..400];
+    let sku = prop_oneof![Just("vm"), Just("disk")];
+    let pulses = proptest::collection::vec((sku, -5i64..100, time, 0u8..12), 1..5);
+    let one = (0u8..10, second, pulses, 0u64..6, 0u8..2);
+    proptest::collection::vec(one, 1..40).prop_map(|steps| {
+        let mut now = NOW;
+        steps
+            .into_iter()
+            .map(|(kind, later, pulses, number, producer)| {
+                now += later;
+                let sent = pulses.len();
+                let made: Vec<_> = pulses
+                    .iter()
+                    .map(|(sku, amount, time, id)| {
+                        let region = HashMap::from([("region".to_owned(), (id % 2).to_string())]);
+                        let id = if kind < 3 { id.to_string() } else { String::new() };
+                        v1::Pulse { id, properties: region, ..pulse(sku, *amount, now + time) }
+                    })
+                    .collect();
+                let body = match kind {
+                    0..3 => record_of(plain(sent), &made),
+                    3..6 => record_of(numbered(producer, number * 3, number, sent), &made),
+                    6 => record_of(backfill("old", &[producer], number, sent), &made),
+                    7 => boundary(),
+                    8 => declare("vm", &["region"][..usize::from(producer)], number),
+                    _ => vec![producer; 3],
+                };
+                (now, body)
+            })
+            .collect()
+    })
+}
+
+/// Folds `log`, flushing after the offsets of `flushes` and crashing after those of `crashes`: a
+/// crash loses everything since the last flush and starts again from the newest manifest.
+fn fold_with_crashes(log: &Log, flushes: &[usize], crashes: &[usize]) -> Stored {
+    let mut stored = Stored::default();
+    let mut fold = Fold::new(generation(), partition());
+    for end in 1..=log.len() {
+        for flush in fold_on(&mut fold, log, end - 1, end) {
+            stored.take(flush);
+        }
+        if flushes.contains(&end) {
+            stored.take(fold.flush());
+        }
+        if crashes.contains(&end) {
+            fold = restart(&stored);
+            let from = usize::try_from(fold.folded_to().0).unwrap();
+            for flush in fold_on(&mut fold, log, from, end) {
+                stored.take(flush);
+            }
+        }
+    }
+    stored.take(fold.flush());
+    stored
+}
+
+fn restart(stored: &Stored) -> Fold {
+    let Some((start, (manifest, _, state))) = stored.manifests.last_key_value() else {
+        return Fold::new(generation(), partition());
+    };
+    let PartitionKey { log_id, partition: number, epoch } = partition();
+    let segment = SegmentId { log_id, partition: number, epoch, start: *start };
+    let manifest = Manifest::decode(segment, manifest).unwrap();
+    let runs = stored.manifests.values().map(|(_, run, _)| &run[..]);
+    Fold::resume(generation(), partition(), &manifest, state, runs).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn flushes_and_crashes_never_change_a_byte(
+        log in any_log(),
+        flushes in proptest::collection::vec(1usize..40, 0..10),
+        crashes in proptest::collection::vec(1usize..40, 0..6),
+    ) {
+        let straight = Stored::of(fold_all(&log).1);
+        prop_assert_eq!(fold_with_crashes(&log, &flushes, &crashes), straight);
+    }
+
+    #[test]
+    fn a_zombie_that_flushes_late_changes_nothing(log in any_log(), at in any::<prop::sample::Index>()) {
+        let straight = Stored::of(fold_all(&log).1);
+        // The zombie folded a first part and flushes it after the other has finished.
+        let mut zombie = Fold::new(generation(), partition());
+        let mut late = fold_on(&mut zombie, &log, 0, at.index(log.len()));
+        late.push(zombie.flush());
+        let mut stored = Stored::of(fold_all(&log).1);
+        late.into_iter().for_each(|flush| stored.take(flush));
+        prop_assert_eq!(stored, straight);
+    }
+
+    #[test]
+    fn every_pulse_read_is_accounted_for(log in any_log()) {
+        let (fold, flushes) = fold_all(&log);
+        let counts = flushes.last().unwrap().progress.counts;
+        prop_assert!(counts.holds(), "{:?}", counts);
+        let read: u64 = log.iter().map(|(_, body)| {
+            let pulses = v1::LogRecord::decode(&body[..]).map_or(0, |record| record.pulses.len());
+            (pulses as u64).max(1)
+        }).sum();
+        prop_assert_eq!(counts.read, read);
+        let stored = Stored::of(flushes);
+        let accepted: u64 = stored.rows.values()
+            .map(|cell| domain::Cell::decode(cell).unwrap().aggregate.count).sum();
+        prop_assert_eq!(counts.accepted, accepted);
+        prop_assert_eq!(counts.late + counts.dead_lettered, stored.dead_letters.len() as u64);
+        prop_assert_eq!(fold.folded_to(), Offset(log.len() as u64));
+    }
+}
+
+#[test]
+fn the_horizon_outlasts_a_restart() {
+    let log = vec![
+        (NOW, record_of(plain(1), &[with_id("a", 1, NOW)])),
+        (NOW, boundary()),
+        (NOW + 25 * HOUR, record_of(plain(1), &[with_id("a", 1, NOW + 25 * HOUR)])),
+    ];
+    assert_eq!(fold_with_crashes(&log, &[], &[2]).total(), 1);
+}

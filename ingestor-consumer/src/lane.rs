@@ -1,0 +1,147 @@
+//! Lane: a plain thread that folds the records of its partitions and shares nothing.
+//!
+//! A flush is a marker in the same channel as the records, so it cuts at a record boundary.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use crossbeam_channel::{Receiver, Sender};
+use domain::{Clock, Partition, Timestamp, log::LogRecord};
+use tokio::sync::mpsc;
+use tracing::error;
+
+use crate::{
+    consumer::PartitionReport,
+    drain::{Chunk, Done, StopReason},
+    flush::FlushJob,
+    fold::Fold,
+};
+
+/// How far a record's time may be ahead of this process's clock before the partition stops: beyond
+/// it either clock is wrong, and every verdict about lateness would be too.
+const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(600);
+
+/// What the drain sends.
+pub(crate) enum ToLane {
+    Chunk { partition: Partition, chunk: Chunk },
+    Flush { partition: Partition, seen_at: Timestamp, done: Done },
+}
+
+/// The lane's own state.
+pub(crate) struct Lane {
+    partitions: HashMap<Partition, LanePartition>,
+    clock: Arc<dyn Clock>,
+    flushes: mpsc::Sender<FlushJob>,
+    recycled: Sender<Chunk>,
+}
+
+struct LanePartition {
+    fold: Fold,
+    /// Set once the partition must not be folded further.
+    stopped: Option<Arc<str>>,
+    /// Records folded since the last flush marker.
+    records: u64,
+}
+
+impl Lane {
+    pub(crate) fn new(
+        folds: impl IntoIterator<Item = (Partition, Fold)>,
+        clock: Arc<dyn Clock>,
+        flushes: mpsc::Sender<FlushJob>,
+        recycled: Sender<Chunk>,
+    ) -> Self {
+        let partitions = folds
+            .into_iter()
+            .map(|(partition, fold)| (partition, LanePartition { fold, stopped: None, records: 0 }))
+            .collect();
+        Self { partitions, clock, flushes, recycled }
+    }
+
+    /// Serves messages until the drain is gone, or the flusher.
+    pub(crate) fn run(mut self, messages: &Receiver<ToLane>) {
+        for message in messages {
+            let flushed = match message {
+                ToLane::Chunk { partition, chunk } => {
+                    let flushed = self.fold(partition, &chunk);
+                    // A full pool frees the buffer instead.
+                    drop(self.recycled.try_send(chunk));
+                    flushed
+                }
+                ToLane::Flush { partition, seen_at, done } => self.flush(partition, seen_at, done),
+            };
+            if flushed.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn fold(&mut self, partition: Partition, chunk: &Chunk) -> Result<(), FlusherGone> {
+        let latest = self.clock.now().plus(CLOCK_AHEAD_MAX);
+        let lane =
+            self.partitions.get_mut(&partition).expect("the drain serves this lane's partitions");
+        if lane.stopped.is_some() {
+            return Ok(());
+        }
+        let mut closed = Vec::new();
+        for record in chunk.records() {
+            if let Err(reason) = lane.fold_one(record, latest, &mut closed) {
+                error!(%partition, offset = %record.offset, %reason, "partition stopped; nothing was decided about this record and it is safe in the log");
+                lane.stopped = Some(reason.into());
+                break;
+            }
+            lane.records += 1;
+            for flush in closed.drain(..) {
+                let job = FlushJob { flush, done: None };
+                self.flushes.blocking_send(job).map_err(|_| FlusherGone)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(
+        &mut self,
+        partition: Partition,
+        seen_at: Timestamp,
+        done: Done,
+    ) -> Result<(), FlusherGone> {
+        let lane =
+            self.partitions.get_mut(&partition).expect("the drain serves this lane's partitions");
+        if let Some(reason) = &lane.stopped {
+            // The tick may have been dropped; then nobody asks.
+            drop(done.send(Err(StopReason::Stopped(Arc::clone(reason)))));
+            return Ok(());
+        }
+        let mut flush = lane.fold.flush();
+        flush.progress.caught_up_at = Some(seen_at);
+        let report = PartitionReport {
+            partition,
+            records: std::mem::take(&mut lane.records),
+            folded_to: flush.progress.folded_to,
+            open_since: lane.fold.open_since(),
+            ids_held: lane.fold.ids_held(),
+            id_conflicts: lane.fold.take_conflicts(),
+            counts: flush.progress.counts,
+        };
+        let job = FlushJob { flush, done: Some((done, report)) };
+        self.flushes.blocking_send(job).map_err(|_| FlusherGone)
+    }
+}
+
+impl LanePartition {
+    fn fold_one(
+        &mut self,
+        record: LogRecord<'_>,
+        latest: Timestamp,
+        closed: &mut Vec<domain::store::Flush>,
+    ) -> Result<(), String> {
+        if record.appended_at > latest {
+            return Err(format!(
+                "the record's time {} is more than 10 minutes ahead of this machine's clock: set the clocks of the log and of the consumer, then start it again",
+                record.appended_at
+            ));
+        }
+        self.fold.record(record, closed).map_err(|error| error.to_string())
+    }
+}
+
+/// The flusher has ended, which it does only with the process.
+struct FlusherGone;

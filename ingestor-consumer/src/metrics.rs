@@ -1,0 +1,44 @@
+//! What the consumer counts, by batch and never by pulse.
+
+use domain::store::Flush;
+use metrics::{counter, gauge};
+
+use crate::consumer::PartitionReport;
+
+/// A flush reached the store.
+pub(crate) fn flushed(flush: &Flush) {
+    counter!("pulso_flushes_total", "outcome" => "stored").increment(1);
+    counter!("pulso_flushed_rows_total").increment(flush.rows.len() as u64);
+    for letter in &flush.dead_letters {
+        counter!("pulso_dlq_records_total", "reason" => letter.reason.as_str()).increment(1);
+    }
+    if let Some(close) = &flush.close {
+        counter!("pulso_segments_closed_total").increment(1);
+        counter!("pulso_duplicates_total").increment(close.manifest.counts.duplicate);
+    }
+}
+
+/// The store refused a flush; it will be tried again.
+pub(crate) fn flush_failed() {
+    counter!("pulso_flushes_total", "outcome" => "failed").increment(1);
+}
+
+/// A partition was drained to its end.
+#[allow(clippy::cast_precision_loss)] // A gauge is a float; below 2^53 it is exact.
+pub(crate) fn drained(report: &PartitionReport) {
+    let partition = report.partition.to_string();
+    counter!("pulso_consumer_records_total").increment(report.records);
+    counter!("pulso_id_conflicts_total").increment(report.id_conflicts);
+    gauge!("pulso_ids_held", "partition" => partition).set(report.ids_held as f64);
+}
+
+/// How many records a partition is behind.
+#[allow(clippy::cast_precision_loss)] // As above.
+pub(crate) fn lag(partition: domain::Partition, records: u64) {
+    gauge!("pulso_consumer_lag_records", "partition" => partition.to_string()).set(records as f64);
+}
+
+/// Seconds since all partitions were last stored to their ends.
+pub(crate) fn flush_age(seconds: f64) {
+    gauge!("pulso_flush_age_seconds").set(seconds);
+}

@@ -1,0 +1,108 @@
+//! The file's own tests: read here, run by [`crate::catalogue_tests`].
+
+use domain::{Dimensions, Quantity, Sku, Unit, catalogue::SkuDefinition};
+
+use super::{
+    CatalogueTest, ENTRIES_MAX,
+    cursor::{Cursor, Fields, suggestion},
+};
+
+/// Most groups of a test.
+const GROUPS_MAX: usize = 10_000;
+
+/// Reads `tests`. Each names a SKU of the file.
+pub(super) fn read(cursor: &Cursor<'_>, skus: &[SkuDefinition]) -> Option<Vec<CatalogueTest>> {
+    let entries = cursor.list(ENTRIES_MAX)?;
+    let tests: Vec<_> = entries.iter().filter_map(|entry| test(entry, skus)).collect();
+    (tests.len() == entries.len()).then_some(tests)
+}
+
+fn test(entry: &Cursor<'_>, skus: &[SkuDefinition]) -> Option<CatalogueTest> {
+    let fields = entry.any_map()?;
+    if let Some(events) = fields.get("events") {
+        return events.fail(
+            "`events` are not supported yet",
+            "give `quantity` or `groups`: models that price single events come later",
+        );
+    }
+    fields.only(&["name", "sku", "unit", "at", "quantity", "groups", "expect"]);
+    let name = fields.need("name", "say what it shows").and_then(|name| name.text());
+    let definition = definition(&fields, skus);
+    let at = match fields.get("at") {
+        Some(at) => Some(at.instant()?),
+        None => None,
+    };
+    let expect =
+        fields.need("expect", "give the amount, as \"50.00\"").and_then(|expect| expect.amount());
+    let definition = definition?;
+    let groups = groups(&fields, definition);
+    Some(CatalogueTest {
+        name: name?.to_owned(),
+        sku: definition.sku.clone(),
+        unit: definition.unit.clone(),
+        at,
+        groups: groups?,
+        expect: expect?,
+    })
+}
+
+fn definition<'s>(fields: &Fields<'_>, skus: &'s [SkuDefinition]) -> Option<&'s SkuDefinition> {
+    let cursor = fields.need("sku", "name the SKU")?;
+    let sku = cursor.name(Sku::new)?;
+    let of_sku: Vec<&SkuDefinition> = skus.iter().filter(|known| known.sku == sku).collect();
+    if of_sku.is_empty() {
+        let known: Vec<&str> = skus.iter().map(|known| known.sku.as_str()).collect();
+        return cursor.fail(
+            format!("SKU `{sku}` is not in this file{}", suggestion(sku.as_str(), &known)),
+            "name a SKU of this file",
+        );
+    }
+    let units = || of_sku.iter().map(|known| known.unit.as_str()).collect::<Vec<_>>().join(", ");
+    match (fields.get("unit"), of_sku.as_slice()) {
+        (None, [only]) => Some(only),
+        (None, _) => fields
+            .here()
+            .fail(format!("SKU `{sku}` has several units: {}", units()), "name one, as `unit:`"),
+        (Some(unit), _) => {
+            let wanted = unit.name(Unit::new)?;
+            match of_sku.iter().find(|known| known.unit == wanted) {
+                Some(found) => Some(found),
+                None => unit.fail(
+                    format!("SKU `{sku}` has no unit `{wanted}`"),
+                    format!("name one of {}", units()),
+                ),
+            }
+        }
+    }
+}
+
+fn groups(fields: &Fields<'_>, definition: &SkuDefinition) -> Option<Vec<(Dimensions, Quantity)>> {
+    match (fields.get("quantity"), fields.get("groups")) {
+        (Some(quantity), None) => Some(vec![(Dimensions::none(), quantity.decimal()?)]),
+        (None, Some(groups)) => {
+            groups.list(GROUPS_MAX)?.iter().map(|entry| group(entry, definition)).collect()
+        }
+        _ => fields.here().fail(
+            "exactly one of quantity and groups is needed",
+            "give `quantity: \"100\"`, or `groups` of dimensions and quantity",
+        ),
+    }
+}
+
+fn group(entry: &Cursor<'_>, definition: &SkuDefinition) -> Option<(Dimensions, Quantity)> {
+    let fields = entry.map(&["dimensions", "quantity"])?;
+    let quantity = fields.need("quantity", "give the quantity, as \"100\"")?.decimal()?;
+    let mut pairs = Vec::new();
+    if let Some(dimensions) = fields.get("dimensions") {
+        for (name, value) in dimensions.any_map()?.pairs() {
+            if !definition.dimensions.iter().any(|declared| declared.as_str() == name) {
+                return value.fail(
+                    format!("`{name}` is no dimension of SKU `{}`", definition.sku),
+                    "add it to the SKU's `dimensions`",
+                );
+            }
+            pairs.push((name, value.text()?));
+        }
+    }
+    Some((Dimensions::from_pairs(pairs), quantity))
+}

@@ -1,0 +1,246 @@
+//! Price models: which keys each takes, and the checks that make tiers and matrices total.
+
+use std::collections::{BTreeSet, HashSet};
+
+use domain::{
+    Name, Quantity,
+    catalogue::{Matrix, MatrixCell, PackageRounding, PriceModel, Tier, Tiers},
+};
+
+use super::cursor::{Cursor, Fields};
+
+/// Most tiers of a price.
+const TIERS_MAX: usize = 1_000;
+/// Most cells of a matrix.
+const CELLS_MAX: usize = 20_000;
+const MODELS_LATER: &[&str] = &["percentage", "graduated_percentage", "dynamic"];
+
+#[derive(Clone, Copy)]
+enum Word {
+    Flat,
+    PerUnit,
+    Graduated,
+    Volume,
+    Package,
+    Matrix,
+}
+
+const WORDS: &[(&str, Word)] = &[
+    ("flat", Word::Flat),
+    ("per_unit", Word::PerUnit),
+    ("graduated", Word::Graduated),
+    ("volume", Word::Volume),
+    ("package", Word::Package),
+    ("matrix", Word::Matrix),
+];
+
+/// Reads the model that `word` names out of a price's fields, and notes keys that neither it nor
+/// `common` has.
+pub(super) fn read(
+    fields: &Fields<'_>,
+    word: &Cursor<'_>,
+    common: &[&'static str],
+    dimensions: &[Name],
+) -> Option<PriceModel> {
+    let word = word.word("model", WORDS, MODELS_LATER)?;
+    let own: &[&'static str] = match word {
+        Word::Flat => &["amount"],
+        Word::PerUnit => &["unit_price"],
+        Word::Graduated | Word::Volume => &["tiers", "flat_fee_at_zero"],
+        Word::Package => &["package_size", "package_price", "package_rounding"],
+        Word::Matrix => &["prices", "default"],
+    };
+    fields.only(&[common, own].concat());
+    match word {
+        Word::Flat => {
+            let amount = fields.need("amount", "give the fee, as \"10.00\"")?.decimal()?;
+            Some(PriceModel::Flat { amount })
+        }
+        Word::PerUnit => {
+            let cursor = fields.need("unit_price", "give the price of a unit, as \"0.50\"")?;
+            Some(PriceModel::PerUnit { unit_price: cursor.decimal()? })
+        }
+        Word::Graduated => tiers(fields).map(PriceModel::Graduated),
+        Word::Volume => tiers(fields).map(PriceModel::Volume),
+        Word::Package => package(fields),
+        Word::Matrix => matrix(fields, dimensions).map(PriceModel::Matrix),
+    }
+}
+
+fn package(fields: &Fields<'_>) -> Option<PriceModel> {
+    let size = fields
+        .need("package_size", "give the units in a package, as \"1000\"")
+        .and_then(|size| size.decimal_above_zero());
+    let price = fields
+        .need("package_price", "give the price of a package, as \"5.00\"")
+        .and_then(|price| price.decimal());
+    let words = [("up", PackageRounding::Up), ("down", PackageRounding::Down)];
+    let rounding = match fields.get("package_rounding") {
+        Some(word) => word.word("package rounding", &words, &[])?,
+        None => PackageRounding::Up,
+    };
+    Some(PriceModel::Package { size: size?, price: price?, rounding })
+}
+
+fn tiers(fields: &Fields<'_>) -> Option<Tiers> {
+    let cursor = fields.need("tiers", "list at least one tier, as `- {unit_price: \"0.40\"}`")?;
+    let entries = cursor.list(TIERS_MAX)?;
+    let last = match entries.len().checked_sub(1) {
+        Some(last) => last,
+        None => return cursor.fail("no tiers", "list at least one tier"),
+    };
+    let mut list: Vec<Tier> = Vec::new();
+    let mut complete = true;
+    for (index, entry) in entries.iter().enumerate() {
+        let before = list.last().and_then(|tier| tier.up_to);
+        match tier(entry, before, if index == last { Place::Last } else { Place::Inner }) {
+            Some(tier) => list.push(tier),
+            None => complete = false,
+        }
+    }
+    let flat_fee_at_zero = match fields.get("flat_fee_at_zero") {
+        Some(cursor) => cursor.boolean()?,
+        None => false,
+    };
+    complete.then_some(Tiers { list, flat_fee_at_zero })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Inner,
+    Last,
+}
+
+fn tier(entry: &Cursor<'_>, before: Option<Quantity>, place: Place) -> Option<Tier> {
+    let fields = entry.map(&["up_to", "unit_price", "flat_fee", "package_size"])?;
+    let up_to = match (fields.get("up_to"), place) {
+        (Some(cursor), Place::Inner) => {
+            let up_to = cursor.decimal_above_zero()?;
+            if before.is_some_and(|before| up_to <= before) {
+                let message = format!("{up_to} is not above the tier before it");
+                return cursor.fail(message, "list tiers from the lowest up_to to the highest");
+            }
+            Some(up_to)
+        }
+        (Some(cursor), Place::Last) => {
+            return cursor.fail(
+                "the last tier has an up_to, so greater quantities would have no price",
+                "remove it, or add a tier without up_to",
+            );
+        }
+        (None, Place::Inner) => {
+            return entry.fail(
+                "only the last tier may have no up_to",
+                "give its last quantity, as `up_to: \"100\"`",
+            );
+        }
+        (None, Place::Last) => None,
+    };
+    let unit_price =
+        fields.need("unit_price", "give the price of a unit, \"0\" where only the fee counts")?;
+    let flat_fee = match fields.get("flat_fee") {
+        Some(cursor) => cursor.decimal()?,
+        None => Quantity::ZERO,
+    };
+    let package_size = match fields.get("package_size") {
+        Some(cursor) => Some(cursor.decimal_above_zero()?),
+        None => None,
+    };
+    Some(Tier { up_to, unit_price: unit_price.decimal()?, flat_fee, package_size })
+}
+
+fn matrix(fields: &Fields<'_>, dimensions: &[Name]) -> Option<Matrix> {
+    let default = match fields.get("default") {
+        Some(cursor) => Some(cursor.decimal()?),
+        None => None,
+    };
+    let cursor =
+        fields.need("prices", "list cells, as `- {when: {region: a}, unit_price: \"1\"}`")?;
+    let entries = cursor.list(CELLS_MAX)?;
+    let mut cells: Vec<(Cursor<'_>, MatrixCell)> = Vec::new();
+    let mut complete = true;
+    for entry in entries {
+        match cell(&entry, dimensions) {
+            Some(cell) => cells.push((entry, cell)),
+            None => complete = false,
+        }
+    }
+    if cells.is_empty() && default.is_none() && complete {
+        return cursor.fail("a matrix without any price", "give cells or a default");
+    }
+    check_unambiguous(&cells)?;
+    let cells = cells.into_iter().map(|(_, cell)| cell).collect();
+    complete.then_some(Matrix { cells, default })
+}
+
+fn cell(entry: &Cursor<'_>, dimensions: &[Name]) -> Option<MatrixCell> {
+    let fields = entry.map(&["when", "unit_price"])?;
+    let when = fields.need("when", "name the dimensions, as `when: {region: \"br-se1\"}`")?;
+    let unit_price = fields.need("unit_price", "give the price of a unit")?.decimal()?;
+    let mut pairs = Vec::new();
+    for (name, value) in when.any_map()?.pairs() {
+        if !dimensions.iter().any(|declared| declared.as_str() == name) {
+            let known: Vec<&str> = dimensions.iter().map(Name::as_str).collect();
+            return value.fail(
+                format!(
+                    "`{name}` is no dimension of this SKU{}",
+                    super::cursor::suggestion(name, &known)
+                ),
+                "add it to `dimensions`, so that the totals keep it apart",
+            );
+        }
+        pairs.push((name.to_owned(), value.text()?.to_owned()));
+    }
+    if pairs.is_empty() {
+        return when.fail(
+            "names no dimension, so it would be a second default",
+            "name a dimension, or use `default`",
+        );
+    }
+    pairs.sort();
+    Some(MatrixCell { when: pairs, unit_price })
+}
+
+type Projection<'a> = Vec<&'a (String, String)>;
+
+/// Checks that no usage fits two cells that name as many dimensions, because neither would win.
+///
+/// Cells are grouped by the names they use. Two cells of one group clash where all values are the
+/// same; cells of two groups of one size clash where the names that both use have the same values.
+fn check_unambiguous(cells: &[(Cursor<'_>, MatrixCell)]) -> Option<()> {
+    let names = |cell: &MatrixCell| -> Vec<String> {
+        cell.when.iter().map(|(name, _)| name.clone()).collect()
+    };
+    let mut seen = HashSet::new();
+    for (cursor, cell) in cells {
+        if !seen.insert(&cell.when) {
+            return cursor.fail("the same `when` stands here a second time", "keep one of them");
+        }
+    }
+    let groups: BTreeSet<Vec<String>> = cells.iter().map(|(_, cell)| names(cell)).collect();
+    for one in &groups {
+        for other in groups.iter().filter(|other| other.len() == one.len() && *other > one) {
+            let project = |cell: &'_ MatrixCell| -> Vec<(String, String)> {
+                let shared =
+                    |(name, _): &&(String, String)| one.contains(name) && other.contains(name);
+                let shared: Projection<'_> = cell.when.iter().filter(shared).collect();
+                shared.into_iter().cloned().collect()
+            };
+            let of = |group: &Vec<String>| {
+                let group = group.clone();
+                cells.iter().filter(move |(_, cell)| names(cell) == group)
+            };
+            let first: HashSet<_> = of(one).map(|(_, cell)| project(cell)).collect();
+            if let Some((cursor, _)) = of(other).find(|(_, cell)| first.contains(&project(cell))) {
+                return cursor.fail(
+                    format!(
+                        "usage may fit this cell and one that names {}, and neither would win",
+                        one.join(" and ")
+                    ),
+                    "name the same dimensions in both, or more in one of them",
+                );
+            }
+        }
+    }
+    Some(())
+}

@@ -1,0 +1,147 @@
+//! The gRPC edge of pricing: catalogues are published and bills are previewed.
+//!
+//! Publishing is a saga of three steps, each safe to repeat: the text is stored under its version
+//! (once, for ever), the dimensions of its SKUs are declared to every partition of the log, and the
+//! version becomes active. A process that dies between them leaves a version that is published but
+//! not active; [`PricingService::resume_activation`] finishes it, and so does publishing the same
+//! text again.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{BillingStore, Clock, PulseLog, UsageStore, billing::CatalogueVersion};
+use proto::v1;
+use service::{Problem, problem::reasons};
+
+use crate::file::{self, CatalogueFile};
+
+mod activate;
+mod catalogue;
+mod preview;
+mod problems;
+
+pub use activate::ActivationError;
+
+/// What the service may use and how long it tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PricingConfig {
+    /// First ceiling of the back-off between tries to append declarations. Default 50 ms. Too short
+    /// presses on a log that is already full.
+    pub declare_backoff_first: Duration,
+    /// Last ceiling of that back-off. Default 2 s. Too long keeps publishers waiting after the log
+    /// has recovered.
+    pub declare_backoff_max: Duration,
+    /// Tries to append the declarations to one partition before publishing answers UNAVAILABLE.
+    /// Default 20 (about half a minute), at least 1.
+    pub declare_tries_max: u32,
+    /// Most usage rows that one preview reads. Default 1,000,000 (about half a gigabyte while it
+    /// rates). Beyond it the answer is RESULT_TOO_LARGE.
+    pub preview_rows_max: usize,
+    /// Rows read from the store at once. Default 5,000, at least 1.
+    pub preview_page_rows: usize,
+    /// Stretches of the log that one preview lists as sources. Default 10,000, about 1.5 MB of
+    /// JSON; gRPC clients take 4 MiB unless told otherwise.
+    pub preview_sources_max: usize,
+}
+
+impl Default for PricingConfig {
+    fn default() -> Self {
+        Self {
+            declare_backoff_first: Duration::from_millis(50),
+            declare_backoff_max: Duration::from_secs(2),
+            declare_tries_max: 20,
+            preview_rows_max: 1_000_000,
+            preview_page_rows: 5_000,
+            preview_sources_max: 10_000,
+        }
+    }
+}
+
+/// `CatalogService` and `BillingService` over the three ports. Clones share everything.
+pub struct PricingService<U, B, L> {
+    inner: Arc<Inner<U, B, L>>,
+}
+
+struct Inner<U, B, L> {
+    usage: Arc<U>,
+    billing: Arc<B>,
+    log: Arc<L>,
+    clock: Arc<dyn Clock>,
+    config: PricingConfig,
+}
+
+impl<U, B, L> Clone for PricingService<U, B, L> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
+    /// Takes the ports.
+    #[must_use]
+    pub fn new(
+        usage: Arc<U>,
+        billing: Arc<B>,
+        log: Arc<L>,
+        clock: Arc<dyn Clock>,
+        config: PricingConfig,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { usage, billing, log, clock, config }) }
+    }
+
+    /// The tonic service for catalogues.
+    #[must_use]
+    pub fn catalog_server(&self) -> v1::catalog_service_server::CatalogServiceServer<Self> {
+        v1::catalog_service_server::CatalogServiceServer::new(self.clone())
+            .max_decoding_message_size(file::BYTES_MAX + (64 << 10))
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The tonic service for bills.
+    #[must_use]
+    pub fn billing_server(&self) -> v1::billing_service_server::BillingServiceServer<Self> {
+        v1::billing_service_server::BillingServiceServer::new(self.clone())
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+/// Most bytes of an answer. Clients that expect more than their 4 MiB must raise their own limit.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// Parses off the runtime's threads: a file may take a tenth of a second.
+async fn parse(name: &str, text: String) -> Result<CatalogueFile, Problem> {
+    let name = name.to_owned();
+    let parsed = tokio::task::spawn_blocking(move || file::parse(&name, text.as_bytes())).await;
+    match parsed {
+        Ok(parsed) => parsed.map_err(|error| problems::of_file(&error)),
+        Err(error) => Err(problems::of_panic(&error)),
+    }
+}
+
+/// The version with this name, or with `None` the newest that passes `wanted`.
+async fn find_version<B: BillingStore>(
+    billing: &B,
+    version: Option<&str>,
+    wanted: fn(&CatalogueVersion) -> bool,
+) -> Result<CatalogueVersion, Problem> {
+    let found = match version {
+        Some(version) => billing.catalogue(version).await.map_err(problems::of_store)?,
+        None => {
+            let all = billing.catalogues().await.map_err(problems::of_store)?;
+            all.into_iter().find(wanted)
+        }
+    };
+    found.ok_or_else(|| {
+        Problem::not_found(
+            reasons::CATALOGUE_NOT_FOUND,
+            match version {
+                Some(version) => format!("no catalogue is published under {version:?}"),
+                None => {
+                    "no catalogue is published: publish one with `pulso catalog publish`".into()
+                }
+            },
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

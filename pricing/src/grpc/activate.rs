@@ -1,0 +1,152 @@
+//! Activation: a published version's dimensions are declared in every partition of the log, and only
+//! then does it rate usage. From the declaration on, totals keep those properties apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{
+    BillingStore, Partition, PulseLog, UsageStore, billing::CatalogueVersion, catalogue::Catalogue,
+    log::AppendError, store::StoreError,
+};
+use proto::v1;
+use service::{Backoff, Problem, problem::reasons};
+use thiserror::Error;
+
+use super::{PricingService, parse, problems};
+
+/// Declarations appended at once: about 100 KB.
+const RECORDS_AT_ONCE: usize = 500;
+
+/// Why a version is not active yet. It stays published; activation may be tried again at any time.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ActivationError {
+    /// A partition did not take the declarations, however often they were sent.
+    #[error(
+        "partition {partition} did not take the dimension declarations in {tries} tries: {last}; the catalogue is published and becomes active once it is published again or the server restarts"
+    )]
+    Log {
+        /// The partition.
+        partition: Partition,
+        /// How often it was tried.
+        tries: u32,
+        /// What the last try said.
+        last: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored text is no longer a catalogue to this program.
+    #[error("catalogue {version:?} does not parse: {message}")]
+    Unreadable {
+        /// The version.
+        version: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl From<ActivationError> for Problem {
+    fn from(error: ActivationError) -> Self {
+        match error {
+            ActivationError::Log { .. } => {
+                Self::unavailable(reasons::LOG_UNAVAILABLE, error.to_string())
+            }
+            ActivationError::Store(error) => problems::of_store(error),
+            ActivationError::Unreadable { .. } => Self::internal(error.to_string()),
+        }
+    }
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
+    /// Activates every version that is published but not active, oldest first, and gives their
+    /// names. Call it at start, beside serving: it waits for the log.
+    ///
+    /// # Errors
+    /// See [`ActivationError`]; versions before the one that failed are active.
+    pub async fn resume_activation(&self) -> Result<Vec<String>, ActivationError> {
+        let mut versions = self.inner.billing.catalogues().await?;
+        versions.sort_by_key(|version| version.sequence);
+        let mut activated = Vec::new();
+        for version in versions.into_iter().filter(|version| !version.active) {
+            let parsed = parse(&version.version, version.text.clone()).await;
+            let file = parsed.map_err(|problem| ActivationError::Unreadable {
+                version: version.version.clone(),
+                message: problem.to_string(),
+            })?;
+            self.activate(&version, &file.catalogue).await?;
+            activated.push(version.version);
+        }
+        Ok(activated)
+    }
+
+    /// Declares a version's dimensions in every partition, then marks it active. Repeating it is
+    /// harmless: a partition applies a declaration only if its version is newer than what it has.
+    pub(super) async fn activate(
+        &self,
+        version: &CatalogueVersion,
+        catalogue: &Catalogue,
+    ) -> Result<(), ActivationError> {
+        let generation = self.inner.log.generation();
+        let records: Vec<Vec<u8>> = declarations(catalogue, version.sequence)
+            .iter()
+            .map(|control| proto::record::encode_control(generation, control))
+            .collect();
+        for partition in generation.partitions() {
+            for chunk in records.chunks(RECORDS_AT_ONCE) {
+                self.append(partition, chunk).await?;
+            }
+        }
+        self.inner.billing.activate_catalogue(&version.version).await?;
+        tracing::info!(
+            version = version.version,
+            sequence = version.sequence,
+            declarations = records.len(),
+            "the catalogue is active"
+        );
+        Ok(())
+    }
+
+    async fn append(
+        &self,
+        partition: Partition,
+        records: &[Vec<u8>],
+    ) -> Result<(), ActivationError> {
+        let config = &self.inner.config;
+        let mut backoff = Backoff::new(config.declare_backoff_first, config.declare_backoff_max);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let error = match self.inner.log.append(partition, records.to_vec()).await {
+                Ok(_) => return Ok(()),
+                // An unknown outcome is tried again too: declarations may stand in the log twice.
+                Err(
+                    error @ (AppendError::Overloaded { .. }
+                    | AppendError::Unavailable(_)
+                    | AppendError::Unknown(_)),
+                ) => error,
+            };
+            tracing::warn!(%partition, tries, %error, "dimension declarations were not appended");
+            if tries >= config.declare_tries_max {
+                return Err(ActivationError::Log { partition, tries, last: error.to_string() });
+            }
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+}
+
+/// One declaration for each SKU with dimensions: those of all its units together, because the log
+/// knows a SKU by its name alone.
+fn declarations(catalogue: &Catalogue, version: u64) -> Vec<v1::Control> {
+    let mut skus: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for definition in catalogue.skus.iter().filter(|found| !found.dimensions.is_empty()) {
+        let names = definition.dimensions.iter().map(domain::Name::as_str);
+        skus.entry(definition.sku.as_str()).or_default().extend(names);
+    }
+    let declare = |(sku, names): (&str, BTreeSet<&str>)| v1::Control {
+        kind: Some(v1::control::Kind::DeclareDimensions(v1::DeclareDimensions {
+            product_sku: sku.to_owned(),
+            dimensions: names.into_iter().map(str::to_owned).collect(),
+            version,
+        })),
+    };
+    skus.into_iter().map(declare).collect()
+}

@@ -1,0 +1,122 @@
+//! `CatalogService`.
+
+use domain::{BillingStore, PulseLog, UsageStore, billing::CatalogueVersion, hash};
+use proto::v1::{self, catalog_service_server::CatalogService};
+use service::{Problem, problem::reasons};
+use tonic::{Request, Response, Status};
+
+use super::{PricingService, find_version, parse, problems};
+use crate::catalogue_tests;
+
+#[tonic::async_trait]
+impl<U: UsageStore, B: BillingStore, L: PulseLog> CatalogService for PricingService<U, B, L> {
+    async fn publish_catalogue(
+        &self,
+        request: Request<v1::PublishCatalogueRequest>,
+    ) -> Result<Response<v1::PublishCatalogueResponse>, Status> {
+        let outcome = self.publish(request.into_inner()).await;
+        count("publish", outcome.is_ok());
+        Ok(Response::new(outcome?))
+    }
+
+    async fn get_catalogue(
+        &self,
+        request: Request<v1::GetCatalogueRequest>,
+    ) -> Result<Response<v1::CatalogueVersion>, Status> {
+        let wanted = request.into_inner().version;
+        let wanted = Some(wanted.as_str()).filter(|version| !version.is_empty());
+        let found = find_version(&*self.inner.billing, wanted, |_| true).await?;
+        Ok(Response::new(describe(found).await?))
+    }
+
+    async fn list_catalogues(
+        &self,
+        _: Request<v1::ListCataloguesRequest>,
+    ) -> Result<Response<v1::ListCataloguesResponse>, Status> {
+        let versions = self.inner.billing.catalogues().await.map_err(problems::of_store)?;
+        let mut catalogues = Vec::with_capacity(versions.len());
+        for version in versions {
+            let described = describe(version).await?;
+            catalogues.push(v1::CatalogueVersion { text: String::new(), ..described });
+        }
+        Ok(Response::new(v1::ListCataloguesResponse { catalogues }))
+    }
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
+    /// Checks, stores, declares, activates; or only checks.
+    async fn publish(
+        &self,
+        request: v1::PublishCatalogueRequest,
+    ) -> Result<v1::PublishCatalogueResponse, Problem> {
+        let text = request.text;
+        let file = parse("catalogue", text.clone()).await?;
+        problems::of_tests(&catalogue_tests::run(&file))?;
+        let name = file.catalogue.version.as_str();
+        let before = self.inner.billing.catalogue(name).await.map_err(problems::of_store)?;
+        if let Some(before) = &before {
+            check_same(before, &text)?;
+        }
+        let offered = CatalogueVersion {
+            version: name.to_owned(),
+            sequence: 0,
+            text,
+            published_at: self.inner.clock.now(),
+            active: false,
+        };
+        let already_published = before.is_some();
+        if request.validate_only {
+            let catalogue = Some(describe(before.unwrap_or(offered)).await?);
+            return Ok(v1::PublishCatalogueResponse { catalogue, already_published });
+        }
+        let stands =
+            self.inner.billing.publish_catalogue(&offered).await.map_err(problems::of_store)?;
+        check_same(&stands, &offered.text)?;
+        if !stands.active {
+            self.activate(&stands, &file.catalogue).await?;
+        }
+        let catalogue = Some(describe(stands).await?);
+        Ok(v1::PublishCatalogueResponse { catalogue, already_published })
+    }
+}
+
+/// Versions never change: other text needs another name.
+fn check_same(stands: &CatalogueVersion, text: &str) -> Result<(), Problem> {
+    if stands.text == text {
+        return Ok(());
+    }
+    Err(Problem::already_exists(
+        reasons::CATALOGUE_EXISTS,
+        format!(
+            "another catalogue is published under {:?}, and versions never change: give this one a new name in `catalogue:`",
+            stands.version
+        ),
+    ))
+}
+
+/// A stored version as the wire knows it. A text that this program can no longer read counts no
+/// SKUs and is still shown.
+async fn describe(version: CatalogueVersion) -> Result<v1::CatalogueVersion, Problem> {
+    let skus = match parse(&version.version, version.text.clone()).await {
+        Ok(file) => u32::try_from(file.catalogue.skus.len()).unwrap_or(u32::MAX),
+        Err(problem) => {
+            tracing::warn!(version = version.version, %problem, "a stored catalogue does not parse");
+            0
+        }
+    };
+    let (seconds, nanos) = version.published_at.parts();
+    Ok(v1::CatalogueVersion {
+        digest: format!("{:032x}", hash::bytes128(0, version.text.as_bytes())),
+        version: version.version,
+        text: version.text,
+        published_at: Some(prost_types::Timestamp { seconds, nanos }),
+        skus,
+    })
+}
+
+/// Counts a call by what came of it.
+pub(super) fn count(operation: &'static str, succeeded: bool) {
+    let outcome = if succeeded { "ok" } else { "refused" };
+    metrics::counter!("pulso_pricing_requests_total", "operation" => operation, "outcome" => outcome)
+        .increment(1);
+}

@@ -1,0 +1,225 @@
+//! Charge: one quantity of a period becomes exact money, step by step.
+//!
+//! Order: convert and round the quantity, free units, the model. Maximum, minimum and the rounding
+//! of the line come after, in [`super::bill`].
+
+use domain::{
+    Dimensions, Quantity,
+    catalogue::{
+        Conversion, ConversionFactor, Matrix, PackageRounding, Price, PriceModel, RoundingMode,
+        Tier, Tiers,
+    },
+};
+
+use super::{Step, UnpricedReason};
+use crate::amount::{self, Amount};
+
+/// Steps and their sum so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Charge {
+    pub(super) amount: Amount,
+    pub(super) steps: Vec<Step>,
+}
+
+impl Charge {
+    pub(super) const fn new() -> Self {
+        Self { amount: Amount::ZERO, steps: Vec::new() }
+    }
+
+    /// Adds a step.
+    pub(super) fn push(&mut self, step: Step) -> Result<(), UnpricedReason> {
+        let amount = self.amount.checked_add(step.amount());
+        self.amount = amount.ok_or(UnpricedReason::OutOfRange)?;
+        self.steps.push(step);
+        Ok(())
+    }
+}
+
+/// Prices a metered quantity. What it uses of the free units goes off `free_left`.
+///
+/// A quantity below zero mirrors the same quantity above it: what was billed for 150 units is given
+/// back for -150. Free units and tier fees are for usage and take no part in that.
+pub(super) fn charge(
+    price: &Price,
+    dimensions: &Dimensions,
+    metered: Quantity,
+    free_left: &mut Quantity,
+    charge: &mut Charge,
+) -> Result<(), UnpricedReason> {
+    let quantity = match &price.convert {
+        Some(conversion) => convert(conversion, metered, charge)?,
+        None => metered,
+    };
+    let quantity = take_free_units(quantity, free_left, charge)?;
+    match &price.model {
+        PriceModel::Flat { amount } => charge.push(Step::Flat { amount: Amount::of(*amount) }),
+        PriceModel::PerUnit { unit_price } => push_units(quantity, *unit_price, None, charge),
+        PriceModel::Graduated(tiers) => graduated(tiers, quantity, charge),
+        PriceModel::Volume(tiers) => volume(tiers, quantity, charge),
+        PriceModel::Package { size, price, rounding } => {
+            packages(quantity, *size, *price, *rounding, charge)
+        }
+        PriceModel::Matrix(matrix) => {
+            let (unit_price, cell) = cell(matrix, dimensions)?;
+            push_units(quantity, unit_price, Some(cell), charge)
+        }
+    }
+}
+
+fn convert(
+    conversion: &Conversion,
+    metered: Quantity,
+    charge: &mut Charge,
+) -> Result<Quantity, UnpricedReason> {
+    let Conversion { factor, rounding } = *conversion;
+    let converted = match factor {
+        ConversionFactor::DivideBy(divisor) => amount::quotient(metered, divisor, rounding),
+        ConversionFactor::MultiplyBy(factor) => amount::product(metered, factor, rounding),
+    };
+    let quantity = converted.ok_or(UnpricedReason::OutOfRange)?;
+    charge.push(Step::Converted { conversion: *conversion, quantity })?;
+    Ok(quantity)
+}
+
+fn take_free_units(
+    quantity: Quantity,
+    free_left: &mut Quantity,
+    charge: &mut Charge,
+) -> Result<Quantity, UnpricedReason> {
+    let used = quantity.min(*free_left);
+    if used <= Quantity::ZERO {
+        return Ok(quantity);
+    }
+    let less = |one: Quantity| one.checked_sub(used).ok_or(UnpricedReason::OutOfRange);
+    let left = less(quantity)?;
+    *free_left = less(*free_left)?;
+    charge.push(Step::FreeUnits { used, quantity: left })?;
+    Ok(left)
+}
+
+fn push_units(
+    quantity: Quantity,
+    unit_price: Quantity,
+    cell: Option<Vec<(String, String)>>,
+    charge: &mut Charge,
+) -> Result<(), UnpricedReason> {
+    let amount = Amount::product(quantity, unit_price);
+    charge.push(Step::Units { quantity, unit_price, cell, amount })
+}
+
+fn packages(
+    quantity: Quantity,
+    package_size: Quantity,
+    package_price: Quantity,
+    rounding: PackageRounding,
+    charge: &mut Charge,
+) -> Result<(), UnpricedReason> {
+    let mode = match rounding {
+        PackageRounding::Up => RoundingMode::Up,
+        PackageRounding::Down => RoundingMode::Down,
+    };
+    let packages = amount::packages(quantity, package_size, mode);
+    let packages = packages.ok_or(UnpricedReason::OutOfRange)?;
+    let amount = Amount::multiple(packages, package_price).ok_or(UnpricedReason::OutOfRange)?;
+    charge.push(Step::Packages { quantity, package_size, packages, package_price, amount })
+}
+
+/// Each unit at its own tier's price; a tier is reached by any quantity above the tier before.
+fn graduated(tiers: &Tiers, quantity: Quantity, charge: &mut Charge) -> Result<(), UnpricedReason> {
+    if quantity == Quantity::ZERO {
+        return fee_at_zero(tiers, charge);
+    }
+    let magnitude = magnitude(quantity)?;
+    let mut above = Quantity::ZERO;
+    for (index, tier) in tiers.list.iter().enumerate() {
+        if magnitude <= above {
+            break;
+        }
+        let top = tier.up_to.map_or(magnitude, |up_to| up_to.min(magnitude));
+        let inside = top.checked_sub(above).ok_or(UnpricedReason::OutOfRange)?;
+        push_tier(TierPlace { index, tier, above }, inside, quantity, charge)?;
+        above = tier.up_to.unwrap_or(magnitude);
+    }
+    Ok(())
+}
+
+/// All units at the price of the first tier that holds them.
+fn volume(tiers: &Tiers, quantity: Quantity, charge: &mut Charge) -> Result<(), UnpricedReason> {
+    if quantity == Quantity::ZERO {
+        return fee_at_zero(tiers, charge);
+    }
+    let magnitude = magnitude(quantity)?;
+    let mut above = Quantity::ZERO;
+    for (index, tier) in tiers.list.iter().enumerate() {
+        match tier.up_to {
+            Some(up_to) if magnitude > up_to => above = up_to,
+            _ => return push_tier(TierPlace { index, tier, above }, magnitude, quantity, charge),
+        }
+    }
+    unreachable!("the last tier of a catalogue reaches without end")
+}
+
+fn fee_at_zero(tiers: &Tiers, charge: &mut Charge) -> Result<(), UnpricedReason> {
+    match tiers.list.first() {
+        Some(first) if tiers.flat_fee_at_zero => {
+            charge.push(Step::TierFee { number: 1, amount: Amount::of(first.flat_fee) })
+        }
+        _ => Ok(()),
+    }
+}
+
+struct TierPlace<'t> {
+    index: usize,
+    tier: &'t Tier,
+    above: Quantity,
+}
+
+/// Prices `inside` units (a magnitude) in a tier, on the side of zero that `whole` is on.
+fn push_tier(
+    place: TierPlace<'_>,
+    inside: Quantity,
+    whole: Quantity,
+    charge: &mut Charge,
+) -> Result<(), UnpricedReason> {
+    let TierPlace { index, tier, above } = place;
+    let (number, up_to, unit_price) = (index + 1, tier.up_to, tier.unit_price);
+    let quantity = if whole.is_negative() { negated(inside)? } else { inside };
+    let (packages, amount) = match tier.package_size {
+        None => (None, Amount::product(quantity, unit_price)),
+        Some(size) => {
+            let count = amount::packages(quantity, size, RoundingMode::Up)
+                .ok_or(UnpricedReason::OutOfRange)?;
+            let amount = Amount::multiple(count, unit_price).ok_or(UnpricedReason::OutOfRange)?;
+            (Some((size, count)), amount)
+        }
+    };
+    charge.push(Step::Tier { number, above, up_to, quantity, unit_price, packages, amount })?;
+    if tier.flat_fee != Quantity::ZERO && !whole.is_negative() {
+        charge.push(Step::TierFee { number, amount: Amount::of(tier.flat_fee) })?;
+    }
+    Ok(())
+}
+
+/// Of the cells that fit, the one that names most dimensions; else the default.
+fn cell(
+    matrix: &Matrix,
+    dimensions: &Dimensions,
+) -> Result<(Quantity, Vec<(String, String)>), UnpricedReason> {
+    let pairs = dimensions.pairs();
+    let fits = |when: &[(String, String)]| when.iter().all(|pair| pairs.contains(pair));
+    let best =
+        matrix.cells.iter().filter(|cell| fits(&cell.when)).max_by_key(|cell| cell.when.len());
+    match (best, matrix.default) {
+        (Some(cell), _) => Ok((cell.unit_price, cell.when.clone())),
+        (None, Some(default)) => Ok((default, Vec::new())),
+        (None, None) => Err(UnpricedReason::NoMatrixPrice),
+    }
+}
+
+fn magnitude(quantity: Quantity) -> Result<Quantity, UnpricedReason> {
+    if quantity.is_negative() { negated(quantity) } else { Ok(quantity) }
+}
+
+fn negated(quantity: Quantity) -> Result<Quantity, UnpricedReason> {
+    Quantity::ZERO.checked_sub(quantity).ok_or(UnpricedReason::OutOfRange)
+}

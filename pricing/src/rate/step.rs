@@ -1,0 +1,151 @@
+//! Steps: the explanation of a line, in the order in which its amount came about.
+
+use domain::{
+    Quantity,
+    catalogue::{Conversion, Meter, Rounding},
+};
+
+use crate::amount::Amount;
+
+/// One step from usage to money. The steps' amounts add up to the line's, exactly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The meter took its aggregate of the whole period.
+    Metered {
+        /// Which aggregate.
+        meter: Meter,
+        /// What it gave.
+        quantity: Quantity,
+    },
+    /// The quantity went over into the unit that is priced.
+    Converted {
+        /// By what, and how the result was rounded.
+        conversion: Conversion,
+        /// The result.
+        quantity: Quantity,
+    },
+    /// Units that cost nothing went off.
+    FreeUnits {
+        /// Units that this line took of the period's free units.
+        used: Quantity,
+        /// What is left to pay for.
+        quantity: Quantity,
+    },
+    /// A fee that does not depend on the quantity.
+    Flat {
+        /// The fee.
+        amount: Amount,
+    },
+    /// Units at one price.
+    Units {
+        /// Units.
+        quantity: Quantity,
+        /// Price of each.
+        unit_price: Quantity,
+        /// The cell of the matrix that the price came from: names and values, empty for its
+        /// default. `None` for models without a matrix.
+        cell: Option<Vec<(String, String)>>,
+        /// Their product.
+        amount: Amount,
+    },
+    /// Packages at one price.
+    Packages {
+        /// Units.
+        quantity: Quantity,
+        /// Units in a package.
+        package_size: Quantity,
+        /// Packages that count.
+        packages: i128,
+        /// Price of a package.
+        package_price: Quantity,
+        /// Their product.
+        amount: Amount,
+    },
+    /// The units of one tier.
+    Tier {
+        /// From 1.
+        number: usize,
+        /// The tier begins just above this quantity.
+        above: Quantity,
+        /// The last quantity inside; `None` reaches without end.
+        up_to: Option<Quantity>,
+        /// Units that are priced here.
+        quantity: Quantity,
+        /// Price of a unit, or of a package.
+        unit_price: Quantity,
+        /// Units in a package and packages started, where the tier sells packages.
+        packages: Option<(Quantity, i128)>,
+        /// Units or packages times price.
+        amount: Amount,
+    },
+    /// The fee of a tier that was reached.
+    TierFee {
+        /// From 1.
+        number: usize,
+        /// The fee.
+        amount: Amount,
+    },
+    /// What the period's maximum took off.
+    Maximum {
+        /// The maximum.
+        bound: Quantity,
+        /// Negative: bound minus what it would have been.
+        amount: Amount,
+    },
+    /// What was missing to the period's minimum.
+    Minimum {
+        /// The minimum.
+        bound: Quantity,
+        /// Positive: bound minus what it would have been.
+        amount: Amount,
+    },
+    /// The one rounding of the line, where it changed anything.
+    Rounded {
+        /// The rule.
+        rounding: Rounding,
+        /// Rounded minus exact.
+        amount: Amount,
+    },
+}
+
+impl Step {
+    /// The word that answers use.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Metered { .. } => "meter",
+            Self::Converted { .. } => "convert",
+            Self::FreeUnits { .. } => "free_units",
+            Self::Flat { .. } => "flat",
+            Self::Units { .. } => "units",
+            Self::Packages { .. } => "packages",
+            Self::Tier { .. } => "tier",
+            Self::TierFee { .. } => "tier_fee",
+            Self::Maximum { .. } => "maximum",
+            Self::Minimum { .. } => "minimum",
+            Self::Rounded { .. } => "rounding",
+        }
+    }
+
+    /// Tells whether the step adds to the line; the others only change the quantity.
+    #[must_use]
+    pub const fn adds(&self) -> bool {
+        !matches!(self, Self::Metered { .. } | Self::Converted { .. } | Self::FreeUnits { .. })
+    }
+
+    /// What the step adds to the line; zero for steps that only change the quantity.
+    #[must_use]
+    pub const fn amount(&self) -> Amount {
+        match self {
+            Self::Metered { .. } | Self::Converted { .. } | Self::FreeUnits { .. } => Amount::ZERO,
+            Self::Flat { amount }
+            | Self::Units { amount, .. }
+            | Self::Packages { amount, .. }
+            | Self::Tier { amount, .. }
+            | Self::TierFee { amount, .. }
+            | Self::Maximum { amount, .. }
+            | Self::Minimum { amount, .. }
+            | Self::Rounded { amount, .. } => *amount,
+        }
+    }
+}

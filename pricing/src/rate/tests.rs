@@ -1,0 +1,381 @@
+use domain::{
+    Aggregate, Cell, Epoch, LogId, Partition, Quantity, ResourceKey, RowKey, WindowLength,
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{file, moment, render};
+
+const CATALOGUE: &str = r#"
+catalogue: "2026-11"
+currency: BRL
+skus:
+  - sku: tiered
+    unit: hour
+    dimensions: [region]
+    prices:
+      - valid_from: 2026-01-01T00:00:00Z
+        model: graduated
+        tiers:
+          - {up_to: "100", unit_price: "0.50", flat_fee: "2"}
+          - {unit_price: "0.40"}
+  - sku: changing
+    unit: hour
+    prices:
+      - {valid_from: 2026-01-01T00:00:00Z, model: package, package_size: "10", package_price: "1"}
+      - valid_from: 2026-01-15T12:00:00Z
+        valid_to: 2026-01-20T00:00:00Z
+        model: package
+        package_size: "10"
+        package_price: "2"
+        minimum: "50"
+      - {valid_from: 2026-01-25T00:00:00Z, model: per_unit, unit_price: "1", currency: USD}
+  - sku: matrix
+    unit: hour
+    dimensions: [region]
+    prices:
+      - valid_from: 2026-01-01T00:00:00Z
+        model: matrix
+        free_units: "4"
+        maximum: "30"
+        prices:
+          - {when: {region: a}, unit_price: "1"}
+          - {when: {region: b}, unit_price: "2"}
+  - sku: peak
+    unit: seat
+    meter: max
+    prices:
+      - {valid_from: 2026-01-01T00:00:00Z, model: per_unit, unit_price: "0.333"}
+  - sku: calls
+    unit: call
+    meter: count
+    prices:
+      - {valid_from: 2026-01-01T00:00:00Z, model: per_unit, unit_price: "0.01"}
+  - sku: least
+    unit: C
+    meter: min
+    prices:
+      - {valid_from: 2026-01-01T00:00:00Z, model: per_unit, unit_price: "1"}
+  - sku: level
+    unit: GB
+    meter: latest
+    prices:
+      - {valid_from: 2026-01-01T00:00:00Z, model: per_unit, unit_price: "1"}
+  - sku: strict
+    unit: hour
+    negative: refuse
+    prices:
+      - {valid_from: 2026-01-01T00:00:00Z, model: per_unit, unit_price: "1"}
+  - sku: dear
+    unit: hour
+    prices:
+      - {valid_from: 2026-01-01T00:00:00Z, model: per_unit, unit_price: "100000000000000000000"}
+"#;
+
+fn catalogue() -> Catalogue {
+    file::parse("c", CATALOGUE.as_bytes()).unwrap().catalogue
+}
+
+fn january() -> Window {
+    moment::month("2026-01").unwrap()
+}
+
+/// A row of one pulse: SKU, unit, dimensions, amount, time, and the segment it came from.
+fn row(sku: &str, unit: &str, region: &str, amount: &str, time: &str, segment: u64) -> UsageRow {
+    let time = moment::parse(time).unwrap();
+    let region = (!region.is_empty()).then_some(("region", region));
+    let resource = ResourceKey {
+        tenant: Tenant::new("t").unwrap(),
+        product_sku: Sku::new(sku).unwrap(),
+        use_unity: Unit::new(unit).unwrap(),
+        dimensions: Dimensions::from_pairs(region),
+    };
+    let segment = SegmentId {
+        log_id: LogId([1; 16]),
+        partition: Partition(0),
+        epoch: Epoch(0),
+        start: Offset(segment),
+    };
+    let window_start = WindowLength::HOUR.start_of(time);
+    UsageRow {
+        key: RowKey { resource, window_start, segment },
+        cell: Cell {
+            offset_last: Offset(segment.start.0 + 5),
+            aggregate: Aggregate::of(amount.parse::<Quantity>().unwrap(), time),
+        },
+    }
+}
+
+const NOON: &str = "2026-01-10T12:00:00Z";
+
+fn rated(rows: &[UsageRow]) -> Rated {
+    rate(&catalogue(), rows, january())
+}
+
+fn amounts(rated: &Rated) -> Vec<String> {
+    rated.lines.iter().map(|line| line.amount.text(2)).collect()
+}
+
+/// SKU, reason and quantity of what waits.
+fn waiting(rated: &Rated) -> Vec<(&str, &str, String)> {
+    let entry = |found: &'_ Unpriced| (found.reason.as_str(), found.quantity.to_string());
+    let entries = rated.unpriced.iter().map(|found| (found.product_sku.as_str(), entry(found)));
+    entries.map(|(sku, (reason, quantity))| (sku, reason, quantity)).collect()
+}
+
+#[test]
+fn tiers_act_on_the_whole_period_over_all_hours_and_dimensions() {
+    let rated = rated(&[
+        row("tiered", "hour", "a", "60", NOON, 0),
+        row("tiered", "hour", "b", "60", "2026-01-31T23:59:59Z", 7),
+    ]);
+    // 100 x 0.50 + 2 + 20 x 0.40
+    assert_eq!(amounts(&rated), ["60.00"]);
+    let line = &rated.lines[0];
+    assert!(line.dimensions.is_empty());
+    let steps: Vec<&str> = line.steps.iter().map(Step::as_str).collect();
+    assert_eq!(steps, ["meter", "tier", "tier_fee", "tier"]);
+    assert_eq!(line.hours.len(), 2);
+    assert_eq!(line.hours[1].segments[0].offset_last, Offset(12));
+}
+
+#[test]
+fn usage_outside_the_period_is_no_part_of_it() {
+    let rated = rated(&[
+        row("tiered", "hour", "", "1", "2025-12-31T23:59:59Z", 0),
+        row("tiered", "hour", "", "1", "2026-02-01T00:00:00Z", 0),
+    ]);
+    assert!(rated.lines.is_empty() && rated.unpriced.is_empty());
+    assert_eq!(rated.total, Amount::ZERO);
+}
+
+#[test]
+fn a_price_that_changes_inside_the_period_splits_the_usage_and_starts_packages_again() {
+    let rated = rated(&[
+        row("changing", "hour", "", "5", "2026-01-15T11:59:59Z", 0),
+        row("changing", "hour", "", "11", "2026-01-15T12:00:00Z", 0),
+        row("changing", "hour", "", "14", "2026-01-19T23:00:00Z", 0),
+        row("changing", "hour", "", "3", "2026-01-20T00:00:00Z", 0),
+        row("changing", "hour", "", "9", "2026-01-26T00:00:00Z", 0),
+    ]);
+    // 1 package of the old price; 3 of the new (11 + 14 = 25); the newest price's minimum of 50
+    // holds once for both, as a line of its own.
+    assert_eq!(amounts(&rated), ["1.00", "6.00", "43.00"]);
+    assert_eq!(rated.total.text(2), "50.00");
+    assert_eq!(rated.lines[2].steps[0].as_str(), "minimum");
+    assert!(rated.lines[2].hours.is_empty());
+    let expected =
+        [("changing", "no_price", "3".into()), ("changing", "no_price_in_currency", "9".into())];
+    assert_eq!(waiting(&rated), expected);
+}
+
+#[test]
+fn a_matrix_gives_a_line_for_each_combination_and_holds_their_sum() {
+    let rated = rated(&[
+        row("matrix", "hour", "b", "10", NOON, 0),
+        row("matrix", "hour", "a", "20", NOON, 0),
+        row("matrix", "hour", "c", "1", NOON, 0),
+        row("matrix", "hour", "", "1", NOON, 0),
+    ]);
+    // Free units go to a first: 16 x 1 and 10 x 2, held to 30.
+    assert_eq!(amounts(&rated), ["16.00", "20.00", "-6.00"]);
+    assert_eq!(rated.lines[0].dimensions.as_str(), r#"{"region":"a"}"#);
+    assert_eq!(rated.lines[2].steps[0].as_str(), "maximum");
+    assert_eq!(rated.total.text(2), "30.00");
+    let expected =
+        [("matrix", "no_matrix_price", "1".into()), ("matrix", "no_matrix_price", "1".into())];
+    assert_eq!(waiting(&rated), expected);
+}
+
+#[test]
+fn each_meter_takes_its_aggregate_of_the_whole_period() {
+    for (sku, unit, quantity, amount) in [
+        ("peak", "seat", "7", "2.33"),
+        ("calls", "call", "4", "0.04"),
+        ("least", "C", "-2", "-2.00"),
+        ("level", "GB", "5", "5.00"),
+    ] {
+        let rated = rated(&[
+            row(sku, unit, "", "7", "2026-01-10T12:00:00Z", 0),
+            row(sku, unit, "", "-2", "2026-01-10T12:30:00Z", 0),
+            row(sku, unit, "", "3", "2026-01-10T13:00:00Z", 1),
+            row(sku, unit, "", "5", "2026-01-10T13:00:00Z", 2),
+        ]);
+        let line = &rated.lines[0];
+        assert_eq!(
+            (line.quantity.to_string(), line.amount.text(2)),
+            (quantity.into(), amount.into())
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_priced_waits_with_its_quantity_and_reason() {
+    let rated = rated(&[
+        row("nobody", "hour", "", "1.5", NOON, 0),
+        row("nobody", "hour", "", "1.5", NOON, 1),
+        row("tiered", "second", "", "9", NOON, 0),
+        row("strict", "hour", "", "9", NOON, 0),
+        row("strict", "hour", "", "-1", NOON, 1),
+        row("dear", "hour", "", "100000000000000000000", NOON, 0),
+        row("calls", "call", "", "170141183460469231731", NOON, 0),
+        row("level", "GB", "", "1", "2026-01-10T12:00:00Z", 0),
+    ]);
+    assert_eq!(
+        waiting(&rated),
+        [
+            ("dear", "out_of_range", "100000000000000000000".into()),
+            ("nobody", "unknown_sku", "3".into()),
+            ("strict", "negative_refused", "8".into()),
+            ("tiered", "unit_mismatch", "9".into()),
+        ]
+    );
+    assert_eq!(rated.unpriced[1].count, 2);
+    assert_eq!(rated.unpriced[1].hours[0].segments.len(), 2);
+    assert_eq!(amounts(&rated), ["0.01", "1.00"], "the others are billed all the same");
+}
+
+#[test]
+fn sums_wider_than_a_quantity_wait_whatever_the_order() {
+    let most = "170141183460469231731";
+    let rows = [row("tiered", "hour", "", most, NOON, 0), row("tiered", "hour", "", most, NOON, 1)];
+    assert_eq!(
+        waiting(&rated(&rows)),
+        [("tiered", "out_of_range", "340282366920938463462".into())]
+    );
+    let back =
+        [rows[0].clone(), rows[1].clone(), row("tiered", "hour", "", &format!("-{most}"), NOON, 2)];
+    let rated = rated(&back);
+    assert!(rated.unpriced.is_empty());
+    assert_eq!(rated.lines[0].quantity.to_string(), most);
+}
+
+#[test]
+fn the_document_reads_as_documented_and_its_parts_add_up() {
+    let rated = rated(&[
+        row("tiered", "hour", "a", "101", NOON, 0),
+        row("nobody", "hour", "", "1", NOON, 3),
+        row("peak", "seat", "", "1", NOON, 0),
+    ]);
+    let tenant = Tenant::new("t").unwrap();
+    let bill = render::bill(&tenant, &rated, 100);
+    let line = &bill["lines"][1];
+    assert_eq!(
+        line.to_string(),
+        concat!(
+            r#"{"product_sku":"tiered","use_unity":"hour","dimensions":{},"model":"graduated","#,
+            r#""quantity":"101","amount":"52.40","rounding":"half_up to 2 digits","#,
+            r#""price":{"catalogue":"2026-11","valid_from":"2026-01-01T00:00:00Z"},"detail":["#,
+            r#"{"step":"meter","meter":"sum","quantity":"101"},"#,
+            r#"{"step":"tier","tier":1,"above":"0","up_to":"100","quantity":"100","unit_price":"0.5","amount":"50"},"#,
+            r#"{"step":"tier_fee","tier":1,"amount":"2"},"#,
+            r#"{"step":"tier","tier":2,"above":"100","up_to":null,"quantity":"1","unit_price":"0.4","amount":"0.4"}],"#,
+            r#""hours":[{"window_start":"2026-01-10T12:00:00Z","count":"1","sum":"101","segments":["#,
+            r#"{"log_id":"01010101010101010101010101010101","partition":0,"epoch":0,"segment_start":"0","offset_last":"5"}]}]}"#,
+        )
+    );
+    assert_eq!(bill["total"], "52.73");
+    assert_eq!(bill["period"]["end"], "2026-02-01T00:00:00Z");
+    assert_eq!(bill["unpriced"][0]["reason"], "unknown_sku");
+    for line in bill["lines"].as_array().unwrap() {
+        let amount: Amount = line["amount"].as_str().unwrap().parse().unwrap();
+        assert_eq!(render::steps_total(line), Some(amount));
+    }
+    let cut = render::bill(&tenant, &rated, 1);
+    assert_eq!(cut["lines"][0]["hours"].as_array().unwrap().len(), 1);
+    assert_eq!(cut["lines"][1]["hours_left_out"], "1");
+}
+
+const SKUS: &[(&str, &str)] = &[
+    ("tiered", "hour"),
+    ("changing", "hour"),
+    ("matrix", "hour"),
+    ("peak", "seat"),
+    ("calls", "call"),
+    ("least", "C"),
+    ("level", "GB"),
+    ("nobody", "hour"),
+];
+
+/// Pulses of January as rows of their own, with amounts that need all decimals.
+fn usage() -> impl Strategy<Value = Vec<UsageRow>> {
+    let pulse = (0..SKUS.len(), 0usize..3, any::<i64>(), 0i64..31 * 24 * 4, 0u64..4);
+    let to_row = |(sku, region, raw, quarter, segment): (usize, usize, i64, i64, u64)| {
+        let (sku, unit) = SKUS[sku];
+        let mut row = row(sku, unit, ["", "a", "b"][region], "0", NOON, segment);
+        let time = january().start.plus(std::time::Duration::from_secs(900 * quarter as u64));
+        row.key.window_start = WindowLength::HOUR.start_of(time);
+        let quantity = Quantity::from_raw(i128::from(raw) * 123);
+        row.cell.aggregate = Aggregate::of(quantity, time);
+        row
+    };
+    proptest::collection::vec(pulse.prop_map(to_row), 1..40)
+}
+
+proptest! {
+    #[test]
+    fn order_and_splitting_of_usage_never_matter(rows in usage(), seed: u64) {
+        let whole = rated(&rows);
+        let mut shuffled = rows.clone();
+        shuffled.sort_by_key(|row| (row.cell.aggregate.sum.raw() as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        prop_assert_eq!(&rated(&shuffled), &whole);
+        // Rows of one key come merged out of a store; here they were one for each pulse.
+        let mut merged: BTreeMap<RowKey, UsageRow> = BTreeMap::new();
+        for row in &rows {
+            match merged.get_mut(&row.key) {
+                Some(found) => found.cell.aggregate.merge(&row.cell.aggregate).unwrap(),
+                None => _ = merged.insert(row.key.clone(), row.clone()),
+            }
+        }
+        let merged: Vec<UsageRow> = merged.into_values().collect();
+        prop_assert_eq!(&rated(&merged), &whole);
+        let tenant = Tenant::new("t").unwrap();
+        let bytes = |rated: &Rated| render::bill(&tenant, rated, 1_000).to_string();
+        prop_assert_eq!(bytes(&rated(&merged)), bytes(&whole));
+    }
+
+    #[test]
+    fn parts_add_up_to_lines_and_lines_to_the_total(rows in usage()) {
+        let rated = rated(&rows);
+        let mut total = Amount::ZERO;
+        for line in &rated.lines {
+            prop_assert_eq!(line.steps_total(), line.amount);
+            prop_assert_eq!(line.amount.rounded(rated.rounding), Some(line.amount));
+            total = total.checked_add(line.amount).unwrap();
+        }
+        prop_assert_eq!(rated.total, total);
+    }
+
+    #[test]
+    fn no_pulse_is_lost_between_lines_and_unpriced(rows in usage()) {
+        let rated = rated(&rows);
+        let lines = rated.lines.iter().flat_map(|line| &line.hours);
+        let unpriced = rated.unpriced.iter().flat_map(|unpriced| &unpriced.hours);
+        let (mut count, mut sum) = (0, Amount::ZERO);
+        for hour in lines.chain(unpriced) {
+            count += hour.count;
+            sum = sum.checked_add(hour.sum).unwrap();
+        }
+        prop_assert_eq!(count, rows.len() as u128);
+        let sent = bill::sum(rows.iter().map(|row| Amount::of(row.cell.aggregate.sum)));
+        prop_assert_eq!(sum, sent);
+    }
+
+    #[test]
+    fn tiers_tile_the_quantity_and_cost_no_more_than_their_dearest(raw in 1i64..) {
+        let quantity = Quantity::from_raw(i128::from(raw) * 100);
+        let mut row = row("tiered", "hour", "", "0", NOON, 0);
+        row.cell.aggregate = Aggregate::of(quantity, row.key.window_start);
+        let rated = rated(&[row]);
+        let (mut units, mut edge) = (Quantity::ZERO, Quantity::ZERO);
+        for step in &rated.lines[0].steps {
+            if let Step::Tier { above, up_to, quantity, .. } = step {
+                prop_assert_eq!(*above, edge, "a tier begins where the one before ends");
+                units = units.checked_add(*quantity).unwrap();
+                edge = up_to.unwrap_or(units);
+                prop_assert!(units <= edge);
+            }
+        }
+        prop_assert_eq!(units, quantity);
+    }
+}

@@ -1,0 +1,189 @@
+//! Renders a rated period as the JSON document of `pulso bill preview -o json`.
+//!
+//! Decimals and 64-bit integers are strings, keys stand in a fixed order: the same bill gives the
+//! same bytes. Keys are only ever added.
+
+use domain::{
+    Dimensions, Quantity, Tenant, Window,
+    catalogue::{Conversion, ConversionFactor},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    amount::Amount,
+    rate::{Hour, Line, Rated, Step, Unpriced},
+};
+
+/// A bill as JSON. `sources_max` bounds how many stretches of the log are listed in all, so that
+/// the document stays small enough to send; an entry whose hours were cut says how many in
+/// `hours_left_out`.
+#[must_use]
+pub fn bill(tenant: &Tenant, rated: &Rated, sources_max: usize) -> Value {
+    let mut budget = sources_max;
+    let lines: Vec<Value> =
+        rated.lines.iter().map(|found| line(rated, found, &mut budget)).collect();
+    let unpriced: Vec<Value> =
+        rated.unpriced.iter().map(|found| waiting(found, &mut budget)).collect();
+    json!({
+        "tenant": tenant.as_str(),
+        "currency": rated.currency.code(),
+        "period": period(rated.period),
+        "lines": lines,
+        "total": rated.total.text(rated.rounding.digits()),
+        "unpriced": unpriced,
+    })
+}
+
+fn period(period: Window) -> Value {
+    json!({"start": period.start.to_string(), "end": period.end.to_string()})
+}
+
+fn line(rated: &Rated, line: &Line, budget: &mut usize) -> Value {
+    let mut value = json!({
+        "product_sku": line.product_sku.as_str(),
+        "use_unity": line.use_unity.as_str(),
+        "dimensions": dimensions(&line.dimensions),
+        "model": line.model,
+        "quantity": line.quantity.to_string(),
+        "amount": line.amount.text(rated.rounding.digits()),
+        "rounding": line.rounding.to_string(),
+        "price": {
+            "catalogue": rated.catalogue.as_str(),
+            "valid_from": line.valid_from.to_string(),
+        },
+        "detail": line.steps.iter().map(step).collect::<Vec<_>>(),
+    });
+    add_hours(&mut value, &line.hours, budget);
+    value
+}
+
+fn waiting(unpriced: &Unpriced, budget: &mut usize) -> Value {
+    let mut value = json!({
+        "product_sku": unpriced.product_sku.as_str(),
+        "use_unity": unpriced.use_unity.as_str(),
+        "dimensions": dimensions(&unpriced.dimensions),
+        "quantity": unpriced.quantity.to_string(),
+        "count": unpriced.count.to_string(),
+        "reason": unpriced.reason.as_str(),
+        "remedy": unpriced.reason.remedy(),
+    });
+    add_hours(&mut value, &unpriced.hours, budget);
+    value
+}
+
+fn dimensions(dimensions: &Dimensions) -> Value {
+    let pairs = dimensions.pairs().into_iter().map(|(name, value)| (name, Value::from(value)));
+    Value::Object(pairs.collect())
+}
+
+fn add_hours(value: &mut Value, hours: &[Hour], budget: &mut usize) {
+    let mut listed = Vec::new();
+    for found in hours {
+        if found.segments.len() > *budget {
+            break;
+        }
+        *budget -= found.segments.len();
+        listed.push(hour(found));
+    }
+    let left_out = hours.len() - listed.len();
+    value["hours"] = Value::Array(listed);
+    if left_out > 0 {
+        value["hours_left_out"] = Value::from(left_out.to_string());
+        // Later entries do not fill the gap with hours of their own: a cut stays a cut.
+        *budget = 0;
+    }
+}
+
+fn hour(hour: &Hour) -> Value {
+    let segments = hour.segments.iter().map(|part| {
+        json!({
+            "log_id": part.segment.log_id.to_string(),
+            "partition": part.segment.partition.0,
+            "epoch": part.segment.epoch.0,
+            "segment_start": part.segment.start.to_string(),
+            "offset_last": part.offset_last.to_string(),
+        })
+    });
+    json!({
+        "window_start": hour.window_start.to_string(),
+        "count": hour.count.to_string(),
+        "sum": hour.sum.to_string(),
+        "segments": segments.collect::<Vec<_>>(),
+    })
+}
+
+/// A step as an object: `step`, then what it is about, then `amount` where it adds to the line.
+fn step(step: &Step) -> Value {
+    let mut object = Map::new();
+    object.insert("step".into(), step.as_str().into());
+    describe(step, &mut object);
+    if step.adds() {
+        object.insert("amount".into(), step.amount().to_string().into());
+    }
+    Value::Object(object)
+}
+
+fn describe(step: &Step, object: &mut Map<String, Value>) {
+    let mut put = |key: &str, value: Value| _ = object.insert(key.to_owned(), value);
+    match step {
+        Step::Metered { meter, quantity } => {
+            put("meter", meter.as_str().into());
+            put("quantity", text(quantity));
+        }
+        Step::Converted { conversion: Conversion { factor, rounding }, quantity } => {
+            match factor {
+                ConversionFactor::DivideBy(divisor) => put("divide_by", text(divisor)),
+                ConversionFactor::MultiplyBy(factor) => put("multiply_by", text(factor)),
+            }
+            put("rounding", text(rounding));
+            put("quantity", text(quantity));
+        }
+        Step::FreeUnits { used, quantity } => {
+            put("used", text(used));
+            put("quantity", text(quantity));
+        }
+        Step::Flat { .. } => {}
+        Step::Units { quantity, unit_price, cell, .. } => {
+            put("quantity", text(quantity));
+            put("unit_price", text(unit_price));
+            if let Some(cell) = cell {
+                let pairs = cell.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+                put("when", Value::Object(pairs.collect()));
+            }
+        }
+        Step::Packages { quantity, package_size, packages, package_price, .. } => {
+            put("quantity", text(quantity));
+            put("package_size", text(package_size));
+            put("packages", text(packages));
+            put("package_price", text(package_price));
+        }
+        Step::Tier { number, above, up_to, quantity, unit_price, packages, .. } => {
+            put("tier", (*number).into());
+            put("above", text(above));
+            put("up_to", up_to.as_ref().map_or(Value::Null, text::<Quantity>));
+            put("quantity", text(quantity));
+            if let Some((size, count)) = packages {
+                put("package_size", text(size));
+                put("packages", text(count));
+            }
+            put("unit_price", text(unit_price));
+        }
+        Step::TierFee { number, .. } => put("tier", (*number).into()),
+        Step::Maximum { bound, .. } | Step::Minimum { bound, .. } => put("bound", text(bound)),
+        Step::Rounded { rounding, .. } => put("rounding", text(rounding)),
+    }
+}
+
+fn text<T: std::fmt::Display>(value: &T) -> Value {
+    Value::from(value.to_string())
+}
+
+/// Rendered amounts of a line's steps, for checks that read the document itself.
+#[must_use]
+pub fn steps_total(line: &Value) -> Option<Amount> {
+    let steps = line["detail"].as_array()?;
+    let amounts = steps.iter().filter_map(|step| step["amount"].as_str());
+    amounts
+        .map(|text| text.parse::<Amount>().ok())
+        .try_fold(Amount::ZERO, |sum, amount| sum.checked_add(amount?))
+}

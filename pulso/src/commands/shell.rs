@@ -1,0 +1,44 @@
+//! `pulso completions` and `pulso man`: what a shell and a manual need, made from the command line
+//! itself.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use crate::{
+    cli::Cli,
+    exit::{Exit, Failure},
+    output::Printer,
+};
+
+/// `pulso completions`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  pulso completions bash > ~/.local/share/bash-completion/completions/pulso
+  pulso completions zsh > ~/.zfunc/_pulso")]
+pub struct CompletionsArgs {
+    /// The shell.
+    pub shell: Shell,
+}
+
+/// Prints a completion script.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn completions(args: CompletionsArgs) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "pulso", &mut script);
+    Printer::print_text(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Success)
+}
+
+/// Prints the manual page.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn man() -> Result<Exit, Failure> {
+    let mut page = Vec::new();
+    let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
+    rendered.map_err(|error| Failure::internal(format_args!("cannot render the page: {error}")))?;
+    Printer::print_text(&String::from_utf8_lossy(&page))?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,166 @@
+//! `pulso status`: where the pipeline stands, and waiting until it has caught up.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use clap::Args;
+use proto::v1::{
+    GetStatusRequest, GetStatusResponse, PartitionStatus, PulseCounts,
+    operations_service_client::OperationsServiceClient,
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tonic::transport::Channel;
+
+use super::wire;
+use crate::{
+    cli::Globals,
+    client,
+    config::value::{duration_text, parse_duration},
+    exit::{Exit, Failure},
+    output::{Answer, Printer},
+};
+
+/// `pulso status`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  pulso status
+  pulso status --wait-drained 30s && pulso query usage --from 2024-09 --to 2024-10 --window total
+
+Exits with 10 when the pipeline is not healthy, with 75 when it was not drained in time.")]
+pub struct StatusArgs {
+    /// Return once what is in the log now is folded and stored, or fail after this long.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub wait_drained: Option<Duration>,
+}
+
+/// How often a wait looks again.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+const COLUMNS: [&str; 5] = ["partition", "log_end", "folded_to", "lag_records", "folded_time"];
+
+type Client = OperationsServiceClient<Channel>;
+
+/// Runs the command.
+///
+/// # Errors
+/// When the server cannot be reached, or was not drained in time.
+pub async fn run(globals: &Globals, args: StatusArgs) -> Result<Exit, Failure> {
+    let channel = client::connect(&globals.server).await?;
+    let mut client =
+        OperationsServiceClient::new(channel).max_decoding_message_size(client::ANSWER_BYTES_MAX);
+    let mut status = get(&mut client).await?;
+    if let Some(wait) = args.wait_drained {
+        status = wait_drained(&mut client, status, wait).await?;
+    }
+    Printer::new(globals.output).print(&answer(&status))?;
+    Ok(if status.healthy { Exit::Success } else { Exit::Unhealthy })
+}
+
+async fn get(client: &mut Client) -> Result<GetStatusResponse, Failure> {
+    let answered = client.get_status(GetStatusRequest {}).await;
+    answered.map(tonic::Response::into_inner).map_err(|status| Failure::status(&status))
+}
+
+/// Waits until every partition is folded up to where its log ended at `start`.
+async fn wait_drained(
+    client: &mut Client,
+    start: GetStatusResponse,
+    wait: Duration,
+) -> Result<GetStatusResponse, Failure> {
+    let deadline = Instant::now() + wait;
+    let ends: BTreeMap<u32, u64> =
+        start.partitions.iter().map(|partition| (partition.partition, partition.log_end)).collect();
+    let mut status = start;
+    loop {
+        let behind = behind(&status.partitions, &ends);
+        if behind == 0 {
+            return Ok(status);
+        }
+        if Instant::now() >= deadline {
+            let message = format!(
+                "not drained within {}: {behind} records of the log are not stored yet; is a consumer running?",
+                duration_text(wait)
+            );
+            return Err(Failure::new(Exit::Retry, message));
+        }
+        tokio::time::sleep(POLL_INTERVAL.min(wait)).await;
+        status = get(client).await?;
+    }
+}
+
+/// Records below the given ends that are not folded; a partition that is not listed counts whole.
+fn behind(partitions: &[PartitionStatus], ends: &BTreeMap<u32, u64>) -> u64 {
+    let folded: BTreeMap<u32, u64> =
+        partitions.iter().map(|partition| (partition.partition, partition.folded_to)).collect();
+    let missing = |(partition, end): (&u32, &u64)| {
+        end.saturating_sub(folded.get(partition).copied().unwrap_or(0))
+    };
+    ends.iter().map(missing).sum()
+}
+
+fn answer(status: &GetStatusResponse) -> Answer {
+    let counts = status.pulses.unwrap_or_default();
+    let versions: BTreeMap<_, _> = status.versions.iter().collect();
+    let document = json!({
+        "healthy": status.healthy,
+        "partitions": status.partitions.iter().map(partition).collect::<Vec<_>>(),
+        "pulses": pulses(&counts),
+        "versions": versions,
+        "problems": status.problems,
+    });
+    let health = if status.healthy { "healthy" } else { "NOT HEALTHY" };
+    let summary = format!(
+        "{health}; pulses: {} read, {} accepted, {} duplicate, {} late, {} dead-lettered, {} erased ({} control records)",
+        counts.read,
+        counts.accepted,
+        counts.duplicate,
+        counts.late,
+        counts.dead_lettered,
+        counts.erased,
+        counts.control
+    );
+    let problems = status.problems.iter().map(|problem| format!("problem: {problem}"));
+    let notes = [summary].into_iter().chain(problems).collect();
+    Answer { notes, ..Answer::list(document, "partitions", &COLUMNS) }
+}
+
+fn partition(status: &PartitionStatus) -> Value {
+    json!({
+        "partition": status.partition,
+        "log_end": wire::integer(status.log_end),
+        "folded_to": wire::integer(status.folded_to),
+        "lag_records": wire::integer(status.lag_records),
+        "folded_time": wire::moment(status.folded_time.as_ref()),
+    })
+}
+
+fn pulses(counts: &PulseCounts) -> Value {
+    json!({
+        "read": wire::integer(counts.read),
+        "control": wire::integer(counts.control),
+        "accepted": wire::integer(counts.accepted),
+        "duplicate": wire::integer(counts.duplicate),
+        "late": wire::integer(counts.late),
+        "dead_lettered": wire::integer(counts.dead_lettered),
+        "erased": wire::integer(counts.erased),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_behind_by_what_was_in_its_log_at_the_call() {
+        let at = |partition, folded_to, log_end| PartitionStatus {
+            partition,
+            folded_to,
+            log_end,
+            ..Default::default()
+        };
+        let ends = BTreeMap::from([(0, 10), (1, 5), (2, 0)]);
+        assert_eq!(behind(&[at(0, 4, 99), at(1, 5, 99), at(2, 0, 99)], &ends), 6);
+        assert_eq!(behind(&[at(0, 12, 99), at(1, 5, 5), at(2, 0, 9)], &ends), 0);
+        assert_eq!(behind(&[at(0, 10, 10)], &ends), 5);
+    }
+}

@@ -1,0 +1,84 @@
+//! Wire values as JSON: 64-bit integers as strings, moments as RFC 3339 in UTC, absent ones null.
+
+use domain::Timestamp;
+use serde_json::Value;
+
+use crate::exit::{Exit, Failure};
+
+/// A moment, or null for an absent or impossible one.
+pub(super) fn moment(time: Option<&prost_types::Timestamp>) -> Value {
+    time.and_then(proto::convert::timestamp).map_or(Value::Null, |time| time.to_string().into())
+}
+
+/// A 64-bit integer.
+pub(super) fn integer(number: u64) -> Value {
+    number.to_string().into()
+}
+
+/// Reads a moment from a flag: RFC 3339, a day (`2024-09-01`), or a month (`2024-09`); the latter
+/// two mean their first moment in UTC.
+pub(super) fn parse_moment(text: &str) -> Result<Timestamp, String> {
+    let whole = match text.len() {
+        7 => format!("{text}-01T00:00:00Z"),
+        10 => format!("{text}T00:00:00Z"),
+        _ => text.to_owned(),
+    };
+    let moment: jiff::Timestamp = whole.parse().map_err(|_| {
+        "needs RFC 3339 such as 2024-09-18T22:00:00Z, a day such as 2024-09-18, or a month such as 2024-09"
+            .to_owned()
+    })?;
+    Timestamp::from_micros(moment.as_microsecond())
+        .ok_or_else(|| "outside the years 1 to 9999".to_owned())
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Most pages that are fetched for one answer, so that a server that never ends does not fill the
+/// memory.
+const PAGES_MAX: usize = 10_000;
+
+/// Fetches page after page and returns all entries.
+///
+/// # Errors
+/// Those of `fetch`, which is given a token and returns entries and the next token.
+pub(super) async fn all_pages<T, F>(mut fetch: impl FnMut(String) -> F) -> Result<Vec<T>, Failure>
+where
+    F: Future<Output = Result<(Vec<T>, String), Failure>>,
+{
+    let mut all = Vec::new();
+    let mut token = String::new();
+    for _ in 0..PAGES_MAX {
+        let (entries, next) = fetch(token).await?;
+        all.extend(entries);
+        if next.is_empty() {
+            return Ok(all);
+        }
+        token = next;
+    }
+    let message = format!(
+        "the answer has more than {PAGES_MAX} pages; narrow it, or take pages with --page-size and --page-token"
+    );
+    Err(Failure::new(Exit::Data, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_and_months_mean_their_first_moment() {
+        for (text, moment) in [
+            ("2024-09", "2024-09-01T00:00:00Z"),
+            ("2024-09-18", "2024-09-18T00:00:00Z"),
+            ("2024-09-18T22:00:00-03:00", "2024-09-19T01:00:00Z"),
+        ] {
+            assert_eq!(parse_moment(text).unwrap().to_string(), moment);
+        }
+        for text in ["", "2024", "yesterday", "2024-13", "2024-09-18T22:00:00", "0000-01-01"] {
+            assert!(parse_moment(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Keys: every setting with its type, its default and its words, in one table.
+//!
+//! The table makes the [`Config`] types, the defaults, what `config init` writes, what
+//! `config show` lists, and what an error says, so that none of them can drift from another.
+
+use std::net::SocketAddr;
+
+use super::value::{ByteSize, Count, Directory, Lanes, LogFormat, Place, Schedule, Setting, Span};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const SECOND: u64 = 1_000;
+const HOUR: u64 = 3_600 * SECOND;
+
+/// One setting.
+pub struct Key {
+    /// Its name in a file: `section.key`, or `key` at the top.
+    pub path: &'static str,
+    /// What it does, line by line.
+    pub docs: &'static [&'static str],
+    /// Its default as text.
+    pub default: &'static str,
+    /// What is accepted.
+    pub expects: fn() -> String,
+    /// Sets it from text.
+    pub set: fn(&mut Config, &str) -> Result<(), String>,
+    /// Its value as text, which `set` reads back.
+    pub text: fn(&Config) -> String,
+}
+
+impl Key {
+    /// The environment variable that sets it: `PULSO_SECTION__KEY`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("PULSO_{}", self.path.replace('.', "__").to_uppercase())
+    }
+}
+
+fn default_of<S: Setting>(text: &str) -> S {
+    S::parse(text).unwrap_or_else(|problem| panic!("the default `{text}` {problem}"))
+}
+
+macro_rules! settings {
+    (
+        { $( $(#[doc = $top_doc:literal])+ $top:ident: $Top:ty = $top_default:literal; )+ }
+        $( $(#[doc = $section_doc:literal])+ $section:ident: $Section:ident {
+            $( $(#[doc = $doc:literal])+ $key:ident: $Type:ty = $default:literal; )+
+        } )+
+    ) => {
+        /// The whole configuration, valid by its types.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Config {
+            $( $(#[doc = $top_doc])+ pub $top: $Top, )+
+            $( $(#[doc = $section_doc])+ pub $section: $Section, )+
+        }
+
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Clone, Debug, PartialEq, Eq)]
+            pub struct $Section {
+                $( $(#[doc = $doc])+ pub $key: $Type, )+
+            }
+        )+
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self {
+                    $( $top: default_of($top_default), )+
+                    $( $section: $Section { $( $key: default_of($default), )+ }, )+
+                }
+            }
+        }
+
+        /// Every section with its words, in the order of a file.
+        pub const SECTIONS: &[(&str, &[&str])] =
+            &[ $( (stringify!($section), &[$($section_doc),+]), )+ ];
+
+        /// Every setting, in the order of a file: those at the top, then section by section.
+        pub const KEYS: &[Key] = &[
+            $( Key {
+                path: stringify!($top),
+                docs: &[$($top_doc),+],
+                default: $top_default,
+                expects: <$Top as Setting>::expects,
+                set: |config, text| <$Top as Setting>::parse(text).map(|value| config.$top = value),
+                text: |config| config.$top.to_string(),
+            }, )+
+            $( $( Key {
+                path: concat!(stringify!($section), ".", stringify!($key)),
+                docs: &[$($doc),+],
+                default: $default,
+                expects: <$Type as Setting>::expects,
+                set: |config, text| {
+                    <$Type as Setting>::parse(text).map(|value| config.$section.$key = value)
+                },
+                text: |config| config.$section.$key.to_string(),
+            }, )+ )+
+        ];
+    };
+}
+
+settings! {
+    {
+        /// Where the embedded log and store keep their files. One process at a time.
+        data_dir: Directory = "./data";
+    }
+
+    /// Addresses to listen on. There is no authentication yet: keep them on loopback.
+    listen: Listen {
+        /// gRPC. Port 0 takes a free port.
+        grpc: SocketAddr = "127.0.0.1:7070";
+        /// HTTP. Port 0 takes a free port.
+        http: SocketAddr = "127.0.0.1:7080";
+    }
+
+    /// The pulse log. What is marked "fixed" is taken when the log is made and kept with it.
+    log: Log {
+        /// `file:` (in data_dir), `file:DIRECTORY`, or `memory:` (gone when the process ends).
+        url: Place = "file:";
+        /// Partitions, fixed. More let more lanes work at once; each costs memory in the consumer.
+        partitions: Count<1, 1_024> = "4";
+        /// Appends that may wait for the disk. One more is answered RESOURCE_EXHAUSTED. Too few
+        /// refuse a burst, too many only add waiting.
+        queue_requests_max: Count<1, 1_000_000> = "4096";
+        /// The same in bytes; also the memory that the log takes at most.
+        queue_bytes_max: ByteSize<MIB, { 64 * GIB }> = "64 MiB";
+        /// A commit takes no further append after this. More means fewer syncs and longer waits.
+        commit_bytes_max: ByteSize<KIB, { 2 * GIB }> = "8 MiB";
+        /// Bytes written between checkpoints; the write-ahead log takes about four times as much.
+        wal_bytes_target: ByteSize<MIB, { 64 * GIB }> = "64 MiB";
+        /// Records in a segment, fixed. Smaller closes totals sooner and stores more manifests.
+        segment_records_max: Count<1, 4_294_967_296> = "1048576";
+        /// Log time after which a segment closes, fixed; a divisor of horizon.
+        segment_span: Span<SECOND, { 24 * HOUR }> = "10m";
+        /// How long ids are remembered, fixed. Longer costs memory by the id.
+        horizon: Span<SECOND, { 8_784 * HOUR }> = "26h";
+        /// How old a pulse may be, fixed. lateness + future_tolerance + segment_span must not pass
+        /// horizon, or a late retry could count twice.
+        lateness: Span<0, { 8_784 * HOUR }> = "24h";
+        /// How far ahead of log time a pulse may be, fixed.
+        future_tolerance: Span<0, { 24 * HOUR }> = "5m";
+    }
+
+    /// The usage store and the billing store.
+    store: Store {
+        /// `file:` (in data_dir), `file:DIRECTORY`, or `memory:` (gone when the process ends).
+        url: Place = "file:";
+        /// Threads that read, each with a connection and about 4 MiB of cache.
+        readers: Count<1, 256> = "4";
+        /// Reads that may wait. One more is answered UNAVAILABLE.
+        reads_queued_max: Count<1, 1_000_000> = "1024";
+        /// Writes that may wait. A flush in the queue keeps its rows in memory.
+        writes_queued_max: Count<1, 1_000_000> = "256";
+        /// Bytes written between checkpoints; the write-ahead log takes about four times as much.
+        wal_bytes_target: ByteSize<MIB, { 64 * GIB }> = "64 MiB";
+    }
+
+    /// Limits on clients. Beyond them they are refused with a reason or made to wait.
+    ingest: Ingest {
+        /// Most bytes of one message. Greater ones let one client hold more memory.
+        message_bytes_max: ByteSize<KIB, { 2 * GIB }> = "4 MiB";
+        /// Most pulses of one batch.
+        pulses_per_batch_max: Count<1, 1_000_000> = "10000";
+        /// Most bytes of one pulse, unknown fields included.
+        pulse_bytes_max: ByteSize<KIB, { 2 * GIB }> = "32 KiB";
+        /// Most bytes of one record of the log. A numbered batch must fit into one.
+        record_bytes_max: ByteSize<KIB, { 2 * GIB }> = "1 MB";
+        /// A record is filled up to here while more is queued. Smaller records cost more commits.
+        record_bytes_target: ByteSize<1, { 2 * GIB }> = "256 KiB";
+        /// Most bytes that wait for, or are in, the appends of one partition. At the bound clients
+        /// are answered RESOURCE_EXHAUSTED.
+        partition_queue_bytes_max: ByteSize<KIB, { 2 * GIB }> = "64 MiB";
+        /// Appends of one partition that may be under way together. With 1 the log idles between.
+        appends_in_flight_max: Count<1, 1_024> = "4";
+        /// Most open streams. Further ones are refused with STREAMS_EXHAUSTED.
+        streams_max: Count<1, 1_000_000> = "1024";
+        /// Batches of one stream that may wait for their ack; then its reading pauses.
+        stream_batches_in_flight_max: Count<1, 1_000_000> = "256";
+        /// The same in bytes.
+        stream_bytes_in_flight_max: ByteSize<1, { 2 * GIB }> = "16 MiB";
+        /// The same over all streams and calls.
+        bytes_in_flight_max: ByteSize<KIB, { 2 * GIB }> = "256 MiB";
+        /// How long an overloaded answer asks a client to wait.
+        retry_after: Span<1, { 60 * SECOND }> = "250ms";
+    }
+
+    /// The consumer, which drains the log into totals.
+    consumer: Consumer {
+        /// `follow`, or a cron expression of six fields in UTC (seconds first).
+        schedule: Schedule = "follow";
+        /// How long `follow` waits between ticks. Totals are about this old.
+        follow_interval: Span<10, HOUR> = "1s";
+        /// Threads that aggregate: `auto` (one a core, at most one a partition) or a number.
+        lanes: Lanes = "auto";
+        /// Bytes of records that a drain hands over at once. Small ones cost channel hops, large
+        /// ones memory.
+        chunk_bytes: ByteSize<KIB, { 256 * MIB }> = "1 MiB";
+        /// Chunks between a drain and its lane. Memory is bounded by lanes x chunks x bytes.
+        chunks_in_flight: Count<1, 65_536> = "8";
+        /// Flushes between a lane and the store.
+        flushes_in_flight: Count<1, 1_024> = "4";
+    }
+
+    /// Answers to analysts.
+    query: Query {
+        /// Rows asked of the store at a time. Fewer cost round trips, more cost memory (about 300
+        /// bytes a row for each query under way).
+        store_page_rows: Count<1, 1_000_000> = "4096";
+        /// Store rows that one request may read. Too low refuses honest questions; too high lets
+        /// one question keep the store busy.
+        rows_read_max: Count<1, 10_000_000_000> = "10000000";
+    }
+
+    /// Logs of this process, on stderr.
+    telemetry: Telemetry {
+        /// `auto` (text on a terminal, JSON elsewhere), `text` or `json`.
+        format: LogFormat = "auto";
+        /// What is logged, such as `info` or `warn,ingestor_api=debug`. Also by PULSO_LOG.
+        filter: String = "info";
+    }
+
+    /// How a process ends.
+    shutdown: Shutdown {
+        /// How long it may take to finish what was accepted before it is cut off.
+        timeout: Span<SECOND, HOUR> = "30s";
+    }
+}

@@ -1,0 +1,367 @@
+//! Loading: every source becomes a list of (key, text, origin), and the later source wins.
+//!
+//! All sources are read to their end before anything is refused, so that one run shows every
+//! mistake. The process's own environment and directory come in as values, for tests.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use domain::{LogId, WindowLength, place::Generation};
+use ingestor_api::Limits;
+use toml::{Spanned, de::DeTable, de::DeValue};
+
+use super::{
+    error::{ConfigError, ConfigErrors, suggest_key},
+    keys::{Config, KEYS, Key},
+};
+
+/// The file that is read when none is named.
+pub const DEFAULT_FILE: &str = "pulso.toml";
+
+/// Variables that are no settings: those of client commands, of logs and of tests.
+const OTHER_VARIABLES: &[&str] = &[
+    "PULSO_SERVER",
+    "PULSO_HTTP",
+    "PULSO_OUTPUT",
+    "PULSO_CONFIG",
+    "PULSO_PRINT_ADDRESSES",
+    "PULSO_LOG",
+    "PULSO_FAULT",
+];
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A file that must exist.
+    pub file: Option<PathBuf>,
+    /// A file that is read if it exists, when `file` names none.
+    pub file_if_present: Option<PathBuf>,
+    /// The environment, of which only `PULSO_*` matters.
+    pub environment: Vec<(String, String)>,
+    /// Flags that were given: (flag, key, value).
+    pub flags: Vec<(&'static str, &'static str, String)>,
+}
+
+/// Where a value was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nowhere: it is the default.
+    Default,
+    /// In a file, on a line.
+    File(PathBuf, usize),
+    /// By an environment variable.
+    Variable(String),
+    /// By a flag.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path, 0) => path.display().fmt(f),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag(flag) => f.write_str(flag),
+        }
+    }
+}
+
+/// A configuration and where each value of it was set.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+impl Loaded {
+    /// Where a key was set.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// The same with another value for one key, as if it were the default.
+    ///
+    /// # Errors
+    /// What is wrong with the value.
+    pub fn with_default(&self, key: &str, value: &str) -> Result<Self, String> {
+        let mut changed = self.clone();
+        if self.origin(key) == Origin::Default {
+            let key = find(key).ok_or_else(|| format!("there is no key `{key}`"))?;
+            (key.set)(&mut changed.config, value)?;
+        }
+        Ok(changed)
+    }
+
+    /// The fixed parameters that a log made by this configuration has.
+    #[must_use]
+    pub fn generation(&self, log_id: LogId, hash_seed: u64) -> Generation {
+        let log = &self.config.log;
+        Generation {
+            log_id,
+            partitions: u16::try_from(log.partitions.get()).unwrap_or(u16::MAX),
+            segment_records_max: log.segment_records_max.get(),
+            segment_span: log.segment_span.duration(),
+            horizon: log.horizon.duration(),
+            lateness: log.lateness.duration(),
+            future_tolerance: log.future_tolerance.duration(),
+            window: WindowLength::HOUR,
+            shards: 1,
+            hash_seed,
+        }
+    }
+
+    /// The limits on clients.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let ingest = &self.config.ingest;
+        Limits {
+            message_bytes_max: ingest.message_bytes_max.as_usize(),
+            pulses_per_batch_max: ingest.pulses_per_batch_max.as_usize(),
+            pulse_bytes_max: ingest.pulse_bytes_max.as_usize(),
+            record_bytes_max: ingest.record_bytes_max.as_usize(),
+            record_bytes_target: ingest.record_bytes_target.as_usize(),
+            partition_queue_bytes_max: ingest.partition_queue_bytes_max.as_usize(),
+            appends_in_flight_max: ingest.appends_in_flight_max.as_usize(),
+            streams_max: ingest.streams_max.as_usize(),
+            stream_batches_in_flight_max: ingest.stream_batches_in_flight_max.as_usize(),
+            stream_bytes_in_flight_max: ingest.stream_bytes_in_flight_max.as_usize(),
+            bytes_in_flight_max: ingest.bytes_in_flight_max.as_usize(),
+            retry_after: ingest.retry_after.duration(),
+            ..Limits::default()
+        }
+    }
+}
+
+/// Reads all sources.
+///
+/// # Errors
+/// Every mistake of every source.
+pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
+    let mut loader = Loader::default();
+    loader.read_file(sources);
+    loader.read_environment(&sources.environment);
+    for (flag, key, value) in &sources.flags {
+        loader.set(key, key, value, Origin::Flag(flag));
+    }
+    loader.finish()
+}
+
+#[derive(Default)]
+struct Loader {
+    config: Config,
+    origins: BTreeMap<&'static str, Origin>,
+    errors: Vec<ConfigError>,
+}
+
+impl Loader {
+    fn read_file(&mut self, sources: &Sources) {
+        let (path, required) = match (&sources.file, &sources.file_if_present) {
+            (Some(path), _) => (path, true),
+            (None, Some(path)) => (path, false),
+            (None, None) => return,
+        };
+        match fs::read_to_string(path) {
+            Ok(text) => self.read_toml(path, &text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {}
+            Err(error) => self.unreadable(Origin::File(path.clone(), 0), &error),
+        }
+    }
+
+    fn unreadable(&mut self, origin: Origin, error: &io::Error) {
+        self.errors.push(ConfigError::Unreadable { origin, message: error.to_string() });
+    }
+
+    fn read_toml(&mut self, path: &Path, text: &str) {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let line = error.span().map_or(0, |span| line_of(text, span.start));
+            let (origin, message) =
+                (Origin::File(path.to_owned(), line), error.message().to_owned());
+            self.errors.push(ConfigError::Syntax { origin, message });
+        }
+        if errors.is_empty() {
+            self.read_table("", table.get_ref(), &|at| {
+                Origin::File(path.to_owned(), line_of(text, at))
+            });
+        }
+    }
+
+    fn read_table(&mut self, prefix: &str, table: &DeTable<'_>, origin: &dyn Fn(usize) -> Origin) {
+        for (key, value) in table {
+            let path = format!("{prefix}{}", key.get_ref());
+            let at = origin(key.span().start);
+            match text_of(value) {
+                Leaf::Table(table) if is_section(&path) => {
+                    self.read_table(&format!("{path}."), table, origin);
+                }
+                Leaf::Table(_) => self.unknown(&path, at, str::to_owned),
+                Leaf::Text(text) => self.set(&path, &path, &text, at),
+                Leaf::Other(kind) => match find(&path) {
+                    Some(key) => self.refuse(key, kind, "not one value".to_owned(), at),
+                    None => self.unknown(&path, at, str::to_owned),
+                },
+            }
+        }
+    }
+
+    fn read_environment(&mut self, environment: &[(String, String)]) {
+        let ours = environment.iter().filter(|(name, _)| is_setting(name));
+        let names: BTreeSet<&str> = environment.iter().map(|(name, _)| name.as_str()).collect();
+        for (name, value) in ours {
+            match name.strip_suffix("_FILE").filter(|base| find_variable(base).is_some()) {
+                Some(base) if names.contains(base) => {
+                    let (first, second) = (base.to_owned(), name.clone());
+                    self.errors.push(ConfigError::Twice { first, second });
+                }
+                Some(base) => self.read_secret(base, name, Path::new(value)),
+                None => self.set_variable(name, name, value),
+            }
+        }
+        self.refuse_address_as_filter(environment);
+    }
+
+    /// `PULSO_LOG` filters what is logged; someone who gives it an address means the pulse log.
+    fn refuse_address_as_filter(&mut self, environment: &[(String, String)]) {
+        let filter = environment.iter().find(|(name, _)| name == "PULSO_LOG");
+        let schemes = ["file:", "memory:", "kafka:"];
+        if filter.is_some_and(|(_, value)| schemes.iter().any(|scheme| value.starts_with(scheme))) {
+            self.errors.push(ConfigError::Unknown {
+                origin: Origin::Variable("PULSO_LOG".to_owned()),
+                key: "PULSO_LOG as an address (it filters what is logged)".to_owned(),
+                suggestion: Some("PULSO_LOG__URL".to_owned()),
+            });
+        }
+    }
+
+    fn read_secret(&mut self, variable: &str, file_variable: &str, path: &Path) {
+        match fs::read_to_string(path) {
+            Ok(text) => {
+                self.set_variable(variable, file_variable, text.trim_end_matches(['\r', '\n']))
+            }
+            Err(error) => self.errors.push(ConfigError::Unreadable {
+                origin: Origin::Variable(file_variable.to_owned()),
+                message: format!("{}: {error}", path.display()),
+            }),
+        }
+    }
+
+    fn set_variable(&mut self, variable: &str, written: &str, value: &str) {
+        let origin = Origin::Variable(written.to_owned());
+        match find_variable(variable) {
+            Some(key) => self.set_key(key, value, origin),
+            None => {
+                let path = variable["PULSO_".len()..].to_lowercase().replace("__", ".");
+                self.unknown(&path, origin, |path| {
+                    find(path).map_or_else(String::new, Key::variable)
+                });
+            }
+        }
+    }
+
+    fn set(&mut self, path: &str, written: &str, value: &str, origin: Origin) {
+        match find(path) {
+            Some(key) => self.set_key(key, value, origin),
+            None => self.unknown(written, origin, str::to_owned),
+        }
+    }
+
+    fn set_key(&mut self, key: &'static Key, value: &str, origin: Origin) {
+        match (key.set)(&mut self.config, value) {
+            Ok(()) => {
+                self.origins.insert(key.path, origin);
+            }
+            Err(problem) => self.refuse(key, value.to_owned(), problem, origin),
+        }
+    }
+
+    fn refuse(&mut self, key: &'static Key, value: String, problem: String, origin: Origin) {
+        let expects = (key.expects)();
+        self.errors.push(ConfigError::Value { origin, key: key.path, value, problem, expects });
+    }
+
+    fn unknown(&mut self, path: &str, origin: Origin, write: impl Fn(&str) -> String) {
+        let suggestion = suggest_key(path).map(write);
+        self.errors.push(ConfigError::Unknown { origin, key: path.to_owned(), suggestion });
+    }
+
+    fn finish(mut self) -> Result<Loaded, ConfigErrors> {
+        let loaded = Loaded { config: self.config, origins: self.origins };
+        if self.errors.is_empty() {
+            self.errors.extend(check_together(&loaded));
+        }
+        if self.errors.is_empty() { Ok(loaded) } else { Err(ConfigErrors(self.errors)) }
+    }
+}
+
+/// Finds values that are each in their range but contradict one another.
+fn check_together(loaded: &Loaded) -> Vec<ConfigError> {
+    let config = &loaded.config;
+    let mut errors = Vec::new();
+    let mut contradict = |key: &'static str, problem: String| {
+        let value = find(key).map_or_else(String::new, |key| (key.text)(config));
+        errors.push(ConfigError::Together { key, value, origin: loaded.origin(key), problem });
+    };
+    if let Err(error) = loaded.generation(LogId([0; 16]), 0).check() {
+        let key = match &error {
+            domain::place::GenerationError::Range("segment_span", _) => "log.segment_span",
+            _ => "log.lateness",
+        };
+        contradict(key, error.to_string());
+    }
+    if let Err(error) = loaded.limits().check() {
+        let path = format!("ingest.{}", error.key);
+        contradict(find(&path).map_or("ingest", |key| key.path), error.remedy);
+    }
+    if config.listen.grpc == config.listen.http && config.listen.grpc.port() != 0 {
+        contradict("listen.http", "listen.grpc has the same address: give another port".to_owned());
+    }
+    errors
+}
+
+enum Leaf<'a> {
+    Table(&'a DeTable<'a>),
+    Text(String),
+    Other(String),
+}
+
+fn text_of<'a>(value: &'a Spanned<DeValue<'a>>) -> Leaf<'a> {
+    match value.get_ref() {
+        DeValue::String(text) => Leaf::Text(text.to_string()),
+        DeValue::Integer(integer) => Leaf::Text(integer.to_string()),
+        DeValue::Float(float) => Leaf::Text(float.to_string()),
+        DeValue::Boolean(flag) => Leaf::Text(flag.to_string()),
+        DeValue::Datetime(moment) => Leaf::Text(moment.to_string()),
+        DeValue::Table(table) => Leaf::Table(table),
+        DeValue::Array(_) => Leaf::Other("[...]".to_owned()),
+    }
+}
+
+fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+fn find_variable(variable: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.variable() == variable)
+}
+
+fn is_section(path: &str) -> bool {
+    super::keys::SECTIONS.iter().any(|(name, _)| *name == path)
+}
+
+/// Tells whether a variable has to be a setting: it starts with our prefix and is no other of ours.
+fn is_setting(name: &str) -> bool {
+    name.starts_with("PULSO_")
+        && !name.starts_with("PULSO_TEST_")
+        && !OTHER_VARIABLES.contains(&name)
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
+}

@@ -1,0 +1,119 @@
+//! Reader: a thread that reads rows and hands over whole batches, a few ahead of the sender.
+
+use std::{
+    io::{self, BufRead},
+    thread,
+};
+
+use clap::ValueEnum;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    batches::{Batcher, Numbered},
+    cloudevents, csv_rows, focus, jsonl,
+    row::{Rejection, RowResult},
+    source::Source,
+};
+use crate::exit::Failure;
+
+/// Batches and rejections that wait for the sender; then reading pauses.
+const PIECES_AHEAD: usize = 8;
+
+/// What a file of usage looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FileFormat {
+    /// One JSON object a line.
+    Jsonl,
+    /// Columns with a header.
+    Csv,
+    /// A FOCUS 1.0 export of cost and usage, as CSV.
+    Focus,
+    /// CloudEvents 1.0: one a line, or one list.
+    Cloudevents,
+}
+
+/// Which quantity of a FOCUS row is the amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FocusQuantity {
+    /// PricingQuantity in PricingUnit, of which price lists speak.
+    Pricing,
+    /// ConsumedQuantity in ConsumedUnit.
+    Consumed,
+}
+
+/// What the reader hands over.
+#[derive(Debug)]
+pub enum Piece {
+    /// Rows to send.
+    Batch(Numbered),
+    /// A row that cannot be sent.
+    Rejected(Rejection),
+}
+
+/// A reader at work.
+pub struct Reader {
+    /// What it has read, in order; ends when the input does.
+    pub pieces: mpsc::Receiver<Piece>,
+    ended: oneshot::Receiver<io::Result<()>>,
+}
+
+impl Reader {
+    /// Starts reading.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        source: Source,
+        format: FileFormat,
+        quantity: FocusQuantity,
+        batcher: Batcher,
+    ) -> Result<Self, Failure> {
+        let (send, pieces) = mpsc::channel(PIECES_AHEAD);
+        let (end, ended) = oneshot::channel();
+        let work = move || {
+            let result = source.read(|input| read_all(input, format, quantity, batcher, &send));
+            // Nobody waits for it any more when the sender has failed first.
+            let _ = end.send(result);
+        };
+        let spawned = thread::Builder::new().name("reader".to_owned()).spawn(work);
+        spawned
+            .map_err(|error| Failure::internal(format_args!("cannot start a thread: {error}")))?;
+        Ok(Self { pieces, ended })
+    }
+
+    /// Tells how reading ended, once the pieces have.
+    ///
+    /// # Errors
+    /// What was wrong with the input as a whole.
+    pub async fn finish(self) -> Result<(), Failure> {
+        match self.ended.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Failure::data(format_args!("cannot read the input: {error}"))),
+            Err(_) => Err(Failure::internal("the reader's thread has panicked")),
+        }
+    }
+}
+
+fn read_all(
+    input: &mut dyn BufRead,
+    format: FileFormat,
+    quantity: FocusQuantity,
+    mut batcher: Batcher,
+    pieces: &mpsc::Sender<Piece>,
+) -> io::Result<()> {
+    let hand_over = |piece| {
+        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the sender has ended");
+        pieces.blocking_send(piece).map_err(gone)
+    };
+    let mut sink = |row: RowResult| match row {
+        Ok(row) => batcher.push(&row).map_or(Ok(()), |full| hand_over(Piece::Batch(full))),
+        Err(rejection) => hand_over(Piece::Rejected(rejection)),
+    };
+    match format {
+        FileFormat::Jsonl => jsonl::read(input, &mut sink),
+        FileFormat::Csv => csv_rows::read(input, &mut sink),
+        FileFormat::Focus => focus::read(input, quantity, &mut sink),
+        FileFormat::Cloudevents => cloudevents::read(input, &mut sink),
+    }?;
+    batcher.finish().into_iter().try_for_each(|batch| hand_over(Piece::Batch(batch)))
+}

@@ -1,0 +1,69 @@
+//! Where a process is: for people as a table on stderr, for scripts as a file.
+
+use std::{fs, io::Write, path::Path};
+
+use serde_json::json;
+
+use super::process::Process;
+use crate::{config::Config, exit::Failure};
+
+/// Writes `{"grpc": "127.0.0.1:41234", "http": "...", "pid": 4242}`, whole or not at all: a script
+/// that waits for the file never reads half of it.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write(process: &Process, path: &Path) -> Result<(), Failure> {
+    let addresses = json!({
+        "grpc": process.grpc.to_string(),
+        "http": process.http.to_string(),
+        "pid": std::process::id(),
+    });
+    let beside = path.with_added_extension("part");
+    fs::write(&beside, format!("{addresses}\n"))
+        .and_then(|()| fs::rename(&beside, path))
+        .map_err(|error| Failure::file("write", path, &error))
+}
+
+/// Prints addresses, what is kept where, and what to type next.
+pub fn print_table(process: &Process, config: &Config) {
+    let (grpc, http) = (process.grpc, process.http);
+    let [(log, log_at), (totals, totals_at)] = &process.backends.kept;
+    let server = if config.listen.grpc.port() == 7070 {
+        String::new()
+    } else {
+        format!(" --server http://{grpc}")
+    };
+    let text = format!(
+        "
+  pulso {version}                              not for production: no authentication, loopback only
+
+  gRPC       http://{grpc}      health and reflection included
+  HTTP       http://{http}      /openapi.json describes it
+  usage      http://{http}/v1/usage
+  readiness  http://{http}/readyz?verbose
+  metrics    http://{http}/metrics
+
+  {log:<20} {log_at}
+  {totals:<20} {totals_at}
+  totals are {schedule}
+
+  In another terminal:
+    pulso catalog import --format focus samples/focus-1.0-sample-1000.csv > catalogue.yaml
+    pulso catalog publish catalogue.yaml{server}
+    pulso ingest samples/focus-1.0-sample-1000.csv --format focus --backfill sample{server}
+    pulso status --wait-drained 30s{server}
+    pulso query usage --from 2024-09 --to 2024-10 --window P1M{server}
+
+  Ctrl-C ends it in order; again ends it at once.
+
+",
+        version = env!("CARGO_PKG_VERSION"),
+        schedule = match &config.consumer.schedule {
+            crate::config::value::Schedule::Follow =>
+                format!("drained every {}", config.consumer.follow_interval),
+            cron => format!("drained at {cron} (UTC)"),
+        },
+    );
+    // Nothing is left to do when stderr itself is gone.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

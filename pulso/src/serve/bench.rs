@@ -1,0 +1,156 @@
+//! `pulso bench pipeline`: measures the true way of a pulse on this machine.
+//!
+//! Everything is what production runs: gRPC over loopback TCP, validation, the log with its syncs,
+//! drain, lanes, store. The load generator runs in the same process on threads of its own, so its
+//! cost is known and is not the server's. A run counts only if the stored totals equal the
+//! generator's ledger to the last unit.
+
+mod cpu;
+mod ledger;
+mod load;
+
+use std::{
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
+
+use ingestor_api::Packing;
+use serde_json::{Value, json};
+use service::{Schedule, telemetry::Metrics};
+
+use super::{
+    ALL_STAGES, Serving,
+    process::{self, Plan, Process},
+};
+use crate::{
+    cli::serving::{Mode, PipelineArgs},
+    config::Loaded,
+    exit::{Exit, Failure},
+    output::Answer,
+};
+use cpu::CpuTimes;
+use ledger::Ledger;
+use load::{Load, LoadReport};
+
+/// Runs the bench.
+///
+/// # Errors
+/// When a step fails; totals that do not match are an exit code, not an error.
+pub async fn run(serving: Serving, args: PipelineArgs) -> Result<Exit, Failure> {
+    super::start_logs(&serving.loaded.config)?;
+    let fresh = tempfile::tempdir().map_err(Failure::internal)?;
+    let loaded = settings(&serving.loaded, &args, fresh.path())?;
+    let mut plan = Plan::new(
+        &loaded,
+        &ALL_STAGES,
+        Schedule::Follow(loaded.config.consumer.follow_interval.duration()),
+    );
+    if args.mode == Mode::Unary {
+        plan.packing = Packing::Off;
+    }
+    let process = Process::start(plan, Metrics::start().map_err(Failure::internal)?).await?;
+    let measured = measure(&process, &args).await;
+    let ended = process.end("bench").await;
+    let document = measured?;
+    ended?;
+    let matches = document["totals_match"] == Value::Bool(true);
+    serving.printer.print(&answer(document))?;
+    Ok(if matches { Exit::Success } else { Exit::CheckFailed })
+}
+
+/// The user's settings on a fresh directory and free ports, unless the user named others.
+fn settings(
+    loaded: &Loaded,
+    args: &PipelineArgs,
+    directory: &std::path::Path,
+) -> Result<Loaded, Failure> {
+    let directory = directory.display().to_string();
+    let mut settings = vec![
+        ("data_dir", directory.as_str()),
+        ("listen.grpc", "127.0.0.1:0"),
+        ("listen.http", "127.0.0.1:0"),
+    ];
+    if args.mode == Mode::Unary {
+        // One partition, so that no two calls share a commit.
+        settings.push(("log.partitions", "1"));
+    }
+    let mut loaded = loaded.clone();
+    for (key, value) in settings {
+        loaded = loaded.with_default(key, value).map_err(Failure::internal)?;
+    }
+    Ok(loaded)
+}
+
+async fn measure(process: &Process, args: &PipelineArgs) -> Result<Value, Failure> {
+    let load = Load::new(process.grpc, args)?;
+    let before = CpuTimes::now()?;
+    let start = Instant::now();
+    let report =
+        tokio::task::spawn_blocking(move || load.run()).await.map_err(Failure::internal)??;
+    let acknowledged = start.elapsed();
+    let consuming = process.consuming().expect("the bench runs every stage");
+    consuming.close_segments("bench").await.map_err(process::failure)?;
+    let stored = start.elapsed();
+    let spent = CpuTimes::now()?.since(&before);
+    let found = Ledger::of_store(&*process.backends.usage).await?;
+    let totals_match = found == report.ledger;
+    if !totals_match {
+        tracing::error!(sent = ?report.ledger.total(), stored = ?found.total(), "totals differ");
+    }
+    Ok(document(args, &report, acknowledged, stored, &spent, totals_match))
+}
+
+#[allow(clippy::float_arithmetic, clippy::cast_precision_loss)] // Rates, not amounts.
+fn document(
+    args: &PipelineArgs,
+    report: &LoadReport,
+    acknowledged: Duration,
+    stored: Duration,
+    spent: &CpuTimes,
+    totals_match: bool,
+) -> Value {
+    let pulses = report.pulses as f64;
+    let rate = |elapsed: Duration| (pulses / elapsed.as_secs_f64()).round();
+    let per_pulse = |nanos: u64| (nanos as f64 / pulses * 10.0).round() / 10.0;
+    let millis = |latency: Duration| (latency.as_secs_f64() * 1e5).round() / 100.0;
+    let steps: serde_json::Map<String, Value> =
+        spent.steps.iter().map(|(step, nanos)| (step.clone(), per_pulse(*nanos).into())).collect();
+    json!({
+        "mode": format!("{:?}", args.mode).to_lowercase(),
+        "identity": format!("{:?}", args.identity).to_lowercase(),
+        "keys": args.keys,
+        "pulses": report.pulses.to_string(),
+        "pulses_per_second": rate(stored),
+        "acknowledged_per_second": rate(acknowledged),
+        "cpu_ns_per_pulse": per_pulse(spent.total()),
+        "cpu_ns_per_pulse_by_step": steps,
+        "ack_p50_ms": millis(report.latency(500)),
+        "ack_p99_ms": millis(report.latency(990)),
+        "resends": report.resends.to_string(),
+        "rss_mib": cpu::resident_mib().unwrap_or_default(),
+        "totals_match": totals_match,
+    })
+}
+
+fn answer(document: Value) -> Answer {
+    let steps = document["cpu_ns_per_pulse_by_step"].as_object().into_iter().flatten();
+    let mut lines: Vec<String> =
+        steps.map(|(step, nanos)| format!("  {step:<14} {nanos:>8} ns of CPU a pulse")).collect();
+    lines.sort();
+    let columns = [
+        "pulses",
+        "pulses_per_second",
+        "cpu_ns_per_pulse",
+        "ack_p50_ms",
+        "ack_p99_ms",
+        "rss_mib",
+        "totals_match",
+    ];
+    lines.into_iter().fold(Answer::single(document, &columns), Answer::note)
+}
+
+/// Batches in flight that a mode can use.
+fn in_flight(args: &PipelineArgs) -> NonZeroUsize {
+    let wanted = usize::try_from(args.in_flight.get()).unwrap_or(usize::MAX);
+    NonZeroUsize::new(wanted).unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,60 @@
+//! The ledger: what was sent, to be compared with what is stored.
+
+use std::collections::HashMap;
+
+use domain::{Quantity, Timestamp, UsageStore, store::UsageFilter};
+
+use crate::exit::Failure;
+
+/// Count and sum by SKU, over all time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ledger(HashMap<String, (u64, Quantity)>);
+
+impl Ledger {
+    /// Adds pulses of one SKU.
+    pub(super) fn add(&mut self, sku: &str, count: u64, sum: Quantity) {
+        let entry = self.0.entry(sku.to_owned()).or_default();
+        entry.0 += count;
+        entry.1 = entry.1.checked_add(sum).expect("a bench's amounts are small");
+    }
+
+    /// Adds all of another.
+    pub(super) fn merge(&mut self, other: &Self) {
+        other.0.iter().for_each(|(sku, (count, sum))| self.add(sku, *count, *sum));
+    }
+
+    /// Count and sum over all.
+    pub(super) fn total(&self) -> (u64, Quantity) {
+        let mut total = Self::default();
+        self.0.values().for_each(|(count, sum)| total.add("", *count, *sum));
+        total.0.get("").copied().unwrap_or_default()
+    }
+
+    /// The ledger that a store's rows make.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) async fn of_store(store: &impl UsageStore) -> Result<Self, Failure> {
+        const PAGE: usize = 10_000;
+        let filter = UsageFilter {
+            tenant: None,
+            product_sku: None,
+            use_unity: None,
+            from: Timestamp::MIN,
+            to: Timestamp::MAX,
+        };
+        let (mut ledger, mut after) = (Self::default(), None);
+        loop {
+            let rows =
+                store.usage(&filter, after.as_ref(), PAGE).await.map_err(Failure::internal)?;
+            for row in &rows {
+                let aggregate = &row.cell.aggregate;
+                ledger.add(row.key.resource.product_sku.as_str(), aggregate.count, aggregate.sum);
+            }
+            if rows.len() < PAGE {
+                return Ok(ledger);
+            }
+            after = rows.into_iter().next_back().map(|row| row.key);
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! A process: the stages it runs, started in the order of a pulse's way and ended in the same
+//! order, so that what one has taken reaches the next.
+//!
+//! Ending: ingest takes no more and answers what is in flight; the servers close; the consumer
+//! drains what is in the log and closes its segments; the files are tidied. A kill at any point of
+//! that is harmless and only leaves the same work to the next start.
+
+use std::{net::SocketAddr, num::NonZero, sync::Arc, time::Duration};
+
+use ingestor_api::{Ingest, Packers, Packing, Ports};
+use ingestor_consumer::{
+    Consumer, ConsumerConfig, ConsumerError, TickReport, service::AuditService,
+};
+use pricing::{PricingConfig, PricingService};
+use query_api::{QueryApi, QueryConfig, TokenKey};
+use service::{
+    Health, Schedule, Shutdown, clock, clock::SystemClock, health::Check, telemetry::Metrics,
+};
+use storage::choice::{Log, Usage};
+use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
+use tracing::{error, info};
+
+use super::{
+    backends::{self, Backends},
+    grpc::{self, Services},
+    negative::RefusingSkus,
+};
+use crate::{
+    cli::serving::Stage,
+    config::{Config, Loaded},
+    exit::{Exit, Failure},
+};
+
+/// What a process is to run.
+pub struct Plan<'a> {
+    /// The configuration.
+    pub loaded: &'a Loaded,
+    /// The stages.
+    pub stages: &'a [Stage],
+    /// When the consumer ticks.
+    pub schedule: Schedule,
+    /// Whether ingest packs batches into records; off only for benches.
+    pub packing: Packing,
+}
+
+impl<'a> Plan<'a> {
+    /// A plan with packing on.
+    #[must_use]
+    pub const fn new(loaded: &'a Loaded, stages: &'a [Stage], schedule: Schedule) -> Self {
+        Self { loaded, stages, schedule, packing: Packing::On }
+    }
+
+    fn runs(&self, stage: Stage) -> bool {
+        self.stages.contains(&stage)
+    }
+}
+
+/// Running stages.
+pub struct Process {
+    /// Where gRPC is served.
+    pub grpc: SocketAddr,
+    /// Where HTTP is served.
+    pub http: SocketAddr,
+    /// The ports.
+    pub backends: Backends,
+    shutdown: Shutdown,
+    timeout: Duration,
+    packers: Option<Packers>,
+    /// The two servers, and what runs beside them until shutdown.
+    tasks: Vec<JoinHandle<Result<(), Failure>>>,
+    consuming: Option<Arc<Consuming>>,
+    /// Ends the consumer's schedule, after the servers have ended.
+    consumer_shutdown: Shutdown,
+    consumer_task: Option<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Opens the backends, binds the ports, and starts the stages.
+    ///
+    /// # Errors
+    /// When anything of that fails; whatever had started is ended.
+    pub async fn start(plan: Plan<'_>, metrics: Metrics) -> Result<Self, Failure> {
+        let loaded = plan.loaded;
+        let config = &loaded.config;
+        let backends = backends::open(loaded)?;
+        let grpc_listener = bind("listen.grpc", config.listen.grpc).await?;
+        let http_listener = bind("listen.http", config.listen.http).await?;
+        let grpc = grpc_listener.local_addr().map_err(Failure::internal)?;
+        let http = http_listener.local_addr().map_err(Failure::internal)?;
+        let (health, shutdown, consumer_shutdown) =
+            (Health::new(), Shutdown::new(), Shutdown::new());
+        let mut services = Services::default();
+        let mut tasks = Vec::new();
+
+        let mut packers = None;
+        if plan.runs(Stage::Ingest) {
+            let (ingest, started) = start_ingest(&plan, &backends, &shutdown)?;
+            let (billing, until) = (Arc::clone(&backends.billing), shutdown.clone());
+            tasks.push(tokio::spawn(async move {
+                started.refusing.follow(billing, until).await;
+                Ok(())
+            }));
+            (services.ingest, packers) = (Some(ingest), Some(started.packers));
+        }
+        let (mut consuming, mut consumer_task) = (None, None);
+        if plan.runs(Stage::Consume) {
+            let started = Consuming::start(&backends, config, &health).await.map_err(failure)?;
+            let started = Arc::new(started);
+            let (schedule, until) = (plan.schedule.clone(), consumer_shutdown.clone());
+            let running = Arc::clone(&started);
+            consumer_task = Some(tokio::spawn(async move { running.run(&schedule, &until).await }));
+            consuming = Some(started);
+            services.audit =
+                Some(AuditService::new(Arc::clone(&backends.log), Arc::clone(&backends.usage)));
+        }
+        if plan.runs(Stage::Price) {
+            services.pricing = Some(start_pricing(&backends, &health, &shutdown, &mut tasks));
+        }
+        let query = Arc::new(query_api(&backends, config, &health));
+        if plan.runs(Stage::Query) {
+            services.query = Some(Arc::clone(&query));
+        }
+        let kept = metrics.clone();
+        let router =
+            query_api::http::router(query, Arc::new(move || metrics.render()), axum::Router::new());
+        let (until, serving) = (shutdown.clone(), health.register("serving"));
+        tasks.push(tokio::spawn(async move {
+            axum::serve(http_listener, router)
+                .with_graceful_shutdown(async move { until.requested().await })
+                .await
+                .map_err(Failure::internal)
+        }));
+        tasks.push(tokio::spawn(grpc::serve(services, grpc_listener, health, shutdown.clone())));
+        let until = shutdown.clone();
+        tasks.push(tokio::spawn(async move {
+            serving.ready();
+            kept.keep(&until).await;
+            serving.not_ready("shutting down");
+            Ok(())
+        }));
+        info!(%grpc, %http, stages = ?plan.stages, "serving");
+        let timeout = config.shutdown.timeout.duration();
+        Ok(Self {
+            grpc,
+            http,
+            backends,
+            shutdown,
+            timeout,
+            packers,
+            tasks,
+            consuming,
+            consumer_shutdown,
+            consumer_task,
+        })
+    }
+
+    /// Runs until a signal, then ends in order. A second signal ends at once.
+    ///
+    /// # Errors
+    /// When ending fails or takes longer than `shutdown.timeout`.
+    pub async fn run_to_end(self) -> Result<Exit, Failure> {
+        let _signals = self.shutdown.on_signals().map_err(Failure::internal)?;
+        self.shutdown.requested().await;
+        self.end("shutdown").await.map(|()| Exit::Success)
+    }
+
+    /// Ends in order, within the configured time.
+    ///
+    /// # Errors
+    /// As [`Process::run_to_end`].
+    pub async fn end(self, asked_by: &str) -> Result<(), Failure> {
+        let timeout = self.timeout;
+        info!("shutting down");
+        tokio::time::timeout(timeout, self.end_in_order(asked_by)).await.unwrap_or_else(|_| {
+            let message = format!(
+                "not finished within shutdown.timeout ({timeout:?}); nothing acknowledged is lost, the next start goes on"
+            );
+            Err(Failure::new(Exit::Retry, message))
+        })
+    }
+
+    async fn end_in_order(self, asked_by: &str) -> Result<(), Failure> {
+        self.shutdown.request();
+        let mut result = Ok(());
+        for task in self.tasks {
+            let ended = task.await.unwrap_or_else(|error| Err(Failure::internal(error)));
+            result = result.and(ended);
+        }
+        if let Some(packers) = self.packers {
+            packers.finish().await;
+        }
+        self.consumer_shutdown.request();
+        if let Some(task) = self.consumer_task {
+            result = result.and(task.await.map_err(Failure::internal));
+        }
+        if let Some(consuming) = self.consuming {
+            result = result.and(consuming.finish(asked_by).await.map_err(failure));
+        }
+        self.backends.close().await;
+        info!("shut down");
+        result
+    }
+
+    /// The consumer, where this process runs it.
+    #[must_use]
+    pub fn consuming(&self) -> Option<&Consuming> {
+        self.consuming.as_deref()
+    }
+}
+
+struct StartedIngest {
+    packers: Packers,
+    refusing: RefusingSkus,
+}
+
+fn start_ingest(
+    plan: &Plan<'_>,
+    backends: &Backends,
+    shutdown: &Shutdown,
+) -> Result<(Ingest<Log>, StartedIngest), Failure> {
+    let mut limits = plan.loaded.limits();
+    limits.packing = plan.packing;
+    let refusing = RefusingSkus::default();
+    let ports = Ports {
+        log: Arc::clone(&backends.log),
+        clock: Arc::new(clock::system()),
+        negative: Arc::new(refusing.clone()),
+        shutdown: shutdown.clone(),
+    };
+    let (ingest, packers) =
+        Ingest::start(limits, ports).map_err(|error| Failure::new(Exit::Config, error))?;
+    Ok((ingest, StartedIngest { packers, refusing }))
+}
+
+fn start_pricing(
+    backends: &Backends,
+    health: &Health,
+    shutdown: &Shutdown,
+    tasks: &mut Vec<JoinHandle<Result<(), Failure>>>,
+) -> PricingService<Usage, storage::choice::Billing, Log> {
+    let pricing = PricingService::new(
+        Arc::clone(&backends.usage),
+        Arc::clone(&backends.billing),
+        Arc::clone(&backends.log),
+        Arc::new(clock::system()),
+        PricingConfig::default(),
+    );
+    let (resuming, check, until) = (pricing.clone(), health.register("pricing"), shutdown.clone());
+    tasks.push(tokio::spawn(async move {
+        match resuming.resume_activation().await {
+            Ok(_) => check.ready(),
+            Err(error) => {
+                check.not_ready(format!("a catalogue could not be made effective: {error}"))
+            }
+        }
+        until.requested().await;
+        Ok(())
+    }));
+    pricing
+}
+
+fn query_api(backends: &Backends, config: &Config, health: &Health) -> QueryApi<Usage, Log> {
+    let limits = &config.query;
+    let mut config = QueryConfig::new(TokenKey::new(uuid::Uuid::new_v4().into_bytes()));
+    config.store_page_rows = limits.store_page_rows.as_usize();
+    config.rows_read_max = limits.rows_read_max.as_usize();
+    config.versions.insert("pulso".into(), env!("CARGO_PKG_VERSION").into());
+    config.versions.insert("record_format".into(), proto::record::ENVELOPE_VERSION.to_string());
+    QueryApi::new(Arc::clone(&backends.usage), Arc::clone(&backends.log), health.clone(), config)
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let remedy = "stop what listens there, or choose another address (port 0 takes a free one)";
+        Failure::new(Exit::Config, format_args!("{key} = `{address}`: {error}: {remedy}"))
+    })
+}
+
+/// The consumer stage with its schedule.
+pub struct Consuming {
+    /// Taken when it has ended.
+    consumer: Mutex<Option<Consumer<Log>>>,
+    check: Check,
+}
+
+impl Consuming {
+    /// Restores every partition and starts the lanes.
+    ///
+    /// # Errors
+    /// As `Consumer::start`.
+    pub async fn start(
+        backends: &Backends,
+        config: &Config,
+        health: &Health,
+    ) -> Result<Self, ConsumerError> {
+        let check = health.register("consumer");
+        let (log, usage) = (Arc::clone(&backends.log), Arc::clone(&backends.usage));
+        let consumer =
+            Consumer::start(log, usage, Arc::new(clock::system()), consumer_config(config)).await?;
+        check.ready();
+        Ok(Self { consumer: Mutex::new(Some(consumer)), check })
+    }
+
+    /// Ticks by the schedule until shutdown. A tick that fails is logged, shown by the readiness
+    /// check, and followed by the next.
+    pub async fn run(&self, schedule: &Schedule, shutdown: &Shutdown) {
+        let clock: SystemClock = clock::system();
+        let ticking = schedule.run::<std::convert::Infallible, _>(&clock, shutdown, |_| async {
+            self.note(self.tick().await);
+            Ok(())
+        });
+        let Ok(()) = ticking.await;
+    }
+
+    /// Drains what is there now.
+    ///
+    /// # Errors
+    /// As `Consumer::tick`.
+    pub async fn tick(&self) -> Result<TickReport, ConsumerError> {
+        self.consumer.lock().await.as_mut().ok_or(ConsumerError::Ended)?.tick().await
+    }
+
+    /// Drains what is there now and makes it final.
+    ///
+    /// # Errors
+    /// As `Consumer::close_segments`.
+    pub async fn close_segments(&self, asked_by: &str) -> Result<TickReport, ConsumerError> {
+        let mut consumer = self.consumer.lock().await;
+        consumer.as_mut().ok_or(ConsumerError::Ended)?.close_segments(asked_by).await
+    }
+
+    /// Drains what is there, makes it final, and ends the lanes, whether or not that worked.
+    ///
+    /// # Errors
+    /// As `Consumer::close_segments`.
+    pub async fn finish(&self, asked_by: &str) -> Result<(), ConsumerError> {
+        let closed = self.close_segments(asked_by).await;
+        if let Some(consumer) = self.consumer.lock().await.take() {
+            consumer.shutdown().await;
+        }
+        closed.map(drop)
+    }
+
+    fn note(&self, ticked: Result<TickReport, ConsumerError>) {
+        match ticked {
+            Ok(_) => self.check.ready(),
+            Err(error) => {
+                error!(%error, "tick failed; the next one tries again");
+                self.check.not_ready(error.to_string());
+            }
+        }
+    }
+}
+
+fn consumer_config(config: &Config) -> ConsumerConfig {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let consumer = &config.consumer;
+    ConsumerConfig {
+        lanes: consumer.lanes.on(cores, config.log.partitions.as_usize()),
+        chunk_bytes: consumer.chunk_bytes.as_usize(),
+        chunks_in_flight: consumer.chunks_in_flight.as_usize(),
+        flushes_in_flight: consumer.flushes_in_flight.as_usize(),
+    }
+}
+
+/// The exit of a consumer that cannot go on.
+pub(super) fn failure(error: ConsumerError) -> Failure {
+    let exit = match &error {
+        ConsumerError::Restart(_) | ConsumerError::Stopped { .. } => Exit::Data,
+        ConsumerError::Append(_) | ConsumerError::Ended => Exit::Retry,
+        ConsumerError::Log(_) | ConsumerError::Store(_) => Exit::Internal,
+    };
+    Failure::new(exit, error)
+}

@@ -1,0 +1,247 @@
+//! The reads themselves, once: both doors call these and only dress what comes out.
+
+use std::{future::Future, sync::Arc, time::Instant};
+
+use domain::{
+    DeadLetter, Epoch, Offset, Partition, PulseLog, UsageStore,
+    log::LogBounds,
+    place::Generation,
+    segment::Progress,
+    store::{DeadLetterPlace, PartitionKey, StoreError},
+};
+use service::{
+    health::Health,
+    problem::{Problem, reasons},
+};
+use tracing::{error, warn};
+
+use crate::{
+    config::QueryConfig,
+    dead_letters::{DeadLettersPage, DeadLettersRequest},
+    freshness::{self, Freshness, Standing},
+    status::Status,
+    usage::{
+        self, Limits, UsageError, UsageTotal,
+        request::{FieldNames, Rules, UsageRequest},
+    },
+};
+
+/// Reads of one log generation and the store it is folded into. Share it in an `Arc`.
+#[derive(Debug)]
+pub struct QueryApi<U, L> {
+    store: Arc<U>,
+    log: Arc<L>,
+    health: Health,
+    config: QueryConfig,
+}
+
+/// An answer to a question about usage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageAnswer {
+    /// Sorted by tenant, product_sku, use_unity, dimensions, window start.
+    pub rows: Vec<UsageTotal>,
+    /// How fresh and how final it is.
+    pub freshness: Freshness,
+    /// For the page after this; absent on the last.
+    pub next_page_token: Option<String>,
+}
+
+impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
+    /// Puts the reads together. Nothing is read yet.
+    #[must_use]
+    pub const fn new(store: Arc<U>, log: Arc<L>, health: Health, config: QueryConfig) -> Self {
+        Self { store, log, health, config }
+    }
+
+    /// The process's readiness.
+    #[must_use]
+    pub const fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Totals per group and window.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT with all that is wrong with the question; FAILED_PRECONDITION when it
+    /// cannot be answered exactly or costs too much; UNAVAILABLE when the store does not answer.
+    pub async fn usage(
+        &self,
+        request: &UsageRequest,
+        fields: FieldNames,
+    ) -> Result<UsageAnswer, Problem> {
+        measured("usage", async {
+            let rules = Rules {
+                store_window: self.log.generation().window,
+                token_key: self.config.page_token_key,
+                fields,
+            };
+            let query = request.parse(&rules)?;
+            let limits = Limits {
+                store_page_rows: self.config.store_page_rows,
+                rows_read_max: self.config.rows_read_max,
+            };
+            // Before the rows: see `Freshness::of`.
+            let freshness = self.freshness().await?;
+            let page = usage::page(&*self.store, limits, &query).await.map_err(problem_of_usage)?;
+            metrics::counter!("pulso_query_rows_read_total").increment(page.rows_read as u64);
+            let next_page_token = page
+                .next
+                .map(|key| self.config.page_token_key.seal(query.fingerprint, &key.encode()));
+            Ok(UsageAnswer { rows: page.rows, freshness, next_page_token })
+        })
+        .await
+    }
+
+    /// How fresh an answer read from now on will be.
+    ///
+    /// # Errors
+    /// UNAVAILABLE or INTERNAL from the store. A log that does not answer only leaves the
+    /// freshness unknown, since the totals do not need it.
+    pub async fn freshness(&self) -> Result<Freshness, Problem> {
+        let generation = *self.log.generation();
+        let mut standings = Vec::with_capacity(generation.partitions.into());
+        for partition in generation.partitions() {
+            standings.push(self.standing(&generation, partition).await?);
+        }
+        Ok(Freshness::of(&standings, &generation))
+    }
+
+    /// Where the partitions stand. Always answers; what cannot be asked is a problem in it.
+    pub async fn status(&self) -> Status {
+        let generation = *self.log.generation();
+        let mut found = Vec::with_capacity(generation.partitions.into());
+        for partition in generation.partitions() {
+            found.push((partition, self.found(&generation, partition).await));
+        }
+        Status::of(found, &self.health.report(), self.config.versions.clone())
+    }
+
+    /// Dead letters in the order of the log.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT with all that is wrong with the question; UNAVAILABLE when the store does
+    /// not answer.
+    pub async fn dead_letters(
+        &self,
+        request: &DeadLettersRequest,
+    ) -> Result<DeadLettersPage, Problem> {
+        measured("dead_letters", async {
+            let key = &self.config.page_token_key;
+            let query = request.parse(key)?;
+            let letters = self.store.dead_letters(query.reason, query.after, query.page_size + 1);
+            let letters = letters.await.map_err(|error| problem_of_store(&error))?;
+            Ok(request.page(key, query.page_size, letters))
+        })
+        .await
+    }
+
+    /// One dead letter with its bytes.
+    ///
+    /// # Errors
+    /// NOT_FOUND when none stands there; UNAVAILABLE when the store does not answer.
+    pub async fn dead_letter(
+        &self,
+        (partition, offset, index): (u32, u64, u32),
+    ) -> Result<DeadLetter, Problem> {
+        measured("dead_letter", async {
+            let found = match u16::try_from(partition) {
+                Ok(partition) => self.letter_at((Partition(partition), Offset(offset), index)).await?,
+                Err(_) => None,
+            };
+            found.ok_or_else(|| {
+                let message = format!(
+                    "no dead letter stands at partition {partition}, offset {offset}, index {index}; \
+                     list them to see which there are"
+                );
+                Problem::not_found(reasons::DEAD_LETTER_NOT_FOUND, message)
+            })
+        })
+        .await
+    }
+
+    async fn letter_at(&self, place: DeadLetterPlace) -> Result<Option<DeadLetter>, Problem> {
+        self.store.dead_letter(place).await.map_err(|error| problem_of_store(&error))
+    }
+
+    async fn standing(
+        &self,
+        generation: &Generation,
+        partition: Partition,
+    ) -> Result<Standing, Problem> {
+        let progress = self.progress(generation, partition).await;
+        let progress = progress.map_err(|error| problem_of_store(&error))?;
+        if let Some(reached) = progress.as_ref().and_then(freshness::reached) {
+            return Ok(Standing::Reached(reached));
+        }
+        match self.log.bounds(partition).await {
+            Ok(bounds) if bounds.end == Offset(0) => Ok(Standing::Empty),
+            Ok(_) => Ok(Standing::Unknown),
+            Err(error) => {
+                warn!(%partition, %error, "freshness is unknown: the log does not answer");
+                Ok(Standing::Unknown)
+            }
+        }
+    }
+
+    async fn found(
+        &self,
+        generation: &Generation,
+        partition: Partition,
+    ) -> Result<(LogBounds, Option<Progress>), String> {
+        // Progress first: the log only grows meanwhile, so the lag is never negative.
+        let progress = self.progress(generation, partition).await;
+        let progress = progress.map_err(|error| error.to_string())?;
+        let bounds = self.log.bounds(partition).await.map_err(|error| error.to_string())?;
+        Ok((bounds, progress))
+    }
+
+    async fn progress(
+        &self,
+        generation: &Generation,
+        partition: Partition,
+    ) -> Result<Option<Progress>, StoreError> {
+        let key = PartitionKey { log_id: generation.log_id, partition, epoch: Epoch::default() };
+        self.store.progress(key).await
+    }
+}
+
+/// Counts and times a read; the outcome is `ok` or the reason.
+async fn measured<T>(
+    operation: &'static str,
+    read: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    let start = Instant::now();
+    let result = read.await;
+    let outcome = result.as_ref().map_or_else(|problem| problem.reason, |_| "ok");
+    metrics::counter!("pulso_query_requests_total", "operation" => operation, "outcome" => outcome)
+        .increment(1);
+    metrics::histogram!("pulso_query_seconds", "operation" => operation).record(start.elapsed());
+    result
+}
+
+fn problem_of_usage(error: UsageError) -> Problem {
+    let message = error.to_string();
+    match error {
+        UsageError::Store(error) => problem_of_store(&error),
+        UsageError::Overflow { .. } => {
+            Problem::failed_precondition(reasons::AMOUNT_OUT_OF_RANGE, message)
+        }
+        UsageError::TooManyRows { .. } => {
+            Problem::failed_precondition(reasons::RESULT_TOO_LARGE, message)
+        }
+    }
+}
+
+fn problem_of_store(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Unavailable(_) => {
+            warn!(%error, "a read failed");
+            Problem::unavailable(reasons::STORE_UNAVAILABLE, error.to_string())
+        }
+        StoreError::Conflict(_) | StoreError::Damaged(_) | StoreError::Fatal(_) => {
+            // For the operator's eyes: a client can do nothing with the details of our storage.
+            error!(%error, "a read failed for good");
+            Problem::internal("the store cannot give this; the server's log says why")
+        }
+    }
+}

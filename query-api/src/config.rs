@@ -1,0 +1,34 @@
+//! What an operator, or the wiring, sets about reads. Everything else is a constant beside its use.
+
+use std::collections::BTreeMap;
+
+use crate::token::TokenKey;
+
+/// Limits and identity of the query stage.
+#[derive(Clone, Debug)]
+pub struct QueryConfig {
+    /// Rows asked of the store at a time, at least 1. Default 4,096. Fewer cost more round trips,
+    /// more cost memory (about 300 bytes a row for each query under way).
+    pub store_page_rows: usize,
+    /// Store rows that one request may read, at least 1. Default 10,000,000, some seconds of work.
+    /// Too low refuses honest questions; too high lets one question keep a core and the store busy.
+    pub rows_read_max: usize,
+    /// Key that page tokens are sealed with. Replicas that answer for one another need the same;
+    /// a new one makes the tokens given out before it worthless, and their holders start again.
+    pub page_token_key: TokenKey,
+    /// Component and version, for example `pulso`, `log_format`, `store_format`; shown by status.
+    pub versions: BTreeMap<String, String>,
+}
+
+impl QueryConfig {
+    /// The defaults, with a key drawn at random by the caller.
+    #[must_use]
+    pub const fn new(page_token_key: TokenKey) -> Self {
+        Self {
+            store_page_rows: 4_096,
+            rows_read_max: 10_000_000,
+            page_token_key,
+            versions: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The gRPC door: `QueryService` and `OperationsService`.
+
+use std::sync::Arc;
+
+use domain::{Aggregate, DeadLetter, PulseLog, UsageStore};
+use proto::{
+    convert::wire_time,
+    v1::{
+        self,
+        operations_service_server::{OperationsService, OperationsServiceServer},
+        query_service_server::{QueryService, QueryServiceServer},
+    },
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    api::QueryApi,
+    dead_letters::DeadLettersRequest,
+    page,
+    status::PartitionStatus,
+    usage::{
+        UsageTotal,
+        request::{FieldNames, Moment, UsageRequest},
+    },
+};
+
+/// Both services; one value, shared.
+#[derive(Debug)]
+pub struct QueryGrpc<U, L> {
+    api: Arc<QueryApi<U, L>>,
+}
+
+/// `QueryService`, ready to be added to a tonic server.
+#[must_use]
+pub fn query_service<U: UsageStore, L: PulseLog>(
+    api: Arc<QueryApi<U, L>>,
+) -> QueryServiceServer<QueryGrpc<U, L>> {
+    QueryServiceServer::new(QueryGrpc { api })
+}
+
+/// `OperationsService`, ready to be added to a tonic server.
+#[must_use]
+pub fn operations_service<U: UsageStore, L: PulseLog>(
+    api: Arc<QueryApi<U, L>>,
+) -> OperationsServiceServer<QueryGrpc<U, L>> {
+    OperationsServiceServer::new(QueryGrpc { api })
+}
+
+#[tonic::async_trait]
+impl<U: UsageStore, L: PulseLog> QueryService for QueryGrpc<U, L> {
+    async fn query_usage(
+        &self,
+        request: Request<v1::QueryUsageRequest>,
+    ) -> Result<Response<v1::QueryUsageResponse>, Status> {
+        let request = usage_request(request.into_inner());
+        let answer = self.api.usage(&request, FieldNames::GRPC).await?;
+        Ok(Response::new(v1::QueryUsageResponse {
+            rows: answer.rows.into_iter().map(usage_row).collect(),
+            freshness: Some(v1::Freshness {
+                as_of: answer.freshness.as_of.map(wire_time),
+                complete_until: answer.freshness.complete_until.map(wire_time),
+            }),
+            next_page_token: answer.next_page_token.unwrap_or_default(),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl<U: UsageStore, L: PulseLog> OperationsService for QueryGrpc<U, L> {
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let status = self.api.status().await;
+        let pulses = status.pulses;
+        Ok(Response::new(v1::GetStatusResponse {
+            healthy: status.is_healthy(),
+            partitions: status.partitions.iter().map(partition_status).collect(),
+            pulses: Some(v1::PulseCounts {
+                read: pulses.read,
+                control: pulses.control,
+                accepted: pulses.accepted,
+                duplicate: pulses.duplicate,
+                late: pulses.late,
+                dead_lettered: pulses.dead_lettered,
+                erased: pulses.erased,
+            }),
+            versions: status.versions.into_iter().collect(),
+            problems: status.problems,
+        }))
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<v1::ListDeadLettersRequest>,
+    ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
+        let v1::ListDeadLettersRequest { page_size, page_token, reason } = request.into_inner();
+        let request =
+            DeadLettersRequest { reason, page_size: page::size_text(page_size), page_token };
+        let page = self.api.dead_letters(&request).await?;
+        let without_bytes = |letter| v1::DeadLetter { payload: Vec::new(), ..dead_letter(letter) };
+        Ok(Response::new(v1::ListDeadLettersResponse {
+            entries: page.entries.into_iter().map(without_bytes).collect(),
+            next_page_token: page.next_page_token.unwrap_or_default(),
+        }))
+    }
+
+    async fn get_dead_letter(
+        &self,
+        request: Request<v1::GetDeadLetterRequest>,
+    ) -> Result<Response<v1::DeadLetter>, Status> {
+        let v1::GetDeadLetterRequest { partition, offset, index } = request.into_inner();
+        let letter = self.api.dead_letter((partition, offset, index)).await?;
+        Ok(Response::new(dead_letter(letter)))
+    }
+}
+
+fn usage_request(request: v1::QueryUsageRequest) -> UsageRequest {
+    let moment =
+        |time: prost_types::Timestamp| Moment::Parts { seconds: time.seconds, nanos: time.nanos };
+    UsageRequest {
+        tenant: request.tenant,
+        product_sku: request.product_sku,
+        use_unity: request.use_unity,
+        from: request.from.map(moment),
+        to: request.to.map(moment),
+        window: request.window,
+        group_by: request.group_by,
+        time_zone: request.time_zone,
+        page_size: page::size_text(request.page_size),
+        page_token: request.page_token,
+    }
+}
+
+fn usage_row(total: UsageTotal) -> v1::UsageRow {
+    let UsageTotal { key, window, aggregate } = total;
+    let Aggregate { count, sum, min, max, last, .. } = aggregate;
+    v1::UsageRow {
+        tenant: key.tenant.map(|tenant| tenant.to_string()).unwrap_or_default(),
+        product_sku: key.product_sku.map(|sku| sku.to_string()).unwrap_or_default(),
+        use_unity: key.use_unity.map(|unit| unit.to_string()).unwrap_or_default(),
+        dimensions: key.dimensions.pairs().into_iter().collect(),
+        window_start: Some(wire_time(window.start)),
+        window_end: Some(wire_time(window.end)),
+        count,
+        sum: sum.to_string(),
+        min: min.to_string(),
+        max: max.to_string(),
+        last: last.to_string(),
+    }
+}
+
+fn partition_status(status: &PartitionStatus) -> v1::PartitionStatus {
+    v1::PartitionStatus {
+        partition: status.partition.0.into(),
+        log_end: status.log_end.0,
+        folded_to: status.folded_to.0,
+        lag_records: status.lag_records(),
+        folded_time: status.folded_time.map(wire_time),
+    }
+}
+
+fn dead_letter(letter: DeadLetter) -> v1::DeadLetter {
+    v1::DeadLetter {
+        partition: letter.partition.0.into(),
+        offset: letter.offset.0,
+        index: letter.index,
+        reason: letter.reason.as_str().to_owned(),
+        tenant: letter.tenant,
+        product_sku: letter.product_sku,
+        time: letter.time.map(wire_time),
+        message: letter.message,
+        payload: letter.payload,
+    }
+}

@@ -1,0 +1,184 @@
+//! What operators and their machines ask: status, dead letters, probes, metrics.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use domain::{PulseLog, UsageStore};
+use service::problem::{Problem, Violation, reasons};
+
+use super::{
+    HttpProblem, RenderMetrics,
+    accept::{self, JSON},
+    documents::{DeadLetterEntry, DeadLettersDocument, ProblemDocument, StatusDocument},
+    parameters::Parameters,
+    problems::NoError,
+};
+use crate::{api::QueryApi, dead_letters::DeadLettersRequest};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The parameters of `/v1/dlq`.
+pub(super) const DEAD_LETTERS_PARAMETERS: [&str; 3] = ["reason", "page_size", "page_token"];
+
+/// Where each partition stands, and what became of every pulse read.
+///
+/// Answers 200 also when the pipeline is not healthy: `healthy` and `problems` say so.
+#[utoipa::path(
+    get,
+    path = "/v1/status",
+    tag = "operations",
+    responses(
+        (status = 200, description = "The status at this moment.", body = StatusDocument),
+        (status = 400, description = "A parameter was given.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 406, description = "JSON is not accepted.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem.", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn status<U: UsageStore, L: PulseLog>(
+    State(api): State<Arc<QueryApi<U, L>>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, HttpProblem> {
+    accept::choose(&headers, &[JSON])?;
+    Parameters::parse(query.as_deref(), &[], &[])?;
+    Ok(Json(StatusDocument::of(&api.status().await)).into_response())
+}
+
+/// Dead letters in the order of the log, without their bytes.
+#[utoipa::path(
+    get,
+    path = "/v1/dlq",
+    tag = "operations",
+    params(
+        ("reason" = Option<String>, Query, description = "Only letters with this reason, for example `too_late`."),
+        ("page_size" = Option<u16>, Query, description = "50 when left out.", minimum = 1, maximum = 1000),
+        ("page_token" = Option<String>, Query, description = "From the answer before. `reason` must stay as it was."),
+    ),
+    responses(
+        (status = 200, description = "One page.", body = DeadLettersDocument),
+        (status = 400, description = "A parameter is wrong.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 406, description = "JSON is not accepted.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer now.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem.", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
+    State(api): State<Arc<QueryApi<U, L>>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, HttpProblem> {
+    accept::choose(&headers, &[JSON])?;
+    let parameters = Parameters::parse(query.as_deref(), &DEAD_LETTERS_PARAMETERS, &[])?;
+    let request = DeadLettersRequest {
+        reason: parameters.text("reason"),
+        page_size: parameters.text("page_size"),
+        page_token: parameters.text("page_token"),
+    };
+    let page = api.dead_letters(&request).await?;
+    Ok(Json(DeadLettersDocument::of(&page)).into_response())
+}
+
+/// One dead letter with its bytes.
+#[utoipa::path(
+    get,
+    path = "/v1/dlq/{partition}/{offset}/{index}",
+    tag = "operations",
+    params(
+        ("partition" = u32, Path, description = "The partition."),
+        ("offset" = u64, Path, description = "The record."),
+        ("index" = u32, Path, description = "Place of the pulse in the record; 0 for a whole record."),
+    ),
+    responses(
+        (status = 200, description = "The dead letter, with `payload`.", body = DeadLetterEntry),
+        (status = 400, description = "The place is not three numbers.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "No dead letter stands there.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 406, description = "JSON is not accepted.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer now.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "default", description = "Any other problem.", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn dead_letter<U: UsageStore, L: PulseLog>(
+    State(api): State<Arc<QueryApi<U, L>>>,
+    headers: HeaderMap,
+    Path((partition, offset, index)): Path<(String, String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, HttpProblem> {
+    accept::choose(&headers, &[JSON])?;
+    Parameters::parse(query.as_deref(), &[], &[])?;
+    let place = place_of(&partition, &offset, &index)?;
+    let letter = api.dead_letter(place).await?;
+    Ok(Json(DeadLetterEntry::whole(&letter)).into_response())
+}
+
+fn place_of(partition: &str, offset: &str, index: &str) -> Result<(u32, u64, u32), Problem> {
+    let mut violations = Vec::new();
+    let mut refuse = |field: &str, text: &str| {
+        let message = format!("{text:?} is not a whole number in range");
+        violations.push(Violation::new(field, reasons::PARAMETER_INVALID, message));
+        0
+    };
+    let place = (
+        partition.parse().unwrap_or_else(|_| refuse("partition", partition)),
+        offset.parse().unwrap_or_else(|_| refuse("offset", offset).into()),
+        index.parse().unwrap_or_else(|_| refuse("index", index)),
+    );
+    Problem::check(violations).map(|()| place)
+}
+
+/// Tells that the process runs and answers.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "probes",
+    responses((status = 200, description = "It does.", body = String, content_type = "text/plain")),
+)]
+pub(super) async fn livez() -> impl IntoResponse {
+    super::typed(TEXT, "ok\n")
+}
+
+/// Tells whether every part of the process can do its work.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "probes",
+    params(
+        ("verbose" = Option<String>, Query, description = "A line for each check also when all pass."),
+    ),
+    responses(
+        (status = 200, description = "Every part can.", body = String, content_type = "text/plain"),
+        (status = 400, description = "A parameter is unknown.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "Some cannot; a line for each check says which and why.", body = String, content_type = "text/plain"),
+    ),
+)]
+pub(super) async fn readyz<U: UsageStore, L: PulseLog>(
+    State(api): State<Arc<QueryApi<U, L>>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, HttpProblem> {
+    let parameters = Parameters::parse(query.as_deref(), &[], &["verbose"])?;
+    let report = api.health().report();
+    if !report.is_ready() {
+        let answer = super::typed(TEXT, report.to_string());
+        return Ok((StatusCode::SERVICE_UNAVAILABLE, Extension(NoError), answer).into_response());
+    }
+    let text = match parameters.get("verbose") {
+        Some(_) => report.to_string(),
+        None => "ready\n".to_owned(),
+    };
+    Ok(super::typed(TEXT, text).into_response())
+}
+
+/// All metrics of the process.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "probes",
+    responses((status = 200, description = "Prometheus' text format, version 0.0.4.", body = String, content_type = "text/plain")),
+)]
+pub(super) fn metrics(render: &RenderMetrics) -> Response {
+    super::typed("text/plain; version=0.0.4; charset=utf-8", render()).into_response()
+}

@@ -1,0 +1,113 @@
+//! Errors on the wire: every answer from 400 up is `application/problem+json`, with the request's
+//! id in it, whether a handler, the router or a layer made it.
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use service::{
+    correlation::CorrelationId,
+    problem::{Problem, ProblemJson, http::CONTENT_TYPE, reasons},
+};
+use tonic::Code;
+
+/// Most bytes of a foreign error's text that become the detail.
+const DETAIL_BYTES_MAX: usize = 4_096;
+
+/// A problem as a handler's error. The layer of [`super::router`] writes it out, because only there
+/// the request's id is known.
+#[derive(Clone, Debug)]
+pub struct HttpProblem(pub Problem);
+
+impl From<Problem> for HttpProblem {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for HttpProblem {
+    fn into_response(self) -> Response {
+        // The status is set by `dress`; this one only shows if a router forgot that layer.
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Marks an answer that is not an error for all its status: a probe that says no.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoError;
+
+/// The answer of the router where it has no route.
+pub(super) async fn route_not_found(request: Request) -> HttpProblem {
+    let message = format!("nothing is served under {}; / lists what is", request.uri().path());
+    HttpProblem(Problem::not_found(reasons::ROUTE_NOT_FOUND, message))
+}
+
+/// Layer: writes problems out and turns all other errors into problems.
+pub(super) async fn dress(request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<CorrelationId>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(HttpProblem(problem)) = response.extensions_mut().remove() {
+        return written(problem, response, id.as_ref());
+    }
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let is_marked = response.extensions().get::<NoError>().is_some();
+    if !is_error || is_marked || is_problem(&response) {
+        return response;
+    }
+    let body = std::mem::replace(response.body_mut(), Body::empty());
+    let text = to_bytes(body, DETAIL_BYTES_MAX).await.unwrap_or_default();
+    let problem = problem_of(status, String::from_utf8_lossy(&text).trim());
+    written(problem, response, id.as_ref())
+}
+
+fn is_problem(response: &Response) -> bool {
+    response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == CONTENT_TYPE)
+}
+
+/// Replaces status and body and keeps the headers, such as `Allow` of a 405.
+fn written(problem: Problem, mut response: Response, id: Option<&CorrelationId>) -> Response {
+    let document = ProblemJson::new(problem, id.map(CorrelationId::as_str));
+    *response.status_mut() =
+        StatusCode::from_u16(document.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    if let Some(seconds) = document.retry_after_seconds {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    *response.body_mut() = Body::from(document.to_bytes());
+    response
+}
+
+/// What a status without a problem means. `text` is what came with it.
+fn problem_of(status: StatusCode, text: &str) -> Problem {
+    let or = |usual: &str| if text.is_empty() { usual.to_owned() } else { text.to_owned() };
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
+            Code::Unimplemented,
+            reasons::METHOD_NOT_ALLOWED,
+            "this address does not take this method; the Allow header lists those it takes",
+        ),
+        StatusCode::NOT_FOUND => Problem::not_found(reasons::ROUTE_NOT_FOUND, or("not found")),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+            Code::InvalidArgument,
+            reasons::BODY_TOO_LARGE,
+            "the body is larger than this address takes; send less at a time",
+        ),
+        status if status.is_client_error() => Problem::new(
+            Code::InvalidArgument,
+            reasons::PARAMETER_INVALID,
+            or("the request cannot be read"),
+        ),
+        StatusCode::SERVICE_UNAVAILABLE => {
+            Problem::unavailable(reasons::STORE_UNAVAILABLE, or("try again later"))
+        }
+        _ => Problem::internal("the server failed; its log says why"),
+    }
+}

@@ -1,0 +1,202 @@
+//! A store with rows in it, a log beside it, and the reads of both.
+
+use std::sync::Arc;
+
+use domain::{
+    Aggregate, Cell, Conservation, DeadLetter, DeadLetterReason, Dimensions, Epoch, LogId, Offset,
+    Partition, Quantity, ResourceKey, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow,
+    UsageStore, place::Generation, segment::Progress, store::Flush,
+};
+use query_api::{QueryApi, QueryConfig, TokenKey};
+use service::Health;
+use storage::memory::{MemoryLog, MemoryUsageStore};
+
+/// 2024-09-01T00:00:00Z in hours since 1970.
+pub(crate) const SEPTEMBER: i64 = 479_208;
+
+const LOG: LogId = LogId([7; 16]);
+
+/// The start of an hour since 1970.
+pub(crate) fn hour(hour: i64) -> Timestamp {
+    Timestamp::from_parts(hour * 3_600, 0).unwrap()
+}
+
+/// Two partitions, all else as by default.
+pub(crate) fn generation() -> Generation {
+    Generation::new(LOG, 2, 99)
+}
+
+/// What a stored row is about; the rest of its key is where it came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Usage {
+    pub(crate) tenant: &'static str,
+    pub(crate) sku: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) dimensions: &'static [(&'static str, &'static str)],
+    pub(crate) hour: i64,
+    pub(crate) partition: u16,
+    pub(crate) segment: u64,
+    /// Amounts at the seconds 0, 1, ... of the hour.
+    pub(crate) amounts: Vec<Quantity>,
+}
+
+impl Usage {
+    /// One pulse of `sku` by `tenant` in an hour of September, in segment 0 of partition 0.
+    pub(crate) fn of(tenant: &'static str, sku: &'static str, hour: i64, amount: &str) -> Self {
+        Self {
+            tenant,
+            sku,
+            unit: "hour",
+            dimensions: &[],
+            hour: SEPTEMBER + hour,
+            partition: 0,
+            segment: 0,
+            amounts: vec![amount.parse().unwrap()],
+        }
+    }
+
+    /// The same with dimensions.
+    pub(crate) fn with(mut self, dimensions: &'static [(&'static str, &'static str)]) -> Self {
+        self.dimensions = dimensions;
+        self
+    }
+
+    /// The same from another place in the log.
+    pub(crate) fn from(mut self, partition: u16, segment: u64) -> Self {
+        (self.partition, self.segment) = (partition, segment);
+        self
+    }
+
+    /// All amounts as one state.
+    pub(crate) fn aggregate(&self) -> Aggregate {
+        let states = self.amounts.iter().zip(0..).map(|(amount, second)| {
+            Aggregate::of(*amount, Timestamp::from_parts(self.hour * 3_600 + second, 0).unwrap())
+        });
+        let merged = states.reduce(|mut sum, one| {
+            sum.merge(&one).unwrap();
+            sum
+        });
+        merged.unwrap()
+    }
+
+    fn row(&self) -> UsageRow {
+        let resource = ResourceKey {
+            tenant: Tenant::new(self.tenant).unwrap(),
+            product_sku: Sku::new(self.sku).unwrap(),
+            use_unity: Unit::new(self.unit).unwrap(),
+            dimensions: Dimensions::from_pairs(self.dimensions.iter().copied()),
+        };
+        let key = RowKey {
+            resource,
+            window_start: hour(self.hour),
+            segment: segment(self.partition, self.segment),
+        };
+        let offset_last = Offset(self.segment);
+        UsageRow { key, cell: Cell { offset_last, aggregate: self.aggregate() } }
+    }
+}
+
+fn segment(partition: u16, start: u64) -> SegmentId {
+    SegmentId {
+        log_id: LOG,
+        partition: Partition(partition),
+        epoch: Epoch(0),
+        start: Offset(start),
+    }
+}
+
+/// Progress of a partition up to an offset.
+pub(crate) fn progress(partition: u16, folded_to: u64, eff_ts: Timestamp) -> Progress {
+    Progress {
+        log_id: LOG,
+        partition: Partition(partition),
+        epoch: Epoch(0),
+        folded_to: Offset(folded_to),
+        eff_ts,
+        counts: Conservation { read: folded_to, accepted: folded_to, ..Conservation::default() },
+        anchor: None,
+        caught_up_at: None,
+    }
+}
+
+/// A dead letter of partition 1.
+pub(crate) fn dead_letter(offset: u64, index: u32, reason: DeadLetterReason) -> DeadLetter {
+    DeadLetter {
+        log_id: LOG,
+        partition: Partition(1),
+        epoch: Epoch(0),
+        offset: Offset(offset),
+        index,
+        reason,
+        tenant: "acme".to_owned(),
+        product_sku: String::new(),
+        time: Some(hour(SEPTEMBER)),
+        message: "older than 24 h".to_owned(),
+        payload: b"pulse".to_vec(),
+    }
+}
+
+/// A store, a log and the reads of both.
+pub(crate) struct Bench {
+    pub(crate) store: MemoryUsageStore,
+    pub(crate) log: MemoryLog,
+    pub(crate) health: Health,
+    pub(crate) ready: service::health::Check,
+    pub(crate) api: Arc<QueryApi<MemoryUsageStore, MemoryLog>>,
+}
+
+impl Bench {
+    /// With these rows and no progress.
+    pub(crate) async fn new(usage: &[Usage]) -> Self {
+        Self::with(usage, |config| config).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn with(
+        usage: &[Usage],
+        settings: impl FnOnce(QueryConfig) -> QueryConfig,
+    ) -> Self {
+        let store = MemoryUsageStore::new();
+        store.register(&generation()).await.unwrap();
+        let log = MemoryLog::new(generation(), Arc::new(|| Timestamp::EPOCH));
+        let health = Health::new();
+        let ready = health.register("store");
+        ready.ready();
+        let config = settings(QueryConfig::new(TokenKey::new([3; 16])));
+        let api = Arc::new(QueryApi::new(
+            Arc::new(store.clone()),
+            Arc::new(log.clone()),
+            health.clone(),
+            config,
+        ));
+        let bench = Self { store, log, health, ready, api };
+        for one in usage {
+            bench.flush(one.partition, one.segment, vec![one.row()], vec![], None).await;
+        }
+        bench
+    }
+
+    /// Writes progress, as a flush without rows does.
+    pub(crate) async fn progress(&self, progress: Progress) {
+        self.flush(progress.partition.0, 0, vec![], vec![], Some(progress)).await;
+    }
+
+    /// Writes dead letters.
+    pub(crate) async fn dead_letters(&self, letters: Vec<DeadLetter>) {
+        self.flush(1, 0, vec![], letters, None).await;
+    }
+
+    async fn flush(
+        &self,
+        partition: u16,
+        start: u64,
+        rows: Vec<UsageRow>,
+        dead_letters: Vec<DeadLetter>,
+        standing: Option<Progress>,
+    ) {
+        let progress = standing.unwrap_or_else(|| progress(partition, 0, Timestamp::MIN));
+        let segment = segment(partition, start);
+        let flush = Flush { segment, rows, dead_letters, close: None, progress };
+        self.store.flush(&flush).await.unwrap();
+    }
+}

@@ -1,0 +1,105 @@
+//! Problems over HTTP: RFC 9457 `application/problem+json`, with the same reason and violations as
+//! over gRPC.
+
+use serde::Serialize;
+use tonic::Code;
+
+use super::{Problem, reasons};
+
+/// Media type of the document.
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// An RFC 9457 problem document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProblemJson {
+    /// Identifies the kind of problem: `urn:pulso:reason:` and the reason.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The reason's meaning, the same for every occurrence.
+    pub title: &'static str,
+    /// HTTP status, 400 to 599.
+    pub status: u16,
+    /// What was wrong here, and what to do.
+    pub detail: String,
+    /// Identifies this occurrence: `urn:pulso:request:` and the request id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// A word of [`reasons::TABLE`].
+    pub reason: &'static str,
+    /// The fields that are wrong; empty when it is not about fields.
+    pub violations: Vec<ViolationJson>,
+    /// Value of the `Retry-After` header, in whole seconds, rounded up.
+    #[serde(skip)]
+    pub retry_after_seconds: Option<u64>,
+}
+
+/// One wrong field in a [`ProblemJson`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ViolationJson {
+    /// Path or parameter name.
+    pub field: String,
+    /// A word of [`reasons::TABLE`].
+    pub reason: &'static str,
+    /// What was wrong, and what to do.
+    pub message: String,
+}
+
+impl ProblemJson {
+    /// Puts a problem into its HTTP form. `request_id` is the correlation id of the request.
+    #[must_use]
+    pub fn new(problem: Problem, request_id: Option<&str>) -> Self {
+        let violations = problem.violations.into_iter().map(|violation| ViolationJson {
+            field: violation.field,
+            reason: violation.reason,
+            message: violation.message,
+        });
+        Self {
+            kind: format!("urn:pulso:reason:{}", problem.reason),
+            title: reasons::meaning(problem.reason).unwrap_or("A problem of its own kind."),
+            status: status_of(problem.code, problem.reason),
+            detail: problem.message,
+            instance: request_id.map(|id| format!("urn:pulso:request:{id}")),
+            reason: problem.reason,
+            violations: violations.collect(),
+            retry_after_seconds: problem
+                .retry_after
+                .map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
+        }
+    }
+
+    /// The document as JSON bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers always serialise")
+    }
+}
+
+/// HTTP status of a problem. Four reasons exist over HTTP only and have a status of their own; all
+/// others follow their code.
+#[must_use]
+pub fn status_of(code: Code, reason: &str) -> u16 {
+    match reason {
+        reasons::METHOD_NOT_ALLOWED => 405,
+        reasons::NOT_ACCEPTABLE => 406,
+        reasons::BODY_TOO_LARGE => 413,
+        _ => status_of_code(code),
+    }
+}
+
+/// The usual mapping, as google.rpc.Code documents it.
+const fn status_of_code(code: Code) -> u16 {
+    match code {
+        Code::Ok => 200,
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => 400,
+        Code::Unauthenticated => 401,
+        Code::PermissionDenied => 403,
+        Code::NotFound => 404,
+        Code::AlreadyExists | Code::Aborted => 409,
+        Code::ResourceExhausted => 429,
+        Code::Cancelled => 499,
+        Code::Unknown | Code::Internal | Code::DataLoss => 500,
+        Code::Unimplemented => 501,
+        Code::Unavailable => 503,
+        Code::DeadlineExceeded => 504,
+    }
+}

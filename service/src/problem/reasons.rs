@@ -1,0 +1,74 @@
+//! Reasons: the one table of words that say why something was refused.
+//!
+//! The words are part of the interface: programs branch on them, so none is renamed or reused.
+//! `docs/errors.md` publishes the table; a test keeps the two equal.
+
+macro_rules! reasons {
+    ($($name:ident $meaning:literal,)*) => {
+        $(
+            #[doc = $meaning]
+            pub const $name: &str = stringify!($name);
+        )*
+
+        /// Every reason with its meaning, in the order of `docs/errors.md`.
+        pub const TABLE: &[(&str, &str)] = &[$((stringify!($name), $meaning),)*];
+    };
+}
+
+reasons! {
+    TENANT_MISSING "Neither the pulse nor the credential names a tenant.",
+    TENANT_MISMATCH "The pulse names another tenant than the credential allows.",
+    NAME_EMPTY "A name is empty; 1 to 128 bytes are needed.",
+    NAME_TOO_LONG "A name is longer than 128 bytes.",
+    NAME_NOT_UTF8 "A text is not valid UTF-8.",
+    NAME_CONTROL_CHARACTER "A name contains a control character.",
+    AMOUNT_MISSING "The pulse has no used_amount.",
+    AMOUNT_SCALE "The amount has more than 18 decimals.",
+    AMOUNT_OUT_OF_RANGE "The amount is beyond what a quantity can hold.",
+    NEGATIVE_REFUSED "The amount is negative and this SKU forbids that.",
+    TIME_MISSING "The pulse has an identity but no time, so a retry could not be told from new usage.",
+    TIME_OUT_OF_RANGE "The time is not a moment of the years 1 to 9999.",
+    ID_TOO_LONG "An id or source is longer than 128 bytes.",
+    PROPERTIES_TOO_MANY "The pulse has more than 64 properties.",
+    PROPERTY_INVALID "A property's key or value is too long, empty or not printable.",
+    PULSE_UNDECODABLE "The bytes of a pulse are not an encoding of the message.",
+    PULSE_TOO_LARGE "A pulse has more bytes than the server takes.",
+    BATCH_UNDECODABLE "The bytes of a batch are not an encoding of the message.",
+    BATCH_EMPTY "The batch has no pulses.",
+    BATCH_TOO_LARGE "The batch has too many pulses or bytes; split it.",
+    PRODUCER_ID_INVALID "The producer_id is not 16 bytes.",
+    IDENTITY_AMBIGUOUS "The batch has two kinds of identity; at most one is allowed.",
+    BACKFILL_INVALID "The backfill's name or content digest is missing or too long.",
+    SEQUENCE_OVERFLOW "The sequences of the batch run past the greatest 64-bit number.",
+    LOG_OVERLOADED "The log's queue is full; nothing was taken; send the same again after the given wait.",
+    LOG_UNAVAILABLE "The log takes no records now; nothing was taken; send the same again later.",
+    OUTCOME_UNKNOWN "It is not known whether it was done; send the same again, unchanged.",
+    SHUTTING_DOWN "The server is shutting down and takes no more work.",
+    STREAMS_EXHAUSTED "The server has as many streams open as it allows.",
+    CATALOGUE_INVALID "The catalogue has mistakes or fails its own tests.",
+    CATALOGUE_EXISTS "Another catalogue is published under this version; versions never change.",
+    CATALOGUE_NOT_FOUND "No catalogue is published, or none under this version.",
+    PERIOD_INVALID "The billing period is not a month such as 2024-09.",
+    RANGE_INVALID "The time range is empty, reversed, unreadable or not on window edges.",
+    WINDOW_INVALID "The window is not one of PT1H, P1D, P1M and total.",
+    ZONE_UNKNOWN "The time zone is not in the IANA database, or its days do not start on a window edge.",
+    GROUP_BY_INVALID "A name to group by is neither a field nor a declared dimension.",
+    PAGE_SIZE_INVALID "The page size is not 1 to 1000.",
+    PAGE_TOKEN_INVALID "The page token is damaged or belongs to another query.",
+    RESULT_TOO_LARGE "The answer would have more groups than the server allows; narrow the query.",
+    PARAMETER_UNKNOWN "A parameter of this name does not exist.",
+    PARAMETER_INVALID "A parameter's value is missing, repeated or not what it should be.",
+    DEAD_LETTER_NOT_FOUND "No dead letter stands at this place.",
+    ROUTE_NOT_FOUND "Nothing is served under this path.",
+    METHOD_NOT_ALLOWED "The path does not take this method.",
+    NOT_ACCEPTABLE "The answer has none of the media types asked for.",
+    BODY_TOO_LARGE "The request's body is larger than the server allows.",
+    STORE_UNAVAILABLE "The store does not answer now; try again later.",
+    INTERNAL "A fault of the server; report it with the request id.",
+}
+
+/// The meaning of a reason, or `None` for a word that is not in the table.
+#[must_use]
+pub fn meaning(reason: &str) -> Option<&'static str> {
+    TABLE.iter().find(|(word, _)| *word == reason).map(|(_, meaning)| *meaning)
+}

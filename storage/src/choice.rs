@@ -1,0 +1,187 @@
+//! The adapter a process was told to use, behind one type for each port.
+//!
+//! An enum rather than a boxed port: calls stay static, and futures are not allocated.
+
+use domain::{
+    BillingStore, DeadLetter, Manifest, Offset, Partition, PulseLog, RowKey, SegmentId, Tenant,
+    UsageRow, UsageStore,
+    billing::CatalogueVersion,
+    dead_letter::DeadLetterReason,
+    log::{AppendError, LogBounds, LogDrain, LogError, LogRecord},
+    place::Generation,
+    segment::Progress,
+    store::{DeadLetterPlace, Flush, PartitionKey, StoreError, UsageFilter},
+};
+
+use crate::{
+    embedded::{EmbeddedBillingStore, EmbeddedDrain, EmbeddedLog, EmbeddedUsageStore},
+    memory::{MemoryBillingStore, MemoryDrain, MemoryLog, MemoryUsageStore},
+};
+
+/// A pulse log.
+pub enum Log {
+    /// In memory.
+    Memory(MemoryLog),
+    /// In `log.db`.
+    Embedded(EmbeddedLog),
+}
+
+/// A usage store.
+pub enum Usage {
+    /// In memory.
+    Memory(MemoryUsageStore),
+    /// In `store.db`.
+    Embedded(EmbeddedUsageStore),
+}
+
+/// A billing store.
+pub enum Billing {
+    /// In memory.
+    Memory(MemoryBillingStore),
+    /// In `store.db`.
+    Embedded(EmbeddedBillingStore),
+}
+
+/// A reader of a [`Log`].
+pub enum Drain {
+    /// Of one in memory.
+    Memory(MemoryDrain),
+    /// Of `log.db`.
+    Embedded(EmbeddedDrain),
+}
+
+macro_rules! each {
+    ($choice:ident: $self:ident, $adapter:ident => $call:expr) => {
+        match $self {
+            $choice::Memory($adapter) => $call,
+            $choice::Embedded($adapter) => $call,
+        }
+    };
+}
+
+impl PulseLog for Log {
+    type Drain = Drain;
+
+    fn generation(&self) -> &Generation {
+        each!(Log: self, log => log.generation())
+    }
+
+    async fn append(
+        &self,
+        partition: Partition,
+        records: Vec<Vec<u8>>,
+    ) -> Result<Vec<Offset>, AppendError> {
+        each!(Log: self, log => log.append(partition, records).await)
+    }
+
+    async fn bounds(&self, partition: Partition) -> Result<LogBounds, LogError> {
+        each!(Log: self, log => log.bounds(partition).await)
+    }
+
+    fn drain(&self, partition: Partition, from: Offset) -> Result<Drain, LogError> {
+        match self {
+            Self::Memory(log) => log.drain(partition, from).map(Drain::Memory),
+            Self::Embedded(log) => log.drain(partition, from).map(Drain::Embedded),
+        }
+    }
+}
+
+impl LogDrain for Drain {
+    fn read(
+        &mut self,
+        until: Offset,
+        bytes_max: usize,
+        visit: &mut dyn FnMut(LogRecord<'_>),
+    ) -> Result<Offset, LogError> {
+        each!(Drain: self, drain => drain.read(until, bytes_max, visit))
+    }
+}
+
+impl UsageStore for Usage {
+    async fn register(&self, generation: &Generation) -> Result<(), StoreError> {
+        each!(Usage: self, store => store.register(generation).await)
+    }
+
+    async fn flush(&self, flush: &Flush) -> Result<(), StoreError> {
+        each!(Usage: self, store => store.flush(flush).await)
+    }
+
+    async fn newest_manifest(
+        &self,
+        partition: PartitionKey,
+    ) -> Result<Option<Manifest>, StoreError> {
+        each!(Usage: self, store => store.newest_manifest(partition).await)
+    }
+
+    async fn manifests(
+        &self,
+        partition: PartitionKey,
+        from: Offset,
+        limit: usize,
+    ) -> Result<Vec<Manifest>, StoreError> {
+        each!(Usage: self, store => store.manifests(partition, from, limit).await)
+    }
+
+    async fn progress(&self, partition: PartitionKey) -> Result<Option<Progress>, StoreError> {
+        each!(Usage: self, store => store.progress(partition).await)
+    }
+
+    async fn state(&self, digest: u128) -> Result<Option<Vec<u8>>, StoreError> {
+        each!(Usage: self, store => store.state(digest).await)
+    }
+
+    async fn run(&self, segment: SegmentId) -> Result<Vec<u8>, StoreError> {
+        each!(Usage: self, store => store.run(segment).await)
+    }
+
+    async fn segment_rows(
+        &self,
+        segment: SegmentId,
+        places: &[(Tenant, i32)],
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        each!(Usage: self, store => store.segment_rows(segment, places).await)
+    }
+
+    async fn usage(
+        &self,
+        filter: &UsageFilter,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        each!(Usage: self, store => store.usage(filter, after, limit).await)
+    }
+
+    async fn dead_letters(
+        &self,
+        reason: Option<DeadLetterReason>,
+        after: Option<DeadLetterPlace>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        each!(Usage: self, store => store.dead_letters(reason, after, limit).await)
+    }
+
+    async fn dead_letter(&self, place: DeadLetterPlace) -> Result<Option<DeadLetter>, StoreError> {
+        each!(Usage: self, store => store.dead_letter(place).await)
+    }
+}
+
+impl BillingStore for Billing {
+    async fn publish_catalogue(
+        &self,
+        version: &CatalogueVersion,
+    ) -> Result<CatalogueVersion, StoreError> {
+        each!(Billing: self, store => store.publish_catalogue(version).await)
+    }
+
+    async fn activate_catalogue(&self, version: &str) -> Result<(), StoreError> {
+        each!(Billing: self, store => store.activate_catalogue(version).await)
+    }
+
+    async fn catalogue(&self, version: &str) -> Result<Option<CatalogueVersion>, StoreError> {
+        each!(Billing: self, store => store.catalogue(version).await)
+    }
+
+    async fn catalogues(&self) -> Result<Vec<CatalogueVersion>, StoreError> {
+        each!(Billing: self, store => store.catalogues().await)
+    }
+}

@@ -1,0 +1,120 @@
+//! The conformance suites: what every adapter of a port must do, sentence by sentence of the port.
+//!
+//! An adapter's test names a [`Subject`] and calls the port's macro, which makes one test of every
+//! law. A law that an adapter cannot be asked through the port alone (damage, a full queue) is tested
+//! beside that adapter.
+//!
+//! ```ignore
+//! storage::log_conformance!(MyBroker::start());
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)] // These are tests.
+
+pub mod billing;
+pub mod log;
+pub mod samples;
+pub mod usage;
+
+use std::{
+    future::{Future, poll_fn},
+    task::Poll,
+};
+
+/// An adapter under test.
+pub trait Subject {
+    /// The port's adapter.
+    type Port;
+
+    /// Opens an empty one. Called once.
+    fn fresh(&self) -> Self::Port;
+
+    /// Ends the process's use of it and opens it again, as after a restart.
+    fn reopen(&self, port: Self::Port) -> Self::Port;
+}
+
+/// Drives futures together, polling each for the first time in the order given, and gives their
+/// results in that order.
+pub async fn together<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = futures.into_iter().map(|future| Some(Box::pin(future))).collect();
+    let mut results: Vec<_> = running.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        for (slot, result) in running.iter_mut().zip(&mut results) {
+            if let Some(future) = slot
+                && let Poll::Ready(value) = future.as_mut().poll(context)
+            {
+                (*slot, *result) = (None, Some(value));
+            }
+        }
+        let done = results.iter().all(Option::is_some);
+        if done { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    results.into_iter().flatten().collect()
+}
+
+/// Makes one test of each law of a suite.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! conformance_tests {
+    ($suite:ident, $subject:expr, $($law:ident)*) => {$(
+        #[tokio::test]
+        async fn $law() {
+            $crate::conformance::$suite::$law(&$subject).await;
+        }
+    )*};
+}
+
+/// Makes tests of the laws of [`domain::PulseLog`] for a subject whose log has two partitions or
+/// more.
+#[macro_export]
+macro_rules! log_conformance {
+    ($subject:expr) => {
+        $crate::conformance_tests! { log, $subject,
+            records_come_back_in_order_with_their_bytes
+            offsets_rise_and_partitions_are_apart
+            appends_first_polled_in_order_keep_their_order
+            a_dropped_append_harms_no_other
+            acknowledged_records_are_there_after_a_restart
+            bounds_are_those_of_the_records
+            however_a_drain_is_cut_it_lends_the_same
+            a_read_lends_at_least_one_record_and_about_what_it_may
+            a_read_past_the_end_loses_nothing_that_comes_later
+            a_drain_beyond_the_end_is_out_of_range
+            a_partition_that_is_not_there_is_an_error
+        }
+    };
+}
+
+/// Makes tests of the laws of [`domain::UsageStore`].
+#[macro_export]
+macro_rules! usage_conformance {
+    ($subject:expr) => {
+        $crate::conformance_tests! { usage, $subject,
+            a_generation_is_registered_once_with_its_parameters
+            everything_flushed_is_there_after_a_restart
+            a_flush_may_be_repeated
+            an_older_flush_does_not_replace_a_newer_one
+            caught_up_at_is_a_cell_of_its_own
+            extreme_values_come_back_whole
+            manifests_ascend_and_stay_with_their_partition
+            segment_rows_are_those_of_the_segment_and_days
+            a_scan_is_sorted_filtered_and_the_same_in_pages
+            dead_letters_come_in_pages_by_place
+            dead_letters_are_those_of_the_newest_verdict
+        }
+    };
+}
+
+/// Makes tests of the laws of [`domain::BillingStore`].
+#[macro_export]
+macro_rules! billing_conformance {
+    ($subject:expr) => {
+        $crate::conformance_tests! { billing, $subject,
+            sequences_rise_from_one_and_the_newest_is_first
+            a_published_version_never_changes
+            of_two_publishers_of_one_name_one_wins
+            only_what_is_there_can_be_activated
+            catalogues_are_there_after_a_restart
+        }
+    };
+}

@@ -1,0 +1,315 @@
+//! Laws of the usage store.
+
+use domain::{
+    Aggregate, DeadLetter, DeadLetterReason, Epoch, LogId, Manifest, Offset, Partition, Quantity,
+    RowKey, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore,
+    dead_letter::DeadLetterReason::{Overflow, TooLate, Undecodable},
+    store::{Flush, PartitionKey, StoreError, UsageFilter},
+};
+
+use super::{
+    Subject,
+    samples::{LOG, Random, at, close, dead_letter, flush, generation, key, row, rows, segment},
+};
+use crate::order;
+
+const EVERYTHING: UsageFilter = UsageFilter {
+    tenant: None,
+    product_sku: None,
+    use_unity: None,
+    from: Timestamp::MIN,
+    to: Timestamp::MAX,
+};
+
+const FIRST: PartitionKey = PartitionKey { log_id: LOG, partition: Partition(0), epoch: Epoch(0) };
+
+async fn registered<S: Subject<Port: UsageStore>>(subject: &S) -> S::Port {
+    let store = subject.fresh();
+    store.register(&generation(LOG)).await.unwrap();
+    store
+}
+
+async fn scan(store: &impl UsageStore) -> Vec<UsageRow> {
+    store.usage(&EVERYTHING, None, 1_000_000).await.unwrap()
+}
+
+/// See the name.
+pub async fn a_generation_is_registered_once_with_its_parameters<S: Subject<Port: UsageStore>>(
+    subject: &S,
+) {
+    let store = registered(subject).await;
+    store.register(&generation(LOG)).await.unwrap();
+    store.register(&generation(LogId([8; 16]))).await.unwrap();
+    let store = subject.reopen(store);
+    store.register(&generation(LOG)).await.unwrap();
+    let mut other = generation(LOG);
+    other.lateness -= std::time::Duration::from_micros(1);
+    assert!(matches!(store.register(&other).await, Err(StoreError::Conflict(_))));
+}
+
+/// A flush with one of everything.
+fn full_flush() -> Flush {
+    let mine = segment(0, 100);
+    let rows =
+        vec![row(key("a", "s", at(0), mine), 105, 7), row(key("b", "s", at(0), mine), 106, -7)];
+    let mut flush = flush(mine, rows, 110);
+    flush.dead_letters = vec![dead_letter(0, 107, 2, TooLate)];
+    flush.close = Some(close(mine, 110));
+    flush.progress.caught_up_at = Some(at(77));
+    flush
+}
+
+async fn assert_holds(store: &impl UsageStore, flush: &Flush) {
+    let close = flush.close.as_ref().unwrap();
+    assert_eq!(scan(store).await, flush.rows);
+    assert_eq!(store.dead_letters(None, None, 10).await.unwrap(), flush.dead_letters);
+    assert_eq!(store.newest_manifest(FIRST).await.unwrap(), Some(close.manifest));
+    assert_eq!(store.progress(FIRST).await.unwrap(), Some(flush.progress));
+    assert_eq!(store.run(flush.segment).await.unwrap(), close.run);
+    let state = store.state(close.manifest.state_digest).await.unwrap();
+    assert_eq!(state.as_ref(), Some(&close.state));
+}
+
+/// See the name.
+pub async fn everything_flushed_is_there_after_a_restart<S: Subject<Port: UsageStore>>(
+    subject: &S,
+) {
+    let store = registered(subject).await;
+    assert_eq!(store.newest_manifest(FIRST).await.unwrap(), None);
+    assert_eq!(store.progress(FIRST).await.unwrap(), None);
+    assert_eq!(store.state(5).await.unwrap(), None);
+    assert_eq!(store.run(segment(0, 100)).await.unwrap(), Vec::<u8>::new());
+    let flush = full_flush();
+    store.flush(&flush).await.unwrap();
+    assert_holds(&store, &flush).await;
+    let store = subject.reopen(store);
+    assert_holds(&store, &flush).await;
+}
+
+/// See the name.
+pub async fn a_flush_may_be_repeated<S: Subject<Port: UsageStore>>(subject: &S) {
+    let store = registered(subject).await;
+    let flush = full_flush();
+    store.flush(&flush).await.unwrap();
+    store.flush(&flush).await.unwrap();
+    assert_holds(&store, &flush).await;
+}
+
+/// See the name.
+pub async fn an_older_flush_does_not_replace_a_newer_one<S: Subject<Port: UsageStore>>(
+    subject: &S,
+) {
+    let store = registered(subject).await;
+    let mine = segment(0, 0);
+    let total = |offset, amount| row(key("a", "s", at(0), mine), offset, amount);
+    store.flush(&flush(mine, vec![total(20, 5)], 21)).await.unwrap();
+    // A consumer that should be dead.
+    store.flush(&flush(mine, vec![total(10, 3)], 11)).await.unwrap();
+    assert_eq!(scan(&store).await, [total(20, 5)]);
+    assert_eq!(store.progress(FIRST).await.unwrap().unwrap().folded_to, Offset(21));
+    // The same place again, and further.
+    store.flush(&flush(mine, vec![total(20, 6)], 21)).await.unwrap();
+    assert_eq!(scan(&store).await, [total(20, 6)]);
+    store.flush(&flush(mine, vec![total(30, 9)], 31)).await.unwrap();
+    assert_eq!(scan(&store).await, [total(30, 9)]);
+    assert_eq!(store.progress(FIRST).await.unwrap().unwrap().folded_to, Offset(31));
+}
+
+/// See the name.
+pub async fn caught_up_at_is_a_cell_of_its_own<S: Subject<Port: UsageStore>>(subject: &S) {
+    let store = registered(subject).await;
+    for (folded_to, caught_up_at, stands_at, stands_caught_up) in [
+        (10, None, 10, None),
+        (20, Some(5), 20, Some(5)),
+        (30, None, 30, Some(5)),
+        (25, Some(9), 30, Some(9)),
+    ] {
+        let mut flush = flush(segment(0, 0), Vec::new(), folded_to);
+        flush.progress.caught_up_at = caught_up_at.map(at);
+        store.flush(&flush).await.unwrap();
+        let progress = store.progress(FIRST).await.unwrap().unwrap();
+        assert_eq!(progress.folded_to, Offset(stands_at));
+        assert_eq!(progress.counts.read, stands_at);
+        assert_eq!(progress.caught_up_at, stands_caught_up.map(at));
+    }
+}
+
+/// See the name.
+pub async fn extreme_values_come_back_whole<S: Subject<Port: UsageStore>>(subject: &S) {
+    let store = registered(subject).await;
+    let mine = segment(1, 1 << 47);
+    let long = "\u{10ffff}".repeat(32);
+    let mut extreme = row(key(&long, &long, Timestamp::MIN, mine), (1 << 48) - 1, 0);
+    extreme.cell.aggregate = Aggregate {
+        count: i64::MAX.cast_unsigned(),
+        sum: Quantity::MIN,
+        min: Quantity::from_raw(-1),
+        max: Quantity::MAX,
+        last: Quantity::from_raw(1 << 63),
+        time_first: Timestamp::MIN,
+        time_last: Timestamp::MAX,
+    };
+    store.flush(&flush(mine, vec![extreme.clone()], 1 << 48)).await.unwrap();
+    assert_eq!(scan(&store).await, [extreme]);
+}
+
+/// See the name.
+pub async fn manifests_ascend_and_stay_with_their_partition<S: Subject<Port: UsageStore>>(
+    subject: &S,
+) {
+    let store = registered(subject).await;
+    let mut expected = Vec::new();
+    for (partition, epoch, start) in
+        [(0, 0, 300), (0, 0, 5), (1, 0, 400), (0, 1, 600), (0, 0, 200), (0, 0, 256)]
+    {
+        let mut mine = segment(partition, start);
+        mine.epoch = Epoch(epoch);
+        let close = close(mine, start + 50);
+        if (partition, epoch) == (0, 0) {
+            expected.push(close.manifest);
+        }
+        let mut flush = flush(mine, Vec::new(), start + 50);
+        flush.close = Some(close);
+        store.flush(&flush).await.unwrap();
+    }
+    expected.sort_by_key(|manifest: &Manifest| manifest.segment.start);
+    let page = async |from, limit| store.manifests(FIRST, Offset(from), limit).await.unwrap();
+    assert_eq!(page(0, 10).await, expected);
+    assert_eq!(page(5, 2).await, expected[..2]);
+    assert_eq!(page(6, 10).await, expected[1..]);
+    assert_eq!(page(301, 10).await, []);
+    assert_eq!(page(0, 0).await, []);
+    assert_eq!(store.newest_manifest(FIRST).await.unwrap(), expected.last().copied());
+}
+
+/// See the name.
+pub async fn segment_rows_are_those_of_the_segment_and_days<S: Subject<Port: UsageStore>>(
+    subject: &S,
+) {
+    let store = registered(subject).await;
+    let (mine, next) = (segment(0, 100), segment(0, 200));
+    let on = |tenant, seconds, segment: domain::SegmentId| {
+        row(key(tenant, "s", at(seconds), segment), segment.start.0, 1)
+    };
+    let wanted = [on("a", -86_400, mine), on("a", -3_600, mine), on("b", 0, mine)];
+    let others = [on("a", 0, mine), on("b", -3_600, mine), on("c", 0, mine)];
+    store.flush(&flush(mine, [&wanted[..], &others[..]].concat(), 110)).await.unwrap();
+    store.flush(&flush(next, vec![on("a", -3_600, next)], 210)).await.unwrap();
+    let places = ["a", "b", "a"].map(|tenant| Tenant::new(tenant).unwrap()).into_iter();
+    let places: Vec<_> = places.zip([-1, 0, -1]).collect();
+    let mut found = store.segment_rows(mine, &places).await.unwrap();
+    found.sort_by(|a, b| order::compare(&a.key, &b.key));
+    assert_eq!(found, wanted);
+}
+
+fn filters() -> Vec<UsageFilter> {
+    let mut filters = vec![EVERYTHING];
+    for tenant in ["a", "ab", "nobody"] {
+        filters.push(UsageFilter { tenant: Tenant::new(tenant).ok(), ..EVERYTHING });
+    }
+    for (from, to) in [(-3_600, 7_200), (0, 3_601), (3_600, 3_600), (0, -1)] {
+        for tenant in [None, Tenant::new("a").ok()] {
+            filters.push(UsageFilter { tenant, from: at(from), to: at(to), ..EVERYTHING });
+        }
+    }
+    filters.push(UsageFilter { product_sku: Sku::new("s").ok(), ..EVERYTHING });
+    let (product_sku, use_unity) = (Sku::new("s1").ok(), Unit::new("GiB").ok());
+    filters.push(UsageFilter { product_sku, use_unity, ..EVERYTHING });
+    filters
+}
+
+async fn in_pages(store: &impl UsageStore, filter: &UsageFilter, limit: usize) -> Vec<UsageRow> {
+    let mut all: Vec<UsageRow> = Vec::new();
+    loop {
+        let after: Option<RowKey> = all.last().map(|row| row.key.clone());
+        let page = store.usage(filter, after.as_ref(), limit).await.unwrap();
+        assert!(page.len() <= limit);
+        let last = page.len() < limit;
+        all.extend(page);
+        if last {
+            return all;
+        }
+    }
+}
+
+/// See the name.
+pub async fn a_scan_is_sorted_filtered_and_the_same_in_pages<S: Subject<Port: UsageStore>>(
+    subject: &S,
+) {
+    let store = registered(subject).await;
+    for log_id in [LogId([0; 16]), LogId([255; 16])] {
+        store.register(&generation(log_id)).await.unwrap();
+    }
+    for seed in 0..4 {
+        // Each seed's rows join those of the seeds before; a key drawn again keeps the greater.
+        let rows = rows(&mut Random(seed), 150);
+        store.flush(&flush(segment(0, 0), rows, 1_000)).await.unwrap();
+        let everything = scan(&store).await;
+        assert!(everything.is_sorted_by(|a, b| order::compare(&a.key, &b.key).is_lt()));
+        for filter in filters() {
+            let expected: Vec<UsageRow> =
+                everything.iter().filter(|row| order::passes(&filter, &row.key)).cloned().collect();
+            for limit in [3, 7, 1_000] {
+                let found = in_pages(&store, &filter, limit).await;
+                assert_eq!(found, expected, "seed {seed}, limit {limit}, {filter:?}");
+            }
+        }
+    }
+    assert_eq!(store.usage(&EVERYTHING, None, 0).await.unwrap(), []);
+}
+
+async fn letters_in_pages(
+    store: &impl UsageStore,
+    reason: Option<DeadLetterReason>,
+) -> Vec<DeadLetter> {
+    let mut all: Vec<DeadLetter> = Vec::new();
+    loop {
+        let after = all.last().map(|letter| (letter.partition, letter.offset, letter.index));
+        let page = store.dead_letters(reason, after, 2).await.unwrap();
+        if page.is_empty() {
+            return all;
+        }
+        assert!(page.len() <= 2);
+        all.extend(page);
+    }
+}
+
+/// See the name.
+pub async fn dead_letters_come_in_pages_by_place<S: Subject<Port: UsageStore>>(subject: &S) {
+    let store = registered(subject).await;
+    let sorted = [
+        dead_letter(0, 3, 0, Undecodable),
+        dead_letter(0, 3, 1, TooLate),
+        dead_letter(0, 256, 0, TooLate),
+        dead_letter(0, 256, 1, Overflow),
+        dead_letter(1, 2, 9, TooLate),
+    ];
+    let mut flush = flush(segment(0, 0), Vec::new(), 300);
+    flush.dead_letters = sorted.iter().rev().cloned().collect();
+    store.flush(&flush).await.unwrap();
+    assert_eq!(letters_in_pages(&store, None).await, sorted);
+    let late = [&sorted[1], &sorted[2], &sorted[4]].map(Clone::clone);
+    assert_eq!(letters_in_pages(&store, Some(TooLate)).await, late);
+    let place = (Partition(0), Offset(256), 1);
+    assert_eq!(store.dead_letter(place).await.unwrap().as_ref(), Some(&sorted[3]));
+    assert_eq!(store.dead_letter((Partition(0), Offset(256), 2)).await.unwrap(), None);
+}
+
+/// See the name.
+pub async fn dead_letters_are_those_of_the_newest_verdict<S: Subject<Port: UsageStore>>(
+    subject: &S,
+) {
+    let store = registered(subject).await;
+    let mut older = flush(segment(0, 0), Vec::new(), 10);
+    let mut newer = dead_letter(0, 3, 1, Overflow);
+    newer.epoch = Epoch(1);
+    older.dead_letters =
+        vec![newer.clone(), dead_letter(0, 3, 1, TooLate), dead_letter(0, 4, 1, TooLate)];
+    store.flush(&older).await.unwrap();
+    let expected = [newer, dead_letter(0, 4, 1, TooLate)];
+    assert_eq!(letters_in_pages(&store, None).await, expected);
+    let place = (Partition(0), Offset(3), 1);
+    assert_eq!(store.dead_letter(place).await.unwrap().as_ref(), Some(&expected[0]));
+    store.register(&generation(LogId([1; 16]))).await.unwrap();
+    assert_eq!(letters_in_pages(&store, None).await, [], "the newest log has none");
+}

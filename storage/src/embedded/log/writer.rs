@@ -1,0 +1,313 @@
+//! The one thread that appends: all that is queued, one transaction, then the answers.
+//!
+//! Order: insert, commit (which syncs), publish the new ends, answer. An answer is sent only after
+//! the commit returned, and a drain sees a record only after it was committed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use domain::{
+    Clock, Offset, Partition, Timestamp,
+    log::{AppendError, LogBounds},
+    place::Generation,
+};
+use metrics::{counter, histogram};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use service::fault;
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+
+use super::{LogOptions, OFFSETS_MAX, offset_of, place};
+use crate::embedded::{
+    checkpoint::{Checkpointer, Gate},
+    error::FatalHook,
+    queue::Taker,
+};
+
+/// How far the clock may stand behind the last append. Beyond it, append times would be fiction and
+/// every id's horizon with them, so the log waits for a person instead.
+const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(600);
+/// Keeps a record well below what SQLite can hold in a row.
+const RECORD_BYTES_MAX: usize = 256 << 20;
+
+/// Records for one partition, and where the answer goes.
+pub(super) struct Request {
+    pub(super) partition: Partition,
+    pub(super) records: Vec<Vec<u8>>,
+    pub(super) answer: oneshot::Sender<Result<Vec<Offset>, AppendError>>,
+}
+
+impl Request {
+    /// A caller that went away is not an error.
+    fn answer(self, answer: Result<Vec<Offset>, AppendError>) {
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// What a partition holds, as of the last commit.
+pub(super) struct Bounds {
+    low: u64,
+    end: AtomicU64,
+}
+
+impl Bounds {
+    pub(super) fn get(&self) -> LogBounds {
+        LogBounds { low: Offset(self.low), end: Offset(self.end.load(Ordering::Acquire)) }
+    }
+}
+
+/// Reads the bounds of every partition: two steps down the tree each.
+pub(super) fn read_bounds(
+    connection: &Connection,
+    generation: &Generation,
+) -> rusqlite::Result<Arc<[Bounds]>> {
+    let mut statement = connection.prepare(
+        "SELECT (SELECT min(place) FROM record WHERE place >= ?1 AND place < ?2),
+                (SELECT max(place) FROM record WHERE place >= ?1 AND place < ?2)",
+    )?;
+    let bounds = generation.partitions().map(|partition| {
+        let range = [place(partition, 0), place(Partition(partition.0 + 1), 0)];
+        statement.query_row(range, |row| {
+            let (low, last): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
+            let end = last.map_or(0, |last| offset_of(last) + 1);
+            Ok(Bounds { low: low.map_or(0, offset_of), end: AtomicU64::new(end) })
+        })
+    });
+    bounds.collect::<rusqlite::Result<Vec<_>>>().map(Arc::from)
+}
+
+/// The thread's state.
+pub(super) struct Writer {
+    connection: Connection,
+    bounds: Arc<[Bounds]>,
+    gate: Gate,
+    checkpointer: Checkpointer,
+    clock: Arc<dyn Clock>,
+    fatal: FatalHook,
+    commit_bytes_max: usize,
+    /// The greatest append time in the log.
+    appended_last: Timestamp,
+}
+
+/// Why a transaction did not come about.
+enum Failure {
+    /// Nothing was appended, and the next may succeed.
+    Refused(String),
+    /// Nobody knows what the disk holds.
+    Fatal(String),
+}
+
+impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        bounds: Arc<[Bounds]>,
+        gate: Gate,
+        checkpointer: Checkpointer,
+        options: &LogOptions,
+    ) -> rusqlite::Result<Self> {
+        let appended_last = read_appended_last(&connection, &bounds)?;
+        Ok(Self {
+            connection,
+            bounds,
+            gate,
+            checkpointer,
+            clock: options.clock.clone(),
+            fatal: options.fatal.clone(),
+            commit_bytes_max: options.commit_bytes_max,
+            appended_last,
+        })
+    }
+
+    /// Works until the queue is closed or it has failed for good.
+    pub(super) fn run(mut self, requests: &Taker<Request>) {
+        loop {
+            let (batch, bytes) = requests.take(self.commit_bytes_max);
+            if batch.is_empty() {
+                break;
+            }
+            let outcome = self.append(batch, bytes);
+            requests.release(bytes);
+            if let Err(what) = outcome {
+                return self.stop(&what, requests);
+            }
+        }
+        let Self { connection, checkpointer, .. } = self;
+        drop(connection);
+        checkpointer.finish();
+    }
+
+    /// Appends a batch and answers it.
+    ///
+    /// # Errors
+    /// What failed for good; every request of the batch has been answered `Unknown`.
+    fn append(&mut self, batch: Vec<Request>, bytes: usize) -> Result<(), String> {
+        let started = Instant::now();
+        match self.transact(&batch) {
+            Ok(offsets) => {
+                fault::point("log.append.after_commit");
+                self.measure(batch.len(), bytes, started.elapsed());
+                let given = batch.into_iter().zip(offsets);
+                given.for_each(|(request, offsets)| request.answer(Ok(offsets)));
+                Ok(())
+            }
+            Err(Failure::Refused(why)) => {
+                warn!(%why, requests = batch.len(), "append refused; nothing was written");
+                let refused = || Err(AppendError::Unavailable(why.clone()));
+                batch.into_iter().for_each(|request| request.answer(refused()));
+                Ok(())
+            }
+            Err(Failure::Fatal(what)) => {
+                let unknown = || Err(AppendError::Unknown(what.clone()));
+                batch.into_iter().for_each(|request| request.answer(unknown()));
+                Err(what)
+            }
+        }
+    }
+
+    fn transact(&mut self, batch: &[Request]) -> Result<Vec<Vec<Offset>>, Failure> {
+        let now = self.clock.now();
+        if now.plus(CLOCK_BEHIND_MAX) < self.appended_last {
+            return Err(Failure::Refused(format!(
+                "the clock says {now}, more than 10 minutes before the last append at {}: set the clock",
+                self.appended_last
+            )));
+        }
+        let mut ends: Vec<u64> =
+            self.bounds.iter().map(|bounds| bounds.end.load(Ordering::Relaxed)).collect();
+        let offsets = {
+            let _no_checkpoint_waits = self.gate.pass();
+            let transaction = self
+                .connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .map_err(|error| sort("begin", &error))?;
+            fault::point("log.append.before_insert");
+            let offsets = insert(&transaction, batch, now, &mut ends)?;
+            fault::point("log.append.before_commit");
+            commit(transaction)?;
+            offsets
+        };
+        for (bounds, end) in self.bounds.iter().zip(ends) {
+            bounds.end.store(end, Ordering::Release);
+        }
+        self.appended_last = self.appended_last.max(now);
+        Ok(offsets)
+    }
+
+    fn measure(&mut self, requests: usize, bytes: usize, elapsed: Duration) {
+        histogram!("pulso_log_append_seconds").record(elapsed);
+        histogram!("pulso_log_append_requests").record(u32::try_from(requests).unwrap_or(u32::MAX));
+        counter!("pulso_log_append_bytes_total").increment(bytes as u64);
+        self.checkpointer.wrote(bytes as u64);
+    }
+
+    /// Answers all that wait, then ends the process through the hook. Nothing is tried again.
+    fn stop(self, what: &str, requests: &Taker<Request>) {
+        error!(what, "the log failed; the process must end and recover what the disk holds");
+        let unknown = || Err(AppendError::Unknown(what.to_owned()));
+        requests.close().into_iter().for_each(|request| request.answer(unknown()));
+        self.fatal.call(what);
+    }
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    batch: &[Request],
+    now: Timestamp,
+    ends: &mut [u64],
+) -> Result<Vec<Vec<Offset>>, Failure> {
+    let mut statement = transaction
+        .prepare_cached(
+            "INSERT INTO record (place, appended_at, crc32c, body) VALUES (?1, ?2, ?3, ?4)",
+        )
+        .map_err(|error| sort("prepare", &error))?;
+    let mut offsets = Vec::with_capacity(batch.len());
+    for request in batch {
+        let end = &mut ends[usize::from(request.partition.0)];
+        let mut given = Vec::with_capacity(request.records.len());
+        for body in &request.records {
+            check_room(*end, body)?;
+            statement
+                .execute(params![
+                    place(request.partition, *end),
+                    now.micros(),
+                    crc32c::crc32c(body),
+                    body
+                ])
+                .map_err(|error| sort("insert", &error))?;
+            given.push(Offset(*end));
+            *end += 1;
+        }
+        offsets.push(given);
+    }
+    Ok(offsets)
+}
+
+fn check_room(offset: u64, body: &[u8]) -> Result<(), Failure> {
+    if body.len() > RECORD_BYTES_MAX {
+        let length = body.len();
+        return Err(Failure::Refused(format!(
+            "a record of {length} bytes; at most {RECORD_BYTES_MAX} can be kept"
+        )));
+    }
+    if offset >= OFFSETS_MAX {
+        return Err(Failure::Refused("the partition is full: start a new log".to_owned()));
+    }
+    Ok(())
+}
+
+/// Commits. A full disk is met while frames are written, before the one that would commit, so it
+/// rolls back cleanly; any other failure, the sync's above all, leaves the disk unknown.
+fn commit(transaction: Transaction<'_>) -> Result<(), Failure> {
+    let answer = transaction.execute_batch("COMMIT");
+    match answer {
+        // Dropping a transaction that is over does nothing.
+        Ok(()) => Ok(()),
+        Err(error) if is_disk_full(&error) => {
+            let rolled_back = match transaction.is_autocommit() {
+                true => Ok(()),
+                false => transaction.rollback(),
+            };
+            rolled_back.map_err(|error| Failure::Fatal(format!("rollback failed: {error}")))?;
+            Err(disk_full())
+        }
+        Err(error) => Err(Failure::Fatal(format!("commit failed: {error}"))),
+    }
+}
+
+/// Sorts what failed before the commit: the transaction is rolled back when it is dropped.
+fn sort(step: &str, error: &rusqlite::Error) -> Failure {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => disk_full(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::Refused(
+            "another program holds the log's file; close it (sqlite3, a backup)".to_owned(),
+        ),
+        _ => Failure::Fatal(format!("{step} failed: {error}")),
+    }
+}
+
+fn disk_full() -> Failure {
+    Failure::Refused("the disk is full: free some space".to_owned())
+}
+
+fn is_disk_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+fn read_appended_last(connection: &Connection, bounds: &[Bounds]) -> rusqlite::Result<Timestamp> {
+    let mut statement = connection.prepare("SELECT appended_at FROM record WHERE place = ?1")?;
+    let mut last = Timestamp::MIN;
+    for (number, bounds) in (0u16..).zip(bounds) {
+        let LogBounds { end, .. } = bounds.get();
+        if let Some(offset) = end.0.checked_sub(1) {
+            let micros =
+                statement.query_row([place(Partition(number), offset)], |row| row.get(0))?;
+            last = last.max(Timestamp::from_micros(micros).unwrap_or(Timestamp::MIN));
+        }
+    }
+    Ok(last)
+}

@@ -1,0 +1,242 @@
+//! The usage store and the billing store in `store.db`.
+//!
+//! Writes go to one thread, which does all that are queued in one transaction, so that rows,
+//! manifest, run and state of a close are there together or not at all. Reads go to a few threads
+//! with read-only connections. Totals stand in plain columns: an analyst can open a copy of the file
+//! with any SQLite tool, and the view `usage` names what the columns hold.
+
+mod billing;
+mod failure;
+mod flush;
+mod letters;
+mod readers;
+mod records;
+mod rows;
+mod schema;
+mod writer;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::{
+    DeadLetter, DeadLetterReason, Manifest, Offset, RowKey, SegmentId, Tenant, UsageRow,
+    UsageStore,
+    place::Generation,
+    segment::Progress,
+    store::{DeadLetterPlace, Flush, PartitionKey, StoreError, UsageFilter},
+};
+use rusqlite::Connection;
+use tracing::info;
+
+pub use self::billing::EmbeddedBillingStore;
+use self::{failure::Failure, readers::Readers, writer::Writes};
+use super::{
+    checkpoint::{Checkpointer, Gate},
+    directory::DataDirectory,
+    error::{FatalHook, OpenError},
+    file::DatabaseFile,
+    generation,
+};
+use crate::answers::other_parameters;
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Called when a commit or sync failed; see [`FatalHook`].
+    pub fatal: FatalHook,
+    /// Threads that read, each with a connection and about 4 MiB of cache. Default 4.
+    pub readers: usize,
+    /// Reads that may wait; one more is `Unavailable`. Default 1,024.
+    pub reads_queued_max: usize,
+    /// Writes that may wait; one more is `Unavailable`. Default 256. A flush in the queue keeps its
+    /// rows in memory.
+    pub writes_queued_max: usize,
+    /// Bytes written between checkpoints, about. Default 64 MiB.
+    pub wal_bytes_target: u64,
+}
+
+impl StoreOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new(fatal: FatalHook) -> Self {
+        Self {
+            fatal,
+            readers: 4,
+            reads_queued_max: 1_024,
+            writes_queued_max: 256,
+            wal_bytes_target: 64 << 20,
+        }
+    }
+}
+
+/// `store.db` of a data directory: gives out the two ports it serves. Clones are handles of the
+/// same store.
+#[derive(Clone)]
+pub struct EmbeddedStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writes: Writes,
+    readers: Readers,
+    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// Let go last.
+    _directory: DataDirectory,
+}
+
+impl EmbeddedStore {
+    /// Opens the store of a data directory, or makes one. Blocking.
+    ///
+    /// # Errors
+    /// Any [`OpenError`] but `Held`, `Partitions` and `Generation`.
+    pub fn open(directory: &DataDirectory, options: &StoreOptions) -> Result<Self, OpenError> {
+        let (file, connection) = DatabaseFile::open(directory, &schema::KIND)?;
+        let sqlite = |error: rusqlite::Error| OpenError::sqlite(file.path(), &error);
+        let io = |error: std::io::Error| OpenError::io(file.path(), &error);
+        let gate = Gate::default();
+        let checkpointer =
+            Checkpointer::start(&file, gate.clone(), options.wal_bytes_target).map_err(sqlite)?;
+        let (writes, writer) =
+            writer::start(connection, gate, checkpointer, options).map_err(io)?;
+        let connections = (0..options.readers.max(1)).map(|_| file.reader());
+        let connections = connections.collect::<Result<Vec<_>, _>>().map_err(sqlite)?;
+        let readers = Readers::start(connections, options.reads_queued_max).map_err(io)?;
+        info!(path = %file.path().display(), "store opened");
+        let (writer, _directory) = (Mutex::new(Some(writer)), directory.clone());
+        Ok(Self { inner: Arc::new(Inner { writes, readers, writer, _directory }) })
+    }
+
+    /// The usage store in it.
+    #[must_use]
+    pub fn usage(&self) -> EmbeddedUsageStore {
+        EmbeddedUsageStore { store: self.clone() }
+    }
+
+    /// The billing store in it.
+    #[must_use]
+    pub fn billing(&self) -> EmbeddedBillingStore {
+        EmbeddedBillingStore::new(self.clone())
+    }
+
+    /// Does what is queued, copies the write-ahead log into the file, and ends the threads.
+    /// Everything is `Unavailable` afterwards. Blocking; does nothing the second time.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.inner.readers.run(work).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.inner.writes.run(0, work).await
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.readers.close();
+        self.writes.close();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer panicked; what was acknowledged is in the store");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The embedded usage store.
+#[derive(Clone)]
+pub struct EmbeddedUsageStore {
+    store: EmbeddedStore,
+}
+
+impl UsageStore for EmbeddedUsageStore {
+    async fn register(&self, given: &Generation) -> Result<(), StoreError> {
+        let given = *given;
+        self.store
+            .write(move |connection| match generation::find(connection, given.log_id)? {
+                Some(registered) if registered == given => Ok(()),
+                Some(registered) => Err(other_parameters(&registered, &given).into()),
+                None => Ok(generation::insert(connection, &given)?),
+            })
+            .await
+    }
+
+    async fn flush(&self, flush: &Flush) -> Result<(), StoreError> {
+        let flush = flush.clone();
+        let bytes = flush::bytes_about(&flush);
+        self.store.inner.writes.run(bytes, move |connection| flush::write(connection, &flush)).await
+    }
+
+    async fn newest_manifest(&self, key: PartitionKey) -> Result<Option<Manifest>, StoreError> {
+        self.store.read(move |connection| records::newest_manifest(connection, key)).await
+    }
+
+    async fn manifests(
+        &self,
+        key: PartitionKey,
+        from: Offset,
+        limit: usize,
+    ) -> Result<Vec<Manifest>, StoreError> {
+        self.store.read(move |connection| records::manifests(connection, key, from, limit)).await
+    }
+
+    async fn progress(&self, key: PartitionKey) -> Result<Option<Progress>, StoreError> {
+        self.store.read(move |connection| records::progress(connection, key)).await
+    }
+
+    async fn state(&self, digest: u128) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.read(move |connection| records::state(connection, digest)).await
+    }
+
+    async fn run(&self, segment: SegmentId) -> Result<Vec<u8>, StoreError> {
+        self.store.read(move |connection| records::run(connection, segment)).await
+    }
+
+    async fn segment_rows(
+        &self,
+        segment: SegmentId,
+        places: &[(Tenant, i32)],
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        let places = places.to_vec();
+        self.store.read(move |connection| rows::of_segment(connection, segment, &places)).await
+    }
+
+    async fn usage(
+        &self,
+        filter: &UsageFilter,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        let (filter, after) = (filter.clone(), after.cloned());
+        self.store
+            .read(move |connection| rows::scan(connection, &filter, after.as_ref(), limit))
+            .await
+    }
+
+    async fn dead_letters(
+        &self,
+        reason: Option<DeadLetterReason>,
+        after: Option<DeadLetterPlace>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.store.read(move |connection| letters::page(connection, reason, after, limit)).await
+    }
+
+    async fn dead_letter(&self, place: DeadLetterPlace) -> Result<Option<DeadLetter>, StoreError> {
+        self.store.read(move |connection| letters::one(connection, place)).await
+    }
+}

@@ -1,0 +1,17 @@
+//! Every adapter of every port, and the suites that each adapter must pass.
+//!
+//! In reading order: the order of a usage scan and the answers that all adapters share; the
+//! adapters that keep everything in memory, for tests; the embedded ones on SQLite, the default;
+//! the conformance suites, one per port (feature `conformance`).
+
+mod answers;
+pub mod order;
+
+pub mod memory;
+
+pub mod embedded;
+
+pub mod choice;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;

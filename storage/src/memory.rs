@@ -1,0 +1,20 @@
+//! Adapters that keep everything in memory: the ports' plainest form, for the tests of the stages.
+//!
+//! They promise all that the ports promise but durability. Each can be told to fail in the ways
+//! that its port allows, so that a stage's answer to a failure is tested without a broken disk.
+//! All are handles: a clone sees the same contents, which is how a test restarts a stage.
+
+mod billing;
+mod log;
+mod usage;
+
+use std::sync::{Mutex, MutexGuard};
+
+pub use billing::MemoryBillingStore;
+pub use log::{AppendFault, HeldAcks, MemoryDrain, MemoryLog};
+pub use usage::{FlushFault, MemoryUsageStore, StoredUsage};
+
+/// Locks, also after a panic elsewhere: no update here leaves its data half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,278 @@
+//! The usage store in memory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Bound,
+    sync::{Arc, Mutex},
+};
+
+use domain::{
+    Cell, DeadLetter, DeadLetterReason, Epoch, LogId, Manifest, Offset, RowKey, SegmentId, Tenant,
+    UsageRow, UsageStore,
+    place::Generation,
+    segment::Progress,
+    store::{DeadLetterPlace, Flush, PartitionKey, SegmentClose, StoreError, Touched, UsageFilter},
+};
+
+use super::lock;
+use crate::answers::{other_parameters, unregistered};
+use crate::order::{ScanKey, passes};
+
+/// Usage that lives as long as its handles.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryUsageStore {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stored: StoredUsage,
+    faults: VecDeque<FlushFault>,
+}
+
+/// All that a usage store keeps, for comparing what two ways of folding left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredUsage {
+    /// Generations in the order of their registration.
+    pub generations: Vec<Generation>,
+    /// Rows in the order of a scan.
+    pub rows: BTreeMap<ScanKey, Cell>,
+    /// Manifests by segment.
+    pub manifests: BTreeMap<SegmentId, Manifest>,
+    /// Runs of ids by segment, without empty ones.
+    pub runs: BTreeMap<SegmentId, Vec<u8>>,
+    /// Fold states by digest.
+    pub states: BTreeMap<u128, Vec<u8>>,
+    /// Late additions by segment.
+    pub touched: BTreeMap<SegmentId, BTreeSet<Touched>>,
+    /// Dead letters by log, place and epoch.
+    pub dead_letters: BTreeMap<(LogId, DeadLetterPlace, Epoch), DeadLetter>,
+    /// Progress by partition.
+    pub progress: BTreeMap<PartitionKey, Progress>,
+}
+
+/// How far a flush that is told to fail gets before it answers `Unavailable`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FlushFault {
+    /// Nothing is written.
+    BeforeRows,
+    /// Half of the rows are written.
+    HalfOfTheRows,
+    /// Rows, dead letters, run, state and touched windows are written.
+    BeforeManifest,
+    /// All but progress is written.
+    BeforeProgress,
+    /// All is written.
+    AfterAll,
+}
+
+impl MemoryUsageStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes the next flush fail that no earlier call of this was for.
+    pub fn fail_next_flush(&self, fault: FlushFault) {
+        lock(&self.state).faults.push_back(fault);
+    }
+
+    /// Copies all that is stored.
+    #[must_use]
+    pub fn stored(&self) -> StoredUsage {
+        lock(&self.state).stored.clone()
+    }
+
+    /// Loses a row, as a failed disk would; tells whether there was one. For tests of audits.
+    pub fn lose_row(&self, key: &RowKey) -> bool {
+        lock(&self.state).stored.rows.remove(&ScanKey(key.clone())).is_some()
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&StoredUsage) -> T) -> T {
+        read(&lock(&self.state).stored)
+    }
+}
+
+impl StoredUsage {
+    fn write(&mut self, flush: &Flush, fault: Option<FlushFault>) {
+        let stops_before = |step| fault.is_some_and(|fault| fault < step);
+        if fault == Some(FlushFault::BeforeRows) {
+            return;
+        }
+        let half = fault == Some(FlushFault::HalfOfTheRows);
+        let count = if half { flush.rows.len() / 2 } else { flush.rows.len() };
+        flush.rows[..count].iter().for_each(|row| self.write_row(row));
+        if stops_before(FlushFault::BeforeManifest) {
+            return;
+        }
+        for letter in &flush.dead_letters {
+            let place = (letter.partition, letter.offset, letter.index);
+            self.dead_letters.insert((letter.log_id, place, letter.epoch), letter.clone());
+        }
+        if let Some(close) = &flush.close {
+            self.write_close(flush.segment, close);
+            if stops_before(FlushFault::BeforeProgress) {
+                return;
+            }
+            self.manifests.insert(flush.segment, close.manifest);
+        }
+        if stops_before(FlushFault::AfterAll) {
+            return;
+        }
+        self.write_progress(&flush.progress);
+    }
+
+    fn write_row(&mut self, row: &UsageRow) {
+        let stored = self.rows.entry(ScanKey(row.key.clone())).or_insert(row.cell);
+        if row.cell.offset_last >= stored.offset_last {
+            *stored = row.cell;
+        }
+    }
+
+    fn write_close(&mut self, segment: SegmentId, close: &SegmentClose) {
+        if !close.run.is_empty() {
+            self.runs.insert(segment, close.run.clone());
+        }
+        self.states.insert(close.manifest.state_digest, close.state.clone());
+        if !close.touched.is_empty() {
+            self.touched.entry(segment).or_default().extend(close.touched.iter().cloned());
+        }
+    }
+
+    fn write_progress(&mut self, progress: &Progress) {
+        let Progress { log_id, partition, epoch, .. } = *progress;
+        let key = PartitionKey { log_id, partition, epoch };
+        let stored = self.progress.entry(key).or_insert(*progress);
+        let caught_up_at = progress.caught_up_at.or(stored.caught_up_at);
+        if progress.folded_to >= stored.folded_to {
+            *stored = *progress;
+        }
+        stored.caught_up_at = caught_up_at;
+    }
+
+    /// Of the newest generation, one letter a place: that of the greatest epoch.
+    fn newest_letters(&self) -> BTreeMap<DeadLetterPlace, &DeadLetter> {
+        let newest = self.generations.last().map(|generation| generation.log_id);
+        let letters = self.dead_letters.iter().filter(|((log_id, ..), _)| Some(*log_id) == newest);
+        letters.map(|((_, place, _), letter)| (*place, letter)).collect()
+    }
+}
+
+impl UsageStore for MemoryUsageStore {
+    async fn register(&self, generation: &Generation) -> Result<(), StoreError> {
+        let generations = &mut lock(&self.state).stored.generations;
+        match generations.iter().find(|registered| registered.log_id == generation.log_id) {
+            Some(registered) if registered == generation => Ok(()),
+            Some(registered) => Err(other_parameters(registered, generation)),
+            None => {
+                generations.push(*generation);
+                Ok(())
+            }
+        }
+    }
+
+    async fn flush(&self, flush: &Flush) -> Result<(), StoreError> {
+        let mut state = lock(&self.state);
+        let log_id = flush.segment.log_id;
+        if !state.stored.generations.iter().any(|generation| generation.log_id == log_id) {
+            return Err(unregistered(log_id));
+        }
+        let fault = state.faults.pop_front();
+        state.stored.write(flush, fault);
+        match fault {
+            Some(_) => Err(StoreError::Unavailable("as the test asked".to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    async fn newest_manifest(
+        &self,
+        partition: PartitionKey,
+    ) -> Result<Option<Manifest>, StoreError> {
+        let all = segments(partition, Offset(0));
+        Ok(self.read(|stored| stored.manifests.range(all).next_back().map(|(_, found)| *found)))
+    }
+
+    async fn manifests(
+        &self,
+        partition: PartitionKey,
+        from: Offset,
+        limit: usize,
+    ) -> Result<Vec<Manifest>, StoreError> {
+        let range = segments(partition, from);
+        Ok(self.read(|stored| stored.manifests.range(range).take(limit).map(|(_, m)| *m).collect()))
+    }
+
+    async fn progress(&self, partition: PartitionKey) -> Result<Option<Progress>, StoreError> {
+        Ok(self.read(|stored| stored.progress.get(&partition).copied()))
+    }
+
+    async fn state(&self, digest: u128) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.read(|stored| stored.states.get(&digest).cloned()))
+    }
+
+    async fn run(&self, segment: SegmentId) -> Result<Vec<u8>, StoreError> {
+        Ok(self.read(|stored| stored.runs.get(&segment).cloned()).unwrap_or_default())
+    }
+
+    async fn segment_rows(
+        &self,
+        segment: SegmentId,
+        places: &[(Tenant, i32)],
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        let wanted = |key: &RowKey| {
+            let day = key.window_day();
+            key.segment == segment
+                && places
+                    .iter()
+                    .any(|(tenant, wanted)| *wanted == day && *tenant == key.resource.tenant)
+        };
+        Ok(self.read(|stored| {
+            let rows = stored.rows.iter().filter(|(key, _)| wanted(&key.0));
+            rows.map(|(key, cell)| UsageRow { key: key.0.clone(), cell: *cell }).collect()
+        }))
+    }
+
+    async fn usage(
+        &self,
+        filter: &UsageFilter,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        let after = after.map(|key| ScanKey(key.clone()));
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        Ok(self.read(|stored| {
+            let rows = stored.rows.range((from, Bound::Unbounded));
+            let wanted = rows.filter(|(key, _)| passes(filter, &key.0)).take(limit);
+            wanted.map(|(key, cell)| UsageRow { key: key.0.clone(), cell: *cell }).collect()
+        }))
+    }
+
+    async fn dead_letters(
+        &self,
+        reason: Option<DeadLetterReason>,
+        after: Option<DeadLetterPlace>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        Ok(self.read(|stored| {
+            let letters = stored.newest_letters().into_iter();
+            let rest = letters.filter(|(place, _)| after.is_none_or(|after| *place > after));
+            let wanted = rest.filter(|(_, l)| reason.is_none_or(|reason| l.reason == reason));
+            wanted.take(limit).map(|(_, letter)| letter.clone()).collect()
+        }))
+    }
+
+    async fn dead_letter(&self, place: DeadLetterPlace) -> Result<Option<DeadLetter>, StoreError> {
+        Ok(self.read(|stored| stored.newest_letters().get(&place).map(|letter| (*letter).clone())))
+    }
+}
+
+/// All segments of a partition that start at or after `from`.
+fn segments(
+    PartitionKey { log_id, partition, epoch }: PartitionKey,
+    from: Offset,
+) -> std::ops::RangeInclusive<SegmentId> {
+    let at = |start| SegmentId { log_id, partition, epoch, start };
+    at(from)..=at(Offset(u64::MAX))
+}

@@ -1,0 +1,52 @@
+//! The order of a usage scan, in one place, so that no adapter can sort otherwise.
+//!
+//! A tenant's period is one range of it: tenant and window start stand first. The epoch stands
+//! before the log, which is why this is not the derived order of [`RowKey`].
+
+use domain::{
+    Epoch, LogId, Offset, Partition, RowKey, SegmentId, Timestamp, store::UsageFilter,
+    usage::ResourceKey,
+};
+
+/// A [`RowKey`], compared as the port's scan sorts: tenant, window start, SKU, unit, dimensions,
+/// epoch, log, partition, segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanKey(pub RowKey);
+
+impl Ord for ScanKey {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        compare(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for ScanKey {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Compares two keys as the port's scan sorts.
+#[must_use]
+pub fn compare(a: &RowKey, b: &RowKey) -> std::cmp::Ordering {
+    parts(a).cmp(&parts(b))
+}
+
+type Parts<'a> = (&'a str, Timestamp, [&'a str; 3], Epoch, LogId, Partition, Offset);
+
+fn parts(key: &RowKey) -> Parts<'_> {
+    let RowKey { resource, window_start, segment } = key;
+    let ResourceKey { tenant, product_sku, use_unity, dimensions } = resource;
+    let SegmentId { log_id, partition, epoch, start } = *segment;
+    let rest = [product_sku.as_str(), use_unity.as_str(), dimensions.as_str()];
+    (tenant.as_str(), *window_start, rest, epoch, log_id, partition, start)
+}
+
+/// Tells whether a row with this key passes the filter.
+#[must_use]
+pub fn passes(filter: &UsageFilter, key: &RowKey) -> bool {
+    let resource = &key.resource;
+    (filter.from..filter.to).contains(&key.window_start)
+        && filter.tenant.as_ref().is_none_or(|tenant| *tenant == resource.tenant)
+        && filter.product_sku.as_ref().is_none_or(|sku| *sku == resource.product_sku)
+        && filter.use_unity.as_ref().is_none_or(|unit| *unit == resource.use_unity)
+}
