@@ -5,8 +5,8 @@
 //! outcome unknown and never durable.
 
 use domain::{Partition, PulseLog, log::AppendError};
-use service::fault;
-use tracing::warn;
+use service::{fault, health::Trouble};
+use tracing::{debug, warn};
 
 use crate::{
     metrics::Metrics,
@@ -17,6 +17,7 @@ use crate::{
 pub(crate) async fn append_then_settle<L: PulseLog>(
     log: &L,
     metrics: &Metrics,
+    trouble: &Trouble,
     partition: Partition,
     record: Vec<u8>,
     pledges: Vec<Pledge>,
@@ -27,14 +28,21 @@ pub(crate) async fn append_then_settle<L: PulseLog>(
     metrics.appended(started.elapsed());
     fault::point("ingest.before_ack");
     let outcome = match answer {
-        Ok(_offsets) => Outcome::Durable,
+        Ok(offsets) => {
+            debug!(%partition, ?offsets, "appended");
+            Outcome::Durable
+        }
         Err(AppendError::Overloaded { .. }) => Outcome::Overloaded,
         Err(AppendError::Unavailable(cause)) => {
-            warn!(%partition, cause, "the log takes no records; clients are told to try again");
+            if trouble.met(&cause) {
+                warn!(%partition, cause, "the log takes no records; clients are told to try again");
+            }
             Outcome::Unavailable
         }
         Err(AppendError::Unknown(cause)) => {
-            warn!(%partition, cause, "outcome of an append is unknown; clients are told so");
+            if trouble.met(&cause) {
+                warn!(%partition, cause, "outcome of an append is unknown; clients are told so");
+            }
             Outcome::Unknown
         }
     };
@@ -64,11 +72,17 @@ mod tests {
 
     #[tokio::test]
     async fn append_acks_only_after_durable() {
-        let (log, metrics) = (log(), Metrics::new());
+        let (log, metrics, trouble) = (log(), Metrics::new(), Trouble::default());
         let held = log.hold_acks();
         let (pledges, receipt) = pledges(1);
-        let append =
-            append_then_settle(&log, &metrics, PARTITION, b"record".to_vec(), pledges.collect());
+        let append = append_then_settle(
+            &log,
+            &metrics,
+            &trouble,
+            PARTITION,
+            b"record".to_vec(),
+            pledges.collect(),
+        );
         let (mut append, mut answer) = (pin!(append), pin!(receipt.outcome()));
         let mut context = Context::from_waker(Waker::noop());
         for _ in 0..3 {
@@ -82,11 +96,17 @@ mod tests {
 
     #[tokio::test]
     async fn an_append_that_is_dropped_or_fails_is_never_durable() {
-        let (log, metrics) = (log(), Metrics::new());
+        let (log, metrics, trouble) = (log(), Metrics::new(), Trouble::default());
         let held = log.hold_acks();
         let (dropped, receipt) = pledges(1);
-        let mut append =
-            Box::pin(append_then_settle(&log, &metrics, PARTITION, vec![1], dropped.collect()));
+        let mut append = Box::pin(append_then_settle(
+            &log,
+            &metrics,
+            &trouble,
+            PARTITION,
+            vec![1],
+            dropped.collect(),
+        ));
         let mut context = Context::from_waker(Waker::noop());
         assert!(append.as_mut().poll(&mut context).is_pending());
         drop(append);
@@ -100,7 +120,8 @@ mod tests {
         ] {
             log.fail_next_append(fault);
             let (pledges, receipt) = pledges(1);
-            append_then_settle(&log, &metrics, PARTITION, vec![1], pledges.collect()).await;
+            append_then_settle(&log, &metrics, &trouble, PARTITION, vec![1], pledges.collect())
+                .await;
             assert_eq!(receipt.outcome().await, outcome, "{fault:?}");
         }
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use domain::{Clock, PulseLog};
 use proto::v1::IngestAck;
-use service::{CorrelationId, Problem, Shutdown};
+use service::{CorrelationId, Problem, Shutdown, health::Trouble};
+use tracing::debug;
 
 use crate::{
     answer::{Fate, Taken},
@@ -41,6 +42,7 @@ struct Shared<L> {
     bytes_in_flight: Budget,
     streams: Budget,
     metrics: Metrics,
+    trouble: Trouble,
 }
 
 /// What ingest needs from outside.
@@ -78,7 +80,8 @@ impl<L: PulseLog> Ingest<L> {
         limits.check()?;
         let metrics = Metrics::new();
         let Ports { log, clock, negative, shutdown } = ports;
-        let (queues, packers) = packer::start(&log, &limits, &metrics);
+        let trouble = Trouble::default();
+        let (queues, packers) = packer::start(&log, &limits, &metrics, &trouble);
         let bytes_in_flight =
             Budget::new(limits.bytes_in_flight_max, metrics.bytes_in_flight().clone());
         let streams = Budget::new(limits.streams_max, metrics.streams().clone());
@@ -92,6 +95,7 @@ impl<L: PulseLog> Ingest<L> {
             bytes_in_flight,
             streams,
             metrics,
+            trouble,
         };
         Ok((Self { shared: Arc::new(shared) }, packers))
     }
@@ -131,8 +135,12 @@ impl<L: PulseLog> Ingest<L> {
         };
         let mut plan = match batch::plan(message, &context) {
             Ok(plan) => plan,
-            Err(refusal) => return Taken::Refused(refusal),
+            Err(refusal) => {
+                debug!(request_id = %origin.correlation_id, batch = refusal.batch, reason = refusal.problem.reason, "batch refused");
+                return Taken::Refused(refusal);
+            }
         };
+        debug!(request_id = %origin.correlation_id, batch = plan.batch, accepted = plan.accepted, rejected = plan.rejected, "batch taken");
         let parts = std::mem::take(&mut plan.parts);
         let fate = if shared.shutdown.is_requested() {
             Fate::Known(Outcome::ShuttingDown)
@@ -146,6 +154,12 @@ impl<L: PulseLog> Ingest<L> {
             }
         };
         Taken::planned(plan, fate)
+    }
+
+    /// What the log refuses or fails at now, for the process's readiness.
+    #[must_use]
+    pub fn trouble(&self) -> &Trouble {
+        &self.shared.trouble
     }
 
     pub(crate) fn limits(&self) -> &Limits {

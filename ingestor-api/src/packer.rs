@@ -6,17 +6,19 @@
 //! task packs them in that order, and each append is polled once before the next one is made,
 //! which is where the log takes its place in line.
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{fmt, future::poll_fn, sync::Arc, task::Poll};
 
 use domain::{PulseLog, place::Generation};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use metrics::Gauge;
 use proto::record;
+use service::health::Trouble;
 use tokio::{
     sync::mpsc::{self, error::SendError},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug_span};
 
 use crate::{
     append::append_then_settle,
@@ -60,6 +62,7 @@ pub(crate) fn start<L: PulseLog>(
     log: &Arc<L>,
     limits: &Limits,
     metrics: &Metrics,
+    trouble: &Trouble,
 ) -> (Queues, Packers) {
     let closing = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -72,6 +75,7 @@ pub(crate) fn start<L: PulseLog>(
             generation: *log.generation(),
             limits: limits.clone(),
             metrics: metrics.clone(),
+            trouble: trouble.clone(),
             parts,
             left_over: None,
             closing: closing.clone(),
@@ -132,6 +136,7 @@ struct Packer<L> {
     generation: Generation,
     limits: Limits,
     metrics: Metrics,
+    trouble: Trouble,
     partition: domain::Partition,
     parts: mpsc::UnboundedReceiver<Queued>,
     /// A part that was taken off the queue and did not fit the record before.
@@ -173,8 +178,10 @@ impl<L: PulseLog> Packer<L> {
         appends: &mut FuturesUnordered<BoxFuture<'static, ()>>,
     ) {
         let mut queued = self.take_what_fits(first);
+        let span = debug_span!("record", request_ids = %RequestIds(&queued));
         let record = encode(&self.generation, &mut queued);
-        let mut append: BoxFuture<'static, ()> = Box::pin(self.append(record, queued));
+        let append = self.append(record, queued).instrument(span);
+        let mut append: BoxFuture<'static, ()> = Box::pin(append);
         let first_poll = poll_fn(|context| Poll::Ready(append.as_mut().poll(context))).await;
         if first_poll.is_pending() {
             appends.push(append);
@@ -205,7 +212,8 @@ impl<L: PulseLog> Packer<L> {
         queued: Vec<Queued>,
     ) -> impl Future<Output = ()> + Send + use<L> {
         let log = Arc::clone(&self.log);
-        let (metrics, partition) = (self.metrics.clone(), self.partition);
+        let (metrics, trouble) = (self.metrics.clone(), self.trouble.clone());
+        let partition = self.partition;
         // The messages are copied and go now, with their room. The room in the queue goes back
         // with the answer, so that it bounds the records under way too.
         let (pledges, rooms): (Vec<_>, Vec<_>) = queued
@@ -216,9 +224,24 @@ impl<L: PulseLog> Packer<L> {
             })
             .unzip();
         async move {
-            append_then_settle(&*log, &metrics, partition, record, pledges).await;
+            append_then_settle(&*log, &metrics, &trouble, partition, record, pledges).await;
             drop(rooms);
         }
+    }
+}
+
+/// The requests that a record is packed from, each once, for the log line of its append.
+struct RequestIds<'a>(&'a [Queued]);
+
+impl fmt::Display for RequestIds<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids = self.0.iter().map(|queued| queued.part.source.correlation_id.as_str());
+        let mut before = None;
+        // A request's parts stand beside one another.
+        for id in ids.filter(|id| before.replace(*id) != Some(*id)) {
+            write!(f, "{id} ")?;
+        }
+        Ok(())
     }
 }
 

@@ -90,7 +90,9 @@ impl<L: PulseLog> Service<http::Request<Body>> for IngestServer<L> {
                 Ok(grpc(BatchCodec::SINGLE).client_streaming(SingleMethod(ingest), request).await)
             }),
             path => {
-                let status = Status::unimplemented(format!("there is no method {path}"));
+                let message = format!("there is no method {path}");
+                let code = tonic::Code::Unimplemented;
+                let status = Status::from(Problem::new(code, reasons::ROUTE_NOT_FOUND, message));
                 Box::pin(async move { Ok(status.into_http()) })
             }
         }

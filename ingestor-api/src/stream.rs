@@ -201,9 +201,15 @@ async fn ready_or_never<F: Future + ?Sized>(waiting: &mut Option<Pin<Box<F>>>) -
 
 /// Says what ended a stream in our words where it is ours to say.
 pub(crate) fn explain(status: Status, message_bytes_max: usize) -> Status {
-    // The transport's word for a frame whose length is above the limit it was given.
-    if status.code() == Code::OutOfRange {
-        return message_too_large(message_bytes_max).into();
+    match status.code() {
+        // The transport's word for a frame whose length is above the limit it was given.
+        Code::OutOfRange => message_too_large(message_bytes_max).into(),
+        // Its word for bytes that are no frames, or end inside one. The fault is the client's.
+        Code::Internal => {
+            let words = status.message();
+            let message = format!("the call's bytes are not framed messages: {words}");
+            Problem::new(Code::InvalidArgument, reasons::REQUEST_UNDECODABLE, message).into()
+        }
+        _ => status,
     }
-    status
 }

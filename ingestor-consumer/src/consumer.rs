@@ -13,6 +13,7 @@ use domain::{
     segment::Conservation,
     store::{PartitionKey, StoreError},
 };
+use service::health::Trouble;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info};
@@ -111,6 +112,7 @@ pub struct Consumer<L: PulseLog> {
     clock: Arc<dyn Clock>,
     generation: Generation,
     lanes: Vec<LaneHandle>,
+    trouble: Trouble,
     caught_up_at: Option<Timestamp>,
 }
 
@@ -141,11 +143,19 @@ impl<L: PulseLog> Consumer<L> {
             info!(%partition, folded_to = %fold.folded_to(), ids = fold.ids_held(), "partition restored");
             folds[usize::from(partition.0) % lane_count].push((partition, fold));
         }
+        let trouble = Trouble::default();
         let mut lanes = Vec::with_capacity(lane_count);
         for (number, folds) in folds.into_iter().enumerate() {
-            lanes.push(start_lane(number, folds, &log, &store, &clock, config));
+            lanes.push(start_lane(number, folds, &log, &store, &clock, config, &trouble));
         }
-        Ok(Self { log, clock, generation, lanes, caught_up_at: None })
+        Ok(Self { log, clock, generation, lanes, trouble, caught_up_at: None })
+    }
+
+    /// What the store refuses or fails at now, for the process's readiness: a tick waits for its
+    /// flush, however long the store takes none.
+    #[must_use]
+    pub const fn trouble(&self) -> &Trouble {
+        &self.trouble
     }
 
     /// Drains every partition to the end it has now, and returns once all of it is stored.
@@ -276,6 +286,7 @@ fn start_lane<L: PulseLog, U: UsageStore>(
     store: &Arc<U>,
     clock: &Arc<dyn Clock>,
     config: ConsumerConfig,
+    trouble: &Trouble,
 ) -> LaneHandle {
     let positions: HashMap<_, _> =
         folds.iter().map(|(partition, fold)| (*partition, fold.folded_to())).collect();
@@ -289,7 +300,7 @@ fn start_lane<L: PulseLog, U: UsageStore>(
         spawn(format!("drain-{number}"), move || drain.run(&from_tick)),
         spawn(format!("lane-{number}"), move || lane.run(&from_drain)),
     ];
-    let flusher = tokio::spawn(flush::run(Arc::clone(store), from_lane));
+    let flusher = tokio::spawn(flush::run(Arc::clone(store), from_lane, trouble.clone()));
     LaneHandle { commands: Some(commands), threads, flusher }
 }
 

@@ -8,9 +8,9 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{UsageStore, store::Flush};
-use service::{Backoff, fault};
+use service::{Backoff, fault, health::Trouble};
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{consumer::PartitionReport, drain::Done, metrics};
 
@@ -24,10 +24,14 @@ pub(crate) struct FlushJob {
 }
 
 /// Stores flushes in order until their lane is gone.
-pub(crate) async fn run<U: UsageStore>(store: Arc<U>, mut jobs: mpsc::Receiver<FlushJob>) {
+pub(crate) async fn run<U: UsageStore>(
+    store: Arc<U>,
+    mut jobs: mpsc::Receiver<FlushJob>,
+    trouble: Trouble,
+) {
     while let Some(FlushJob { flush, done }) = jobs.recv().await {
         fault::point("consumer.before_flush");
-        store_flush(&*store, &flush).await;
+        store_flush(&*store, &flush, &trouble).await;
         if flush.close.is_some() {
             fault::point("consumer.after_close");
         } else {
@@ -41,7 +45,7 @@ pub(crate) async fn run<U: UsageStore>(store: Arc<U>, mut jobs: mpsc::Receiver<F
     }
 }
 
-async fn store_flush<U: UsageStore>(store: &U, flush: &Flush) {
+async fn store_flush<U: UsageStore>(store: &U, flush: &Flush, trouble: &Trouble) {
     let segment = &flush.segment;
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
     let mut failed = 0u64;
@@ -49,12 +53,15 @@ async fn store_flush<U: UsageStore>(store: &U, flush: &Flush) {
         failed += 1;
         metrics::flush_failed();
         let delay = backoff.next_delay();
+        // Every try is logged: there are few, and each says how long until the next.
+        let _also_in_readiness = trouble.met(&error);
         warn!(partition = %segment.partition, segment_start = %segment.start, %error, failed, ?delay, "flush failed; the log keeps everything, trying again");
         tokio::time::sleep(delay).await;
     }
     if failed > 0 {
         info!(partition = %segment.partition, segment_start = %segment.start, failed, "flush stored after failures");
     }
+    debug!(partition = %segment.partition, segment_start = %segment.start, folded_to = %flush.progress.folded_to, rows = flush.rows.len(), "flushed");
 }
 
 #[cfg(test)]

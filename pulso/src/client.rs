@@ -16,6 +16,12 @@ pub use sender::{Receipt, SendError, Sender, SenderOptions, Sent};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A dead peer is noticed within twice this, however long a call may rightly take.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Bytes of answers that may be under way. They are large because of the small ones: HTTP/2 libraries
+/// bound how many small frames may lie unread by a part of the connection's window, and end the
+/// connection beyond. Acks are small; with an adaptive window, which starts at 64 KiB, some 130 of
+/// them that came before their task ran were too many.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// Greatest answer that is read: a page of 1,000 rows or a bill with its reasons is far smaller.
 pub const ANSWER_BYTES_MAX: usize = 256 << 20;
 
@@ -51,7 +57,8 @@ fn endpoint(server: &str) -> Result<Endpoint, Failure> {
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
-        .http2_adaptive_window(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .user_agent(concat!("pulso/", env!("CARGO_PKG_VERSION")))
         .map_err(|_| refuse("not an address"))
 }

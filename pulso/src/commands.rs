@@ -16,6 +16,8 @@ mod wire;
 
 use std::future::Future;
 
+use service::fault;
+
 use crate::{
     cli::{Cli, Command, Globals, serving::BenchCommand},
     exit::{Exit, Failure},
@@ -55,6 +57,7 @@ fn served<F>(globals: &Globals, command: impl FnOnce(Serving) -> F) -> Result<Ex
 where
     F: Future<Output = Result<Exit, Failure>>,
 {
+    fault::check().map_err(|error| Failure::new(Exit::Config, error))?;
     let loaded = globals.serving.load()?;
     let print_addresses = globals.serving.print_addresses.clone();
     let printer = Printer::new(globals.output);

@@ -119,7 +119,8 @@ async fn start(
     start_logs(config)?;
     let metrics = telemetry::Metrics::start().map_err(Failure::internal)?;
     let plan = Plan::new(&serving.loaded, stages, schedule);
-    let process = Process::start(plan, metrics).await?;
+    let mut process = Process::start(plan, metrics).await?;
+    process.watch_signals()?;
     if let Some(path) = &serving.print_addresses {
         addresses::write(&process, path)?;
     }

@@ -2,12 +2,23 @@
 //!
 //! `/readyz?verbose`, the gRPC health service and `pulso status` all read this one registry, so
 //! they never disagree. A part that ends, by an error or a panic, drops its [`Check`] and is no
-//! longer ready.
+//! longer ready; one that ends because the process does says so first, and nobody is warned.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
+
+mod trouble;
+
+pub use trouble::{TROUBLE_LASTS, Trouble};
 
 /// All checks of a process. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +47,7 @@ pub struct Report {
 pub struct Check {
     name: String,
     checks: Arc<watch::Sender<Report>>,
+    ended: AtomicBool,
 }
 
 impl Health {
@@ -52,7 +64,7 @@ impl Health {
         let name = name.into();
         let starting = Readiness::NotReady("starting".to_owned());
         self.checks.send_modify(|report| drop(report.checks.insert(name.clone(), starting)));
-        Check { name, checks: self.checks.clone() }
+        Check { name, checks: self.checks.clone(), ended: AtomicBool::new(false) }
     }
 
     /// What all checks say now.
@@ -102,24 +114,41 @@ impl Check {
         self.set(Readiness::NotReady(reason.into()));
     }
 
+    /// Says that the part ends because the process does: not ready from now on, whatever it still
+    /// says, and nothing to warn of.
+    pub fn end(&self) {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            self.publish(&Readiness::NotReady("shutting down".to_owned()));
+            debug!(check = self.name, "ended with the process");
+        }
+    }
+
     /// Logs and wakes the receivers only when something changes, so a part may say how it is after
     /// every piece of work.
     fn set(&self, readiness: Readiness) {
-        let changed = self.checks.send_if_modified(|report| {
-            let before = report.checks.insert(self.name.clone(), readiness.clone());
-            before.as_ref() != Some(&readiness)
-        });
+        if self.ended.load(Ordering::Acquire) || !self.publish(&readiness) {
+            return;
+        }
         match readiness {
-            _ if !changed => {}
             Readiness::Ready => info!(check = self.name, "ready"),
             Readiness::NotReady(reason) => warn!(check = self.name, reason, "not ready"),
         }
+    }
+
+    /// Tells whether something changed.
+    fn publish(&self, readiness: &Readiness) -> bool {
+        self.checks.send_if_modified(|report| {
+            let before = report.checks.insert(self.name.clone(), readiness.clone());
+            before.as_ref() != Some(readiness)
+        })
     }
 }
 
 impl Drop for Check {
     fn drop(&mut self) {
-        self.not_ready("stopped");
+        // An end is in order; if it was not, its reason has been logged where it arose.
+        let stopped = Readiness::NotReady("stopped".to_owned());
+        self.checks.send_modify(|report| drop(report.checks.insert(self.name.clone(), stopped)));
     }
 }
 
@@ -153,6 +182,19 @@ mod tests {
         check.ready();
         drop(check);
         assert_eq!(health.report().to_string(), "[-]consumer failed: stopped\nnot ready\n");
+    }
+
+    #[test]
+    fn a_part_that_ends_with_the_process_stays_at_that() {
+        let health = Health::new();
+        let check = health.register("consumer");
+        check.ready();
+        check.end();
+        let ended = "[-]consumer failed: shutting down\nnot ready\n";
+        assert_eq!(health.report().to_string(), ended);
+        check.ready();
+        drop(check);
+        assert_eq!(health.report().to_string(), ended, "an end was taken back or warned of");
     }
 
     #[test]

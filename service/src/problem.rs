@@ -11,10 +11,12 @@ use tonic::Code;
 
 pub mod grpc;
 pub mod http;
+pub mod layer;
 pub mod reasons;
 
 pub use grpc::{explain, reason_of, retry_after_of};
 pub use http::ProblemJson;
+pub use layer::RefusalLayer;
 
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What a client is told about its batches, and when.
 
-use crate::support::{Server, numbered, pulse, within};
+use crate::support::{Server, numbered, pulse, until, within};
 use ingestor_api::{Limits, Packing};
 use proto::v1::IngestAck;
 use service::problem::{reason_of, reasons, retry_after_of};
@@ -141,6 +141,27 @@ async fn a_producers_batches_stand_in_the_log_in_the_order_they_were_sent() {
         drop(client);
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn what_arrives_while_the_appends_are_busy_leaves_in_one_record() {
+    let server = Server::start(Limits { appends_in_flight_max: 2, ..Limits::default() }, 1).await;
+    let mut client = server.stream().await;
+    let held = server.log.hold_acks();
+    for number in 0..12 {
+        client.send(numbered(number, 1)).await;
+        server.has_taken(usize::try_from(number).unwrap() + 1).await;
+        until(|| server.records().len() > usize::try_from(number.min(1)).unwrap()).await;
+    }
+    assert_eq!(server.records().len(), 2);
+    drop(held);
+    for _ in 0..12 {
+        assert_eq!(client.ack().await.accepted, 1);
+    }
+    let sizes: Vec<_> = server.records().iter().map(|record| record.pulses.len()).collect();
+    assert_eq!(sizes, [1, 1, 10]);
+    drop(client);
+    server.stop().await;
 }
 
 #[tokio::test]

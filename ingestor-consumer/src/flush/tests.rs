@@ -23,7 +23,7 @@ async fn flush_stores_before_it_commits() {
     };
     store.register(&generation).await.unwrap();
     let (jobs, received) = mpsc::channel(4);
-    let flusher = tokio::spawn(run(Arc::clone(&store), received));
+    let flusher = tokio::spawn(run(Arc::clone(&store), received, Trouble::default()));
     for _ in 0..5 {
         store.fail_next_flush(FlushFault::BeforeRows);
     }

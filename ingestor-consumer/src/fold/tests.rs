@@ -106,7 +106,8 @@ fn fold_all(log: &Log) -> (Fold, Vec<Flush>) {
 #[derive(Debug, Default, PartialEq)]
 struct Stored {
     rows: HashMap<RowKey, Vec<u8>>,
-    manifests: BTreeMap<Offset, (Vec<u8>, Vec<u8>, Vec<u8>)>,
+    /// Manifest, run and state.
+    manifests: BTreeMap<Offset, [Vec<u8>; 3]>,
     dead_letters: BTreeMap<(Offset, u32), DeadLetter>,
     touched: BTreeMap<Offset, Vec<Touched>>,
 }
@@ -126,7 +127,7 @@ impl Stored {
         }
         if let Some(close) = flush.close {
             let start = flush.segment.start;
-            self.manifests.insert(start, (close.manifest.encode(), close.run, close.state));
+            self.manifests.insert(start, [close.manifest.encode(), close.run, close.state]);
             self.touched.insert(start, close.touched);
         }
     }
@@ -332,7 +333,7 @@ fn segments_tile_and_end_by_records_time_and_boundary() {
     let ends: Vec<_> = stored
         .manifests
         .iter()
-        .map(|(start, (bytes, ..))| {
+        .map(|(start, [bytes, ..])| {
             let segment = SegmentId {
                 log_id: partition().log_id,
                 partition: Partition(0),
@@ -416,13 +417,13 @@ fn fold_with_crashes(log: &Log, flushes: &[usize], crashes: &[usize]) -> Stored 
 }
 
 fn restart(stored: &Stored) -> Fold {
-    let Some((start, (manifest, _, state))) = stored.manifests.last_key_value() else {
+    let Some((start, [manifest, _, state])) = stored.manifests.last_key_value() else {
         return Fold::new(generation(), partition());
     };
     let PartitionKey { log_id, partition: number, epoch } = partition();
     let segment = SegmentId { log_id, partition: number, epoch, start: *start };
     let manifest = Manifest::decode(segment, manifest).unwrap();
-    let runs = stored.manifests.values().map(|(_, run, _)| &run[..]);
+    let runs = stored.manifests.values().map(|[_, run, _]| &run[..]);
     Fold::resume(generation(), partition(), &manifest, state, runs).unwrap()
 }
 

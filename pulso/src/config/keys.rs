@@ -128,7 +128,7 @@ settings! {
         /// A commit takes no further append after this. More means fewer syncs and longer waits.
         commit_bytes_max: ByteSize<KIB, { 2 * GIB }> = "8 MiB";
         /// Bytes written between checkpoints; the write-ahead log takes about four times as much.
-        wal_bytes_target: ByteSize<MIB, { 64 * GIB }> = "64 MiB";
+        wal_bytes_target: ByteSize<MIB, { 64 * GIB }> = "16 MiB";
         /// Records in a segment, fixed. Smaller closes totals sooner and stores more manifests.
         segment_records_max: Count<1, 4_294_967_296> = "1048576";
         /// Log time after which a segment closes, fixed; a divisor of horizon.
@@ -224,5 +224,9 @@ settings! {
     shutdown: Shutdown {
         /// How long it may take to finish what was accepted before it is cut off.
         timeout: Span<SECOND, HOUR> = "30s";
+        /// How much of that clients get: calls that are still open then are cut off, so that one
+        /// that never ends (a health watch, a client that reads no acks) leaves time to drain the
+        /// log. Too short cuts off long answers.
+        calls_timeout: Span<1, HOUR> = "5s";
     }
 }

@@ -214,6 +214,8 @@ impl Loader {
     fn read_environment(&mut self, environment: &[(String, String)]) {
         let ours = environment.iter().filter(|(name, _)| is_setting(name));
         let names: BTreeSet<&str> = environment.iter().map(|(name, _)| name.as_str()).collect();
+        // First, so that the setting's own variable wins.
+        self.read_log_filter(environment);
         for (name, value) in ours {
             match name.strip_suffix("_FILE").filter(|base| find_variable(base).is_some()) {
                 Some(base) if names.contains(base) => {
@@ -224,19 +226,22 @@ impl Loader {
                 None => self.set_variable(name, name, value),
             }
         }
-        self.refuse_address_as_filter(environment);
     }
 
-    /// `PULSO_LOG` filters what is logged; someone who gives it an address means the pulse log.
-    fn refuse_address_as_filter(&mut self, environment: &[(String, String)]) {
-        let filter = environment.iter().find(|(name, _)| name == "PULSO_LOG");
-        let schemes = ["file:", "memory:", "kafka:"];
-        if filter.is_some_and(|(_, value)| schemes.iter().any(|scheme| value.starts_with(scheme))) {
+    /// `PULSO_LOG` is short for `PULSO_TELEMETRY__FILTER`. Someone who gives it an address means the
+    /// pulse log.
+    fn read_log_filter(&mut self, environment: &[(String, String)]) {
+        const NAME: &str = "PULSO_LOG";
+        const SCHEMES: [&str; 3] = ["file:", "memory:", "kafka:"];
+        let Some((_, value)) = environment.iter().find(|(name, _)| name == NAME) else { return };
+        if SCHEMES.iter().any(|scheme| value.starts_with(scheme)) {
             self.errors.push(ConfigError::Unknown {
-                origin: Origin::Variable("PULSO_LOG".to_owned()),
+                origin: Origin::Variable(NAME.to_owned()),
                 key: "PULSO_LOG as an address (it filters what is logged)".to_owned(),
                 suggestion: Some("PULSO_LOG__URL".to_owned()),
             });
+        } else if !value.is_empty() {
+            self.set("telemetry.filter", NAME, value, Origin::Variable(NAME.to_owned()));
         }
     }
 
@@ -321,6 +326,16 @@ fn check_together(loaded: &Loaded) -> Vec<ConfigError> {
     }
     if config.listen.grpc == config.listen.http && config.listen.grpc.port() != 0 {
         contradict("listen.http", "listen.grpc has the same address: give another port".to_owned());
+    }
+    let shutdown = &config.shutdown;
+    if shutdown.calls_timeout.duration() >= shutdown.timeout.duration() {
+        contradict(
+            "shutdown.calls_timeout",
+            format!(
+                "shutdown.timeout is {}: give less, or nothing is left to drain the log",
+                shutdown.timeout
+            ),
+        );
     }
     errors
 }

@@ -119,6 +119,10 @@ fn a_mistake_in_a_file_names_line_key_value_and_remedy() {
             "listen.grpc = `localhost`: not an address and a port; needs",
         ),
         (
+            "[shutdown]\ntimeout = \"5s\"\n",
+            "shutdown.calls_timeout = `5s` (default): shutdown.timeout is 5s: give less",
+        ),
+        (
             "[log]\nlateness = \"26h\"\n",
             "log.lateness = `26h` (/pulso.toml:2): lateness + future tolerance must not pass",
         ),
@@ -162,7 +166,24 @@ fn a_mistake_in_the_environment_names_the_variable_that_was_meant() {
         let errors = from_environment(&[(name, value)]).unwrap_err();
         assert!(errors.contains(needed), "{name} gave: {errors}\nneeded: {needed}");
     }
-    assert!(from_environment(&[("PULSO_LOG", "warn")]).is_ok());
+}
+
+#[test]
+fn pulso_log_filters_what_is_logged_unless_the_setting_itself_is_given() {
+    for (environment, filter, origin) in [
+        (&[("PULSO_LOG", "warn")][..], "warn", "PULSO_LOG"),
+        (
+            &[("PULSO_TELEMETRY__FILTER", "debug"), ("PULSO_LOG", "warn")],
+            "debug",
+            "PULSO_TELEMETRY__FILTER",
+        ),
+    ] {
+        let loaded = from_environment(environment).unwrap();
+        assert_eq!(loaded.config.telemetry.filter, filter);
+        assert_eq!(loaded.origin("telemetry.filter"), Origin::Variable(origin.to_owned()));
+    }
+    let unset = from_environment(&[("PULSO_LOG", "")]).unwrap();
+    assert_eq!(unset.origin("telemetry.filter"), Origin::Default);
 }
 
 #[test]

@@ -3,25 +3,16 @@
 use std::fmt;
 
 use domain::{Quantity, quantity::QuantityError};
+use jiff::{
+    civil::{DateTime, date},
+    fmt::temporal::{Pieces, PiecesOffset},
+};
 use proto::v1;
 use service::problem::reasons;
-
-/// The row's format is broken before any field can be read.
-pub const ROW_MALFORMED: &str = "ROW_MALFORMED";
-/// The row has fewer or more cells than the header.
-pub const ROW_CELLS: &str = "ROW_CELLS";
-/// The row is longer than [`ROW_BYTES_MAX`].
-pub const ROW_TOO_LONG: &str = "ROW_TOO_LONG";
-/// A field that is none of ours.
-pub const FIELD_UNKNOWN: &str = "FIELD_UNKNOWN";
-/// A field given twice, perhaps under two of its names.
-pub const FIELD_REPEATED: &str = "FIELD_REPEATED";
-/// A field of another JSON type than it should have.
-pub const FIELD_TYPE: &str = "FIELD_TYPE";
-/// An amount that is no decimal number.
-pub const AMOUNT_NOT_A_NUMBER: &str = "AMOUNT_NOT_A_NUMBER";
-/// A time that is not RFC 3339.
-pub const TIME_INVALID: &str = "TIME_INVALID";
+pub use service::problem::reasons::{
+    AMOUNT_NOT_A_NUMBER, FIELD_REPEATED, FIELD_TYPE, FIELD_UNKNOWN, ROW_CELLS, ROW_MALFORMED,
+    ROW_TOO_LONG, TIME_INVALID,
+};
 
 /// Greatest row. A pulse with every field at its limit is about 22 KiB.
 pub const ROW_BYTES_MAX: usize = 1 << 20;
@@ -45,7 +36,7 @@ pub struct Rejection {
     pub row: u64,
     /// A canonical code, `INVALID_ARGUMENT` for what the file's owner has to mend.
     pub code: &'static str,
-    /// A stable word: of the server's table, or of this module.
+    /// A stable word of the table of reasons.
     pub reason: String,
     /// The field, empty when it is about the whole row.
     pub field: String,
@@ -233,18 +224,31 @@ pub fn time(text: &str) -> Result<prost_types::Timestamp, Fault> {
     let refuse = |reason, why: &str| {
         Fault::new(reason, Field::Time.name(), format_args!("`{}`: {why}", shorten(text)))
     };
-    let moment: jiff::Timestamp = text.parse().map_err(|_| {
+    let time = moment(text).ok_or_else(|| {
         refuse(TIME_INVALID, "not RFC 3339 with a zone, such as 2024-09-18T22:00:00Z")
     })?;
-    let (seconds, nanos) = (moment.as_second(), moment.subsec_nanosecond());
-    // jiff counts the parts of a moment before 1970 down from it, protobuf always up.
-    let (seconds, nanos) =
-        if nanos < 0 { (seconds - 1, nanos + 1_000_000_000) } else { (seconds, nanos) };
-    let time = prost_types::Timestamp { seconds, nanos };
     match proto::convert::timestamp(&time) {
         Some(_) => Ok(time),
         None => Err(refuse(reasons::TIME_OUT_OF_RANGE, "outside the years 1 to 9999")),
     }
+}
+
+/// Reads the parts of RFC 3339. Not by way of `jiff::Timestamp`, which ends a day before its civil
+/// dates do and would call the last hours of year 9999 unreadable.
+fn moment(text: &str) -> Option<prost_types::Timestamp> {
+    let pieces = Pieces::parse(text).ok()?;
+    let offset_seconds = match pieces.offset()? {
+        PiecesOffset::Zulu => 0,
+        PiecesOffset::Numeric(offset) => offset.offset().seconds(),
+        _ => return None,
+    };
+    let civil = DateTime::from_parts(pieces.date(), pieces.time()?);
+    let since = civil.duration_since(date(1970, 1, 1).at(0, 0, 0, 0));
+    let (seconds, nanos) = (since.as_secs() - i64::from(offset_seconds), since.subsec_nanos());
+    // jiff counts the parts of a moment before 1970 down from it, protobuf always up.
+    let (seconds, nanos) =
+        if nanos < 0 { (seconds - 1, nanos + 1_000_000_000) } else { (seconds, nanos) };
+    Some(prost_types::Timestamp { seconds, nanos })
 }
 
 /// The start of a text that may be very long.
@@ -292,12 +296,16 @@ mod tests {
             ("1970-01-01T02:00:00.5+02:00", 0, 500_000_000),
             ("1969-12-31T23:59:59.75Z", -1, 750_000_000),
             ("0001-01-01T00:00:00Z", -62_135_596_800, 0),
+            ("1969-12-31T23:59:59.75+00:00", -1, 750_000_000),
             ("9999-12-30T21:59:59.999999Z", 253_402_207_199, 999_999_000),
+            ("9999-12-31T23:59:59.999999Z", 253_402_300_799, 999_999_000),
         ] {
             assert_eq!(time(text), Ok(prost_types::Timestamp { seconds, nanos }), "{text}");
         }
         for (text, reason) in [
             ("0000-12-31T23:59:59Z", reasons::TIME_OUT_OF_RANGE),
+            ("9999-12-31T23:59:59-01:00", reasons::TIME_OUT_OF_RANGE),
+            ("0001-01-01T00:00:00+01:00", reasons::TIME_OUT_OF_RANGE),
             ("10000-01-01T00:00:00Z", TIME_INVALID),
             ("2024-09-18", TIME_INVALID),
             ("2024-09-18T22:00:00", TIME_INVALID),

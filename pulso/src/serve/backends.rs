@@ -4,7 +4,12 @@
 //! log and store may share one or have their own. A disk that fails a commit ends the process: what
 //! it holds then is known to nobody until the next start reads it.
 
-use std::{io::Write, path::PathBuf, process, sync::Arc};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process,
+    sync::Arc,
+};
 
 use domain::LogId;
 use service::clock;
@@ -43,10 +48,10 @@ pub fn open(loaded: &Loaded) -> Result<Backends, Failure> {
     let config = &loaded.config;
     let log_directory = directory(loaded, &config.log.url);
     let store_directory = directory(loaded, &config.store.url);
-    let held_log = log_directory.as_ref().map(hold).transpose()?;
+    let held_log = log_directory.as_deref().map(hold).transpose()?;
     let held_store = match (&held_log, &store_directory) {
         (Some(held), Some(path)) if same(held, path) => Some(held.clone()),
-        (_, path) => path.as_ref().map(hold).transpose()?,
+        (_, path) => path.as_deref().map(hold).transpose()?,
     };
     let log = match &held_log {
         Some(directory) => Log::Embedded(open_log(loaded, directory)?),
@@ -96,11 +101,11 @@ fn directory(loaded: &Loaded, place: &Place) -> Option<PathBuf> {
     }
 }
 
-fn hold(path: &PathBuf) -> Result<DataDirectory, Failure> {
+fn hold(path: &Path) -> Result<DataDirectory, Failure> {
     DataDirectory::open(path, OpenOptions::default()).map_err(|error| failure(&error))
 }
 
-fn same(held: &DataDirectory, path: &PathBuf) -> bool {
+fn same(held: &DataDirectory, path: &Path) -> bool {
     std::fs::canonicalize(path).is_ok_and(|path| path == held.path())
 }
 

@@ -89,13 +89,16 @@ async fn measure(process: &Process, args: &PipelineArgs) -> Result<Value, Failur
         tokio::task::spawn_blocking(move || load.run()).await.map_err(Failure::internal)??;
     let acknowledged = start.elapsed();
     let consuming = process.consuming().expect("the bench runs every stage");
-    consuming.close_segments("bench").await.map_err(process::failure)?;
+    let closed = consuming.close_segments("bench").await.map_err(process::failure)?;
+    let counts: Vec<_> = closed.partitions.iter().map(|partition| partition.counts).collect();
     let stored = start.elapsed();
-    let spent = CpuTimes::now()?.since(&before);
+    let mut spent = CpuTimes::now()?.since(&before);
+    spent.steps.insert("load".to_owned(), report.cpu_nanos);
     let found = Ledger::of_store(&*process.backends.usage).await?;
     let totals_match = found == report.ledger;
     if !totals_match {
-        tracing::error!(sent = ?report.ledger.total(), stored = ?found.total(), "totals differ");
+        let differs = report.ledger.differences(&found);
+        tracing::error!(sent = ?report.ledger.total(), stored = ?found.total(), ?counts, ?differs, "totals differ");
     }
     Ok(document(args, &report, acknowledged, stored, &spent, totals_match))
 }

@@ -1,9 +1,10 @@
 //! A process: the stages it runs, started in the order of a pulse's way and ended in the same
 //! order, so that what one has taken reaches the next.
 //!
-//! Ending: ingest takes no more and answers what is in flight; the servers close; the consumer
-//! drains what is in the log and closes its segments; the files are tidied. A kill at any point of
-//! that is harmless and only leaves the same work to the next start.
+//! Ending: ingest takes no more and answers what is in flight; the servers close, and cut off calls
+//! that would not end; the consumer drains what is in the log and closes its segments; the files
+//! are tidied. A kill at any point of that is harmless and only leaves the same work to the next
+//! start.
 
 use std::{net::SocketAddr, num::NonZero, sync::Arc, time::Duration};
 
@@ -14,11 +15,17 @@ use ingestor_consumer::{
 use pricing::{PricingConfig, PricingService};
 use query_api::{QueryApi, QueryConfig, TokenKey};
 use service::{
-    Health, Schedule, Shutdown, clock, clock::SystemClock, health::Check, telemetry::Metrics,
+    Health, Schedule, Shutdown, clock, clock::SystemClock, health::Check, shutdown::SignalWatch,
+    telemetry::Metrics,
 };
 use storage::choice::{Log, Usage};
-use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
-use tracing::{error, info};
+use tokio::{
+    net::TcpListener,
+    sync::Mutex,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+use tracing::{error, info, warn};
 
 use super::{
     backends::{self, Backends},
@@ -64,7 +71,9 @@ pub struct Process {
     /// The ports.
     pub backends: Backends,
     shutdown: Shutdown,
+    signals: Option<SignalWatch>,
     timeout: Duration,
+    calls_timeout: Duration,
     packers: Option<Packers>,
     /// The two servers, and what runs beside them until shutdown.
     tasks: Vec<JoinHandle<Result<(), Failure>>>,
@@ -135,17 +144,20 @@ impl Process {
         tasks.push(tokio::spawn(async move {
             serving.ready();
             kept.keep(&until).await;
-            serving.not_ready("shutting down");
+            drop(serving);
             Ok(())
         }));
         info!(%grpc, %http, stages = ?plan.stages, "serving");
         let timeout = config.shutdown.timeout.duration();
+        let calls_timeout = config.shutdown.calls_timeout.duration();
         Ok(Self {
             grpc,
             http,
             backends,
             shutdown,
+            signals: None,
             timeout,
+            calls_timeout,
             packers,
             tasks,
             consuming,
@@ -154,12 +166,22 @@ impl Process {
         })
     }
 
-    /// Runs until a signal, then ends in order. A second signal ends at once.
+    /// From here on the first SIGTERM or SIGINT asks for an orderly end and a second one ends at
+    /// once. Call it before anybody is told that the process is ready, or a signal that comes in
+    /// answer would end it out of order.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn watch_signals(&mut self) -> Result<(), Failure> {
+        self.signals = Some(self.shutdown.on_signals().map_err(Failure::internal)?);
+        Ok(())
+    }
+
+    /// Runs until it is asked to end, then ends in order.
     ///
     /// # Errors
     /// When ending fails or takes longer than `shutdown.timeout`.
     pub async fn run_to_end(self) -> Result<Exit, Failure> {
-        let _signals = self.shutdown.on_signals().map_err(Failure::internal)?;
         self.shutdown.requested().await;
         self.end("shutdown").await.map(|()| Exit::Success)
     }
@@ -181,11 +203,7 @@ impl Process {
 
     async fn end_in_order(self, asked_by: &str) -> Result<(), Failure> {
         self.shutdown.request();
-        let mut result = Ok(());
-        for task in self.tasks {
-            let ended = task.await.unwrap_or_else(|error| Err(Failure::internal(error)));
-            result = result.and(ended);
-        }
+        let mut result = end_calls(self.tasks, self.calls_timeout).await;
         if let Some(packers) = self.packers {
             packers.finish().await;
         }
@@ -206,6 +224,30 @@ impl Process {
     pub fn consuming(&self) -> Option<&Consuming> {
         self.consuming.as_deref()
     }
+}
+
+/// Waits for the servers to answer what they have in hand. Calls that go on for longer are cut off:
+/// a health watch never ends by itself, nor does a client that reads no acks, and the log is still
+/// to be drained.
+async fn end_calls(
+    tasks: Vec<JoinHandle<Result<(), Failure>>>,
+    calls_timeout: Duration,
+) -> Result<(), Failure> {
+    let deadline = Instant::now() + calls_timeout;
+    let mut result = Ok(());
+    for mut task in tasks {
+        match timeout_at(deadline, &mut task).await {
+            Ok(ended) => {
+                let ended = ended.unwrap_or_else(|error| Err(Failure::internal(error)));
+                result = result.and(ended);
+            }
+            Err(_) => {
+                warn!(?calls_timeout, "calls were still open and are cut off");
+                task.abort();
+            }
+        }
+    }
+    result
 }
 
 struct StartedIngest {

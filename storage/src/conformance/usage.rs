@@ -253,6 +253,13 @@ pub async fn a_scan_is_sorted_filtered_and_the_same_in_pages<S: Subject<Port: Us
                 let found = in_pages(&store, &filter, limit).await;
                 assert_eq!(found, expected, "seed {seed}, limit {limit}, {filter:?}");
             }
+            // From any key on, also one that the filter does not pass.
+            for after in everything.iter().step_by(17).map(|row| &row.key) {
+                let found = store.usage(&filter, Some(after), 1_000).await.unwrap();
+                let behind = |row: &&UsageRow| order::compare(&row.key, after).is_gt();
+                let expected: Vec<UsageRow> = expected.iter().filter(behind).cloned().collect();
+                assert_eq!(found, expected, "seed {seed}, after {after:?}, {filter:?}");
+            }
         }
     }
     assert_eq!(store.usage(&EVERYTHING, None, 0).await.unwrap(), []);

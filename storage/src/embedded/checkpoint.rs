@@ -7,6 +7,7 @@
 //! the writer held at its gate (`RESTART`), and the writer begins the log anew.
 
 use std::{
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
@@ -17,7 +18,7 @@ use std::{
 use rusqlite::Connection;
 use tracing::{debug, warn};
 
-use super::file::{DatabaseFile, PAGE_BYTES};
+use super::file::PAGE_BYTES;
 
 /// Held by the writer for the length of a transaction, and by a checkpoint that needs the writer to
 /// stand still. SQLite's own lock would do, but waits for it by sleeping.
@@ -30,8 +31,8 @@ impl Gate {
     }
 }
 
-/// Frames of the write-ahead log that may be copied while the writer waits: 8 MiB, some 20 ms.
-const REMAINDER_FRAMES_MAX: i64 = 8 * 1_024 * 1_024 / PAGE_BYTES as i64;
+/// Frames of the write-ahead log that may be copied while the writer waits: 1 MiB, a few ms.
+const REMAINDER_FRAMES_MAX: i64 = 1_024 * 1_024 / PAGE_BYTES as i64;
 
 /// The writer's end: counts bytes and wakes the thread.
 pub(super) struct Checkpointer {
@@ -45,27 +46,17 @@ pub(super) struct Checkpointer {
 impl Checkpointer {
     /// Starts the thread. `wal_bytes_target` written bytes are copied at a time.
     pub(super) fn start(
-        file: &DatabaseFile,
+        connection: Connection,
         gate: Gate,
         wal_bytes_target: u64,
-    ) -> rusqlite::Result<Self> {
-        let worker = Worker {
-            connection: file.checkpointer()?,
-            gate,
-            wal_frames_max: i64::try_from(4 * wal_bytes_target / u64::from(PAGE_BYTES))
-                .unwrap_or(i64::MAX),
-            file: file.clone(),
-        };
+    ) -> io::Result<Self> {
+        let wal_frames_max =
+            i64::try_from(4 * (wal_bytes_target / u64::from(PAGE_BYTES))).unwrap_or(i64::MAX);
+        let worker = Worker { connection, gate, wal_frames_max };
         let (wake, wakes) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("checkpoint".to_owned())
-            .spawn(move || worker.run(&wakes))
-            .map_err(|error| {
-                rusqlite::Error::SqliteFailure(
-                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOMEM),
-                    Some(format!("no thread for checkpoints: {error}")),
-                )
-            })?;
+            .spawn(move || worker.run(&wakes))?;
         Ok(Self { wake: Some(wake), thread: Some(thread), wal_bytes_target, written: 0 })
     }
 
@@ -107,7 +98,6 @@ struct Worker {
     connection: Connection,
     gate: Gate,
     wal_frames_max: i64,
-    file: DatabaseFile,
 }
 
 /// What a checkpoint says: frames in the write-ahead log, and how many of them are in the file.
@@ -125,10 +115,10 @@ impl Worker {
         self.checkpoint("TRUNCATE");
     }
 
-    /// Copies beside the writer until little is left, at most three times: what the writer adds
+    /// Copies beside the writer until little is left, at most eight times: what the writer adds
     /// during a copy is less each time, unless the disk cannot keep up at all.
     fn copy(&self) {
-        for _ in 0..3 {
+        for _ in 0..8 {
             let Some(progress) = self.checkpoint("PASSIVE") else { return };
             let small = progress.frames - progress.copied <= REMAINDER_FRAMES_MAX;
             let long = progress.frames >= self.wal_frames_max;
@@ -159,8 +149,8 @@ impl Worker {
                 Some(progress)
             }
             Err(error) => {
-                let file = self.file.path().display();
-                warn!(%file, mode, %error, "checkpoint failed; the write-ahead log grows until one succeeds");
+                let file = self.connection.path();
+                warn!(file, mode, %error, "checkpoint failed; the write-ahead log grows until one succeeds");
                 None
             }
         }

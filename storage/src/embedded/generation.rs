@@ -3,10 +3,14 @@
 
 use std::time::Duration;
 
-use domain::{LogId, WindowLength, place::Generation};
+use domain::{
+    LogId, WindowLength,
+    place::{Generation, GenerationError},
+};
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
-/// Durations are in microseconds; the seed is the same 64 bits, read as signed.
+/// Durations are in microseconds; `segment_records_max` and the seed are the same 64 bits, read as
+/// signed.
 pub(super) const SCHEMA: &str = "
     CREATE TABLE generation (
         sequence            INTEGER PRIMARY KEY,
@@ -23,6 +27,24 @@ pub(super) const SCHEMA: &str = "
     ) STRICT;
 ";
 
+/// Refuses what the table would keep otherwise than it was given.
+///
+/// # Errors
+/// `Range` of the first duration that is not whole microseconds or does not fit 63 bits of them.
+pub(super) fn check_storable(generation: &Generation) -> Result<(), GenerationError> {
+    for (name, duration) in [
+        ("segment_span", generation.segment_span),
+        ("horizon", generation.horizon),
+        ("lateness", generation.lateness),
+        ("future_tolerance", generation.future_tolerance),
+    ] {
+        if Duration::from_micros(micros(duration).cast_unsigned()) != duration {
+            return Err(GenerationError::Range(name, "whole microseconds, at most 292,000 years"));
+        }
+    }
+    Ok(())
+}
+
 const COLUMNS: &str = "log_id, partitions, segment_records_max, segment_span, horizon, lateness, \
                        future_tolerance, window_length, shards, hash_seed";
 
@@ -36,7 +58,7 @@ pub(super) fn insert(connection: &Connection, generation: &Generation) -> rusqli
         named_params! {
             ":log_id": generation.log_id.0.as_slice(),
             ":partitions": generation.partitions,
-            ":records": i64::try_from(generation.segment_records_max).unwrap_or(i64::MAX),
+            ":records": generation.segment_records_max.cast_signed(),
             ":span": micros(generation.segment_span),
             ":horizon": micros(generation.horizon),
             ":lateness": micros(generation.lateness),
@@ -68,12 +90,10 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Generation> {
             .map(Duration::from_micros)
             .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, micros))
     };
-    let records: i64 = row.get(2)?;
     Ok(Generation {
         log_id: LogId(row.get(0)?),
         partitions: row.get(1)?,
-        segment_records_max: u64::try_from(records)
-            .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(2, records))?,
+        segment_records_max: row.get::<_, i64>(2)?.cast_unsigned(),
         segment_span: duration(3)?,
         horizon: duration(4)?,
         lateness: duration(5)?,

@@ -89,6 +89,13 @@ impl<T> Pusher<T> {
     }
 }
 
+/// Without callers nothing more can come.
+impl<T> Drop for Pusher<T> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 /// The threads' end. When it is dropped, the queue is closed and what is left in it is dropped.
 pub(super) struct Taker<T>(Arc<Shared<T>>);
 

@@ -93,8 +93,9 @@ impl EmbeddedStore {
         let sqlite = |error: rusqlite::Error| OpenError::sqlite(file.path(), &error);
         let io = |error: std::io::Error| OpenError::io(file.path(), &error);
         let gate = Gate::default();
+        let checkpoints = file.checkpointer().map_err(sqlite)?;
         let checkpointer =
-            Checkpointer::start(&file, gate.clone(), options.wal_bytes_target).map_err(sqlite)?;
+            Checkpointer::start(checkpoints, gate.clone(), options.wal_bytes_target).map_err(io)?;
         let (writes, writer) =
             writer::start(connection, gate, checkpointer, options).map_err(io)?;
         let connections = (0..options.readers.max(1)).map(|_| file.reader());
@@ -166,6 +167,7 @@ pub struct EmbeddedUsageStore {
 impl UsageStore for EmbeddedUsageStore {
     async fn register(&self, given: &Generation) -> Result<(), StoreError> {
         let given = *given;
+        generation::check_storable(&given).map_err(|error| StoreError::Fatal(error.to_string()))?;
         self.store
             .write(move |connection| match generation::find(connection, given.log_id)? {
                 Some(registered) if registered == given => Ok(()),

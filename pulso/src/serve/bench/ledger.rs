@@ -23,6 +23,20 @@ impl Ledger {
         other.0.iter().for_each(|(sku, (count, sum))| self.add(sku, *count, *sum));
     }
 
+    /// The first SKUs that the two do not agree on, with what each has of them.
+    pub(super) fn differences(&self, other: &Self) -> Vec<String> {
+        const LISTED_MAX: usize = 10;
+        let entry = |ledger: &Self, sku: &str| ledger.0.get(sku).copied().unwrap_or_default();
+        let mut skus: Vec<&String> = self.0.keys().chain(other.0.keys()).collect();
+        skus.sort();
+        skus.dedup();
+        let differs = skus.into_iter().filter(|sku| entry(self, sku) != entry(other, sku));
+        differs
+            .take(LISTED_MAX)
+            .map(|sku| format!("{sku}: {:?} against {:?}", entry(self, sku), entry(other, sku)))
+            .collect()
+    }
+
     /// Count and sum over all.
     pub(super) fn total(&self) -> (u64, Quantity) {
         let mut total = Self::default();

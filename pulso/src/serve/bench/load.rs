@@ -1,8 +1,8 @@
 //! The load generator: encodes pulses, streams them on connections of its own, and keeps a ledger.
 //!
 //! It runs on a runtime whose threads are named `load`, so that its CPU time is counted apart from
-//! the server's. Pulses are about 70 bytes; their keys take turns, so that every key is as hot as
-//! any other, which is the hardest case for caches.
+//! the server's. Pulses are about 70 bytes, with random keys, amounts of nine digits and times to the
+//! microsecond, so that neither caches nor compression see more order than real usage has.
 
 use std::{
     collections::VecDeque,
@@ -11,14 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Clock, Quantity};
+use domain::{Clock, Quantity, Timestamp};
 use proto::v1::{UsageInfoRequest, usage_service_client::UsageServiceClient};
 use service::clock;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
-use super::{in_flight, ledger::Ledger};
+use super::{cpu::CpuTimes, in_flight, ledger::Ledger};
 use crate::{
     cli::serving::{BenchIdentity, Mode, PipelineArgs},
     client::{self, Batch, Identity, Pulses, Receipt, Sender, SenderOptions},
@@ -28,8 +28,10 @@ use crate::{
 /// Streams, each with a producer and a connection of its own. Producers are spread over the
 /// partitions by hash, and eight of them leave none of four empty most of the time.
 const STREAMS: u64 = 8;
-/// Amounts go around this many values.
-const AMOUNTS: u64 = 1_000;
+/// Name of the generator's threads.
+const THREAD_NAME: &str = "load";
+/// Amounts are below this many millionths.
+const AMOUNT_MICROS_MAX: u64 = 1_000_000_000;
 
 /// A load to be run.
 pub(super) struct Load {
@@ -47,6 +49,8 @@ pub(super) struct LoadReport {
     pub(super) ledger: Ledger,
     /// Batches, or calls, that were sent again.
     pub(super) resends: u64,
+    /// CPU time that the generator took, in nanoseconds.
+    pub(super) cpu_nanos: u64,
     /// From send to ack, sorted once the run has ended.
     latencies: Vec<Duration>,
 }
@@ -62,6 +66,7 @@ impl LoadReport {
         self.pulses += other.pulses;
         self.ledger.merge(&other.ledger);
         self.resends += other.resends;
+        self.cpu_nanos += other.cpu_nanos;
         self.latencies.extend(other.latencies);
     }
 }
@@ -97,7 +102,7 @@ impl Load {
     pub(super) fn run(self) -> Result<LoadReport, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
-            .thread_name("load")
+            .thread_name(THREAD_NAME)
             .enable_all()
             .build()
             .map_err(Failure::internal)?;
@@ -119,6 +124,9 @@ impl Load {
                 report.merge(done.map_err(Failure::internal)??);
             }
             report.latencies.sort_unstable();
+            // Read before the runtime ends, because ended threads are no longer listed.
+            let spent = CpuTimes::now()?;
+            report.cpu_nanos = spent.steps.get(THREAD_NAME).copied().unwrap_or_default();
             Ok(report)
         })
     }
@@ -152,7 +160,7 @@ impl Worker {
         let sender = Sender::start(self.channel.clone(), options);
         let mut report = LoadReport::default();
         let mut sums = Sums::new(self.keys.len());
-        let mut encoder = Encoder::new(self.args.identity);
+        let mut encoder = Encoder::new(self.args.identity, self.first + 1);
         let mut waiting = VecDeque::new();
         let producer_id = Uuid::new_v4().into_bytes();
         let (end, mut next) = (self.first + self.count, self.first);
@@ -188,33 +196,26 @@ impl Worker {
         let mut client = UsageServiceClient::new(self.channel.clone());
         let mut report = LoadReport::default();
         let mut sums = Sums::new(self.keys.len());
-        for number in self.first..self.first + self.count {
-            let place = key_of(number, self.keys.len());
+        let mut random = Random(self.first + 1);
+        for _ in 0..self.count {
+            let place = random.below(self.keys.len() as u64) as usize;
             let key = &self.keys[place];
-            let amount = amount_of(number);
+            let amount = random.below(1_000) as i32;
             let request = UsageInfoRequest {
                 tenant: key.tenant.clone(),
                 product_sku: key.sku.clone(),
-                used_amount: i32::try_from(amount).expect("amounts are below 1,000"),
+                used_amount: amount,
                 use_unity: UNIT.to_owned(),
             };
             let sent_at = Instant::now();
             client.consume(request).await.map_err(|status| Failure::status(&status))?;
             report.latencies.push(sent_at.elapsed());
             report.pulses += 1;
-            sums.add(place, amount);
+            sums.add(place, i64::from(amount) * 1_000_000);
         }
         sums.into_ledger(&self.keys, &mut report.ledger);
         Ok(report)
     }
-}
-
-fn key_of(number: u64, keys: usize) -> usize {
-    usize::try_from(number % keys as u64).expect("below a usize")
-}
-
-fn amount_of(number: u64) -> i64 {
-    i64::try_from(number % AMOUNTS).expect("below 1,000")
 }
 
 async fn settle(waiting: &mut VecDeque<Receipt>, report: &mut LoadReport) -> Result<(), Failure> {
@@ -229,7 +230,7 @@ async fn settle(waiting: &mut VecDeque<Receipt>, report: &mut LoadReport) -> Res
     Ok(())
 }
 
-/// What one worker has sent, by the key's place.
+/// Count and sum in millionths of what one worker has sent, by the key's place.
 struct Sums(Vec<(u64, i64)>);
 
 impl Sums {
@@ -245,32 +246,26 @@ impl Sums {
 
     fn into_ledger(self, keys: &[Key], ledger: &mut Ledger) {
         for (key, (count, sum)) in keys.iter().zip(self.0).filter(|(_, (count, _))| *count > 0) {
-            let sum = Quantity::from_decimal(sum, 0).expect("scale 0 is allowed");
+            let sum = Quantity::from_decimal(sum, 6).expect("scale 6 is allowed");
             ledger.add(&key.sku, count, sum);
         }
     }
 }
 
-/// Encodes pulses from parts that are encoded already.
+/// Encodes pulses: the key from parts that are encoded already, amount and time anew for each.
 struct Encoder {
     identity: BenchIdentity,
-    /// Fields 4 for each amount.
-    amounts: Vec<Vec<u8>>,
+    random: Random,
     pulse: Vec<u8>,
 }
 
 impl Encoder {
-    fn new(identity: BenchIdentity) -> Self {
-        let amounts = (0..AMOUNTS).map(|number| {
-            let decimal = proto::v1::Decimal { unscaled: amount_of(number), scale: 0 };
-            let mut bytes = Vec::new();
-            prost::encoding::message::encode(4, &decimal, &mut bytes);
-            bytes
-        });
-        Self { identity, amounts: amounts.collect(), pulse: Vec::new() }
+    fn new(identity: BenchIdentity, seed: u64) -> Self {
+        Self { identity, random: Random(seed), pulse: Vec::new() }
     }
 
-    /// Pulses `first..first + count`, all at this moment.
+    /// Pulses `first..first + count`, each of a random key and amount, at a random microsecond of
+    /// the last second.
     fn batch(
         &mut self,
         keys: &[Key],
@@ -279,28 +274,45 @@ impl Encoder {
         count: u64,
         producer_id: [u8; 16],
     ) -> Batch {
-        let mut time = Vec::new();
-        prost::encoding::message::encode(
-            5,
-            &proto::convert::wire_time(clock::system().now()),
-            &mut time,
-        );
+        let now = clock::system().now();
         let mut pulses = Pulses::default();
         for number in first..first + count {
-            let place = key_of(number, keys.len());
-            self.pulse.clear();
-            self.pulse.extend_from_slice(&keys[place].encoded);
-            self.pulse.extend_from_slice(&self.amounts[(number % AMOUNTS) as usize]);
-            self.pulse.extend_from_slice(&time);
-            if self.identity == BenchIdentity::Ids {
-                prost::encoding::string::encode(6, &format!("{number:016x}"), &mut self.pulse);
-            }
+            let place = self.random.below(keys.len() as u64) as usize;
+            let micros = self.random.below(AMOUNT_MICROS_MAX) as i64;
+            let time = now.minus(Duration::from_micros(self.random.below(1_000_000)));
+            self.encode(&keys[place], micros, time, number);
             pulses.push_encoded(&self.pulse);
-            sums.add(place, amount_of(number));
+            sums.add(place, micros);
         }
         pulses.into_batch(match self.identity {
             BenchIdentity::Numbered => Identity::Numbered { producer_id, first_sequence: first },
             BenchIdentity::Ids => Identity::ById,
         })
+    }
+
+    fn encode(&mut self, key: &Key, micros: i64, time: Timestamp, number: u64) {
+        let pulse = &mut self.pulse;
+        pulse.clear();
+        pulse.extend_from_slice(&key.encoded);
+        let amount = proto::v1::Decimal { unscaled: micros, scale: 6 };
+        prost::encoding::message::encode(4, &amount, pulse);
+        prost::encoding::message::encode(5, &proto::convert::wire_time(time), pulse);
+        if self.identity == BenchIdentity::Ids {
+            prost::encoding::string::encode(6, &format!("{number:016x}"), pulse);
+        }
+    }
+}
+
+/// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled",
+/// 2016): a few cycles a number, so that the generator's cost stays small beside the server's.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let mixed = u128::from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        ((mixed * u128::from(bound)) >> 64) as u64
     }
 }

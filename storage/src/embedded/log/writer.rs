@@ -130,43 +130,21 @@ impl Writer {
             if batch.is_empty() {
                 break;
             }
-            let outcome = self.append(batch, bytes);
+            let started = Instant::now();
+            let outcome = self.transact(&batch);
+            if outcome.is_ok() {
+                fault::point("log.append.after_commit");
+                self.measure(batch.len(), bytes, started.elapsed());
+            }
+            // Before the answers: whoever was answered finds the room free.
             requests.release(bytes);
-            if let Err(what) = outcome {
+            if let Err(what) = answer(batch, outcome) {
                 return self.stop(&what, requests);
             }
         }
         let Self { connection, checkpointer, .. } = self;
         drop(connection);
         checkpointer.finish();
-    }
-
-    /// Appends a batch and answers it.
-    ///
-    /// # Errors
-    /// What failed for good; every request of the batch has been answered `Unknown`.
-    fn append(&mut self, batch: Vec<Request>, bytes: usize) -> Result<(), String> {
-        let started = Instant::now();
-        match self.transact(&batch) {
-            Ok(offsets) => {
-                fault::point("log.append.after_commit");
-                self.measure(batch.len(), bytes, started.elapsed());
-                let given = batch.into_iter().zip(offsets);
-                given.for_each(|(request, offsets)| request.answer(Ok(offsets)));
-                Ok(())
-            }
-            Err(Failure::Refused(why)) => {
-                warn!(%why, requests = batch.len(), "append refused; nothing was written");
-                let refused = || Err(AppendError::Unavailable(why.clone()));
-                batch.into_iter().for_each(|request| request.answer(refused()));
-                Ok(())
-            }
-            Err(Failure::Fatal(what)) => {
-                let unknown = || Err(AppendError::Unknown(what.clone()));
-                batch.into_iter().for_each(|request| request.answer(unknown()));
-                Err(what)
-            }
-        }
     }
 
     fn transact(&mut self, batch: &[Request]) -> Result<Vec<Vec<Offset>>, Failure> {
@@ -211,6 +189,31 @@ impl Writer {
         let unknown = || Err(AppendError::Unknown(what.to_owned()));
         requests.close().into_iter().for_each(|request| request.answer(unknown()));
         self.fatal.call(what);
+    }
+}
+
+/// Answers a batch.
+///
+/// # Errors
+/// What failed for good; every request of the batch has been answered `Unknown`.
+fn answer(batch: Vec<Request>, outcome: Result<Vec<Vec<Offset>>, Failure>) -> Result<(), String> {
+    match outcome {
+        Ok(offsets) => {
+            let given = batch.into_iter().zip(offsets);
+            given.for_each(|(request, offsets)| request.answer(Ok(offsets)));
+            Ok(())
+        }
+        Err(Failure::Refused(why)) => {
+            warn!(%why, requests = batch.len(), "append refused; nothing was written");
+            let refused = || Err(AppendError::Unavailable(why.clone()));
+            batch.into_iter().for_each(|request| request.answer(refused()));
+            Ok(())
+        }
+        Err(Failure::Fatal(what)) => {
+            let unknown = || Err(AppendError::Unknown(what.clone()));
+            batch.into_iter().for_each(|request| request.answer(unknown()));
+            Err(what)
+        }
     }
 }
 

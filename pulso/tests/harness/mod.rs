@@ -1,0 +1,323 @@
+//! What the end-to-end tests share: the built program as a server of its own, bounded waits, and
+//! calls to it.
+//!
+//! Every server listens on free ports of loopback, keeps its data in a directory that the test owns,
+//! and is killed when its handle goes. Its log is printed when the test fails.
+
+#![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part; helpers of tests may unwrap.
+
+pub(crate) mod load;
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use proto::v1::{
+    GetStatusRequest, GetStatusResponse, QueryUsageRequest, UsageRow,
+    operations_service_client::OperationsServiceClient, query_service_client::QueryServiceClient,
+};
+use serde_json::Value;
+use tonic::transport::Channel;
+
+/// Longest wait for anything that should be a matter of milliseconds. Only failures take so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How often something that cannot be waited for is looked at again.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The program with a clean environment: no setting of the developer's shell gets in.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pulso"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PULSO_") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A data directory, and beside it what a server prints.
+pub(crate) struct Home(tempfile::TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A command that works on this directory, in it, without the project's own `pulso.toml`.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program();
+        command.current_dir(self.0.path()).args(arguments).arg("--data-dir").arg(self.data());
+        command
+    }
+}
+
+/// How a server is started: `dev` unless told otherwise, ticking every 20 ms.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    arguments: Vec<String>,
+    variables: Vec<(String, String)>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { arguments: vec!["dev".to_owned()], variables: Vec::new() }
+            .with("PULSO_CONSUMER__FOLLOW_INTERVAL", "20ms")
+    }
+}
+
+impl Settings {
+    /// Another command than `dev`.
+    pub(crate) fn command(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        self
+    }
+
+    /// One more environment variable.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    /// Its gRPC address, as `http://...`.
+    pub(crate) grpc: String,
+    /// Its HTTP address, as `127.0.0.1:...`.
+    pub(crate) http: String,
+    process: Process,
+}
+
+/// A started program, killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts it with its stderr in `log`, which is appended to.
+    pub(crate) fn spawn(mut command: Command, log: PathBuf) -> Self {
+        let stderr = File::options().create(true).append(true).open(&log).unwrap();
+        let child = command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        Self { child, log }
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the process ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        // SAFETY: plain integers; the child is not waited for yet, so the number is still its own.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already; nothing else can go wrong.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!(
+                "the server's last words:\n{}",
+                lines[lines.len().saturating_sub(40)..].join("\n")
+            );
+        }
+    }
+}
+
+impl Server {
+    /// Starts one and waits until it is ready.
+    pub(crate) async fn start(home: &Home, settings: &Settings) -> Self {
+        match Self::try_start(home, settings).await {
+            Ok(server) => server,
+            Err(mut process) => {
+                let status = process.end().await;
+                panic!("the server ended with {status} before it was ready: {}", process.log())
+            }
+        }
+    }
+
+    /// Starts one and waits until it is ready, or gives back the process that ended before.
+    pub(crate) async fn try_start(home: &Home, settings: &Settings) -> Result<Self, Process> {
+        let addresses = home.path("addresses.json");
+        let mut process = Self::spawn(home, settings);
+        let mut written = None;
+        let mut ended = false;
+        until("the server is ready", || {
+            ended = process.has_ended();
+            written = fs::read(&addresses).ok();
+            written.is_some() || ended
+        })
+        .await;
+        let Some(written) = written.filter(|_| !ended) else { return Err(process) };
+        let addresses: Value = serde_json::from_slice(&written).unwrap();
+        let address = |name: &str| addresses[name].as_str().unwrap().to_owned();
+        let (grpc, http) = (format!("http://{}", address("grpc")), address("http"));
+        Ok(Self { grpc, http, process })
+    }
+
+    /// Starts one without waiting for anything.
+    pub(crate) fn spawn(home: &Home, settings: &Settings) -> Process {
+        let addresses = home.path("addresses.json");
+        // Those of an earlier server.
+        let _ = fs::remove_file(&addresses);
+        let arguments: Vec<&str> = settings.arguments.iter().map(String::as_str).collect();
+        let mut command = home.command(&arguments);
+        command.args(["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+        command.arg("--print-addresses").arg(addresses);
+        command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
+        Process::spawn(command, home.path("server.log"))
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end_status(&mut self) -> ExitStatus {
+        self.process.end().await
+    }
+
+    /// SIGTERM, and its graceful end with exit code 0.
+    pub(crate) async fn terminate(mut self) {
+        self.signal(libc::SIGTERM);
+        let status = self.end_status().await;
+        assert_eq!(status.code(), Some(0), "{}", self.process.log());
+    }
+
+    /// What it has printed so far on stderr.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        pulso::client::connect(&self.grpc).await.unwrap()
+    }
+
+    /// A client command against this server.
+    pub(crate) async fn pulso(&self, arguments: &[&str]) -> Output {
+        let mut command = program();
+        command.args(arguments).args(["--server", &self.grpc]);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    /// The JSON document that a client command prints; it must exit with 0.
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.pulso(&[arguments, &["-o", "json"]].concat()).await;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {stderr}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    pub(crate) async fn status(&self) -> GetStatusResponse {
+        let mut client = OperationsServiceClient::new(self.channel().await);
+        client.get_status(GetStatusRequest {}).await.unwrap().into_inner()
+    }
+
+    /// Waits until everything that is in the log now is in the store.
+    pub(crate) async fn drained(&self) {
+        let output = self.pulso(&["status", "--wait-drained", "60s"]).await;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+    }
+
+    /// All pages of a query.
+    pub(crate) async fn usage(&self, request: QueryUsageRequest) -> Vec<UsageRow> {
+        let mut client = QueryServiceClient::new(self.channel().await);
+        let mut request = QueryUsageRequest { page_size: 1_000, ..request };
+        let mut rows = Vec::new();
+        loop {
+            let page = client.query_usage(request.clone()).await.unwrap().into_inner();
+            rows.extend(page.rows);
+            if page.next_page_token.is_empty() {
+                return rows;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Waits until a GET is answered with 200, and gives the body.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        let (status, body) = http_get(&self.http, path).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    /// The audit finds nothing, and says so by its exit code too.
+    pub(crate) async fn audit_is_clean(&self) {
+        let audit = self.json(&["audit"]).await;
+        assert_eq!(audit["mismatches"], Value::Array(Vec::new()), "{audit}");
+    }
+}
+
+/// One HTTP/1.1 request on a connection of its own.
+pub(crate) async fn http_get(address: &str, path: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = connection.read_to_string(&mut answer);
+    tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+/// Waits until `holds`, for at most [`PATIENCE`].
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// The repository's root.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// splitmix64 (Steele, Lea and Flood, 2014): the same choices for the same seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}

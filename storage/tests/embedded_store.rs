@@ -1,0 +1,130 @@
+//! What the embedded store promises beyond its ports.
+
+#![allow(clippy::unwrap_used)] // In helpers of tests it is as good as in the tests.
+
+mod common;
+
+use std::{sync::mpsc, time::Duration};
+
+use common::{directory, no_fatal, open_store, other_program};
+use domain::{BillingStore, Timestamp, UsageStore, store::StoreError};
+use storage::{
+    conformance::{
+        samples::{LOG, at, flush, generation, key, row, segment},
+        together,
+    },
+    embedded::{EmbeddedStore, FatalHook, STORE_FILE, StoreOptions},
+    memory::MemoryUsageStore,
+};
+
+#[tokio::test]
+async fn a_flush_for_a_log_that_is_not_registered_is_refused() {
+    async fn refuses(usage: impl UsageStore) {
+        let refused = usage.flush(&flush(segment(0, 0), Vec::new(), 1)).await;
+        assert!(matches!(refused, Err(StoreError::Conflict(why)) if why.contains("register")));
+    }
+    let home = tempfile::tempdir().unwrap();
+    refuses(open_store(home.path()).unwrap().usage()).await;
+    refuses(MemoryUsageStore::new()).await;
+}
+
+#[tokio::test]
+async fn offsets_that_sqlite_cannot_hold_are_refused_and_harm_no_other_flush() {
+    let home = tempfile::tempdir().unwrap();
+    let usage = open_store(home.path()).unwrap().usage();
+    usage.register(&generation(LOG)).await.unwrap();
+    let mine = segment(0, 0);
+    let flush_to =
+        |offset: u64| flush(mine, vec![row(key("a", "s", at(0), mine), offset, 1)], offset);
+    let flushes = [flush_to(1), flush_to(1 << 63), flush_to(2)];
+    let answers = together(flushes.iter().map(|flush| usage.flush(flush))).await;
+    assert!(matches!(&answers[1], Err(StoreError::Fatal(why)) if why.contains("offset")));
+    assert_eq!((&answers[0], &answers[2]), (&Ok(()), &Ok(())));
+}
+
+#[tokio::test]
+async fn parameters_that_the_file_cannot_keep_exactly_are_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let usage = open_store(home.path()).unwrap().usage();
+    let mut odd = generation(LOG);
+    odd.segment_records_max = u64::MAX;
+    usage.register(&odd).await.unwrap();
+    usage.register(&odd).await.unwrap();
+    odd.future_tolerance += Duration::from_nanos(1);
+    assert!(matches!(usage.register(&odd).await, Err(StoreError::Fatal(_))));
+}
+
+#[tokio::test]
+async fn a_closed_store_answers_that_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_store(home.path()).unwrap();
+    store.usage().register(&generation(LOG)).await.unwrap();
+    store.close();
+    store.close();
+    let closed = |answer| matches!(answer, Err(StoreError::Unavailable(_)));
+    assert!(closed(store.usage().register(&generation(LOG)).await));
+    assert!(closed(store.billing().catalogues().await.map(drop)));
+    let wal = std::fs::metadata(home.path().join("store.db-wal")).map_or(0, |wal| wal.len());
+    assert_eq!(wal, 0, "the write-ahead log is in the file");
+}
+
+#[tokio::test]
+async fn after_a_failure_the_process_is_told_to_end() {
+    let home = tempfile::tempdir().unwrap();
+    let (tell, told) = mpsc::channel();
+    let fatal = FatalHook::new(move |what| tell.send(what.to_owned()).unwrap());
+    let options = StoreOptions::new(fatal);
+    let store = EmbeddedStore::open(&directory(home.path()).unwrap(), &options).unwrap();
+    drop(options);
+    other_program(home.path(), STORE_FILE).execute_batch("DROP TABLE generation").unwrap();
+    let failed = store.usage().register(&generation(LOG)).await;
+    assert!(matches!(failed, Err(StoreError::Fatal(_))), "{failed:?}");
+    assert!(told.recv().unwrap().contains("no such table"));
+    assert!(told.recv().is_err(), "the hook is called once, and its writer has ended");
+    let after = store.usage().register(&generation(LOG)).await;
+    assert!(matches!(after, Err(StoreError::Unavailable(_))), "{after:?}");
+}
+
+#[tokio::test]
+async fn more_reads_and_writes_than_may_wait_are_refused_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let options = StoreOptions { writes_queued_max: 2, ..StoreOptions::new(no_fatal()) };
+    let store = EmbeddedStore::open(&directory(home.path()).unwrap(), &options).unwrap();
+    let other = other_program(home.path(), STORE_FILE);
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let usage = store.usage();
+    let registered = generation(LOG);
+    let mut waiting = Vec::new();
+    let refused = loop {
+        let mut write = Box::pin(usage.register(&registered));
+        let waker = std::task::Waker::noop();
+        match write.as_mut().poll(&mut std::task::Context::from_waker(waker)) {
+            std::task::Poll::Pending => waiting.push(write),
+            std::task::Poll::Ready(answer) => break answer,
+        }
+        assert!(waiting.len() < 10, "the queue has no bound");
+    };
+    assert!(matches!(refused, Err(StoreError::Unavailable(why)) if why.contains("writes")));
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(together(waiting).await.into_iter().all(|answer| answer.is_ok()));
+}
+
+#[tokio::test]
+async fn an_analyst_reads_totals_with_plain_sql() {
+    const ONE: i128 = 1_000_000_000_000_000_000;
+    let home = tempfile::tempdir().unwrap();
+    let usage = open_store(home.path()).unwrap().usage();
+    usage.register(&generation(LOG)).await.unwrap();
+    let (mine, window) = (segment(0, 0), Timestamp::from_parts(1_726_696_800, 0).unwrap());
+    let rows = vec![row(key("a", "s", window, mine), 1, 10 * ONE + ONE / 2)];
+    usage.flush(&flush(mine, rows, 2)).await.unwrap();
+    let next = segment(1, 0);
+    let rows = vec![row(key("a", "s", window, next), 1, -ONE / 4)];
+    usage.flush(&flush(next, rows, 2)).await.unwrap();
+    let found: (String, i64, f64) = other_program(home.path(), STORE_FILE)
+        .query_row("SELECT window, count, sum_approximate FROM usage", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .unwrap();
+    assert_eq!(found, ("2024-09-18T22:00:00Z".to_owned(), 2, 10.25));
+}
