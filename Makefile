@@ -26,6 +26,7 @@ test: ## Run every test
 .PHONY: test-faults
 test-faults: ## Run the kill tests 20 times a crash point and write docs/faults-report.md
 	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test kill -- --nocapture
+	PULSO_FAULT_ROUNDS=20 $(CARGO) test --locked -p storage --test kill
 
 .PHONY: bench
 bench: build ## Measure the pipeline on this machine

@@ -238,8 +238,12 @@ impl fmt::Display for RequestIds<'_> {
         let ids = self.0.iter().map(|queued| queued.part.source.correlation_id.as_str());
         let mut before = None;
         // A request's parts stand beside one another.
-        for id in ids.filter(|id| before.replace(*id) != Some(*id)) {
-            write!(f, "{id} ")?;
+        for id in ids {
+            match before.replace(id) {
+                Some(same) if same == id => {}
+                Some(_) => write!(f, ", {id}")?,
+                None => f.write_str(id)?,
+            }
         }
         Ok(())
     }

@@ -81,6 +81,11 @@ impl Failure {
     /// A call that the server answered with an error.
     #[must_use]
     pub fn status(status: &Status) -> Self {
+        if crate::client::is_not_grpc(status) {
+            let message = "what answers there speaks HTTP and not gRPC: is it the server's HTTP \
+                           address? --server or PULSO_SERVER takes the gRPC one";
+            return Self::new(Exit::Unavailable, message);
+        }
         Self::new(exit_of(status.code()), service::problem::explain(status))
     }
 }

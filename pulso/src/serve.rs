@@ -133,7 +133,7 @@ fn start_logs(config: &Config) -> Result<(), Failure> {
         value::LogFormat::Text => telemetry::LogFormat::Text,
         value::LogFormat::Json => telemetry::LogFormat::Json,
     };
-    telemetry::start_logs(format, &config.telemetry.filter, "telemetry.filter")
+    telemetry::start_logs(format, config.telemetry.filter.as_str(), "telemetry.filter")
         .map_err(|error| Failure::new(Exit::Config, error))
 }
 

@@ -73,9 +73,14 @@ impl Death {
     }
 
     fn at(point: &'static str, random: &mut Random) -> Self {
-        // How often a point is passed while the plan is sent: with each append, or each tick.
-        let passes =
-            if point.starts_with("log.") || point.starts_with("ingest.") { 80 } else { 16 };
+        // About as often as it is passed while the plan is sent: with each append, with each group
+        // commit, with each closed segment, or with each tick in each partition.
+        let passes = match point.split_once('.') {
+            Some(("ingest", _)) => 600,
+            Some(("log", _)) => 200,
+            _ if point == "consumer.after_close" => 24,
+            _ => 80,
+        };
         Self::Point { point, nth: 1 + random.below(passes) }
     }
 
@@ -101,7 +106,7 @@ impl Death {
 struct Outcome {
     runs: u64,
     pulses: u64,
-    batches_sent_again: u64,
+    batches_without_ack: u64,
     difference: Difference,
 }
 
@@ -109,7 +114,7 @@ impl Outcome {
     fn add(&mut self, other: &Self) {
         self.runs += other.runs;
         self.pulses += other.pulses;
-        self.batches_sent_again += other.batches_sent_again;
+        self.batches_without_ack += other.batches_without_ack;
         self.difference.lost += other.difference.lost;
         self.difference.doubled += other.difference.doubled;
         self.difference.wrong_sums += other.difference.wrong_sums;
@@ -153,12 +158,12 @@ async fn run(seed: u64, death: Death) -> Outcome {
     stream_until_death(&home, &mut load, &death).await;
     let server = Server::start(&home, &settings()).await;
     server.drained().await;
+    // What was acknowledged has to be there before anything is sent again.
     let acked = difference(&stored_totals(&server).await, &load.acked_totals());
-    assert_eq!(acked.lost, 0, "acknowledged before the kill, and not in the totals");
-    let batches_sent_again = load.send_rest(&server).await;
+    let batches_without_ack = load.send_rest(&server).await;
     server.drained().await;
     let expected = load.totals();
-    let found = difference(&stored_totals(&server).await, &expected);
+    let mut found = difference(&stored_totals(&server).await, &expected);
     server.audit_is_clean().await;
     server.terminate().await;
     // Everything is closed now; what a new start reads is what the manifests prove.
@@ -167,10 +172,13 @@ async fn run(seed: u64, death: Death) -> Outcome {
     let closed = difference(&stored_totals(&server).await, &expected);
     assert_eq!(found, closed, "a graceful end changed totals");
     let pulses = expected.values().map(|(count, _)| count).sum();
-    let counts = server.status().await.pulses.unwrap();
-    assert_eq!((counts.accepted, counts.dead_lettered, counts.late), (pulses, 0, 0));
-    assert_eq!(counts.read, counts.control + counts.accepted + counts.duplicate);
-    Outcome { runs: 1, pulses, batches_sent_again, difference: found }
+    found.lost = found.lost.max(acked.lost);
+    if found == Difference::default() {
+        let counts = server.status().await.pulses.unwrap();
+        assert_eq!((counts.accepted, counts.dead_lettered, counts.late), (pulses, 0, 0));
+        assert_eq!(counts.read, counts.control + counts.accepted + counts.duplicate);
+    }
+    Outcome { runs: 1, pulses, batches_without_ack, difference: found }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,7 +203,7 @@ async fn no_kill_at_any_point_loses_or_doubles_a_pulse() {
         }
     }
     let order = |name: &str| POINTS.iter().position(|point| *point == name).unwrap_or(POINTS.len());
-    outcomes.sort_by_key(|(name, _)| order(name));
+    outcomes.sort_by_key(|(name, _)| (order(name), *name));
     if std::env::var_os("PULSO_TEST_KILLS").is_some() {
         std::fs::write(root().join("docs/faults-report.md"), report(&outcomes)).unwrap();
     }
@@ -210,20 +218,20 @@ fn report(outcomes: &[(&str, Outcome)]) -> String {
 
 Written by `make test-faults` (`pulso/tests/kill.rs`). In each run five producers stream 1,000
 batches (numbered, by id, and a backfill; some sent twice on purpose) to `pulso dev`, which dies by
-SIGKILL at the point named; it is started again, batches without an ack are sent again unchanged,
-and the totals are compared with what was sent. Lost and doubled are pulses; a wrong sum is a
+SIGKILL at the point named; it is started again, batches without an ack are sent, those that were
+sent before unchanged, and the totals are compared with the plan. Lost and doubled are pulses; a wrong sum is a
 resource whose count is right and whose sum is not.
 
-| killed at | runs | pulses | batches sent again | lost | doubled | wrong sums |
+| killed at | runs | pulses | batches without an ack | lost | doubled | wrong sums |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
 "
     .to_owned();
     for (name, outcome) in outcomes {
-        let Outcome { runs, pulses, batches_sent_again, difference } = outcome;
+        let Outcome { runs, pulses, batches_without_ack, difference } = outcome;
         let Difference { lost, doubled, wrong_sums } = difference;
         writeln!(
             text,
-            "| {name} | {runs} | {pulses} | {batches_sent_again} | {lost} | {doubled} | {wrong_sums} |"
+            "| {name} | {runs} | {pulses} | {batches_without_ack} | {lost} | {doubled} | {wrong_sums} |"
         )
         .unwrap();
     }

@@ -5,9 +5,7 @@
 
 mod harness;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use harness::{Home, Server, Settings, http_get, until};
+use harness::{Home, Server, Settings, http_get, now, until};
 use jiff::{SignedDuration, Timestamp};
 use proto::v1::{
     Backfill, Decimal, IngestAck, Pulse, PulseBatch, UsageInfoRequest,
@@ -18,10 +16,6 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 const ALWAYS: [&str; 4] = ["--from", "2020-01-01", "--to", "2100-01-01"];
-
-fn now() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
-}
 
 /// `amount` thousandths of an hour of `sku`, by `tenant`, at `seconds`.
 fn pulse(tenant: &str, sku: &str, amount: i64, seconds: i64) -> Pulse {

@@ -7,12 +7,12 @@ mod harness;
 
 use std::{
     fs::{self, File},
-    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+    os::unix::fs::PermissionsExt,
     process::Output,
     time::{Duration, Instant},
 };
 
-use harness::{Home, Server, Settings, program, until};
+use harness::{Home, Server, Settings, now, program, until};
 use proto::v1::{
     Decimal, IngestAck, Pulse, PulseBatch, ingest_service_client::IngestServiceClient,
 };
@@ -136,8 +136,7 @@ fn a_crash_point_that_does_not_exist_is_refused_before_anything_starts() {
 /// A stream of batches whose client reads no ack, and goes on sending until told to stop.
 async fn unread_stream(server: &Server) -> (Streaming<IngestAck>, tokio::task::JoinHandle<()>) {
     let (outbound, batches) = mpsc::channel(1);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let time = Some(prost_types::Timestamp { seconds: now.as_secs() as i64, nanos: 0 });
+    let time = Some(prost_types::Timestamp { seconds: now(), nanos: 0 });
     let pulse = Pulse {
         tenant: "a".to_owned(),
         product_sku: "s".to_owned(),

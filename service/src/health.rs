@@ -2,19 +2,12 @@
 //!
 //! `/readyz?verbose`, the gRPC health service and `pulso status` all read this one registry, so
 //! they never disagree. A part that ends, by an error or a panic, drops its [`Check`] and is no
-//! longer ready; one that ends because the process does says so first, and nobody is warned.
+//! longer ready.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 mod trouble;
 
@@ -47,7 +40,6 @@ pub struct Report {
 pub struct Check {
     name: String,
     checks: Arc<watch::Sender<Report>>,
-    ended: AtomicBool,
 }
 
 impl Health {
@@ -64,7 +56,7 @@ impl Health {
         let name = name.into();
         let starting = Readiness::NotReady("starting".to_owned());
         self.checks.send_modify(|report| drop(report.checks.insert(name.clone(), starting)));
-        Check { name, checks: self.checks.clone(), ended: AtomicBool::new(false) }
+        Check { name, checks: self.checks.clone() }
     }
 
     /// What all checks say now.
@@ -114,33 +106,18 @@ impl Check {
         self.set(Readiness::NotReady(reason.into()));
     }
 
-    /// Says that the part ends because the process does: not ready from now on, whatever it still
-    /// says, and nothing to warn of.
-    pub fn end(&self) {
-        if !self.ended.swap(true, Ordering::AcqRel) {
-            self.publish(&Readiness::NotReady("shutting down".to_owned()));
-            debug!(check = self.name, "ended with the process");
-        }
-    }
-
     /// Logs and wakes the receivers only when something changes, so a part may say how it is after
     /// every piece of work.
     fn set(&self, readiness: Readiness) {
-        if self.ended.load(Ordering::Acquire) || !self.publish(&readiness) {
-            return;
-        }
+        let changed = self.checks.send_if_modified(|report| {
+            let before = report.checks.insert(self.name.clone(), readiness.clone());
+            before.as_ref() != Some(&readiness)
+        });
         match readiness {
+            _ if !changed => {}
             Readiness::Ready => info!(check = self.name, "ready"),
             Readiness::NotReady(reason) => warn!(check = self.name, reason, "not ready"),
         }
-    }
-
-    /// Tells whether something changed.
-    fn publish(&self, readiness: &Readiness) -> bool {
-        self.checks.send_if_modified(|report| {
-            let before = report.checks.insert(self.name.clone(), readiness.clone());
-            before.as_ref() != Some(readiness)
-        })
     }
 }
 
@@ -182,19 +159,6 @@ mod tests {
         check.ready();
         drop(check);
         assert_eq!(health.report().to_string(), "[-]consumer failed: stopped\nnot ready\n");
-    }
-
-    #[test]
-    fn a_part_that_ends_with_the_process_stays_at_that() {
-        let health = Health::new();
-        let check = health.register("consumer");
-        check.ready();
-        check.end();
-        let ended = "[-]consumer failed: shutting down\nnot ready\n";
-        assert_eq!(health.report().to_string(), ended);
-        check.ready();
-        drop(check);
-        assert_eq!(health.report().to_string(), ended, "an end was taken back or warned of");
     }
 
     #[test]

@@ -102,6 +102,14 @@ pub fn start_logs(
     installed.map_err(|error| TelemetryError::LogInstalled(error.to_string()))
 }
 
+/// Says why a filter cannot be read, so that it is refused with the rest of the configuration.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter).map(drop).map_err(|error| error.to_string())
+}
+
 fn parse_filter(filter: &str, source_name: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::try_new(filter).map_err(|error| TelemetryError::Filter {
         source_name: source_name.to_owned(),

@@ -9,6 +9,7 @@ use proto::{
     v1,
     walk::{self, PulseSlice, PulseWire},
 };
+use tracing::debug;
 
 use super::{
     Fold,
@@ -53,6 +54,8 @@ impl Fold {
         let mut slices = view.pulses();
         let mut index = 0;
         for source in &view.envelope.sources {
+            let (partition, offset) = (self.partition.partition, record.offset);
+            debug!(request_id = source.correlation_id, %partition, %offset, "folding");
             let mut verdict = self.judge_source(source);
             let mut refused = source.refused.iter().copied().peekable();
             for place in (0..source.sent).filter(|place| refused.next_if_eq(place).is_none()) {

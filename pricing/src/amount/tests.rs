@@ -1,3 +1,5 @@
+//! Amounts: exact arithmetic, and rounding by its rule.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Catalogue files: what is read, and how every mistake is listed with its place.
+
 use super::*;
 
 const GOOD: &str = r#"

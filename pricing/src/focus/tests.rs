@@ -1,3 +1,5 @@
+//! The price list that is drawn from a provider's file, and the comparison with the provider.
+
 use domain::{
     Aggregate, Cell, Dimensions, Epoch, LogId, Partition, ResourceKey, RowKey, SegmentId, UsageRow,
     WindowLength,

@@ -1,3 +1,5 @@
+//! Publishing, showing and previewing, on stores in memory.
+
 use domain::{
     Aggregate, Cell, Dimensions, Epoch, LogId, Offset, Partition, Quantity, ResourceKey, RowKey,
     SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, WindowLength,

@@ -1,3 +1,5 @@
+//! Rating: laws that hold for every catalogue, and edges from both sides.
+
 use domain::{
     Aggregate, Cell, Epoch, LogId, Partition, Quantity, ResourceKey, RowKey, WindowLength,
 };

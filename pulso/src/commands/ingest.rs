@@ -78,11 +78,11 @@ pub struct IngestArgs {
 /// # Errors
 /// When the input cannot be read as a whole, or the server cannot be reached.
 pub async fn run(globals: &Globals, args: IngestArgs) -> Result<Exit, Failure> {
+    // First, so that a wrong path is told whether or not a server runs.
+    let opened = open(&args)?;
+    let channel = client::connect(&globals.server).await?;
     let mut report = Report::default();
-    let sent = match client::connect(&globals.server).await {
-        Ok(channel) => transfer(channel, args, &mut report).await,
-        Err(failure) => return Err(failure),
-    };
+    let sent = transfer_opened(channel, args, opened, &mut report).await;
     let printed = Printer::new(globals.output).print(&report.answer());
     sent.and(printed)?;
     Ok(if report.rejected == 0 { Exit::Success } else { Exit::Data })
@@ -97,7 +97,16 @@ pub(crate) async fn transfer(
     args: IngestArgs,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let (source, safety) = open(&args)?;
+    let opened = open(&args)?;
+    transfer_opened(channel, args, opened, report).await
+}
+
+async fn transfer_opened(
+    channel: Channel,
+    args: IngestArgs,
+    (source, safety): (Source, Safety),
+    report: &mut Report,
+) -> Result<(), Failure> {
     let bar = progress::bytes(source.bytes_total());
     let bytes_read = source.bytes_read();
     let batch_size = usize::try_from(args.batch_size.get()).unwrap_or(usize::MAX);

@@ -101,9 +101,17 @@ pub(crate) fn suggest<'a>(
         if words(candidate) == words(written) {
             return 1.0;
         }
-        // A key at the top that was meant for a section, as `queue_bytes` for `log.queue_bytes`.
-        let name = candidate.rsplit('.').next().unwrap_or(candidate);
-        strsim::jaro_winkler(candidate, written).max(strsim::jaro_winkler(name, written))
+        match (candidate.rsplit_once('.'), written.rsplit_once('.')) {
+            // The section says nothing then, and a long one would make everything in it look near.
+            (Some((section, name)), Some((same, written))) if section == same => {
+                strsim::jaro_winkler(name, written)
+            }
+            // A key at the top that was meant for a section, as `queue_bytes` for `log.queue_bytes`.
+            (Some((_, name)), None) => {
+                strsim::jaro_winkler(candidate, written).max(strsim::jaro_winkler(name, written))
+            }
+            _ => strsim::jaro_winkler(candidate, written),
+        }
     };
     let scored = candidates.map(|candidate| (nearness(candidate), candidate));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;

@@ -5,7 +5,9 @@
 
 use std::net::SocketAddr;
 
-use super::value::{ByteSize, Count, Directory, Lanes, LogFormat, Place, Schedule, Setting, Span};
+use super::value::{
+    ByteSize, Count, Directory, Lanes, LogFilter, LogFormat, Place, Schedule, Setting, Span,
+};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -217,7 +219,7 @@ settings! {
         /// `auto` (text on a terminal, JSON elsewhere), `text` or `json`.
         format: LogFormat = "auto";
         /// What is logged, such as `info` or `warn,ingestor_api=debug`. Also by PULSO_LOG.
-        filter: String = "info";
+        filter: LogFilter = "info";
     }
 
     /// How a process ends.

@@ -1,3 +1,5 @@
+//! Sources of configuration together: what wins, and how every mistake is named.
+
 use std::{fs, path::PathBuf};
 
 use super::{
@@ -152,6 +154,8 @@ fn a_mistake_in_the_environment_names_the_variable_that_was_meant() {
         ),
         ("PULSO_GRPC_LISTEN", "127.0.0.1:1", "did you mean `PULSO_LISTEN__GRPC`?"),
         ("PULSO_LOG", "file:./data", "did you mean `PULSO_LOG__URL`?"),
+        ("PULSO_LOG", "pulso=loud", "telemetry.filter = `pulso=loud`: is no log filter"),
+        ("PULSO_INGEST__NOPE", "1", "unknown key `ingest.nope`; `pulso config show` lists"),
         (
             "PULSO_LOG__PARTITIONS",
             "many",
@@ -179,7 +183,7 @@ fn pulso_log_filters_what_is_logged_unless_the_setting_itself_is_given() {
         ),
     ] {
         let loaded = from_environment(environment).unwrap();
-        assert_eq!(loaded.config.telemetry.filter, filter);
+        assert_eq!(loaded.config.telemetry.filter.as_str(), filter);
         assert_eq!(loaded.origin("telemetry.filter"), Origin::Variable(origin.to_owned()));
     }
     let unset = from_environment(&[("PULSO_LOG", "")]).unwrap();

@@ -350,12 +350,33 @@ impl Setting for LogFormat {
     }
 }
 
-impl Setting for String {
+/// What is logged, in the words of `tracing_subscriber`'s filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Setting for LogFilter {
     fn expects() -> String {
-        "text".to_owned()
+        "`info` or `warn,storage=debug`".to_owned()
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        Ok(text.to_owned())
+        match service::telemetry::check_filter(text) {
+            Ok(()) => Ok(Self(text.to_owned())),
+            Err(why) => Err(format!("is no log filter ({why})")),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The gRPC door: the services of the running stages behind one listener, with health and
 //! reflection.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ingestor_api::Ingest;
 use ingestor_consumer::service::AuditService;
@@ -11,7 +11,7 @@ use query_api::{
     QueryApi,
     grpc::{operations_service, query_service},
 };
-use service::{Health, Shutdown, correlation::CorrelationLayer};
+use service::{Health, Shutdown, correlation::CorrelationLayer, problem::RefusalLayer};
 use storage::choice::{Billing, Log, Usage};
 use tokio::net::TcpListener;
 use tonic::{
@@ -27,6 +27,10 @@ use crate::exit::Failure;
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
+/// A peer that answers no ping within twice this is gone, and the streams it held with it: a client
+/// whose machine or network died closes nothing.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
 /// What the running stages serve; absent ones are not registered.
 #[derive(Default)]
 pub(super) struct Services {
@@ -37,7 +41,20 @@ pub(super) struct Services {
 }
 
 impl Services {
-    fn routes(self, health: HealthReporter) -> Result<(Routes, HealthReporter), Failure> {
+    /// The names of those that are served, as a health check asks for them.
+    fn names(&self) -> Vec<&'static str> {
+        let ingest = ["pulso.v1.IngestService", "pulso.v1.UsageService"];
+        let pricing = ["pulso.v1.CatalogService", "pulso.v1.BillingService"];
+        let query = ["pulso.v1.QueryService", "pulso.v1.OperationsService"];
+        let mut names = Vec::new();
+        names.extend(self.ingest.iter().flat_map(|_| ingest));
+        names.extend(self.audit.iter().map(|_| "pulso.v1.AuditService"));
+        names.extend(self.pricing.iter().flat_map(|_| pricing));
+        names.extend(self.query.iter().flat_map(|_| query));
+        names
+    }
+
+    fn routes(self) -> Result<Routes, Failure> {
         let mut routes = RoutesBuilder::default();
         if let Some(ingest) = self.ingest {
             routes.add_service(ingest.ingest_server());
@@ -54,13 +71,15 @@ impl Services {
             routes.add_service(query_service(Arc::clone(&query)));
             routes.add_service(operations_service(query));
         }
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(Failure::internal)?;
-        routes.add_service(reflection);
-        Ok((routes.routes(), health))
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        routes.add_service(reflection().build_v1().map_err(Failure::internal)?);
+        // Most tools and libraries still ask under the older name.
+        routes.add_service(reflection().build_v1alpha().map_err(Failure::internal)?);
+        Ok(routes.routes())
     }
 }
 
@@ -75,11 +94,15 @@ pub(super) async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    let (routes, reporter) = services.routes(reporter)?;
-    let following = tokio::spawn(follow(health, reporter, shutdown.clone()));
+    let names = services.names();
+    let routes = services.routes()?;
+    let following = tokio::spawn(follow(health, reporter, names, shutdown.clone()));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let served = Server::builder()
         .layer(CorrelationLayer)
+        .layer(RefusalLayer)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .add_routes(routes)
@@ -90,14 +113,21 @@ pub(super) async fn serve(
     served.map_err(Failure::internal)
 }
 
-/// Tells gRPC health (for the server as a whole, the service named by the empty string) what the
-/// process's own checks say.
-async fn follow(health: Health, reporter: HealthReporter, shutdown: Shutdown) {
+/// Tells gRPC health what the process's own checks say: for the server as a whole, which is the
+/// service named by the empty string, and for each service alike.
+async fn follow(
+    health: Health,
+    reporter: HealthReporter,
+    names: Vec<&'static str>,
+    shutdown: Shutdown,
+) {
     let mut changes = health.changes();
     loop {
         let ready = changes.borrow_and_update().is_ready() && !shutdown.is_requested();
         let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-        reporter.set_service_status("", status).await;
+        for name in names.iter().copied().chain([""]) {
+            reporter.set_service_status(name, status).await;
+        }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
             () = shutdown.requested(), if ready => {}

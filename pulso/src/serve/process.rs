@@ -15,7 +15,10 @@ use ingestor_consumer::{
 use pricing::{PricingConfig, PricingService};
 use query_api::{QueryApi, QueryConfig, TokenKey};
 use service::{
-    Health, Schedule, Shutdown, clock, clock::SystemClock, health::Check, shutdown::SignalWatch,
+    Health, Schedule, Shutdown, clock,
+    clock::SystemClock,
+    health::{Check, Trouble},
+    shutdown::SignalWatch,
     telemetry::Metrics,
 };
 use storage::choice::{Log, Usage};
@@ -109,12 +112,14 @@ impl Process {
                 started.refusing.follow(billing, until).await;
                 Ok(())
             }));
+            tasks.push(follow(ingest.trouble(), health.register("log"), &shutdown));
             (services.ingest, packers) = (Some(ingest), Some(started.packers));
         }
         let (mut consuming, mut consumer_task) = (None, None);
         if plan.runs(Stage::Consume) {
             let started = Consuming::start(&backends, config, &health).await.map_err(failure)?;
             let started = Arc::new(started);
+            tasks.push(follow(&started.trouble, health.register("store"), &shutdown));
             let (schedule, until) = (plan.schedule.clone(), consumer_shutdown.clone());
             let running = Arc::clone(&started);
             consumer_task = Some(tokio::spawn(async move { running.run(&schedule, &until).await }));
@@ -250,6 +255,15 @@ async fn end_calls(
     result
 }
 
+/// Keeps a check to what a stage fails at.
+fn follow(trouble: &Trouble, check: Check, shutdown: &Shutdown) -> JoinHandle<Result<(), Failure>> {
+    let (trouble, until) = (trouble.clone(), shutdown.clone());
+    tokio::spawn(async move {
+        trouble.follow(check, &until).await;
+        Ok(())
+    })
+}
+
 struct StartedIngest {
     packers: Packers,
     refusing: RefusingSkus,
@@ -322,6 +336,7 @@ async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
 pub struct Consuming {
     /// Taken when it has ended.
     consumer: Mutex<Option<Consumer<Log>>>,
+    trouble: Trouble,
     check: Check,
 }
 
@@ -340,7 +355,8 @@ impl Consuming {
         let consumer =
             Consumer::start(log, usage, Arc::new(clock::system()), consumer_config(config)).await?;
         check.ready();
-        Ok(Self { consumer: Mutex::new(Some(consumer)), check })
+        let trouble = consumer.trouble().clone();
+        Ok(Self { consumer: Mutex::new(Some(consumer)), trouble, check })
     }
 
     /// Ticks by the schedule until shutdown. A tick that fails is logged, shown by the readiness

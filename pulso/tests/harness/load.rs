@@ -17,7 +17,7 @@ use pulso::client::{self, Batch, Identity, Pulses, Sender, SenderOptions};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Random, Server};
+use super::{Random, Server, now};
 
 /// Batches of a producer: fewer than the 256 that the server remembers, so that each may be sent
 /// again at any time.
@@ -233,15 +233,12 @@ fn identity(seed: u64, producer: u64, first_sequence: u64) -> Identity {
 
 /// A pulse of one of 28 resources, with an amount of up to 18 decimals that may be negative.
 fn pulse(random: &mut Random, identity: &Identity, batch: usize) -> Pulse {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let back = i64::try_from(random.below(7_200)).unwrap();
     let (seconds, id) = match identity {
         // September 2024: far too late for anything but a backfill.
         Identity::Backfill { .. } => (1_726_000_000 + back, String::new()),
-        Identity::ById => {
-            (now.as_secs() as i64 - back, format!("{batch}-{:016x}", random.below(u64::MAX)))
-        }
-        _ => (now.as_secs() as i64 - back, String::new()),
+        Identity::ById => (now() - back, format!("{batch}-{:016x}", random.below(u64::MAX))),
+        _ => (now() - back, String::new()),
     };
     let unscaled = i64::try_from(random.below(2_000_000_000_000)).unwrap() - 500_000_000_000;
     let scale = u32::try_from(random.below(19)).unwrap();

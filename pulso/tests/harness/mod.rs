@@ -303,6 +303,11 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Whole seconds since 1970.
+pub(crate) fn now() -> i64 {
+    proto::convert::wire_time(domain::Clock::now(&service::clock::system())).seconds
+}
+
 /// The repository's root.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()

@@ -43,7 +43,6 @@ impl Trouble {
             () = self.keep(&check) => {}
             () = shutdown.requested() => {}
         }
-        check.end();
     }
 
     async fn keep(&self, check: &Check) {

@@ -1,3 +1,5 @@
+//! Problems over gRPC and HTTP say the same.
+
 use tonic::Status;
 use tonic_types::StatusExt;
 

@@ -20,7 +20,10 @@ use tonic::{
 use tracing::debug;
 
 use super::{PLACES_MAX, SendError, SenderOptions, Sent, Work};
-use crate::client::frame::{Frame, FrameCodec};
+use crate::client::{
+    frame::{Frame, FrameCodec},
+    is_not_grpc,
+};
 
 const PATH: PathAndQuery = PathAndQuery::from_static("/pulso.v1.IngestService/IngestStream");
 const DELAY_FIRST: Duration = Duration::from_millis(50);
@@ -179,9 +182,7 @@ impl Driver {
                 self.settle(ack);
                 Ok(())
             }
-            Some(Err(status)) if is_fatal(status.code()) => {
-                Err(End::Fatal(SendError::Refused(status)))
-            }
+            Some(Err(status)) if is_fatal(&status) => Err(End::Fatal(SendError::Refused(status))),
             Some(Err(status)) => Err(End::Broken(service::problem::explain(&status))),
             None => Err(End::Broken("the server ended the stream".to_owned())),
         }
@@ -292,15 +293,17 @@ fn backoff() -> Backoff {
 }
 
 /// Tells whether a stream that ended so would end so again.
-const fn is_fatal(code: Code) -> bool {
-    matches!(
-        code,
-        Code::InvalidArgument
-            | Code::NotFound
-            | Code::PermissionDenied
-            | Code::Unauthenticated
-            | Code::FailedPrecondition
-            | Code::OutOfRange
-            | Code::Unimplemented
-    )
+fn is_fatal(status: &Status) -> bool {
+    let code = status.code();
+    is_not_grpc(status)
+        || matches!(
+            code,
+            Code::InvalidArgument
+                | Code::NotFound
+                | Code::PermissionDenied
+                | Code::Unauthenticated
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+                | Code::Unimplemented
+        )
 }

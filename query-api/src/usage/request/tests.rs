@@ -1,3 +1,5 @@
+//! Questions about usage: what is understood, and how each wrong part is named.
+
 use super::*;
 
 fn text(text: &str) -> Option<Moment> {

@@ -1,3 +1,5 @@
+//! Windows of days and months in any zone, over hours of UTC.
+
 use proptest::prelude::*;
 
 use super::*;
