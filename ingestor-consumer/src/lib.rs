@@ -2,10 +2,10 @@
 //!
 //! A pulse passes here, in reading order:
 //! - [`consumer`]: a tick asks each partition for its end, and waits until all below it is stored;
-//! - [`drain`]: a thread for each lane reads records into recycled buffers;
-//! - [`lane`]: a thread folds its partitions' records in offset order;
+//! - `drain`: a thread for each lane reads records into recycled buffers;
+//! - `lane`: a thread folds its partitions' records in offset order;
 //! - [`fold`]: the pure heart: what becomes of each pulse;
-//! - [`flush`]: rows reach the store, then the proof, and only then progress;
+//! - `flush`: rows reach the store, then the proof, and only then progress;
 //! - [`restart`]: where a partition goes on after a stop, however it stopped;
 //! - [`audit`]: anyone can fold a segment again and compare.
 

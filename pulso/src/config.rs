@@ -1,7 +1,7 @@
 //! Configuration: defaults < file < `PULSO_*` environment < flags, refused early and all at once.
 //!
 //! [`keys`] is the table of settings, [`value`] the types they have, [`load`] reads the sources,
-//! [`write`] gives a commented file of defaults. Every mistake is collected before anything starts,
+//! [`mod@write`] gives a commented file of defaults. Every mistake is collected before anything starts,
 //! and each names its key, its value, where it was set, and what to do.
 
 pub mod error;

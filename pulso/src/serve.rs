@@ -94,7 +94,7 @@ pub async fn consume(serving: Serving, args: ConsumeArgs) -> Result<Exit, Failur
     ended.map(|()| Exit::Success)
 }
 
-/// `pulso demo`: see [`demo`].
+/// `pulso demo`: see the module [`mod@demo`].
 ///
 /// # Errors
 /// When a step fails.
@@ -102,7 +102,7 @@ pub async fn demo(serving: Serving, args: DemoArgs) -> Result<Exit, Failure> {
     demo::run(serving, args).await
 }
 
-/// `pulso bench pipeline`: see [`bench`].
+/// `pulso bench pipeline`: see the module [`mod@bench`].
 ///
 /// # Errors
 /// When a step fails.
