@@ -5,7 +5,7 @@
 
 mod harness;
 
-use std::{future::poll_fn, pin::Pin};
+use std::{future::poll_fn, pin::Pin, time::Instant};
 
 use harness::{Home, Server, Settings, now};
 use proto::v1::{
@@ -174,12 +174,13 @@ async fn a_log_that_takes_nothing_is_said_by_readiness_and_status() {
     let mut client = UsageServiceClient::new(channel);
     let status = client.consume(usage.clone()).await.unwrap_err();
     assert_eq!(reason_of(&status).as_deref(), Some("LOG_UNAVAILABLE"));
-    // The check follows the failure from its own task.
+    // The check follows the failure from a task of its own.
+    let deadline = Instant::now() + harness::PATIENCE;
     let mut ready = harness::http_get(&http, "/readyz?verbose").await;
-    while ready.0 == 200 {
+    while ready.0 == 200 && Instant::now() < deadline {
         ready = harness::http_get(&http, "/readyz?verbose").await;
     }
-    assert_eq!(ready.0, 503);
+    assert_eq!(ready.0, 503, "{}", ready.1);
     assert!(ready.1.contains("[-]log failed: "), "{}", ready.1);
     let (_, status) = harness::http_get(&http, "/v1/status").await;
     assert!(status.contains("\"healthy\":false") && status.contains("log: "), "{status}");
@@ -220,4 +221,27 @@ async fn a_client_at_the_http_address_is_told_so_at_once() {
         assert_eq!(output.status.code(), Some(69), "{arguments:?}: {stderr}");
         assert!(stderr.contains("HTTP address"), "{arguments:?}: {stderr}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn totals_of_a_lost_log_are_not_added_to_by_another_log() {
+    let home = Home::new();
+    let server = Server::start(&home, &Settings::default()).await;
+    let mut ingest = IngestServiceClient::new(server.channel().await);
+    assert_eq!(ingest.ingest(batch()).await.unwrap().into_inner().accepted, 1);
+    server.terminate().await;
+    let (log, backup) = (home.data().join("log.db"), home.path("log.backup"));
+    std::fs::rename(&log, &backup).unwrap();
+    // The second try finds the log that the first one made.
+    for _ in 0..2 {
+        let command = ["dev", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+        let output = home.command(&command).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(65), "{stderr}");
+        assert!(stderr.contains("the totals of log") && stderr.contains("log.db"), "{stderr}");
+    }
+    std::fs::rename(&backup, &log).unwrap();
+    let server = Server::start(&home, &Settings::default()).await;
+    assert_eq!(server.status().await.pulses.unwrap().accepted, 1);
+    server.audit_is_clean().await;
 }

@@ -1,6 +1,7 @@
 //! The order of a flush: the store has it before anybody hears of it.
 
 use domain::{Epoch, LogId, Offset, Partition, Timestamp, place::Generation, store::PartitionKey};
+use service::{Health, Shutdown};
 use storage::memory::{FlushFault, MemoryUsageStore};
 use tokio::sync::oneshot;
 
@@ -22,8 +23,11 @@ async fn flush_stores_before_it_commits() {
         counts: domain::Conservation::default(),
     };
     store.register(&generation).await.unwrap();
+    let (health, trouble, shutdown) = (Health::new(), Trouble::default(), Shutdown::new());
+    let (check, following, until) = (health.register("store"), trouble.clone(), shutdown.clone());
+    let follower = tokio::spawn(async move { following.follow(check, &until).await });
     let (jobs, received) = mpsc::channel(4);
-    let flusher = tokio::spawn(run(Arc::clone(&store), received, Trouble::default()));
+    let flusher = tokio::spawn(run(Arc::clone(&store), received, trouble));
     for _ in 0..5 {
         store.fail_next_flush(FlushFault::BeforeRows);
     }
@@ -32,12 +36,17 @@ async fn flush_stores_before_it_commits() {
     let (done, mut answer) = oneshot::channel();
     let job = FlushJob { flush, done: Some((done, report)) };
     assert!(jobs.send(job).await.is_ok());
+    let mut told = false;
     // The paused clock only moves while all tasks wait, so this runs between the tries.
     while store.progress(key).await.unwrap().is_none() {
         assert!(answer.try_recv().is_err(), "the tick heard of a flush that is not stored");
+        told |= health.report().to_string().contains("[-]store failed: the store does not answer");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    assert!(told, "readiness did not say what the store failed at");
     assert!(answer.await.unwrap().is_ok());
     drop(jobs);
     flusher.await.unwrap();
+    shutdown.request();
+    follower.await.unwrap();
 }

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use domain::LogId;
+use domain::{LogId, PulseLog};
 use service::clock;
 use storage::{
     choice::{Billing, Log, Usage},
@@ -62,6 +62,9 @@ pub fn open(loaded: &Loaded) -> Result<Backends, Failure> {
         }
     };
     let store = held_store.as_ref().map(|held| open_store(loaded, held)).transpose()?;
+    if let (Some(store), Some(held)) = (&store, &held_store) {
+        check_same_log(store, held, log.generation().log_id)?;
+    }
     let (usage, billing) = match &store {
         Some(store) => (Usage::Embedded(store.usage()), Billing::Embedded(store.billing())),
         None => {
@@ -91,6 +94,25 @@ impl Backends {
             tracing::error!(%error, "closing the data directory failed; what was acknowledged is in it");
         }
     }
+}
+
+/// Refuses a store whose totals came from another log: that log is gone, with whatever of it was
+/// not in the store yet, and what is sent again would count again, because what was known of its
+/// senders went with it.
+fn check_same_log(
+    store: &EmbeddedStore,
+    held: &DataDirectory,
+    log_id: LogId,
+) -> Result<(), Failure> {
+    let Some(known) = store.log_when_opened().filter(|known| *known != log_id) else {
+        return Ok(());
+    };
+    let file = held.path().join(STORE_FILE);
+    let message = format!(
+        "{} holds the totals of log {known}, and the log here is another one ({log_id}): put the {LOG_FILE} back that belongs to it, from a backup if it was lost; or name another data directory for new totals. A log in memory needs a store in memory.",
+        file.display()
+    );
+    Err(Failure::new(Exit::Data, message))
 }
 
 fn directory(loaded: &Loaded, place: &Place) -> Option<PathBuf> {

@@ -18,7 +18,7 @@ mod writer;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::{
-    DeadLetter, DeadLetterReason, Manifest, Offset, RowKey, SegmentId, Tenant, UsageRow,
+    DeadLetter, DeadLetterReason, LogId, Manifest, Offset, RowKey, SegmentId, Tenant, UsageRow,
     UsageStore,
     place::Generation,
     segment::Progress,
@@ -79,6 +79,7 @@ struct Inner {
     writes: Writes,
     readers: Readers,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    log_when_opened: Option<LogId>,
     /// Let go last.
     _directory: DataDirectory,
 }
@@ -92,6 +93,8 @@ impl EmbeddedStore {
         let (file, connection) = DatabaseFile::open(directory, &schema::KIND)?;
         let sqlite = |error: rusqlite::Error| OpenError::sqlite(file.path(), &error);
         let io = |error: std::io::Error| OpenError::io(file.path(), &error);
+        let newest = generation::newest(&connection).map_err(sqlite)?;
+        let log_when_opened = newest.map(|generation| generation.log_id);
         let gate = Gate::default();
         let checkpoints = file.checkpointer().map_err(sqlite)?;
         let checkpointer =
@@ -103,7 +106,14 @@ impl EmbeddedStore {
         let readers = Readers::start(connections, options.reads_queued_max).map_err(io)?;
         info!(path = %file.path().display(), "store opened");
         let (writer, _directory) = (Mutex::new(Some(writer)), directory.clone());
-        Ok(Self { inner: Arc::new(Inner { writes, readers, writer, _directory }) })
+        let inner = Inner { writes, readers, writer, log_when_opened, _directory };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The log that was registered last when the store was opened; `None` in a store that was new.
+    #[must_use]
+    pub fn log_when_opened(&self) -> Option<LogId> {
+        self.inner.log_when_opened
     }
 
     /// The usage store in it.
