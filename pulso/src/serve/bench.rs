@@ -11,6 +11,7 @@ mod load;
 
 use std::{
     num::NonZeroUsize,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -99,6 +100,10 @@ async fn measure(process: &Process, args: &PipelineArgs) -> Result<Value, Failur
     if !totals_match {
         let differs = report.ledger.differences(&found);
         tracing::error!(sent = ?report.ledger.total(), stored = ?found.total(), ?counts, ?differs, "totals differ");
+        // Says on which side of the log the fault lies, while the files are still there.
+        let (log, usage) = (Arc::clone(&process.backends.log), Arc::clone(&process.backends.usage));
+        let audit = ingestor_consumer::audit::audit(log, usage).await.map_err(process::failure)?;
+        tracing::error!(?audit, "what the log says against what is stored");
     }
     Ok(document(args, &report, acknowledged, stored, &spent, totals_match))
 }
