@@ -155,8 +155,8 @@ impl Worker {
     }
 
     async fn stream(self) -> Result<LoadReport, Failure> {
-        let options =
-            SenderOptions { in_flight: in_flight(&self.args), ..SenderOptions::default() };
+        let in_flight = in_flight(&self.args);
+        let options = SenderOptions { in_flight, ..SenderOptions::default() };
         let sender = Sender::start(self.channel.clone(), options);
         let mut report = LoadReport::default();
         let mut sums = Sums::new(self.keys.len());
@@ -171,7 +171,7 @@ impl Worker {
             let batch = encoder.batch(&self.keys, &mut sums, next, count, producer_id);
             next += count;
             waiting.push_back(sender.send(batch).await.map_err(Failure::internal)?);
-            while waiting.len() >= self.args.in_flight.get() as usize {
+            while waiting.len() >= in_flight.get() {
                 settle(&mut waiting, &mut report).await?;
             }
         }
