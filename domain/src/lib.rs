@@ -1,7 +1,7 @@
 //! The words of the business and the ports, in reading order.
 //!
 //! Nothing here does IO, reads a clock, spawns, or knows a wire format: every type is a value, every
-//! function is pure, and the three ports say what the stages need from the outside. Imports point
+//! function is pure, and the ports say what the stages need from the outside. Imports point
 //! one way, down this list.
 
 pub mod aggregate;
@@ -17,6 +17,7 @@ pub mod quantity;
 pub mod segment;
 pub mod store;
 pub mod time;
+pub mod totals;
 pub mod usage;
 
 pub mod codec;
@@ -32,4 +33,5 @@ pub use quantity::Quantity;
 pub use segment::{Conservation, Manifest, SegmentId, SegmentRule};
 pub use store::UsageStore;
 pub use time::{Clock, Timestamp, Window, WindowLength};
+pub use totals::{NoFeed, TotalsFeed};
 pub use usage::{Cell, ResourceKey, RowKey, UsageRow};

@@ -41,6 +41,21 @@ pub trait PulseLog: Send + Sync + 'static {
         partition: Partition,
     ) -> impl Future<Output = Result<LogBounds, LogError>> + Send;
 
+    /// Partitions that this process is to drain now, ascending: all of them, unless several
+    /// processes share a log. Two processes that drain the same partition for a while do no harm.
+    ///
+    /// # Errors
+    /// See [`LogError`].
+    fn assignment(&self) -> impl Future<Output = Result<Vec<Partition>, LogError>> + Send {
+        let all = self.generation().partitions().collect();
+        std::future::ready(Ok(all))
+    }
+
+    /// Tells a log that shows how far it has been read that everything below `folded_to` has its
+    /// manifest (I6). Only for people who watch the log: nothing is decided by it, it returns at
+    /// once, and it may be lost.
+    fn note_stored(&self, _partition: Partition, _folded_to: Offset) {}
+
     /// Opens a blocking reader whose first record is the first at or after `from`.
     ///
     /// # Errors

@@ -15,14 +15,24 @@ use crate::{
 
 /// Rows, manifests, fold states, dead letters, progress.
 pub trait UsageStore: Send + Sync + 'static {
-    /// Registers a log generation, or checks that the registered one is the same.
+    /// Registers a log generation behind the newest one, which must be `after` (`None`: the store
+    /// knows no log), by compare-and-set: of two processes that register at once, one does. A
+    /// generation that is registered already is only compared, whatever `after` says.
     ///
     /// # Errors
-    /// `Conflict` when its parameters differ from those registered under its id.
+    /// `Conflict` when its parameters differ from those registered under its id, or when the newest
+    /// generation is not `after`: the totals here come from another log.
     fn register(
         &self,
         generation: &Generation,
+        after: Option<LogId>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Every registered generation, oldest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn generations(&self) -> impl Future<Output = Result<Vec<Generation>, StoreError>> + Send;
 
     /// Writes a flush. Durable on return, in this order or all at once: rows, dead letters, run,
     /// state and touched windows; then the manifest; then progress. A row replaces a stored one
@@ -162,6 +172,9 @@ pub struct SegmentClose {
     pub state: Vec<u8>,
     /// Days of tenants that got usage for windows that had ended when the segment started.
     pub touched: Vec<Touched>,
+    /// Where totals are published: the rows that earlier flushes stored in their final form, so
+    /// that these and the flush's own are all of the segment. Not for the store.
+    pub stored_before: Vec<UsageRow>,
 }
 
 /// A tenant's day (days since 1970) that a segment added to after its window's end.

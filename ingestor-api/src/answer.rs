@@ -13,6 +13,12 @@ use crate::{
     outcome::{Outcome, Receipt},
 };
 
+/// A message above the limit.
+pub(crate) fn message_too_large(bytes_max: usize) -> Problem {
+    let message = format!("the message is larger than {bytes_max} bytes; send smaller batches");
+    Problem::new(tonic::Code::InvalidArgument, reasons::BATCH_TOO_LARGE, message)
+}
+
 /// A batch on its way to an answer.
 #[derive(Debug)]
 pub(crate) enum Taken {

@@ -10,7 +10,7 @@ use service::{CorrelationId, Problem, Shutdown, health::Trouble};
 use tracing::debug;
 
 use crate::{
-    answer::{Fate, Taken},
+    answer::{Fate, Taken, message_too_large},
     batch::{self, Context},
     budget::{Budget, Held},
     check::NegativePolicy,
@@ -110,7 +110,7 @@ impl<L: PulseLog> Ingest<L> {
         let bytes_max = self.limits().message_bytes_max;
         if message.len() > bytes_max {
             self.metrics().refused(0);
-            return Err(crate::server::message_too_large(bytes_max));
+            return Err(message_too_large(bytes_max));
         }
         let Some(room) = self.bytes_in_flight().try_take(message.len()) else {
             self.metrics().answered(Outcome::Overloaded, 0, 0);

@@ -52,12 +52,6 @@ impl<L: PulseLog> Ingest<L> {
     }
 }
 
-/// A message above the limit.
-pub(crate) fn message_too_large(bytes_max: usize) -> Problem {
-    let message = format!("the message is larger than {bytes_max} bytes; send smaller batches");
-    Problem::new(tonic::Code::InvalidArgument, reasons::BATCH_TOO_LARGE, message)
-}
-
 impl<L: PulseLog> Clone for IngestServer<L> {
     fn clone(&self) -> Self {
         Self { ingest: self.ingest.clone() }

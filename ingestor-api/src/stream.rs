@@ -19,9 +19,9 @@ use service::{Problem, problem::reasons};
 use tonic::{Code, Status, Streaming};
 
 use crate::{
+    answer::message_too_large,
     budget::Held,
     ingest::{Ingest, Origin},
-    server::message_too_large,
 };
 
 /// Answers a stream of batches.

@@ -3,14 +3,13 @@
 //! The hourly job, the drain once by hand and following each second are the same tick on another
 //! schedule. A tick returns when everything it found is stored.
 
-use std::{collections::HashMap, sync::Arc, thread::JoinHandle};
+use std::{collections::BTreeSet, sync::Arc, thread::JoinHandle};
 
 use crossbeam_channel::Sender;
 use domain::{
-    Clock, Epoch, Offset, Partition, PulseLog, Timestamp, UsageStore,
+    Clock, Epoch, Partition, PulseLog, Timestamp, TotalsFeed, UsageStore,
     log::{AppendError, LogError},
     place::Generation,
-    segment::Conservation,
     store::{PartitionKey, StoreError},
 };
 use service::health::Trouble;
@@ -19,12 +18,16 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info};
 
 use crate::{
-    drain::{Drain, DrainCommand, StopReason},
-    flush,
-    fold::Fold,
+    drain::Drain,
+    flush::{self, Flusher},
+    fold::Publishing,
+    handover::{DrainCommand, DrainTo, PartitionReport, StopReason},
     lane::Lane,
     metrics, restart,
 };
+
+/// A partition is let go, taken and drained in one tick at the most.
+const COMMANDS_PER_TICK_MAX: usize = 3;
 
 /// How the consumer uses the machine.
 #[derive(Clone, Copy, Debug)]
@@ -87,31 +90,16 @@ pub struct TickReport {
     pub partitions: Vec<PartitionReport>,
 }
 
-/// Where a partition stands after a tick.
-#[derive(Clone, Copy, Debug)]
-pub struct PartitionReport {
-    /// The partition.
-    pub partition: Partition,
-    /// Records folded since the last tick.
-    pub records: u64,
-    /// All records below are stored.
-    pub folded_to: Offset,
-    /// Log time at which the open segment began, if it holds a record.
-    pub open_since: Option<Timestamp>,
-    /// Ids in memory.
-    pub ids_held: usize,
-    /// Ids that came again with another payload since the last tick.
-    pub id_conflicts: u64,
-    /// What became of everything since the start of the partition.
-    pub counts: Conservation,
-}
-
 /// A running consumer. Dropping it ends its threads; what was not flushed is folded again later.
-pub struct Consumer<L: PulseLog> {
+pub struct Consumer<L: PulseLog, U> {
     log: Arc<L>,
+    store: Arc<U>,
     clock: Arc<dyn Clock>,
     generation: Generation,
+    publishing: Publishing,
     lanes: Vec<LaneHandle>,
+    /// Partitions that lanes have taken.
+    taken: BTreeSet<Partition>,
     trouble: Trouble,
     caught_up_at: Option<Timestamp>,
 }
@@ -122,33 +110,82 @@ struct LaneHandle {
     flusher: tokio::task::JoinHandle<()>,
 }
 
-impl<L: PulseLog> Consumer<L> {
-    /// Restores every partition from the store and the log, and starts the lanes.
+/// What a consumer works on.
+pub struct ConsumerPorts<L, U, F> {
+    /// Where pulses come from.
+    pub log: Arc<L>,
+    /// Where totals go.
+    pub store: Arc<U>,
+    /// Where final totals are published besides, if anywhere.
+    pub feed: Option<Arc<F>>,
+    /// The consumer's clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
+    /// Starts the lanes and restores every partition that is assigned to this process.
     ///
     /// # Errors
     /// See [`ConsumerError`]; nothing was started.
-    pub async fn start<U: UsageStore>(
-        log: Arc<L>,
-        store: Arc<U>,
-        clock: Arc<dyn Clock>,
+    pub async fn start<F: TotalsFeed>(
+        ports: ConsumerPorts<L, U, F>,
         config: ConsumerConfig,
     ) -> Result<Self, ConsumerError> {
-        let generation = *log.generation();
-        store.register(&generation).await?;
+        let generation = *ports.log.generation();
+        ports.store.register(&generation, None).await?;
         let lane_count = config.lanes.clamp(1, usize::from(generation.partitions));
-        let mut folds: Vec<Vec<(Partition, Fold)>> = (0..lane_count).map(|_| Vec::new()).collect();
-        for partition in generation.partitions() {
-            let key = PartitionKey { log_id: generation.log_id, partition, epoch: Epoch(0) };
-            let fold = restart::restore(&log, &*store, key).await?;
-            info!(%partition, folded_to = %fold.folded_to(), ids = fold.ids_held(), "partition restored");
-            folds[usize::from(partition.0) % lane_count].push((partition, fold));
-        }
         let trouble = Trouble::default();
-        let mut lanes = Vec::with_capacity(lane_count);
-        for (number, folds) in folds.into_iter().enumerate() {
-            lanes.push(start_lane(number, folds, &log, &store, &clock, config, &trouble));
+        let lanes = (0..lane_count).map(|number| start_lane(number, &ports, config, &trouble));
+        let publishing = if ports.feed.is_some() { Publishing::On } else { Publishing::Off };
+        let mut consumer = Self {
+            lanes: lanes.collect(),
+            log: ports.log,
+            store: ports.store,
+            clock: ports.clock,
+            generation,
+            publishing,
+            taken: BTreeSet::new(),
+            trouble,
+            caught_up_at: None,
+        };
+        match consumer.follow_assignment().await {
+            Ok(()) => Ok(consumer),
+            Err(error) => {
+                consumer.shutdown().await;
+                Err(error)
+            }
         }
-        Ok(Self { log, clock, generation, lanes, trouble, caught_up_at: None })
+    }
+
+    /// Restores partitions that were assigned to this process since it was last asked, and lets
+    /// go of those that were taken from it.
+    async fn follow_assignment(&mut self) -> Result<(), ConsumerError> {
+        let assigned: BTreeSet<_> = self.log.assignment().await?.into_iter().collect();
+        let gone: Vec<_> = self.taken.difference(&assigned).copied().collect();
+        for partition in gone {
+            info!(%partition, "partition let go: another process has it");
+            self.command(partition, DrainCommand::LetGo { partition })?;
+            self.taken.remove(&partition);
+        }
+        let new: Vec<_> = assigned.difference(&self.taken).copied().collect();
+        for partition in new {
+            let log_id = self.generation.log_id;
+            let key = PartitionKey { log_id, partition, epoch: Epoch(0) };
+            let fold = restart::restore(&self.log, &*self.store, key).await?;
+            info!(%partition, folded_to = %fold.folded_to(), ids = fold.ids_held(), "partition restored");
+            let fold = Box::new(fold.publishing(self.publishing));
+            self.command(partition, DrainCommand::Take { partition, fold })?;
+            self.taken.insert(partition);
+        }
+        Ok(())
+    }
+
+    /// Never blocks: the channel holds what a tick can ask about every partition, and ticks take
+    /// turns.
+    fn command(&self, partition: Partition, command: DrainCommand) -> Result<(), ConsumerError> {
+        let lane = &self.lanes[usize::from(partition.0) % self.lanes.len()];
+        let commands = lane.commands.as_ref().ok_or(ConsumerError::Ended)?;
+        commands.send(command).map_err(|_| ConsumerError::Ended)
     }
 
     /// What the store refuses or fails at now, for the process's readiness: a tick waits for its
@@ -158,7 +195,8 @@ impl<L: PulseLog> Consumer<L> {
         &self.trouble
     }
 
-    /// Drains every partition to the end it has now, and returns once all of it is stored.
+    /// Drains every partition of this process to the end it has now, and returns once all of it is
+    /// stored.
     ///
     /// A partition that has been silent for a window is closed by a boundary, so that its totals
     /// become final without waiting for traffic.
@@ -167,16 +205,14 @@ impl<L: PulseLog> Consumer<L> {
     /// The first partition's failure; the others were drained all the same. The next tick tries
     /// again.
     pub async fn tick(&mut self) -> Result<TickReport, ConsumerError> {
-        let mut waiting = Vec::with_capacity(usize::from(self.generation.partitions));
-        for partition in self.generation.partitions() {
+        self.follow_assignment().await?;
+        let mut waiting = Vec::with_capacity(self.taken.len());
+        for partition in self.taken.iter().copied() {
             let seen_at = self.clock.now();
             let until = self.log.bounds(partition).await?.end;
             let (done, answer) = oneshot::channel();
-            let command = DrainCommand { partition, until, seen_at, done };
-            let lane = &self.lanes[usize::from(partition.0) % self.lanes.len()];
-            let commands = lane.commands.as_ref().ok_or(ConsumerError::Ended)?;
-            // Never blocks: the channel holds a command for every partition, and ticks take turns.
-            commands.send(command).map_err(|_| ConsumerError::Ended)?;
+            let drain = DrainTo { partition, until, seen_at, done };
+            self.command(partition, DrainCommand::Drain(drain))?;
             waiting.push((partition, until, answer));
         }
         let mut report = TickReport::default();
@@ -203,13 +239,13 @@ impl<L: PulseLog> Consumer<L> {
         }
     }
 
-    /// Ends the open segment of every partition with a boundary and drains it, so that all totals
+    /// Ends the open segment of every partition of this process with a boundary and drains it, so that all totals
     /// up to here are final and proved.
     ///
     /// # Errors
     /// As [`Consumer::tick`].
     pub async fn close_segments(&mut self, asked_by: &str) -> Result<TickReport, ConsumerError> {
-        for partition in self.generation.partitions() {
+        for partition in self.taken.iter().copied() {
             self.append_boundary(partition, asked_by).await?;
         }
         self.tick().await
@@ -279,28 +315,26 @@ fn stopped(partition: Partition, reason: StopReason) -> ConsumerError {
     }
 }
 
-fn start_lane<L: PulseLog, U: UsageStore>(
+fn start_lane<L: PulseLog, U: UsageStore, F: TotalsFeed>(
     number: usize,
-    folds: Vec<(Partition, Fold)>,
-    log: &Arc<L>,
-    store: &Arc<U>,
-    clock: &Arc<dyn Clock>,
+    ports: &ConsumerPorts<L, U, F>,
     config: ConsumerConfig,
     trouble: &Trouble,
 ) -> LaneHandle {
-    let positions: HashMap<_, _> =
-        folds.iter().map(|(partition, fold)| (*partition, fold.folded_to())).collect();
-    let (commands, from_tick) = crossbeam_channel::bounded(positions.len());
+    let partitions = usize::from(ports.log.generation().partitions);
+    let (commands, from_tick) = crossbeam_channel::bounded(partitions * COMMANDS_PER_TICK_MAX);
     let (to_lane, from_drain) = crossbeam_channel::bounded(config.chunks_in_flight.max(1));
     let (to_pool, from_pool) = crossbeam_channel::bounded(config.chunks_in_flight.max(1));
     let (to_flusher, from_lane) = mpsc::channel(config.flushes_in_flight.max(1));
-    let drain = Drain::new(Arc::clone(log), config.chunk_bytes, positions, to_lane, from_pool);
-    let lane = Lane::new(folds, Arc::clone(clock), to_flusher, to_pool);
+    let drain = Drain::new(Arc::clone(&ports.log), config.chunk_bytes, to_lane, from_pool);
+    let lane = Lane::new(Arc::clone(&ports.clock), to_flusher, to_pool);
     let threads = vec![
         spawn(format!("drain-{number}"), move || drain.run(&from_tick)),
         spawn(format!("lane-{number}"), move || lane.run(&from_drain)),
     ];
-    let flusher = tokio::spawn(flush::run(Arc::clone(store), from_lane, trouble.clone()));
+    let (log, store) = (Arc::clone(&ports.log), Arc::clone(&ports.store));
+    let (feed, trouble) = (ports.feed.clone(), trouble.clone());
+    let flusher = tokio::spawn(flush::run(Flusher { log, store, feed, trouble }, from_lane));
     LaneHandle { commands: Some(commands), threads, flusher }
 }
 

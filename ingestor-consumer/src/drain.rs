@@ -1,134 +1,126 @@
 //! Drain: a blocking thread that reads a lane's partitions into recycled buffers.
 //!
 //! A chunk is about a mebibyte of records, copied (70 bytes a pulse cost little) so that the log's
-//! own pages are held for a moment only. The bounded channel to the lane is the back-pressure: when
-//! the lane is behind, reading waits.
+//! own pages are held for a moment only.
 
 use std::{collections::HashMap, sync::Arc};
 
 use crossbeam_channel::{Receiver, Sender};
 use domain::{
-    Offset, Partition, PulseLog, Timestamp,
-    log::{LogDrain, LogError, LogRecord},
+    Offset, Partition, PulseLog,
+    log::{LogDrain, LogError},
 };
-use tokio::sync::oneshot;
 
-use crate::{consumer::PartitionReport, lane::ToLane};
-
-/// Asks for all records of a partition below `until`.
-pub(crate) struct DrainCommand {
-    pub(crate) partition: Partition,
-    pub(crate) until: Offset,
-    /// When `until` was seen to be the end of the log.
-    pub(crate) seen_at: Timestamp,
-    /// Answered once everything below `until` is stored.
-    pub(crate) done: Done,
-}
-
-/// Where the end of a drain is reported.
-pub(crate) type Done = oneshot::Sender<Result<PartitionReport, StopReason>>;
-
-/// Why a partition went no further.
-#[derive(Debug)]
-pub(crate) enum StopReason {
-    /// Reading failed; the next tick tries again.
-    Log(LogError),
-    /// The partition is stopped until the process starts again.
-    Stopped(Arc<str>),
-}
-
-/// Records of one partition, copied out of the log.
-#[derive(Debug, Default)]
-pub(crate) struct Chunk {
-    bodies: Vec<u8>,
-    records: Vec<(Offset, Timestamp, usize)>,
-}
-
-impl Chunk {
-    fn push(&mut self, record: LogRecord<'_>) {
-        self.bodies.extend_from_slice(record.body);
-        self.records.push((record.offset, record.appended_at, self.bodies.len()));
-    }
-
-    fn clear(&mut self) {
-        self.bodies.clear();
-        self.records.clear();
-    }
-
-    /// The records in order.
-    pub(crate) fn records(&self) -> impl Iterator<Item = LogRecord<'_>> {
-        let mut start = 0;
-        self.records.iter().map(move |(offset, appended_at, end)| {
-            let body = &self.bodies[start..*end];
-            start = *end;
-            LogRecord { offset: *offset, appended_at: *appended_at, body }
-        })
-    }
-}
+use crate::{
+    fold::Fold,
+    handover::{Chunk, DrainCommand, DrainTo, StopReason, ToLane},
+};
 
 /// The drain thread of one lane.
 pub(crate) struct Drain<L: PulseLog> {
     log: Arc<L>,
     chunk_bytes: usize,
-    positions: HashMap<Partition, Offset>,
+    partitions: HashMap<Partition, Reading<L::Drain>>,
     lane: Sender<ToLane>,
     recycled: Receiver<Chunk>,
 }
 
+/// Where a partition is read.
+struct Reading<D> {
+    /// Behind the last record that was lent. Not the end that was asked for: records may yet come
+    /// below that, and a reader that is opened again must not pass over them.
+    position: Offset,
+    /// Kept from tick to tick, because a broker's reader is dear to open and reads ahead. Dropped
+    /// after a failure.
+    reader: Option<D>,
+}
+
+/// The lane has ended, which it does only with the process or after a panic.
+struct LaneGone;
+
 impl<L: PulseLog> Drain<L> {
-    /// `positions` are the offsets to read from next.
     pub(crate) fn new(
         log: Arc<L>,
         chunk_bytes: usize,
-        positions: HashMap<Partition, Offset>,
         lane: Sender<ToLane>,
         recycled: Receiver<Chunk>,
     ) -> Self {
-        Self { log, chunk_bytes, positions, lane, recycled }
+        Self { log, chunk_bytes, partitions: HashMap::new(), lane, recycled }
     }
 
-    /// Serves commands until their sender is gone.
+    /// Serves commands until their sender is gone, or the lane.
     pub(crate) fn run(mut self, commands: &Receiver<DrainCommand>) {
-        for DrainCommand { partition, until, seen_at, done } in commands {
-            let message = match self.drain(partition, until) {
-                Ok(()) => ToLane::Flush { partition, seen_at, done },
-                Err(error) => {
-                    // The tick may have been dropped; then nobody asks.
-                    drop(done.send(Err(StopReason::Log(error))));
-                    continue;
+        for command in commands {
+            let served = match command {
+                DrainCommand::Take { partition, fold } => self.take(partition, fold),
+                DrainCommand::LetGo { partition } => {
+                    self.partitions.remove(&partition);
+                    self.send(ToLane::LetGo { partition })
                 }
+                DrainCommand::Drain(to) => self.drain_and_flush(to),
             };
-            if self.lane.send(message).is_err() {
+            if served.is_err() {
                 return;
             }
         }
     }
 
-    fn drain(&mut self, partition: Partition, until: Offset) -> Result<(), LogError> {
-        let position = self.positions.entry(partition).or_default();
-        if *position >= until {
-            return Ok(());
+    fn take(&mut self, partition: Partition, fold: Box<Fold>) -> Result<(), LaneGone> {
+        let reading = Reading { position: fold.folded_to(), reader: None };
+        self.partitions.insert(partition, reading);
+        self.send(ToLane::Take { partition, fold })
+    }
+
+    fn drain_and_flush(&mut self, to: DrainTo) -> Result<(), LaneGone> {
+        let DrainTo { partition, until, seen_at, done } = to;
+        match self.drain(partition, until)? {
+            Ok(()) => self.send(ToLane::Flush { partition, seen_at, done }),
+            Err(error) => {
+                // The tick may have been dropped; then nobody asks.
+                drop(done.send(Err(StopReason::Log(error))));
+                Ok(())
+            }
         }
-        let mut reader = self.log.drain(partition, *position)?;
-        while *position < until {
+    }
+
+    fn drain(
+        &mut self,
+        partition: Partition,
+        until: Offset,
+    ) -> Result<Result<(), LogError>, LaneGone> {
+        let reading =
+            self.partitions.get_mut(&partition).expect("a tick asks for what was taken only");
+        if reading.position >= until {
+            return Ok(Ok(()));
+        }
+        let mut reader = match reading
+            .reader
+            .take()
+            .map_or_else(|| self.log.drain(partition, reading.position), Ok)
+        {
+            Ok(reader) => reader,
+            Err(error) => return Ok(Err(error)),
+        };
+        loop {
             let mut chunk = self.recycled.try_recv().unwrap_or_default();
             chunk.clear();
             let result = reader.read(until, self.chunk_bytes, &mut |record| chunk.push(record));
             // What was lent before an error was lent in order: the lane may have it.
-            let next = match (&result, chunk.records.last()) {
-                (Ok(next), _) => *next,
-                (Err(_), Some((last, ..))) => last.next(),
-                (Err(_), None) => *position,
-            };
-            *position = next;
-            if !chunk.records.is_empty()
-                && self.lane.send(ToLane::Chunk { partition, chunk }).is_err()
-            {
-                let message = "the lane has ended; see the log above for its reason".to_owned();
-                return Err(LogError::Fatal(message));
+            if let Some(last) = chunk.last() {
+                reading.position = last.next();
+                self.lane.send(ToLane::Chunk { partition, chunk }).map_err(|_| LaneGone)?;
             }
-            result?;
+            match result {
+                Ok(next) if next >= until => break,
+                Ok(_) => {}
+                Err(error) => return Ok(Err(error)),
+            }
         }
-        Ok(())
+        reading.reader = Some(reader);
+        Ok(Ok(()))
+    }
+
+    fn send(&self, message: ToLane) -> Result<(), LaneGone> {
+        self.lane.send(message).map_err(|_| LaneGone)
     }
 }

@@ -7,33 +7,39 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{UsageStore, store::Flush};
+use domain::{PulseLog, SegmentId, TotalsFeed, UsageRow, UsageStore, store::Flush};
 use service::{Backoff, fault, health::Trouble};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use crate::{consumer::PartitionReport, drain::Done, metrics};
+use crate::{handover::FlushJob, metrics};
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// A flush, and who waits for it.
-pub(crate) struct FlushJob {
-    pub(crate) flush: Flush,
-    pub(crate) done: Option<(Done, PartitionReport)>,
+/// Where flushes go, in this order: final totals to the feed, everything to the store, and a word
+/// to the log.
+pub(crate) struct Flusher<L, U, F> {
+    pub(crate) log: Arc<L>,
+    pub(crate) store: Arc<U>,
+    pub(crate) feed: Option<Arc<F>>,
+    pub(crate) trouble: Trouble,
 }
 
 /// Stores flushes in order until their lane is gone.
-pub(crate) async fn run<U: UsageStore>(
-    store: Arc<U>,
+pub(crate) async fn run<L: PulseLog, U: UsageStore, F: TotalsFeed>(
+    to: Flusher<L, U, F>,
     mut jobs: mpsc::Receiver<FlushJob>,
-    trouble: Trouble,
 ) {
-    while let Some(FlushJob { flush, done }) = jobs.recv().await {
+    while let Some(FlushJob { mut flush, done }) = jobs.recv().await {
         fault::point("consumer.before_flush");
-        store_flush(&*store, &flush, &trouble).await;
-        if flush.close.is_some() {
+        if let Some(feed) = &to.feed {
+            publish_closed(&**feed, &mut flush, &to.trouble).await;
+        }
+        store_flush(&*to.store, &flush, &to.trouble).await;
+        if let Some(close) = &flush.close {
             fault::point("consumer.after_close");
+            to.log.note_stored(flush.segment.partition, close.manifest.end);
         } else {
             fault::point("consumer.after_rows");
         }
@@ -43,6 +49,31 @@ pub(crate) async fn run<U: UsageStore>(
             drop(done.send(Ok(report)));
         }
     }
+}
+
+/// Publishes a closed segment's rows before its manifest is stored, so that a segment with a
+/// manifest was published.
+async fn publish_closed<F: TotalsFeed>(feed: &F, flush: &mut Flush, trouble: &Trouble) {
+    let Some(close) = &mut flush.close else { return };
+    for rows in [&std::mem::take(&mut close.stored_before), &flush.rows] {
+        publish(feed, &flush.segment, rows, trouble).await;
+    }
+}
+
+async fn publish<F: TotalsFeed>(
+    feed: &F,
+    segment: &SegmentId,
+    rows: &[UsageRow],
+    trouble: &Trouble,
+) {
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
+    while let Err(error) = feed.publish(rows).await {
+        let delay = backoff.next_delay();
+        let _also_in_readiness = trouble.met(&error);
+        warn!(partition = %segment.partition, segment_start = %segment.start, %error, ?delay, "totals not published; trying again");
+        tokio::time::sleep(delay).await;
+    }
+    debug!(partition = %segment.partition, segment_start = %segment.start, rows = rows.len(), "totals published");
 }
 
 async fn store_flush<U: UsageStore>(store: &U, flush: &Flush, trouble: &Trouble) {

@@ -42,6 +42,17 @@ pub struct Fold {
     scratch: Vec<u8>,
     /// Ids that came again with another payload, since they were last asked for.
     conflicts: u64,
+    publishing: Publishing,
+}
+
+/// Whether closed segments are published, and so must leave the fold with all of their rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Publishing {
+    /// They are stored only: a close gives the rows that changed since the last flush.
+    #[default]
+    Off,
+    /// A close gives the other rows too, which costs memory for a moment.
+    On,
 }
 
 /// What is known of the open segment beside its rows.
@@ -115,7 +126,15 @@ impl Fold {
             state,
             scratch: Vec::new(),
             conflicts: 0,
+            publishing: Publishing::default(),
         }
+    }
+
+    /// The same fold with closed segments published or not.
+    #[must_use]
+    pub const fn publishing(mut self, publishing: Publishing) -> Self {
+        self.publishing = publishing;
+        self
     }
 
     /// Folds the next record. Segments that it completes (up to two) are pushed to `closed`.
@@ -275,12 +294,16 @@ impl Fold {
             run_digest: digest(&run),
         };
         assert_eq!(manifest.check(), Ok(()), "a fold that breaks a law must not be stored");
+        let stored_before = match self.publishing {
+            Publishing::Off => Vec::new(),
+            Publishing::On => self.rows.unchanged(segment),
+        };
         let flush = Flush {
             segment,
             rows: self.rows.take_changed(segment),
             dead_letters: std::mem::take(&mut self.open.dead_letters),
             progress: self.progress(end, self.state.counts),
-            close: Some(SegmentClose { manifest, run, state, touched }),
+            close: Some(SegmentClose { manifest, run, state, touched, stored_before }),
         };
         self.rows.clear();
         self.open = OpenSegment::starting(end);

@@ -10,21 +10,13 @@ use tokio::sync::mpsc;
 use tracing::error;
 
 use crate::{
-    consumer::PartitionReport,
-    drain::{Chunk, Done, StopReason},
-    flush::FlushJob,
     fold::Fold,
+    handover::{Chunk, Done, FlushJob, PartitionReport, StopReason, ToLane},
 };
 
 /// How far a record's time may be ahead of this process's clock before the partition stops: beyond
 /// it either clock is wrong, and every verdict about lateness would be too.
 const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(600);
-
-/// What the drain sends.
-pub(crate) enum ToLane {
-    Chunk { partition: Partition, chunk: Chunk },
-    Flush { partition: Partition, seen_at: Timestamp, done: Done },
-}
 
 /// The lane's own state.
 pub(crate) struct Lane {
@@ -35,7 +27,7 @@ pub(crate) struct Lane {
 }
 
 struct LanePartition {
-    fold: Fold,
+    fold: Box<Fold>,
     /// Set once the partition must not be folded further.
     stopped: Option<Arc<str>>,
     /// Records folded since the last flush marker.
@@ -44,22 +36,26 @@ struct LanePartition {
 
 impl Lane {
     pub(crate) fn new(
-        folds: impl IntoIterator<Item = (Partition, Fold)>,
         clock: Arc<dyn Clock>,
         flushes: mpsc::Sender<FlushJob>,
         recycled: Sender<Chunk>,
     ) -> Self {
-        let partitions = folds
-            .into_iter()
-            .map(|(partition, fold)| (partition, LanePartition { fold, stopped: None, records: 0 }))
-            .collect();
-        Self { partitions, clock, flushes, recycled }
+        Self { partitions: HashMap::new(), clock, flushes, recycled }
     }
 
     /// Serves messages until the drain is gone, or the flusher.
     pub(crate) fn run(mut self, messages: &Receiver<ToLane>) {
         for message in messages {
             let flushed = match message {
+                ToLane::Take { partition, fold } => {
+                    let lane = LanePartition { fold, stopped: None, records: 0 };
+                    self.partitions.insert(partition, lane);
+                    Ok(())
+                }
+                ToLane::LetGo { partition } => {
+                    self.partitions.remove(&partition);
+                    Ok(())
+                }
                 ToLane::Chunk { partition, chunk } => {
                     let flushed = self.fold(partition, &chunk);
                     // A full pool frees the buffer instead.

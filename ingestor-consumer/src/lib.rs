@@ -2,6 +2,7 @@
 //!
 //! A pulse passes here, in reading order:
 //! - [`consumer`]: a tick asks each partition for its end, and waits until all below it is stored;
+//! - [`handover`]: what its threads give to one another;
 //! - `drain`: a thread for each lane reads records into recycled buffers;
 //! - `lane`: a thread folds its partitions' records in offset order;
 //! - [`fold`]: the pure heart: what becomes of each pulse;
@@ -14,10 +15,11 @@ pub mod consumer;
 mod drain;
 mod flush;
 pub mod fold;
+pub mod handover;
 mod lane;
 mod metrics;
 pub mod restart;
 pub mod service;
 
-pub use consumer::{Consumer, ConsumerConfig, ConsumerError, TickReport};
+pub use consumer::{Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport};
 pub use fold::Fold;

@@ -3,7 +3,7 @@
 use domain::store::Flush;
 use metrics::{counter, gauge};
 
-use crate::consumer::PartitionReport;
+use crate::handover::PartitionReport;
 
 /// A flush reached the store.
 pub(crate) fn flushed(flush: &Flush) {

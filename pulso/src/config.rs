@@ -1,12 +1,14 @@
 //! Configuration: defaults < file < `PULSO_*` environment < flags, refused early and all at once.
 //!
-//! [`keys`] is the table of settings, [`value`] the types they have, [`load`] reads the sources,
+//! [`keys`] is the table of settings, [`value`] and
+//! [`place`] the types they have, [`load`] reads the sources,
 //! [`mod@write`] gives a commented file of defaults. Every mistake is collected before anything starts,
 //! and each names its key, its value, where it was set, and what to do.
 
 pub mod error;
 pub mod keys;
 pub mod load;
+pub mod place;
 pub mod value;
 pub mod write;
 

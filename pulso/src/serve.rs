@@ -1,12 +1,13 @@
 //! Serving: the stages put together in one process, on the adapters that the configuration names.
 //!
 //! Stages never call one another; this is the only place that knows them all. In reading order:
-//! [`backends`] opens log and stores, [`process`] starts stages and ends them in order,
+//! [`backends`] opens log and stores, [`consuming`] is the consumer with its schedule, [`process`] starts stages and ends them in order,
 //! [`addresses`] says where they are; then the commands that run on top.
 
 pub mod addresses;
 pub mod backends;
 pub mod bench;
+pub mod consuming;
 pub mod demo;
 mod grpc;
 mod negative;
@@ -80,16 +81,16 @@ pub async fn consume(serving: Serving, args: ConsumeArgs) -> Result<Exit, Failur
         _ => schedule(config)?,
     };
     start_logs(config)?;
-    let backends = backends::open(&serving.loaded)?;
+    let backends = backends::open(&serving.loaded).await?;
     let once = matches!(schedule, Schedule::Once);
     let asked_by = if once { "consume --once" } else { "shutdown" };
     let shutdown = Shutdown::new();
     let _signals = shutdown.on_signals().map_err(Failure::internal)?;
-    let consuming = process::Consuming::start(&backends, config, &service::Health::new())
+    let consuming = consuming::Consuming::start(&backends, config, &service::Health::new())
         .await
-        .map_err(process::failure)?;
+        .map_err(consuming::failure)?;
     consuming.run(&schedule, &shutdown).await;
-    let ended = consuming.finish(asked_by).await.map_err(process::failure);
+    let ended = consuming.finish(asked_by).await.map_err(consuming::failure);
     backends.close().await;
     ended.map(|()| Exit::Success)
 }

@@ -87,7 +87,7 @@ fn generation() -> Generation {
 }
 
 async fn fill(store: &EmbeddedUsageStore, segments_per_hour: u64) {
-    store.register(&generation()).await.unwrap();
+    store.register(&generation(), None).await.unwrap();
     for hour in 0..HOURS {
         for part in 0..segments_per_hour {
             let start = Offset(u64::try_from(hour).unwrap() * segments_per_hour + part);

@@ -18,6 +18,18 @@ pub(crate) fn other_parameters(registered: &Generation, given: &Generation) -> S
     ))
 }
 
+/// Registering a generation behind one that is not the newest.
+pub(crate) fn another_log(newest: Option<LogId>, given: LogId) -> StoreError {
+    let known = newest.map_or_else(
+        || "this store knows no log that it could follow".to_owned(),
+        |known| format!("this store holds the totals of log {known}"),
+    );
+    StoreError::Conflict(format!(
+        "{known}, and log {given} is another one: bring back the log that belongs to the store, or \
+         use another store for new totals"
+    ))
+}
+
 /// Activating a catalogue that is not there.
 pub(crate) fn unknown_catalogue(version: &str) -> StoreError {
     StoreError::Conflict(format!("there is no catalogue {version:?}: publish it first"))

@@ -3,8 +3,8 @@
 //! An enum rather than a boxed port: calls stay static, and futures are not allocated.
 
 use domain::{
-    BillingStore, DeadLetter, Manifest, Offset, Partition, PulseLog, RowKey, SegmentId, Tenant,
-    UsageRow, UsageStore,
+    BillingStore, DeadLetter, LogId, Manifest, Offset, Partition, PulseLog, RowKey, SegmentId,
+    Tenant, UsageRow, UsageStore,
     billing::CatalogueVersion,
     dead_letter::DeadLetterReason,
     log::{AppendError, LogBounds, LogDrain, LogError, LogRecord},
@@ -98,8 +98,16 @@ impl LogDrain for Drain {
 }
 
 impl UsageStore for Usage {
-    async fn register(&self, generation: &Generation) -> Result<(), StoreError> {
-        each!(Usage: self, store => store.register(generation).await)
+    async fn register(
+        &self,
+        generation: &Generation,
+        after: Option<LogId>,
+    ) -> Result<(), StoreError> {
+        each!(Usage: self, store => store.register(generation, after).await)
+    }
+
+    async fn generations(&self) -> Result<Vec<Generation>, StoreError> {
+        each!(Usage: self, store => store.generations().await)
     }
 
     async fn flush(&self, flush: &Flush) -> Result<(), StoreError> {

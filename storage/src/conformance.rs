@@ -26,10 +26,10 @@ pub trait Subject {
     type Port;
 
     /// Opens an empty one. Called once.
-    fn fresh(&self) -> Self::Port;
+    fn fresh(&self) -> impl Future<Output = Self::Port>;
 
     /// Ends the process's use of it and opens it again, as after a restart.
-    fn reopen(&self, port: Self::Port) -> Self::Port;
+    fn reopen(&self, port: Self::Port) -> impl Future<Output = Self::Port>;
 }
 
 /// Drives futures together, polling each for the first time in the order given, and gives their
@@ -91,6 +91,7 @@ macro_rules! usage_conformance {
     ($subject:expr) => {
         $crate::conformance_tests! { usage, $subject,
             a_generation_is_registered_once_with_its_parameters
+            of_two_successors_of_a_generation_one_is_registered
             everything_flushed_is_there_after_a_restart
             a_flush_may_be_repeated
             an_older_flush_does_not_replace_a_newer_one

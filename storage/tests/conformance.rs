@@ -26,11 +26,11 @@ struct InMemory<P>(fn() -> P);
 impl<P> Subject for InMemory<P> {
     type Port = P;
 
-    fn fresh(&self) -> P {
+    async fn fresh(&self) -> P {
         (self.0)()
     }
 
-    fn reopen(&self, port: P) -> P {
+    async fn reopen(&self, port: P) -> P {
         port
     }
 }
@@ -49,13 +49,13 @@ impl<P> OnDisk<P> {
 impl<P> Subject for OnDisk<P> {
     type Port = P;
 
-    fn fresh(&self) -> P {
+    async fn fresh(&self) -> P {
         (self.open)(&DataDirectory::open(self.directory.path(), OpenOptions::default()).unwrap())
     }
 
-    fn reopen(&self, port: P) -> P {
+    async fn reopen(&self, port: P) -> P {
         drop(port); // The last handle: it closes, and lets go of the directory.
-        self.fresh()
+        self.fresh().await
     }
 }
 

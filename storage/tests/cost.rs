@@ -94,7 +94,7 @@ fn of_flushing_and_scanning() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let home = tempfile::tempdir().unwrap();
     let usage = open_store(home.path()).unwrap().usage();
-    runtime.block_on(usage.register(&generation(LOG))).unwrap();
+    runtime.block_on(usage.register(&generation(LOG), None)).unwrap();
     for round in 0..ROUNDS as u64 {
         let mine = segment(0, round * 1_000);
         let rows = (0..ROWS).map(|i| {

@@ -30,7 +30,7 @@ async fn filled() -> tempfile::TempDir {
     }
     drop(log);
     let store = open_store(home.path()).unwrap();
-    store.usage().register(&generation(LOG)).await.unwrap();
+    store.usage().register(&generation(LOG), None).await.unwrap();
     let mine = segment(0, 0);
     let rows = (0..2_000).map(|i| row(key(&format!("t{i}"), "s", at(0), mine), 1, 1)).collect();
     store.usage().flush(&flush(mine, rows, 50)).await.unwrap();
@@ -226,7 +226,7 @@ async fn a_full_disk_refuses_flushes_and_keeps_the_store_up() {
     let directory = DataDirectory::open(home.path(), options).unwrap();
     let store = EmbeddedStore::open(&directory, &StoreOptions::new(common::no_fatal())).unwrap();
     let usage = store.usage();
-    usage.register(&generation(LOG)).await.unwrap();
+    usage.register(&generation(LOG), None).await.unwrap();
     let mine = segment(0, 0);
     let rows = |count| (0..count).map(|i| row(key(&format!("t{i}"), "s", at(0), mine), 1, 1));
     let refused = usage.flush(&flush(mine, rows(20_000).collect(), 10)).await;

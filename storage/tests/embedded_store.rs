@@ -32,7 +32,7 @@ async fn a_flush_for_a_log_that_is_not_registered_is_refused() {
 async fn offsets_that_sqlite_cannot_hold_are_refused_and_harm_no_other_flush() {
     let home = tempfile::tempdir().unwrap();
     let usage = open_store(home.path()).unwrap().usage();
-    usage.register(&generation(LOG)).await.unwrap();
+    usage.register(&generation(LOG), None).await.unwrap();
     let mine = segment(0, 0);
     let flush_to =
         |offset: u64| flush(mine, vec![row(key("a", "s", at(0), mine), offset, 1)], offset);
@@ -48,21 +48,21 @@ async fn parameters_that_the_file_cannot_keep_exactly_are_refused() {
     let usage = open_store(home.path()).unwrap().usage();
     let mut odd = generation(LOG);
     odd.segment_records_max = u64::MAX;
-    usage.register(&odd).await.unwrap();
-    usage.register(&odd).await.unwrap();
+    usage.register(&odd, None).await.unwrap();
+    usage.register(&odd, None).await.unwrap();
     odd.future_tolerance += Duration::from_nanos(1);
-    assert!(matches!(usage.register(&odd).await, Err(StoreError::Fatal(_))));
+    assert!(matches!(usage.register(&odd, None).await, Err(StoreError::Fatal(_))));
 }
 
 #[tokio::test]
 async fn a_closed_store_answers_that_it_is() {
     let home = tempfile::tempdir().unwrap();
     let store = open_store(home.path()).unwrap();
-    store.usage().register(&generation(LOG)).await.unwrap();
+    store.usage().register(&generation(LOG), None).await.unwrap();
     store.close();
     store.close();
     let closed = |answer| matches!(answer, Err(StoreError::Unavailable(_)));
-    assert!(closed(store.usage().register(&generation(LOG)).await));
+    assert!(closed(store.usage().register(&generation(LOG), None).await));
     assert!(closed(store.billing().catalogues().await.map(drop)));
     let wal = std::fs::metadata(home.path().join("store.db-wal")).map_or(0, |wal| wal.len());
     assert_eq!(wal, 0, "the write-ahead log is in the file");
@@ -77,11 +77,11 @@ async fn after_a_failure_the_process_is_told_to_end() {
     let store = EmbeddedStore::open(&directory(home.path()).unwrap(), &options).unwrap();
     drop(options);
     other_program(home.path(), STORE_FILE).execute_batch("DROP TABLE generation").unwrap();
-    let failed = store.usage().register(&generation(LOG)).await;
+    let failed = store.usage().register(&generation(LOG), None).await;
     assert!(matches!(failed, Err(StoreError::Fatal(_))), "{failed:?}");
     assert!(told.recv().unwrap().contains("no such table"));
     assert!(told.recv().is_err(), "the hook is called once, and its writer has ended");
-    let after = store.usage().register(&generation(LOG)).await;
+    let after = store.usage().register(&generation(LOG), None).await;
     assert!(matches!(after, Err(StoreError::Unavailable(_))), "{after:?}");
 }
 
@@ -96,7 +96,7 @@ async fn more_reads_and_writes_than_may_wait_are_refused_at_once() {
     let registered = generation(LOG);
     let mut waiting = Vec::new();
     let refused = loop {
-        let mut write = Box::pin(usage.register(&registered));
+        let mut write = Box::pin(usage.register(&registered, None));
         let waker = std::task::Waker::noop();
         match write.as_mut().poll(&mut std::task::Context::from_waker(waker)) {
             std::task::Poll::Pending => waiting.push(write),
@@ -114,7 +114,7 @@ async fn an_analyst_reads_totals_with_plain_sql() {
     const ONE: i128 = 1_000_000_000_000_000_000;
     let home = tempfile::tempdir().unwrap();
     let usage = open_store(home.path()).unwrap().usage();
-    usage.register(&generation(LOG)).await.unwrap();
+    usage.register(&generation(LOG), None).await.unwrap();
     let (mine, window) = (segment(0, 0), Timestamp::from_parts(1_726_696_800, 0).unwrap());
     let rows = vec![row(key("a", "s", window, mine), 1, 10 * ONE + ONE / 2)];
     usage.flush(&flush(mine, rows, 2)).await.unwrap();

@@ -134,7 +134,7 @@ fn flush_of(number: u64) -> Flush {
 
 async fn flush_rounds(home: &Path) {
     let usage = open_store(home).unwrap().usage();
-    usage.register(&generation(LOG)).await.unwrap();
+    usage.register(&generation(LOG), None).await.unwrap();
     for number in 1..=FLUSHES {
         usage.flush(&flush_of(number)).await.unwrap();
         println!("acked {number}");

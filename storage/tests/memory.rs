@@ -99,7 +99,7 @@ async fn each_flush_fault_stops_where_its_name_says_and_a_repeat_completes_it() 
         (FlushFault::AfterAll, [2, 1, 1, 1]),
     ] {
         let store = MemoryUsageStore::new();
-        store.register(&generation(LOG)).await.unwrap();
+        store.register(&generation(LOG), None).await.unwrap();
         store.fail_next_flush(fault);
         assert!(matches!(store.flush(&whole).await, Err(StoreError::Unavailable(_))));
         let counts = |store: &MemoryUsageStore| {

@@ -6,7 +6,7 @@ use proto::{record, v1};
 use storage::memory::{MemoryLog, MemoryUsageStore};
 
 use super::*;
-use crate::{Consumer, ConsumerConfig};
+use crate::{Consumer, ConsumerConfig, ConsumerPorts};
 
 fn now() -> Timestamp {
     Timestamp::from_parts(2_000_000_000, 0).unwrap()
@@ -46,8 +46,9 @@ async fn consumed() -> (Arc<MemoryLog>, Arc<MemoryUsageStore>) {
         log.append(partition, vec![b"rubbish".to_vec()]).await.unwrap();
     }
     let config = ConsumerConfig::for_cores(2);
-    let mut consumer =
-        Consumer::start(Arc::clone(&log), Arc::clone(&store), clock, config).await.unwrap();
+    let feed = None::<Arc<domain::NoFeed>>;
+    let ports = ConsumerPorts { log: Arc::clone(&log), store: Arc::clone(&store), feed, clock };
+    let mut consumer = Consumer::start(ports, config).await.unwrap();
     consumer.tick().await.unwrap();
     consumer.shutdown().await;
     (log, store)

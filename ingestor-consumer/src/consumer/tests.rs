@@ -1,10 +1,14 @@
 //! The consumer over the memory adapters: ticks, boundaries, restarts, and what stops a partition.
 
+mod shared;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use prost::Message;
 use proto::{record, v1};
-use storage::memory::{FlushFault, MemoryLog, MemoryUsageStore};
+pub(super) use storage::memory::{FlushFault, MemoryLog, MemoryUsageStore};
+
+pub(super) use domain::{NoFeed, Offset};
 
 use super::*;
 
@@ -12,7 +16,7 @@ const NOW: i64 = 2_000_000_000;
 
 /// A clock that a test moves.
 #[derive(Clone)]
-struct HandClock(Arc<AtomicI64>);
+pub(super) struct HandClock(Arc<AtomicI64>);
 
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
@@ -20,10 +24,10 @@ impl Clock for HandClock {
     }
 }
 
-struct World {
-    log: Arc<MemoryLog>,
-    store: Arc<MemoryUsageStore>,
-    clock: HandClock,
+pub(super) struct World {
+    pub(super) log: Arc<MemoryLog>,
+    pub(super) store: Arc<MemoryUsageStore>,
+    pub(super) clock: HandClock,
 }
 
 fn generation() -> Generation {
@@ -33,29 +37,32 @@ fn generation() -> Generation {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let clock = HandClock(Arc::new(AtomicI64::new(NOW)));
         let log = MemoryLog::new(generation(), Arc::new(clock.clone()));
         Self { log: Arc::new(log), store: Arc::new(MemoryUsageStore::new()), clock }
     }
 
-    async fn consumer(&self) -> Consumer<MemoryLog> {
+    async fn consumer(&self) -> Consumer<MemoryLog, MemoryUsageStore> {
         self.try_consumer().await.unwrap()
     }
 
-    async fn try_consumer(&self) -> Result<Consumer<MemoryLog>, ConsumerError> {
-        let config = ConsumerConfig {
-            lanes: 2,
-            chunk_bytes: 100,
-            chunks_in_flight: 2,
-            flushes_in_flight: 1,
+    async fn try_consumer(&self) -> Result<Consumer<MemoryLog, MemoryUsageStore>, ConsumerError> {
+        let ports = ConsumerPorts {
+            log: Arc::clone(&self.log),
+            store: Arc::clone(&self.store),
+            feed: None::<Arc<NoFeed>>,
+            clock: Arc::new(self.clock.clone()),
         };
-        let clock = Arc::new(self.clock.clone());
-        Consumer::start(Arc::clone(&self.log), Arc::clone(&self.store), clock, config).await
+        Consumer::start(ports, self.config()).await
+    }
+
+    pub(super) fn config(&self) -> ConsumerConfig {
+        ConsumerConfig { lanes: 2, chunk_bytes: 100, chunks_in_flight: 2, flushes_in_flight: 1 }
     }
 
     /// Appends a record of `count` pulses of amount 1.
-    async fn append(&self, partition: u16, count: usize) {
+    pub(super) async fn append(&self, partition: u16, count: usize) {
         let pulse = v1::Pulse {
             tenant: "acme".into(),
             product_sku: "vm".into(),
@@ -71,7 +78,7 @@ impl World {
         self.log.append(Partition(partition), vec![body]).await.unwrap();
     }
 
-    fn stored_count(&self) -> u64 {
+    pub(super) fn stored_count(&self) -> u64 {
         self.store.stored().rows.values().map(|cell| cell.aggregate.count).sum()
     }
 
@@ -83,7 +90,7 @@ impl World {
     }
 }
 
-fn multi_thread() -> tokio::runtime::Runtime {
+pub(super) fn multi_thread() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 

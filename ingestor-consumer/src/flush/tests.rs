@@ -1,12 +1,14 @@
 //! The order of a flush: the store has it before anybody hears of it.
 
-use domain::{Epoch, LogId, Offset, Partition, Timestamp, place::Generation, store::PartitionKey};
+use domain::{
+    Epoch, LogId, NoFeed, Offset, Partition, Timestamp, place::Generation, store::PartitionKey,
+};
 use service::{Health, Shutdown};
-use storage::memory::{FlushFault, MemoryUsageStore};
+use storage::memory::{FlushFault, MemoryLog, MemoryUsageStore};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::fold::Fold;
+use crate::{fold::Fold, handover::PartitionReport};
 
 #[tokio::test(start_paused = true)]
 async fn flush_stores_before_it_commits() {
@@ -22,12 +24,20 @@ async fn flush_stores_before_it_commits() {
         id_conflicts: 0,
         counts: domain::Conservation::default(),
     };
-    store.register(&generation).await.unwrap();
+    store.register(&generation, None).await.unwrap();
     let (health, trouble, shutdown) = (Health::new(), Trouble::default(), Shutdown::new());
     let (check, following, until) = (health.register("store"), trouble.clone(), shutdown.clone());
     let follower = tokio::spawn(async move { following.follow(check, &until).await });
     let (jobs, received) = mpsc::channel(4);
-    let flusher = tokio::spawn(run(Arc::clone(&store), received, trouble));
+    let flusher = tokio::spawn(run(
+        Flusher {
+            log: Arc::new(MemoryLog::new(generation, Arc::new(|| Timestamp::EPOCH))),
+            store: Arc::clone(&store),
+            feed: None::<Arc<NoFeed>>,
+            trouble,
+        },
+        received,
+    ));
     for _ in 0..5 {
         store.fail_next_flush(FlushFault::BeforeRows);
     }

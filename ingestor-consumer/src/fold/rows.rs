@@ -258,6 +258,12 @@ impl Rows {
         changed.iter().map(|row| self.usage_row(segment, &self.rows[*row as usize])).collect()
     }
 
+    /// The rows that did not change since they were last taken.
+    pub(crate) fn unchanged(&self, segment: SegmentId) -> Vec<UsageRow> {
+        let unchanged = self.rows.iter().filter(|row| !row.changed);
+        unchanged.map(|row| self.usage_row(segment, row)).collect()
+    }
+
     /// All rows, in no particular order.
     pub(crate) fn all(&self, segment: SegmentId) -> impl Iterator<Item = UsageRow> + '_ {
         self.rows.iter().map(move |row| self.usage_row(segment, row))

@@ -125,7 +125,7 @@ impl Setup {
                 caught_up_at: None,
             },
         };
-        self.usage.register(self.log.generation()).await.unwrap();
+        self.usage.register(self.log.generation(), None).await.unwrap();
         self.usage.flush(&flush).await.unwrap();
     }
 }

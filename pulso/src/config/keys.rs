@@ -5,8 +5,12 @@
 
 use std::net::SocketAddr;
 
-use super::value::{
-    ByteSize, Count, Directory, Lanes, LogFilter, LogFormat, Place, Schedule, Setting, Span,
+use super::{
+    place::{Assignment, LogUrl, StoreUrl},
+    value::{
+        ByteSize, Compression, Count, Directory, Lanes, LogFilter, LogFormat, SaslMechanism,
+        Schedule, Secret, SecurityProtocol, Setting, Span, Text, Tls,
+    },
 };
 
 const KIB: u64 = 1 << 10;
@@ -118,8 +122,9 @@ settings! {
 
     /// The pulse log. What is marked "fixed" is taken when the log is made and kept with it.
     log: Log {
-        /// `file:` (in data_dir), `file:DIRECTORY`, or `memory:` (gone when the process ends).
-        url: Place = "file:";
+        /// `file:` (in data_dir), `file:DIRECTORY`, `kafka://HOST:PORT[,...]`, or `memory:` (gone
+        /// when the process ends).
+        url: LogUrl = "file:";
         /// Partitions, fixed. More let more lanes work at once; each costs memory in the consumer.
         partitions: Count<1, 1_024> = "4";
         /// Appends that may wait for the disk. One more is answered RESOURCE_EXHAUSTED. Too few
@@ -144,10 +149,42 @@ settings! {
         future_tolerance: Span<0, { 24 * HOUR }> = "5m";
     }
 
+    /// Kafka, where log.url names it.
+    kafka: Kafka {
+        /// `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
+        security_protocol: SecurityProtocol = "plaintext";
+        /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`, for the sasl protocols.
+        sasl_mechanism: SaslMechanism = "SCRAM-SHA-512";
+        /// User, for the sasl protocols.
+        username: Text = "";
+        /// Password. Better by a file: PULSO_KAFKA__PASSWORD_FILE names one.
+        password: Secret = "";
+        /// File with the certificates of authorities to trust, PEM. Nothing: the system's.
+        ca_file: Text = "";
+        /// Consumer group that shares the partitions, and under which the broker shows the lag.
+        group: Text = "pulso";
+        /// Copies of each record. Below 3, a broken disk can lose acknowledged pulses.
+        replication: Count<1, 16> = "3";
+        /// Copies that must have a record before it is acknowledged; less than `replication`, or
+        /// one broker down stops everything.
+        min_insync_replicas: Count<1, 16> = "2";
+        /// How long the log keeps records: as far back as a rebuild can reach. Below the horizon, a
+        /// restart after a long outage finds records gone.
+        retention: Span<HOUR, { 87_840 * HOUR }> = "720h";
+        /// How records travel and are kept: `none` or `lz4`.
+        compression: Compression = "none";
+        /// How long an append is tried before its outcome is called unknown.
+        delivery_timeout: Span<SECOND, { 600 * SECOND }> = "30s";
+        /// How long any other request may take.
+        request_timeout: Span<SECOND, { 600 * SECOND }> = "10s";
+    }
+
     /// The usage store and the billing store.
     store: Store {
-        /// `file:` (in data_dir), `file:DIRECTORY`, or `memory:` (gone when the process ends).
-        url: Place = "file:";
+        /// `file:` (in data_dir), `file:DIRECTORY`,
+        /// `scylla://HOST:PORT[,...]?keyspace=pulso&replication=3`, or `memory:` (gone when the
+        /// process ends).
+        url: StoreUrl = "file:";
         /// Threads that read, each with a connection and about 4 MiB of cache.
         readers: Count<1, 256> = "4";
         /// Reads that may wait. One more is answered UNAVAILABLE.
@@ -156,6 +193,26 @@ settings! {
         writes_queued_max: Count<1, 1_000_000> = "256";
         /// Bytes written between checkpoints; the write-ahead log takes about four times as much.
         wal_bytes_target: ByteSize<MIB, { 64 * GIB }> = "64 MiB";
+    }
+
+    /// ScyllaDB or another server that speaks CQL, where store.url names it.
+    scylla: Scylla {
+        /// User, where the servers ask for one.
+        username: Text = "";
+        /// Password. Better by a file: PULSO_SCYLLA__PASSWORD_FILE names one.
+        password: Secret = "";
+        /// `on` or `off`.
+        tls: Tls = "off";
+        /// File with the certificates of authorities to trust, PEM. Nothing: the system's.
+        ca_file: Text = "";
+        /// Data centre whose replicas answer. Nothing: any.
+        datacenter: Text = "";
+        /// How long a start waits for the servers.
+        connect_timeout: Span<SECOND, { 600 * SECOND }> = "20s";
+        /// How long a request may take.
+        request_timeout: Span<SECOND, { 600 * SECOND }> = "10s";
+        /// Rows on their way at once. Too few wait for the network, too many overload the servers.
+        writes_in_flight: Count<1, 65_536> = "256";
     }
 
     /// Limits on clients. Beyond them they are refused with a reason or made to wait.
@@ -193,6 +250,9 @@ settings! {
         schedule: Schedule = "follow";
         /// How long `follow` waits between ticks. Totals are about this old.
         follow_interval: Span<10, HOUR> = "1s";
+        /// Partitions that this process drains: `auto` (a share of the group on Kafka, else all),
+        /// `all`, `group`, or partitions such as `0-3,7`.
+        partitions: Assignment = "auto";
         /// Threads that aggregate: `auto` (one a core, at most one a partition) or a number.
         lanes: Lanes = "auto";
         /// Bytes of records that a drain hands over at once. Small ones cost channel hops, large

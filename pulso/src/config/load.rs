@@ -16,6 +16,8 @@ use toml::{Spanned, de::DeTable, de::DeValue};
 use super::{
     error::{ConfigError, ConfigErrors, suggest_key},
     keys::{Config, KEYS, Key},
+    place::{Assignment, LogUrl, Place, StoreUrl},
+    value::SecurityProtocol,
 };
 
 /// The file that is read when none is named.
@@ -324,6 +326,9 @@ fn check_together(loaded: &Loaded) -> Vec<ConfigError> {
         let path = format!("ingest.{}", error.key);
         contradict(find(&path).map_or("ingest", |key| key.path), error.remedy);
     }
+    for (key, problem) in shared_contradictions(loaded) {
+        contradict(key, problem);
+    }
     if config.listen.grpc == config.listen.http && config.listen.grpc.port() != 0 {
         contradict("listen.http", "listen.grpc has the same address: give another port".to_owned());
     }
@@ -338,6 +343,54 @@ fn check_together(loaded: &Loaded) -> Vec<ConfigError> {
         );
     }
     errors
+}
+
+/// Contradictions of what several processes share.
+fn shared_contradictions(loaded: &Loaded) -> Vec<(&'static str, String)> {
+    let Config { kafka, log, store, scylla, .. } = &loaded.config;
+    let mut found = Vec::new();
+    let mut contradict = |key, problem: &str| found.push((key, problem.to_owned()));
+    let on_kafka = matches!(log.url, LogUrl::Kafka(_));
+    if on_kafka && store.url == StoreUrl::Embedded(Place::Memory) {
+        contradict(
+            "store.url",
+            "the log outlives this process and totals in memory do not: give a store that is kept",
+        );
+    }
+    if !on_kafka && !matches!(loaded.config.consumer.partitions, Assignment::Auto | Assignment::All)
+    {
+        contradict(
+            "consumer.partitions",
+            "an embedded log has one consumer, which takes all partitions: use `auto`, or a log on Kafka",
+        );
+    }
+    if kafka.min_insync_replicas.get() > kafka.replication.get() {
+        contradict(
+            "kafka.min_insync_replicas",
+            "more copies than kafka.replication makes: no append could ever be acknowledged",
+        );
+    }
+    use SecurityProtocol::{SaslPlaintext, SaslSsl};
+    let sasl = matches!(kafka.security_protocol, SaslPlaintext | SaslSsl);
+    if sasl && (kafka.username.get().is_none() || kafka.password.reveal().is_none()) {
+        contradict(
+            "kafka.security_protocol",
+            "needs kafka.username and kafka.password (or PULSO_KAFKA__PASSWORD_FILE)",
+        );
+    }
+    if !sasl && kafka.username.get().is_some() {
+        contradict(
+            "kafka.username",
+            "is not sent with this kafka.security_protocol: use sasl_ssl or sasl_plaintext",
+        );
+    }
+    if scylla.username.get().is_some() != scylla.password.reveal().is_some() {
+        contradict(
+            "scylla.username",
+            "a user needs a password and a password a user: set both or none (the password also by PULSO_SCYLLA__PASSWORD_FILE)",
+        );
+    }
+    found
 }
 
 enum Leaf<'a> {

@@ -5,7 +5,8 @@ use std::{fs, path::PathBuf};
 use super::{
     keys::{Config, KEYS},
     load::{Loaded, Origin, Sources, load},
-    value::{ByteSize, Lanes, Place, Setting, Span},
+    place::{Place, StoreUrl},
+    value::{ByteSize, Lanes, Setting, Span},
     write::default_file,
 };
 
@@ -48,6 +49,15 @@ fn every_default_reads_back_as_it_prints() {
         assert_eq!(other, config, "{}", key.path);
         assert!(!key.docs.is_empty() && !(key.expects)().is_empty(), "{}", key.path);
     }
+}
+
+#[test]
+fn a_password_is_never_printed() {
+    let loaded = from_file("[scylla]\nusername = \"me\"\npassword = \"hunter2\"\n").unwrap();
+    let key = KEYS.iter().find(|key| key.path == "scylla.password").unwrap();
+    assert_eq!((key.text)(&loaded.config), "(hidden)");
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+    assert_eq!(loaded.config.scylla.password.reveal(), Some("hunter2"));
 }
 
 #[test]
@@ -98,10 +108,28 @@ fn a_mistake_in_a_file_names_line_key_value_and_remedy() {
         ("[log]\npartitions = 2.5\n", "log.partitions = `2.5`: not a whole number; needs"),
         ("[log]\npartitions = [4]\n", "log.partitions = `[...]`: not one value; needs"),
         (
-            "[log]\nurl = \"kafka://localhost:9092\"\n",
-            "kafka:// comes with a later release; needs `file:DIRECTORY`",
+            "[log]\nurl = \"kafka://localhost\"\n",
+            "log.url = `kafka://localhost`: `localhost` is not HOST:PORT; needs `file:DIRECTORY`",
         ),
-        ("[store]\nurl = \"scylla://localhost:9042\"\n", "scylla:// comes with a later release"),
+        ("[store]\nurl = \"kafka://localhost:9092\"\n", "a log, not a store"),
+        (
+            "[log]\nurl = \"kafka://localhost:9092\"\n[store]\nurl = \"memory:\"\n",
+            "store.url = `memory:` (/pulso.toml:4): the log outlives this process",
+        ),
+        (
+            "[consumer]\npartitions = \"0-3\"\n",
+            "consumer.partitions = `0,1,2,3` (/pulso.toml:2): an embedded log has one consumer",
+        ),
+        (
+            "[kafka]\nreplication = 1\n",
+            "kafka.min_insync_replicas = `2` (default): more copies than kafka.replication makes",
+        ),
+        (
+            "[kafka]\nsecurity_protocol = \"sasl_ssl\"\nusername = \"me\"\n",
+            "needs kafka.username and kafka.password (or PULSO_KAFKA__PASSWORD_FILE)",
+        ),
+        ("[kafka]\nusername = \"me\"\n", "kafka.username = `me` (/pulso.toml:2): is not sent"),
+        ("[scylla]\npassword = \"x\"\n", "a password a user: set both or none"),
         ("[store]\nurl = \"./data\"\n", "store.url = `./data`: has no scheme; needs"),
         (
             "[shutdown]\ntimeout = 30\n",
@@ -202,7 +230,7 @@ fn a_value_may_stand_in_a_file_of_its_own() {
     let (_directory, path) = file("memory:\n");
     let path = path.to_str().unwrap();
     let loaded = from_environment(&[("PULSO_STORE__URL_FILE", path)]).unwrap();
-    assert_eq!(loaded.config.store.url, Place::Memory);
+    assert_eq!(loaded.config.store.url, StoreUrl::Embedded(Place::Memory));
     assert_eq!(loaded.origin("store.url").to_string(), "PULSO_STORE__URL_FILE");
     let both = from_environment(&[("PULSO_STORE__URL_FILE", path), ("PULSO_STORE__URL", "file:")]);
     assert!(both.unwrap_err().contains("are both set: unset one of them"));

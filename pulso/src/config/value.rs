@@ -243,46 +243,6 @@ impl Setting for Schedule {
     }
 }
 
-/// Where the log or the store lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In `data_dir`.
-    DataDirectory,
-    /// In this directory.
-    Directory(PathBuf),
-    /// In memory: gone when the process ends.
-    Memory,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DataDirectory => f.write_str("file:"),
-            Self::Directory(path) => write!(f, "file:{}", path.display()),
-            Self::Memory => f.write_str("memory:"),
-        }
-    }
-}
-
-impl Setting for Place {
-    fn expects() -> String {
-        "`file:DIRECTORY`, `file:` (in data_dir) or `memory:`".to_owned()
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("file", "")) => Ok(Self::DataDirectory),
-            Some(("file", path)) => Ok(Self::Directory(path.into())),
-            Some(("memory", "" | "//")) => Ok(Self::Memory),
-            Some((scheme @ ("kafka" | "scylla"), _)) => {
-                Err(format!("{scheme}:// comes with a later release"))
-            }
-            Some((scheme, _)) => Err(format!("`{scheme}:` is not known")),
-            None => Err("has no scheme".to_owned()),
-        }
-    }
-}
-
 /// A directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory(pub PathBuf);
@@ -314,39 +274,153 @@ impl Setting for SocketAddr {
     }
 }
 
-/// How logs are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
+/// Makes a setting of a few words.
+macro_rules! words {
+    ($(#[doc = $doc:literal])+ $Name:ident { $( $(#[doc = $word_doc:literal])+ $Word:ident = $word:literal, )+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $Name {
+            $( $(#[doc = $word_doc])+ $Word, )+
+        }
+
+        impl fmt::Display for $Name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $( Self::$Word => $word, )+ })
+            }
+        }
+
+        impl Setting for $Name {
+            fn expects() -> String {
+                ["one of", $( concat!(" `", $word, "`") ),+].concat()
+            }
+
+            fn parse(text: &str) -> Result<Self, String> {
+                match text {
+                    $( $word => Ok(Self::$Word), )+
+                    _ => Err("not one of them".to_owned()),
+                }
+            }
+        }
+    };
 }
 
-impl fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Text => "text",
-            Self::Json => "json",
-        })
+words! {
+    /// How logs are written.
+    LogFormat {
+        /// Text on a terminal, JSON elsewhere.
+        Auto = "auto",
+        /// For people.
+        Text = "text",
+        /// For machines.
+        Json = "json",
     }
 }
 
-impl Setting for LogFormat {
+words! {
+    /// How a broker is spoken to, in Kafka's own words.
+    SecurityProtocol {
+        /// In the clear, as nobody.
+        Plaintext = "plaintext",
+        /// By TLS, as nobody.
+        Ssl = "ssl",
+        /// In the clear, with a user and a password.
+        SaslPlaintext = "sasl_plaintext",
+        /// By TLS, with a user and a password.
+        SaslSsl = "sasl_ssl",
+    }
+}
+
+words! {
+    /// How a password is shown to a broker.
+    SaslMechanism {
+        /// As it is.
+        Plain = "PLAIN",
+        /// By challenge, with SHA-256.
+        ScramSha256 = "SCRAM-SHA-256",
+        /// By challenge, with SHA-512.
+        ScramSha512 = "SCRAM-SHA-512",
+    }
+}
+
+words! {
+    /// How records are compressed on their way to a broker.
+    Compression {
+        /// They are not.
+        None = "none",
+        /// LZ4.
+        Lz4 = "lz4",
+    }
+}
+
+words! {
+    /// Whether a connection is secured.
+    Tls {
+        /// In the clear.
+        Off = "off",
+        /// By TLS.
+        On = "on",
+    }
+}
+
+/// Text that may be empty: then it is not set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text(String);
+
+impl Text {
+    /// The text, unless it is empty.
+    #[must_use]
+    pub fn get(&self) -> Option<&str> {
+        (!self.0.is_empty()).then_some(self.0.as_str())
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Setting for Text {
     fn expects() -> String {
-        "`auto`, `text` or `json`".to_owned()
+        "text, or nothing".to_owned()
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err("not one of them".to_owned()),
-        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A password. It is never printed; nothing means that there is none.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The password, unless it is empty.
+    #[must_use]
+    pub fn reveal(&self) -> Option<&str> {
+        (!self.0.is_empty()).then_some(self.0.as_str())
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "" } else { "(hidden)" })
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Setting for Secret {
+    fn expects() -> String {
+        "a password, or nothing".to_owned()
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
     }
 }
 

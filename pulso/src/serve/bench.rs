@@ -21,7 +21,7 @@ use service::{Schedule, telemetry::Metrics};
 
 use super::{
     ALL_STAGES, Serving,
-    process::{self, Plan, Process},
+    process::{Plan, Process},
 };
 use crate::{
     cli::serving::{Mode, PipelineArgs},
@@ -90,7 +90,7 @@ async fn measure(process: &Process, args: &PipelineArgs) -> Result<Value, Failur
         tokio::task::spawn_blocking(move || load.run()).await.map_err(Failure::internal)??;
     let acknowledged = start.elapsed();
     let consuming = process.consuming().expect("the bench runs every stage");
-    let closed = consuming.close_segments("bench").await.map_err(process::failure)?;
+    let closed = consuming.close_segments("bench").await.map_err(super::consuming::failure)?;
     let counts: Vec<_> = closed.partitions.iter().map(|partition| partition.counts).collect();
     let stored = start.elapsed();
     let mut spent = CpuTimes::now()?.since(&before);
@@ -102,7 +102,8 @@ async fn measure(process: &Process, args: &PipelineArgs) -> Result<Value, Failur
         tracing::error!(sent = ?report.ledger.total(), stored = ?found.total(), ?counts, ?differs, "totals differ");
         // Says on which side of the log the fault lies, while the files are still there.
         let (log, usage) = (Arc::clone(&process.backends.log), Arc::clone(&process.backends.usage));
-        let audit = ingestor_consumer::audit::audit(log, usage).await.map_err(process::failure)?;
+        let audit =
+            ingestor_consumer::audit::audit(log, usage).await.map_err(super::consuming::failure)?;
         tracing::error!(?audit, "what the log says against what is stored");
     }
     Ok(document(args, &report, acknowledged, stored, &spent, totals_match))

@@ -26,7 +26,7 @@ use tonic::transport::Channel;
 
 use super::{
     ALL_STAGES, Serving,
-    process::{self, Plan, Process},
+    process::{Plan, Process},
 };
 use crate::{
     cli::{Cli, Command, serving::DemoArgs},
@@ -116,7 +116,7 @@ async fn play(
     let mut report = Report::default();
     transfer(channel.clone(), ingest_args(sample)?, &mut report).await?;
     let consuming = process.consuming().expect("the demo runs every stage");
-    consuming.close_segments("demo").await.map_err(process::failure)?;
+    consuming.close_segments("demo").await.map_err(super::consuming::failure)?;
     let took = started.elapsed();
     let status =
         OperationsServiceClient::new(channel.clone()).get_status(GetStatusRequest {}).await;

@@ -6,17 +6,14 @@
 //! are tidied. A kill at any point of that is harmless and only leaves the same work to the next
 //! start.
 
-use std::{net::SocketAddr, num::NonZero, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ingestor_api::{Ingest, Packers, Packing, Ports};
-use ingestor_consumer::{
-    Consumer, ConsumerConfig, ConsumerError, TickReport, service::AuditService,
-};
+use ingestor_consumer::service::AuditService;
 use pricing::{PricingConfig, PricingService};
 use query_api::{QueryApi, QueryConfig, TokenKey};
 use service::{
     Health, Schedule, Shutdown, clock,
-    clock::SystemClock,
     health::{Check, Trouble},
     shutdown::SignalWatch,
     telemetry::Metrics,
@@ -24,14 +21,14 @@ use service::{
 use storage::choice::{Log, Usage};
 use tokio::{
     net::TcpListener,
-    sync::Mutex,
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::{
     backends::{self, Backends},
+    consuming::{self, Consuming},
     grpc::{self, Services},
     negative::RefusingSkus,
 };
@@ -94,7 +91,7 @@ impl Process {
     pub async fn start(plan: Plan<'_>, metrics: Metrics) -> Result<Self, Failure> {
         let loaded = plan.loaded;
         let config = &loaded.config;
-        let backends = backends::open(loaded)?;
+        let backends = backends::open(loaded).await?;
         let grpc_listener = bind("listen.grpc", config.listen.grpc).await?;
         let http_listener = bind("listen.http", config.listen.http).await?;
         let grpc = grpc_listener.local_addr().map_err(Failure::internal)?;
@@ -117,9 +114,10 @@ impl Process {
         }
         let (mut consuming, mut consumer_task) = (None, None);
         if plan.runs(Stage::Consume) {
-            let started = Consuming::start(&backends, config, &health).await.map_err(failure)?;
+            let started =
+                Consuming::start(&backends, config, &health).await.map_err(consuming::failure)?;
             let started = Arc::new(started);
-            tasks.push(follow(&started.trouble, health.register("store"), &shutdown));
+            tasks.push(follow(started.trouble(), health.register("store"), &shutdown));
             let (schedule, until) = (plan.schedule.clone(), consumer_shutdown.clone());
             let running = Arc::clone(&started);
             consumer_task = Some(tokio::spawn(async move { running.run(&schedule, &until).await }));
@@ -217,7 +215,7 @@ impl Process {
             result = result.and(task.await.map_err(Failure::internal));
         }
         if let Some(consuming) = self.consuming {
-            result = result.and(consuming.finish(asked_by).await.map_err(failure));
+            result = result.and(consuming.finish(asked_by).await.map_err(consuming::failure));
         }
         self.backends.close().await;
         info!("shut down");
@@ -330,103 +328,4 @@ async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
         let remedy = "stop what listens there, or choose another address (port 0 takes a free one)";
         Failure::new(Exit::Config, format_args!("{key} = `{address}`: {error}: {remedy}"))
     })
-}
-
-/// The consumer stage with its schedule.
-pub struct Consuming {
-    /// Taken when it has ended.
-    consumer: Mutex<Option<Consumer<Log>>>,
-    trouble: Trouble,
-    check: Check,
-}
-
-impl Consuming {
-    /// Restores every partition and starts the lanes.
-    ///
-    /// # Errors
-    /// As `Consumer::start`.
-    pub async fn start(
-        backends: &Backends,
-        config: &Config,
-        health: &Health,
-    ) -> Result<Self, ConsumerError> {
-        let check = health.register("consumer");
-        let (log, usage) = (Arc::clone(&backends.log), Arc::clone(&backends.usage));
-        let consumer =
-            Consumer::start(log, usage, Arc::new(clock::system()), consumer_config(config)).await?;
-        check.ready();
-        let trouble = consumer.trouble().clone();
-        Ok(Self { consumer: Mutex::new(Some(consumer)), trouble, check })
-    }
-
-    /// Ticks by the schedule until shutdown. A tick that fails is logged, shown by the readiness
-    /// check, and followed by the next.
-    pub async fn run(&self, schedule: &Schedule, shutdown: &Shutdown) {
-        let clock: SystemClock = clock::system();
-        let ticking = schedule.run::<std::convert::Infallible, _>(&clock, shutdown, |_| async {
-            self.note(self.tick().await);
-            Ok(())
-        });
-        let Ok(()) = ticking.await;
-    }
-
-    /// Drains what is there now.
-    ///
-    /// # Errors
-    /// As `Consumer::tick`.
-    pub async fn tick(&self) -> Result<TickReport, ConsumerError> {
-        self.consumer.lock().await.as_mut().ok_or(ConsumerError::Ended)?.tick().await
-    }
-
-    /// Drains what is there now and makes it final.
-    ///
-    /// # Errors
-    /// As `Consumer::close_segments`.
-    pub async fn close_segments(&self, asked_by: &str) -> Result<TickReport, ConsumerError> {
-        let mut consumer = self.consumer.lock().await;
-        consumer.as_mut().ok_or(ConsumerError::Ended)?.close_segments(asked_by).await
-    }
-
-    /// Drains what is there, makes it final, and ends the lanes, whether or not that worked.
-    ///
-    /// # Errors
-    /// As `Consumer::close_segments`.
-    pub async fn finish(&self, asked_by: &str) -> Result<(), ConsumerError> {
-        let closed = self.close_segments(asked_by).await;
-        if let Some(consumer) = self.consumer.lock().await.take() {
-            consumer.shutdown().await;
-        }
-        closed.map(drop)
-    }
-
-    fn note(&self, ticked: Result<TickReport, ConsumerError>) {
-        match ticked {
-            Ok(_) => self.check.ready(),
-            Err(error) => {
-                error!(%error, "tick failed; the next one tries again");
-                self.check.not_ready(error.to_string());
-            }
-        }
-    }
-}
-
-fn consumer_config(config: &Config) -> ConsumerConfig {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let consumer = &config.consumer;
-    ConsumerConfig {
-        lanes: consumer.lanes.on(cores, config.log.partitions.as_usize()),
-        chunk_bytes: consumer.chunk_bytes.as_usize(),
-        chunks_in_flight: consumer.chunks_in_flight.as_usize(),
-        flushes_in_flight: consumer.flushes_in_flight.as_usize(),
-    }
-}
-
-/// The exit of a consumer that cannot go on.
-pub(super) fn failure(error: ConsumerError) -> Failure {
-    let exit = match &error {
-        ConsumerError::Restart(_) | ConsumerError::Stopped { .. } => Exit::Data,
-        ConsumerError::Append(_) | ConsumerError::Ended => Exit::Retry,
-        ConsumerError::Log(_) | ConsumerError::Store(_) => Exit::Internal,
-    };
-    Failure::new(exit, error)
 }

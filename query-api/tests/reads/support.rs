@@ -157,7 +157,7 @@ impl Bench {
         settings: impl FnOnce(QueryConfig) -> QueryConfig,
     ) -> Self {
         let store = MemoryUsageStore::new();
-        store.register(&generation()).await.unwrap();
+        store.register(&generation(), None).await.unwrap();
         let log = MemoryLog::new(generation(), Arc::new(|| Timestamp::EPOCH));
         let health = Health::new();
         let ready = health.register("store");

@@ -18,7 +18,7 @@ fn draft(version: &str, text: &str) -> CatalogueVersion {
 pub async fn sequences_rise_from_one_and_the_newest_is_first<S: Subject<Port: BillingStore>>(
     subject: &S,
 ) {
-    let store = subject.fresh();
+    let store = subject.fresh().await;
     assert_eq!(store.catalogues().await.unwrap(), []);
     for (sequence, version) in (1..).zip(["2024-09", "2024-10", "2024-01"]) {
         let stands = store.publish_catalogue(&draft(version, "prices: []\n")).await.unwrap();
@@ -31,7 +31,7 @@ pub async fn sequences_rise_from_one_and_the_newest_is_first<S: Subject<Port: Bi
 
 /// See the name.
 pub async fn a_published_version_never_changes<S: Subject<Port: BillingStore>>(subject: &S) {
-    let store = subject.fresh();
+    let store = subject.fresh().await;
     let first = store.publish_catalogue(&draft("v1", "one")).await.unwrap();
     store.activate_catalogue("v1").await.unwrap();
     let again = store.publish_catalogue(&draft("v1", "two")).await.unwrap();
@@ -43,7 +43,7 @@ pub async fn a_published_version_never_changes<S: Subject<Port: BillingStore>>(s
 
 /// See the name.
 pub async fn of_two_publishers_of_one_name_one_wins<S: Subject<Port: BillingStore>>(subject: &S) {
-    let store = subject.fresh();
+    let store = subject.fresh().await;
     let drafts: Vec<_> = (0..8).map(|i| draft("same", &format!("text {i}"))).collect();
     let stands = together(drafts.iter().map(|draft| store.publish_catalogue(draft))).await;
     let stands: Vec<_> = stands.into_iter().map(Result::unwrap).collect();
@@ -53,7 +53,7 @@ pub async fn of_two_publishers_of_one_name_one_wins<S: Subject<Port: BillingStor
 
 /// See the name.
 pub async fn only_what_is_there_can_be_activated<S: Subject<Port: BillingStore>>(subject: &S) {
-    let store = subject.fresh();
+    let store = subject.fresh().await;
     assert!(matches!(store.activate_catalogue("v1").await, Err(StoreError::Conflict(_))));
     assert_eq!(store.catalogue("v1").await.unwrap(), None);
     store.publish_catalogue(&draft("v1", "")).await.unwrap();
@@ -67,10 +67,10 @@ pub async fn only_what_is_there_can_be_activated<S: Subject<Port: BillingStore>>
 
 /// See the name.
 pub async fn catalogues_are_there_after_a_restart<S: Subject<Port: BillingStore>>(subject: &S) {
-    let store = subject.fresh();
+    let store = subject.fresh().await;
     store.publish_catalogue(&draft("v1", "prices:\n  - \u{e9}\n")).await.unwrap();
     store.activate_catalogue("v1").await.unwrap();
     let before = store.catalogues().await.unwrap();
-    let store = subject.reopen(store);
+    let store = subject.reopen(store).await;
     assert_eq!(store.catalogues().await.unwrap(), before);
 }

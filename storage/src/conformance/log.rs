@@ -49,7 +49,7 @@ async fn all_of<L: PulseLog>(log: &L, partition: Partition) -> Vec<(Offset, Vec<
 
 /// See the name.
 pub async fn records_come_back_in_order_with_their_bytes<S: Subject<Port: PulseLog>>(subject: &S) {
-    let log = subject.fresh();
+    let log = subject.fresh().await;
     let sent = bodies(14, 1);
     let mut offsets = log.append(FIRST, sent[..5].to_vec()).await.unwrap();
     offsets.extend(log.append(FIRST, sent[5..].to_vec()).await.unwrap());
@@ -60,7 +60,7 @@ pub async fn records_come_back_in_order_with_their_bytes<S: Subject<Port: PulseL
 
 /// See the name.
 pub async fn offsets_rise_and_partitions_are_apart<S: Subject<Port: PulseLog>>(subject: &S) {
-    let log = subject.fresh();
+    let log = subject.fresh().await;
     let mut last: Option<Offset> = None;
     for round in 0..5 {
         for offset in log.append(FIRST, bodies(3, round)).await.unwrap() {
@@ -77,7 +77,7 @@ pub async fn offsets_rise_and_partitions_are_apart<S: Subject<Port: PulseLog>>(s
 pub async fn appends_first_polled_in_order_keep_their_order<S: Subject<Port: PulseLog>>(
     subject: &S,
 ) {
-    let log = subject.fresh();
+    let log = subject.fresh().await;
     let numbered = |i: u32| vec![i.to_be_bytes().to_vec()];
     let answers = together((0..200).map(|i| log.append(FIRST, numbered(i)))).await;
     let offsets: Vec<Offset> = answers.into_iter().flat_map(Result::unwrap).collect();
@@ -89,7 +89,7 @@ pub async fn appends_first_polled_in_order_keep_their_order<S: Subject<Port: Pul
 
 /// See the name.
 pub async fn a_dropped_append_harms_no_other<S: Subject<Port: PulseLog>>(subject: &S) {
-    let log = subject.fresh();
+    let log = subject.fresh().await;
     let dropped = async {
         let mut append = Box::pin(log.append(FIRST, vec![b"dropped".to_vec()]));
         std::future::poll_fn(|context| {
@@ -109,11 +109,11 @@ pub async fn a_dropped_append_harms_no_other<S: Subject<Port: PulseLog>>(subject
 pub async fn acknowledged_records_are_there_after_a_restart<S: Subject<Port: PulseLog>>(
     subject: &S,
 ) {
-    let log = subject.fresh();
+    let log = subject.fresh().await;
     log.append(FIRST, bodies(7, 3)).await.unwrap();
     log.append(SECOND, bodies(2, 4)).await.unwrap();
     let before = (all_of(&log, FIRST).await, all_of(&log, SECOND).await, *log.generation());
-    let log = subject.reopen(log);
+    let log = subject.reopen(log).await;
     let after = (all_of(&log, FIRST).await, all_of(&log, SECOND).await, *log.generation());
     assert_eq!(before, after);
     let next = log.append(FIRST, bodies(1, 5)).await.unwrap()[0];
@@ -122,7 +122,7 @@ pub async fn acknowledged_records_are_there_after_a_restart<S: Subject<Port: Pul
 
 /// See the name.
 pub async fn bounds_are_those_of_the_records<S: Subject<Port: PulseLog>>(subject: &S) {
-    let log = subject.fresh();
+    let log = subject.fresh().await;
     let LogBounds { low, end } = log.bounds(FIRST).await.unwrap();
     assert_eq!(low, end, "an empty partition");
     let offsets = log.append(FIRST, bodies(4, 1)).await.unwrap();
@@ -133,7 +133,7 @@ pub async fn bounds_are_those_of_the_records<S: Subject<Port: PulseLog>>(subject
 
 /// See the name.
 pub async fn however_a_drain_is_cut_it_lends_the_same<S: Subject<Port: PulseLog>>(subject: &S) {
-    let log = subject.fresh();
+    let log = subject.fresh().await;
     log.append(FIRST, bodies(23, 9)).await.unwrap();
     let end = log.bounds(FIRST).await.unwrap().end;
     let whole = all_of(&log, FIRST).await;
@@ -157,7 +157,7 @@ pub async fn however_a_drain_is_cut_it_lends_the_same<S: Subject<Port: PulseLog>
 pub async fn a_read_lends_at_least_one_record_and_about_what_it_may<S: Subject<Port: PulseLog>>(
     subject: &S,
 ) {
-    let log = subject.fresh();
+    let log = subject.fresh().await;
     log.append(FIRST, vec![vec![7; 1_000]; 50]).await.unwrap();
     let end = log.bounds(FIRST).await.unwrap().end;
     for (bytes_max, most) in [(0, 1), (999, 1), (10_000, 11)] {
@@ -173,7 +173,7 @@ pub async fn a_read_lends_at_least_one_record_and_about_what_it_may<S: Subject<P
 pub async fn a_read_past_the_end_loses_nothing_that_comes_later<S: Subject<Port: PulseLog>>(
     subject: &S,
 ) {
-    let log = subject.fresh();
+    let log = subject.fresh().await;
     log.append(FIRST, bodies(2, 1)).await.unwrap();
     let mut drain = log.drain(FIRST, Offset(0)).unwrap();
     let mut count = 0;
@@ -186,7 +186,7 @@ pub async fn a_read_past_the_end_loses_nothing_that_comes_later<S: Subject<Port:
 
 /// See the name.
 pub async fn a_drain_beyond_the_end_is_out_of_range<S: Subject<Port: PulseLog>>(subject: &S) {
-    let log = subject.fresh();
+    let log = subject.fresh().await;
     log.append(FIRST, bodies(2, 1)).await.unwrap();
     let end = log.bounds(FIRST).await.unwrap().end;
     assert!(log.drain(FIRST, end).is_ok(), "the end itself is where the next record comes");
@@ -200,7 +200,7 @@ pub async fn a_drain_beyond_the_end_is_out_of_range<S: Subject<Port: PulseLog>>(
 
 /// See the name.
 pub async fn a_partition_that_is_not_there_is_an_error<S: Subject<Port: PulseLog>>(subject: &S) {
-    let log = subject.fresh();
+    let log = subject.fresh().await;
     let beyond = Partition(log.generation().partitions);
     assert!(log.append(beyond, bodies(1, 1)).await.is_err());
     assert!(log.bounds(beyond).await.is_err());

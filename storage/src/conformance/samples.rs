@@ -119,7 +119,8 @@ pub fn close(segment: SegmentId, end: u64) -> SegmentClose {
         run_digest: 11,
     };
     let touched = vec![Touched { tenant: Tenant::new("late").unwrap(), window_day: -1 }];
-    SegmentClose { manifest, run: b"ids".to_vec(), state: end.to_be_bytes().to_vec(), touched }
+    let (run, state) = (b"ids".to_vec(), end.to_be_bytes().to_vec());
+    SegmentClose { manifest, run, state, touched, stored_before: Vec::new() }
 }
 
 /// A dead letter of the sample log.

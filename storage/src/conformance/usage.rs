@@ -10,6 +10,7 @@ use domain::{
 use super::{
     Subject,
     samples::{LOG, Random, at, close, dead_letter, flush, generation, key, row, rows, segment},
+    together,
 };
 use crate::order;
 
@@ -24,8 +25,8 @@ const EVERYTHING: UsageFilter = UsageFilter {
 const FIRST: PartitionKey = PartitionKey { log_id: LOG, partition: Partition(0), epoch: Epoch(0) };
 
 async fn registered<S: Subject<Port: UsageStore>>(subject: &S) -> S::Port {
-    let store = subject.fresh();
-    store.register(&generation(LOG)).await.unwrap();
+    let store = subject.fresh().await;
+    store.register(&generation(LOG), None).await.unwrap();
     store
 }
 
@@ -38,13 +39,36 @@ pub async fn a_generation_is_registered_once_with_its_parameters<S: Subject<Port
     subject: &S,
 ) {
     let store = registered(subject).await;
-    store.register(&generation(LOG)).await.unwrap();
-    store.register(&generation(LogId([8; 16]))).await.unwrap();
-    let store = subject.reopen(store);
-    store.register(&generation(LOG)).await.unwrap();
+    store.register(&generation(LOG), None).await.unwrap();
+    store.register(&generation(LogId([8; 16])), Some(LOG)).await.unwrap();
+    let store = subject.reopen(store).await;
+    store.register(&generation(LOG), None).await.unwrap();
     let mut other = generation(LOG);
     other.lateness -= std::time::Duration::from_micros(1);
-    assert!(matches!(store.register(&other).await, Err(StoreError::Conflict(_))));
+    assert!(matches!(store.register(&other, None).await, Err(StoreError::Conflict(_))));
+    let registered = [generation(LOG), generation(LogId([8; 16]))];
+    assert_eq!(store.generations().await.unwrap(), registered);
+}
+
+/// See the name.
+pub async fn of_two_successors_of_a_generation_one_is_registered<S: Subject<Port: UsageStore>>(
+    subject: &S,
+) {
+    let store = subject.fresh().await;
+    assert_eq!(store.generations().await.unwrap(), []);
+    let [a, b] = [2, 3].map(|id| generation(LogId([id; 16])));
+    let early = store.register(&a, Some(LOG)).await;
+    assert!(matches!(early, Err(StoreError::Conflict(_))), "{early:?}");
+    store.register(&generation(LOG), None).await.unwrap();
+    let answers = together([&a, &b].map(|next| store.register(next, Some(LOG)))).await;
+    let won = match &answers[..] {
+        [Ok(()), Err(StoreError::Conflict(_))] => a,
+        [Err(StoreError::Conflict(_)), Ok(())] => b,
+        _ => panic!("{answers:?}"),
+    };
+    let first_again = store.register(&generation(LogId([4; 16])), None).await;
+    assert!(matches!(first_again, Err(StoreError::Conflict(_))), "{first_again:?}");
+    assert_eq!(store.generations().await.unwrap(), [generation(LOG), won]);
 }
 
 /// A flush with one of everything.
@@ -82,7 +106,7 @@ pub async fn everything_flushed_is_there_after_a_restart<S: Subject<Port: UsageS
     let flush = full_flush();
     store.flush(&flush).await.unwrap();
     assert_holds(&store, &flush).await;
-    let store = subject.reopen(store);
+    let store = subject.reopen(store).await;
     assert_holds(&store, &flush).await;
 }
 
@@ -237,8 +261,10 @@ pub async fn a_scan_is_sorted_filtered_and_the_same_in_pages<S: Subject<Port: Us
     subject: &S,
 ) {
     let store = registered(subject).await;
+    let mut newest = LOG;
     for log_id in [LogId([0; 16]), LogId([255; 16])] {
-        store.register(&generation(log_id)).await.unwrap();
+        store.register(&generation(log_id), Some(newest)).await.unwrap();
+        newest = log_id;
     }
     for seed in 0..4 {
         // Each seed's rows join those of the seeds before; a key drawn again keeps the greater.
@@ -317,6 +343,6 @@ pub async fn dead_letters_are_those_of_the_newest_verdict<S: Subject<Port: Usage
     assert_eq!(letters_in_pages(&store, None).await, expected);
     let place = (Partition(0), Offset(3), 1);
     assert_eq!(store.dead_letter(place).await.unwrap().as_ref(), Some(&expected[0]));
-    store.register(&generation(LogId([1; 16]))).await.unwrap();
+    store.register(&generation(LogId([1; 16])), Some(LOG)).await.unwrap();
     assert_eq!(letters_in_pages(&store, None).await, [], "the newest log has none");
 }

@@ -77,6 +77,12 @@ pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Option<Generat
     connection.query_row(&sql, [], from_row).optional()
 }
 
+/// Every one, by sequence.
+pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Generation>> {
+    let sql = format!("SELECT {COLUMNS} FROM generation ORDER BY sequence");
+    connection.prepare(&sql)?.query_map([], from_row)?.collect()
+}
+
 /// The one of this id.
 pub(super) fn find(connection: &Connection, id: LogId) -> rusqlite::Result<Option<Generation>> {
     let sql = format!("SELECT {COLUMNS} FROM generation WHERE log_id = ?1");

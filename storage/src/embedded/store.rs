@@ -36,7 +36,7 @@ use super::{
     file::DatabaseFile,
     generation,
 };
-use crate::answers::other_parameters;
+use crate::answers::{another_log, other_parameters};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -79,7 +79,6 @@ struct Inner {
     writes: Writes,
     readers: Readers,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
-    log_when_opened: Option<LogId>,
     /// Let go last.
     _directory: DataDirectory,
 }
@@ -93,8 +92,6 @@ impl EmbeddedStore {
         let (file, connection) = DatabaseFile::open(directory, &schema::KIND)?;
         let sqlite = |error: rusqlite::Error| OpenError::sqlite(file.path(), &error);
         let io = |error: std::io::Error| OpenError::io(file.path(), &error);
-        let newest = generation::newest(&connection).map_err(sqlite)?;
-        let log_when_opened = newest.map(|generation| generation.log_id);
         let gate = Gate::default();
         let checkpoints = file.checkpointer().map_err(sqlite)?;
         let checkpointer =
@@ -106,14 +103,8 @@ impl EmbeddedStore {
         let readers = Readers::start(connections, options.reads_queued_max).map_err(io)?;
         info!(path = %file.path().display(), "store opened");
         let (writer, _directory) = (Mutex::new(Some(writer)), directory.clone());
-        let inner = Inner { writes, readers, writer, log_when_opened, _directory };
+        let inner = Inner { writes, readers, writer, _directory };
         Ok(Self { inner: Arc::new(inner) })
-    }
-
-    /// The log that was registered last when the store was opened; `None` in a store that was new.
-    #[must_use]
-    pub fn log_when_opened(&self) -> Option<LogId> {
-        self.inner.log_when_opened
     }
 
     /// The usage store in it.
@@ -175,16 +166,26 @@ pub struct EmbeddedUsageStore {
 }
 
 impl UsageStore for EmbeddedUsageStore {
-    async fn register(&self, given: &Generation) -> Result<(), StoreError> {
+    async fn register(&self, given: &Generation, after: Option<LogId>) -> Result<(), StoreError> {
         let given = *given;
         generation::check_storable(&given).map_err(|error| StoreError::Fatal(error.to_string()))?;
         self.store
             .write(move |connection| match generation::find(connection, given.log_id)? {
                 Some(registered) if registered == given => Ok(()),
                 Some(registered) => Err(other_parameters(&registered, &given).into()),
-                None => Ok(generation::insert(connection, &given)?),
+                None => {
+                    let newest = generation::newest(connection)?.map(|newest| newest.log_id);
+                    if newest != after {
+                        return Err(another_log(newest, given.log_id).into());
+                    }
+                    Ok(generation::insert(connection, &given)?)
+                }
             })
             .await
+    }
+
+    async fn generations(&self) -> Result<Vec<Generation>, StoreError> {
+        self.store.read(|connection| Ok(generation::all(connection)?)).await
     }
 
     async fn flush(&self, flush: &Flush) -> Result<(), StoreError> {

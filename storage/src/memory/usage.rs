@@ -15,7 +15,7 @@ use domain::{
 };
 
 use super::lock;
-use crate::answers::{other_parameters, unregistered};
+use crate::answers::{another_log, other_parameters, unregistered};
 use crate::order::{ScanKey, passes};
 
 /// Usage that lives as long as its handles.
@@ -160,16 +160,28 @@ impl StoredUsage {
 }
 
 impl UsageStore for MemoryUsageStore {
-    async fn register(&self, generation: &Generation) -> Result<(), StoreError> {
+    async fn register(
+        &self,
+        generation: &Generation,
+        after: Option<LogId>,
+    ) -> Result<(), StoreError> {
         let generations = &mut lock(&self.state).stored.generations;
         match generations.iter().find(|registered| registered.log_id == generation.log_id) {
             Some(registered) if registered == generation => Ok(()),
             Some(registered) => Err(other_parameters(registered, generation)),
             None => {
+                let newest = generations.last().map(|generation| generation.log_id);
+                if newest != after {
+                    return Err(another_log(newest, generation.log_id));
+                }
                 generations.push(*generation);
                 Ok(())
             }
         }
+    }
+
+    async fn generations(&self) -> Result<Vec<Generation>, StoreError> {
+        Ok(self.read(|stored| stored.generations.clone()))
     }
 
     async fn flush(&self, flush: &Flush) -> Result<(), StoreError> {
