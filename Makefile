@@ -20,12 +20,29 @@ build: ## Build the one binary, target/release/pulso
 	$(CARGO) build --release --locked -p pulso
 
 .PHONY: test
-test: ## Run every test
+test: ## Run every test, on real servers too where Java and Maven are there
 	$(CARGO) test --workspace --locked
 
+.PHONY: services
+services: ## Start Kafka and Cassandra on loopback, without containers
+	services/services up
+
+.PHONY: services-down
+services-down: ## Stop them; their data stays
+	services/services down
+
+.PHONY: cluster-demo
+cluster-demo: build ## The sample through four stages on real Kafka and CQL servers, compared with embedded
+	services/cluster-demo
+
+.PHONY: compose
+compose: ## Build the image and start everything in containers, on Kafka and ScyllaDB
+	docker compose up --build --detach --wait
+
 .PHONY: test-faults
-test-faults: ## Run the kill tests 20 times a crash point and write docs/faults-report.md
+test-faults: ## Run the kill tests 20 times a crash point and write docs/faults-report*.md
 	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test kill -- --nocapture
+	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test cluster no_kill -- --nocapture
 	PULSO_FAULT_ROUNDS=20 $(CARGO) test --locked -p storage --test kill
 
 .PHONY: bench

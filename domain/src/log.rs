@@ -43,12 +43,12 @@ pub trait PulseLog: Send + Sync + 'static {
 
     /// Partitions that this process is to drain now, ascending: all of them, unless several
     /// processes share a log. Two processes that drain the same partition for a while do no harm.
+    /// `None` while the processes have not yet agreed.
     ///
     /// # Errors
     /// See [`LogError`].
-    fn assignment(&self) -> impl Future<Output = Result<Vec<Partition>, LogError>> + Send {
-        let all = self.generation().partitions().collect();
-        std::future::ready(Ok(all))
+    fn assignment(&self) -> Result<Option<Vec<Partition>>, LogError> {
+        Ok(Some(self.generation().partitions().collect()))
     }
 
     /// Tells a log that shows how far it has been read that everything below `folded_to` has its

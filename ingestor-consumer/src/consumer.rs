@@ -160,7 +160,7 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
     /// Restores partitions that were assigned to this process since it was last asked, and lets
     /// go of those that were taken from it.
     async fn follow_assignment(&mut self) -> Result<(), ConsumerError> {
-        let assigned: BTreeSet<_> = self.log.assignment().await?.into_iter().collect();
+        let assigned: BTreeSet<_> = self.log.assignment()?.into_iter().flatten().collect();
         let gone: Vec<_> = self.taken.difference(&assigned).copied().collect();
         for partition in gone {
             info!(%partition, "partition let go: another process has it");
@@ -186,6 +186,14 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         let lane = &self.lanes[usize::from(partition.0) % self.lanes.len()];
         let commands = lane.commands.as_ref().ok_or(ConsumerError::Ended)?;
         commands.send(command).map_err(|_| ConsumerError::Ended)
+    }
+
+    /// Whether the processes that share the log have agreed which partitions are this one's.
+    ///
+    /// # Errors
+    /// See [`LogError`].
+    pub fn is_assigned(&self) -> Result<bool, LogError> {
+        Ok(self.log.assignment()?.is_some())
     }
 
     /// What the store refuses or fails at now, for the process's readiness: a tick waits for its

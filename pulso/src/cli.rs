@@ -12,8 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     commands::{
         audit::AuditArgs, bill::BillCommand, catalog::CatalogCommand, config::ConfigCommand,
-        dlq::DlqCommand, ingest::IngestArgs, query::QueryCommand, shell::CompletionsArgs,
-        status::StatusArgs,
+        dlq::DlqCommand, ingest::IngestArgs, query::QueryCommand, schema::SchemaCommand,
+        shell::CompletionsArgs, status::StatusArgs, topics::TopicsCommand,
     },
     config::{self, Loaded, Sources},
     exit::{Exit, Failure},
@@ -96,10 +96,10 @@ pub struct ServingFlags {
     /// Where to listen for HTTP (`listen.http`). Port 0 takes a free port.
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub http_listen: Option<String>,
-    /// The pulse log: file:DIRECTORY or memory: (`log.url`).
+    /// The pulse log: file:DIRECTORY, kafka://HOST:PORT or memory: (`log.url`).
     #[arg(long, global = true, value_name = "URL")]
     pub log: Option<String>,
-    /// The store: file:DIRECTORY or memory: (`store.url`).
+    /// The store: file:DIRECTORY, scylla://HOST:PORT or memory: (`store.url`).
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
     /// Write the bound addresses to this file, as JSON, once ready.
@@ -174,6 +174,12 @@ pub enum Command {
     /// Measure this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// The Kafka topics: make them, compare them.
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// The tables on ScyllaDB: make them, compare them, migrate them.
+    #[command(subcommand)]
+    Schema(SchemaCommand),
     /// The configuration: show it, check it, write a file of defaults.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -10,8 +10,10 @@ pub mod config;
 pub mod dlq;
 pub mod ingest;
 pub mod query;
+pub mod schema;
 pub mod shell;
 pub mod status;
+pub mod topics;
 mod wire;
 
 use std::future::Future;
@@ -46,6 +48,8 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Catalog(command) => block_on(catalog::run(&globals, command)),
         Command::Dlq(command) => block_on(dlq::run(&globals, command)),
         Command::Audit(args) => block_on(audit::run(&globals, args)),
+        Command::Topics(command) => block_on(topics::run(&globals, command)),
+        Command::Schema(command) => block_on(schema::run(&globals, command)),
         Command::Config(command) => config::run(&globals, command),
         Command::Completions(args) => shell::completions(args),
         Command::Man => shell::man(),

@@ -81,7 +81,7 @@ pub async fn consume(serving: Serving, args: ConsumeArgs) -> Result<Exit, Failur
         _ => schedule(config)?,
     };
     start_logs(config)?;
-    let backends = backends::open(&serving.loaded).await?;
+    let backends = backends::open(&serving.loaded, &[Stage::Consume]).await?;
     let once = matches!(schedule, Schedule::Once);
     let asked_by = if once { "consume --once" } else { "shutdown" };
     let shutdown = Shutdown::new();
@@ -89,6 +89,9 @@ pub async fn consume(serving: Serving, args: ConsumeArgs) -> Result<Exit, Failur
     let consuming = consuming::Consuming::start(&backends, config, &service::Health::new())
         .await
         .map_err(consuming::failure)?;
+    if once {
+        consuming.assigned().await.map_err(consuming::failure)?;
+    }
     consuming.run(&schedule, &shutdown).await;
     let ended = consuming.finish(asked_by).await.map_err(consuming::failure);
     backends.close().await;

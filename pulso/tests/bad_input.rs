@@ -157,7 +157,7 @@ async fn a_log_that_takes_nothing_is_said_by_readiness_and_status() {
     ];
     let flags = flags.map(|(flag, key, value)| (flag, key, value.to_owned())).to_vec();
     let loaded = load::load(&Sources { flags, ..Sources::default() }).unwrap();
-    let stages = [Stage::Ingest, Stage::Query];
+    let stages = [Stage::Ingest, Stage::Consume, Stage::Query];
     let plan = Plan::new(&loaded, &stages, Schedule::Once);
     let process = Process::start(plan, Metrics::start().unwrap()).await.unwrap();
     let http = process.http.to_string();

@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &[]),
     ("proto", &["domain"], &[]),
     ("service", &["domain"], &[]),
-    ("storage", &["domain", "service"], &["storage"]),
+    ("storage", &["domain", "proto", "service"], &["storage"]),
     ("ingestor-api", &["domain", "proto", "service"], &["storage"]),
     ("ingestor-consumer", &["domain", "proto", "service"], &["storage"]),
     ("pricing", &["domain", "proto", "service"], &["storage"]),

@@ -4,18 +4,21 @@
 
 use domain::{
     BillingStore, DeadLetter, LogId, Manifest, Offset, Partition, PulseLog, RowKey, SegmentId,
-    Tenant, UsageRow, UsageStore,
+    Tenant, TotalsFeed, UsageRow, UsageStore,
     billing::CatalogueVersion,
     dead_letter::DeadLetterReason,
     log::{AppendError, LogBounds, LogDrain, LogError, LogRecord},
     place::Generation,
     segment::Progress,
     store::{DeadLetterPlace, Flush, PartitionKey, StoreError, UsageFilter},
+    totals::FeedError,
 };
 
 use crate::{
     embedded::{EmbeddedBillingStore, EmbeddedDrain, EmbeddedLog, EmbeddedUsageStore},
+    kafka::{KafkaDrain, KafkaFeed, KafkaLog},
     memory::{MemoryBillingStore, MemoryDrain, MemoryLog, MemoryUsageStore},
+    scylla::{ScyllaBillingStore, ScyllaUsageStore},
 };
 
 /// A pulse log.
@@ -24,6 +27,8 @@ pub enum Log {
     Memory(MemoryLog),
     /// In `log.db`.
     Embedded(EmbeddedLog),
+    /// In a Kafka topic.
+    Kafka(KafkaLog),
 }
 
 /// A usage store.
@@ -32,6 +37,8 @@ pub enum Usage {
     Memory(MemoryUsageStore),
     /// In `store.db`.
     Embedded(EmbeddedUsageStore),
+    /// On ScyllaDB or another that speaks CQL.
+    Scylla(ScyllaUsageStore),
 }
 
 /// A billing store.
@@ -40,6 +47,14 @@ pub enum Billing {
     Memory(MemoryBillingStore),
     /// In `store.db`.
     Embedded(EmbeddedBillingStore),
+    /// On ScyllaDB or another that speaks CQL.
+    Scylla(ScyllaBillingStore),
+}
+
+/// A feed of final totals.
+pub enum Feed {
+    /// To a Kafka topic.
+    Kafka(KafkaFeed),
 }
 
 /// A reader of a [`Log`].
@@ -48,14 +63,22 @@ pub enum Drain {
     Memory(MemoryDrain),
     /// Of `log.db`.
     Embedded(EmbeddedDrain),
+    /// Of a Kafka topic.
+    Kafka(KafkaDrain),
 }
 
 macro_rules! each {
+    (Log: $self:ident, $adapter:ident => $call:expr) => {
+        each!(Log Memory Embedded Kafka: $self, $adapter => $call)
+    };
+    (Drain: $self:ident, $adapter:ident => $call:expr) => {
+        each!(Drain Memory Embedded Kafka: $self, $adapter => $call)
+    };
     ($choice:ident: $self:ident, $adapter:ident => $call:expr) => {
-        match $self {
-            $choice::Memory($adapter) => $call,
-            $choice::Embedded($adapter) => $call,
-        }
+        each!($choice Memory Embedded Scylla: $self, $adapter => $call)
+    };
+    ($choice:ident $($kind:ident)+: $self:ident, $adapter:ident => $call:expr) => {
+        match $self { $( $choice::$kind($adapter) => $call, )+ }
     };
 }
 
@@ -82,7 +105,16 @@ impl PulseLog for Log {
         match self {
             Self::Memory(log) => log.drain(partition, from).map(Drain::Memory),
             Self::Embedded(log) => log.drain(partition, from).map(Drain::Embedded),
+            Self::Kafka(log) => log.drain(partition, from).map(Drain::Kafka),
         }
+    }
+
+    fn assignment(&self) -> Result<Option<Vec<Partition>>, LogError> {
+        each!(Log: self, log => log.assignment())
+    }
+
+    fn note_stored(&self, partition: Partition, folded_to: Offset) {
+        each!(Log: self, log => log.note_stored(partition, folded_to));
     }
 }
 
@@ -94,6 +126,13 @@ impl LogDrain for Drain {
         visit: &mut dyn FnMut(LogRecord<'_>),
     ) -> Result<Offset, LogError> {
         each!(Drain: self, drain => drain.read(until, bytes_max, visit))
+    }
+}
+
+impl TotalsFeed for Feed {
+    async fn publish(&self, rows: &[UsageRow]) -> Result<(), FeedError> {
+        let Self::Kafka(feed) = self;
+        feed.publish(rows).await
     }
 }
 

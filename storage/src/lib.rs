@@ -2,6 +2,7 @@
 //!
 //! In reading order: the order of a usage scan and the answers that all adapters share; the
 //! adapters that keep everything in memory, for tests; the embedded ones on SQLite, the default;
+//! those on servers, Kafka for the log and CQL for the stores; the choice between them;
 //! the conformance suites, one per port (feature `conformance`).
 
 mod answers;
@@ -11,6 +12,13 @@ pub mod memory;
 
 pub mod embedded;
 
+#[cfg(feature = "kafka")]
+pub mod kafka;
+
+#[cfg(feature = "scylla")]
+pub mod scylla;
+
+#[cfg(all(feature = "kafka", feature = "scylla"))]
 pub mod choice;
 
 #[cfg(feature = "conformance")]

@@ -161,8 +161,13 @@ settings! {
         password: Secret = "";
         /// File with the certificates of authorities to trust, PEM. Nothing: the system's.
         ca_file: Text = "";
+        /// Put before the name of every topic, to keep several Pulsos on one broker apart.
+        topic_prefix: Text = "";
         /// Consumer group that shares the partitions, and under which the broker shows the lag.
         group: Text = "pulso";
+        /// How long the group waits for a silent member before its partitions go to others. After a
+        /// kill, a new process waits so long for them.
+        session_timeout: Span<{ 6 * SECOND }, { 1_800 * SECOND }> = "10s";
         /// Copies of each record. Below 3, a broken disk can lose acknowledged pulses.
         replication: Count<1, 16> = "3";
         /// Copies that must have a record before it is acknowledged; less than `replication`, or

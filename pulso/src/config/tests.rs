@@ -287,3 +287,38 @@ fn the_defaults_are_those_of_the_stages() {
     let four = domain::place::Generation::new(id, 4, 9);
     assert_eq!(loaded.generation(id, 9), four);
 }
+
+/// `PULSO_TEST_WRITE_DOCS=1` writes the table anew.
+#[test]
+fn the_table_of_settings_in_the_docs_is_that_of_the_keys() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/interfaces.md");
+    let docs = fs::read_to_string(&path).unwrap();
+    let start = docs.find("| key | default | what it does |").unwrap();
+    let end = start + docs[start..].find("\n\n").map_or(docs.len() - start, |at| at + 1);
+    let table = table_of_settings();
+    if std::env::var_os("PULSO_TEST_WRITE_DOCS").is_some() {
+        fs::write(&path, format!("{}{table}{}", &docs[..start], &docs[end..])).unwrap();
+    } else {
+        let rows = docs[start..end].lines().zip(table.lines());
+        rows.for_each(|(found, expected)| assert_eq!(found, expected));
+        assert_eq!(docs[start..end].lines().count(), table.lines().count());
+    }
+}
+
+fn table_of_settings() -> String {
+    let words = |docs: &[&str]| docs.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+    let mut table = "| key | default | what it does |\n| --- | --- | --- |\n".to_owned();
+    let mut section = "";
+    for key in KEYS {
+        let of = key.path.split_once('.').map_or("", |(of, _)| of);
+        if of != section {
+            section = of;
+            let (_, docs) = super::keys::SECTIONS.iter().find(|(name, _)| *name == of).unwrap();
+            table += &format!("| **`{of}`** | | {} |\n", words(docs));
+        }
+        let default =
+            if key.default.is_empty() { " ".to_owned() } else { format!(" `{}` ", key.default) };
+        table += &format!("| `{}` |{default}| {} |\n", key.path, words(key.docs));
+    }
+    table
+}

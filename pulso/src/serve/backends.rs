@@ -5,18 +5,21 @@
 //! makes no sense is refused before anything is opened.
 
 mod embedded;
+pub mod servers;
 
 use std::sync::Arc;
 
-use domain::{LogId, PulseLog, UsageStore, place::Generation};
+use domain::{LogId, PulseLog, UsageStore};
 use service::clock;
 use storage::{
-    choice::{Billing, Log, Usage},
+    choice::{Billing, Feed, Log, Usage},
     embedded::{DataDirectory, EmbeddedStore, LOG_FILE, STORE_FILE},
     memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore},
+    scylla::ScyllaStore,
 };
 
 use crate::{
+    cli::serving::Stage,
     config::{
         Loaded,
         place::{LogUrl, Place, StoreUrl},
@@ -32,6 +35,8 @@ pub struct Backends {
     pub usage: Arc<Usage>,
     /// Where catalogues are kept.
     pub billing: Arc<Billing>,
+    /// Where final totals are published, beside a log on a broker.
+    pub feed: Option<Arc<Feed>>,
     /// What is kept, and where, for a person.
     pub kept: [(&'static str, String); 2],
     store: Store,
@@ -41,6 +46,7 @@ pub struct Backends {
 enum Store {
     Memory,
     Embedded(EmbeddedStore),
+    Scylla(ScyllaStore),
 }
 
 impl Store {
@@ -52,6 +58,7 @@ impl Store {
             Self::Embedded(store) => {
                 (Usage::Embedded(store.usage()), Billing::Embedded(store.billing()))
             }
+            Self::Scylla(store) => (Usage::Scylla(store.usage()), Billing::Scylla(store.billing())),
         }
     }
 }
@@ -61,42 +68,58 @@ impl Store {
 /// # Errors
 /// With the code that scripts tell apart: held or damaged, not permitted, full, not reachable,
 /// configuration.
-pub async fn open(loaded: &Loaded) -> Result<Backends, Failure> {
+pub async fn open(loaded: &Loaded, stages: &[Stage]) -> Result<Backends, Failure> {
+    check_stages(loaded, stages)?;
     let config = &loaded.config;
     let log_directory = match &config.log.url {
         LogUrl::Embedded(place) => embedded::hold(loaded, place)?,
-        LogUrl::Kafka(_) => return Err(later("log.url", &config.log.url)),
+        LogUrl::Kafka(_) => None,
     };
     let (store, store_at) = match &config.store.url {
         StoreUrl::Embedded(place) => open_embedded_store(loaded, place, log_directory.as_ref())?,
-        StoreUrl::Scylla { .. } => return Err(later("store.url", &config.store.url)),
+        StoreUrl::Scylla { .. } => {
+            (Store::Scylla(servers::open_store(loaded).await?), config.store.url.to_string())
+        }
     };
     let (usage, billing) = store.ports();
-    let (log, log_at) = match &log_directory {
-        Some(held) => {
-            let log = embedded::open_log(loaded, held)?;
-            (Log::Embedded(log), embedded::kept_at(Some(held), LOG_FILE))
+    let (log, feed, log_at) = match (&config.log.url, &log_directory) {
+        (LogUrl::Kafka(brokers), _) => {
+            let (log, feed) = servers::open_log(loaded, brokers, &usage, stages).await?;
+            (Log::Kafka(log), Some(Arc::new(Feed::Kafka(feed))), config.log.url.to_string())
         }
-        None => {
-            let log = MemoryLog::new(fresh_generation(loaded), Arc::new(clock::system()));
-            (Log::Memory(log), embedded::kept_at(None, LOG_FILE))
+        (LogUrl::Embedded(_), Some(held)) => {
+            let log = embedded::open_log(loaded, held)?;
+            (Log::Embedded(log), None, embedded::kept_at(Some(held), LOG_FILE))
+        }
+        (LogUrl::Embedded(_), None) => {
+            let log = MemoryLog::new(servers::fresh_generation(loaded), Arc::new(clock::system()));
+            (Log::Memory(log), None, embedded::kept_at(None, LOG_FILE))
         }
     };
     check_same_log(&usage, log.generation().log_id, &store_at).await?;
     let kept = [("log", log_at), ("totals, catalogues", store_at)];
     let (log, usage, billing) = (Arc::new(log), Arc::new(usage), Arc::new(billing));
-    Ok(Backends { log, usage, billing, kept, store })
+    Ok(Backends { log, usage, billing, feed, kept, store })
 }
 
-fn later(key: &str, url: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Exit::Config, format_args!("{key} = `{url}`: comes with a later release"))
-}
-
-/// A generation with an identity and a seed of its own, from the configuration's numbers.
-fn fresh_generation(loaded: &Loaded) -> Generation {
-    // The fixed bits of one half meet random bits of the other, so all 64 are random.
-    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
-    loaded.generation(LogId(uuid::Uuid::new_v4().into_bytes()), high ^ low)
+/// Refuses stages that could never meet: what is in memory is seen by this process alone.
+fn check_stages(loaded: &Loaded, stages: &[Stage]) -> Result<(), Failure> {
+    let config = &loaded.config;
+    let refuse = |key: &str, url: &dyn std::fmt::Display, why: &str| {
+        Err(Failure::new(Exit::Config, format_args!("{key} = `{url}`: {why}")))
+    };
+    let runs = |stage| stages.contains(&stage);
+    if config.log.url == LogUrl::Embedded(Place::Memory)
+        && !(runs(Stage::Ingest) && runs(Stage::Consume))
+    {
+        let why = "a log in memory needs the stages ingest and consume in this process: nobody else sees it";
+        return refuse("log.url", &config.log.url, why);
+    }
+    if config.store.url == StoreUrl::Embedded(Place::Memory) && !runs(Stage::Query) {
+        let why = "totals in memory need the stage query in this process: nobody else sees them";
+        return refuse("store.url", &config.store.url, why);
+    }
+    Ok(())
 }
 
 fn open_embedded_store(
@@ -128,18 +151,31 @@ async fn check_same_log(usage: &Usage, log_id: LogId, store_at: &str) -> Result<
 }
 
 impl Backends {
-    /// Ends the writers and tidies the files. What was acknowledged is durable without it.
+    /// Ends the writers and tidies the files; leaves brokers and servers in order. What was
+    /// acknowledged is durable without it.
     pub async fn close(self) {
+        let Self { log, feed, store, .. } = self;
         let closing = tokio::task::spawn_blocking(move || {
-            if let Log::Embedded(log) = &*self.log {
+            if let Log::Embedded(log) = &*log {
                 log.close();
             }
-            if let Store::Embedded(store) = &self.store {
-                store.close();
+            // Clients of a broker wait for their threads.
+            drop((log, feed));
+            match store {
+                Store::Memory => None,
+                Store::Embedded(store) => {
+                    store.close();
+                    None
+                }
+                Store::Scylla(store) => Some(store),
             }
         });
-        if let Err(error) = closing.await {
-            tracing::error!(%error, "closing the data directory failed; what was acknowledged is in it");
+        match closing.await {
+            Ok(Some(store)) => store.close().await,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(%error, "closing the backends failed; what was acknowledged is in them");
+            }
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The consumer stage with its schedule, as the serving commands run it.
 
-use std::{num::NonZero, sync::Arc};
+use std::{num::NonZero, sync::Arc, time::Duration};
 
-use domain::NoFeed;
 use ingestor_consumer::{Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport};
 use service::{
     Health, Schedule, Shutdown, clock,
@@ -41,11 +40,13 @@ impl Consuming {
         let ports = ConsumerPorts {
             log: Arc::clone(&backends.log),
             store: Arc::clone(&backends.usage),
-            feed: None::<Arc<NoFeed>>,
+            feed: backends.feed.clone(),
             clock: Arc::new(clock::system()),
         };
         let consumer = Consumer::start(ports, consumer_config(config)).await?;
-        check.ready();
+        if consumer.is_assigned()? {
+            check.ready();
+        }
         let trouble = consumer.trouble().clone();
         Ok(Self { consumer: Mutex::new(Some(consumer)), trouble, check })
     }
@@ -61,7 +62,7 @@ impl Consuming {
     pub async fn run(&self, schedule: &Schedule, shutdown: &Shutdown) {
         let clock: SystemClock = clock::system();
         let ticking = schedule.run::<std::convert::Infallible, _>(&clock, shutdown, |_| async {
-            self.note(self.tick().await);
+            self.note(self.tick().await).await;
             Ok(())
         });
         let Ok(()) = ticking.await;
@@ -96,8 +97,28 @@ impl Consuming {
         closed.map(drop)
     }
 
-    fn note(&self, ticked: Result<TickReport, ConsumerError>) {
+    /// Waits until this process knows its partitions.
+    ///
+    /// # Errors
+    /// As `Consumer::is_assigned`.
+    pub async fn assigned(&self) -> Result<(), ConsumerError> {
+        const LOOK_EVERY: Duration = Duration::from_millis(100);
+        while !self.is_assigned().await? {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    async fn is_assigned(&self) -> Result<bool, ConsumerError> {
+        let consumer = self.consumer.lock().await;
+        Ok(consumer.as_ref().ok_or(ConsumerError::Ended)?.is_assigned()?)
+    }
+
+    async fn note(&self, ticked: Result<TickReport, ConsumerError>) {
         match ticked {
+            Ok(_) if !self.is_assigned().await.unwrap_or(false) => {
+                self.check.not_ready("the consumer group has not yet given this process a share");
+            }
             Ok(_) => self.check.ready(),
             Err(error) => {
                 error!(%error, "tick failed; the next one tries again");

@@ -91,7 +91,7 @@ impl Process {
     pub async fn start(plan: Plan<'_>, metrics: Metrics) -> Result<Self, Failure> {
         let loaded = plan.loaded;
         let config = &loaded.config;
-        let backends = backends::open(loaded).await?;
+        let backends = backends::open(loaded, plan.stages).await?;
         let grpc_listener = bind("listen.grpc", config.listen.grpc).await?;
         let http_listener = bind("listen.http", config.listen.http).await?;
         let grpc = grpc_listener.local_addr().map_err(Failure::internal)?;

@@ -5,7 +5,7 @@
 //! gone. It notes what was acknowledged. A batch without ack is sent once more, unchanged, to the
 //! next server; then every pulse of the plan has to be in the totals exactly once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use domain::Quantity;
 use prost_types::Timestamp;
@@ -71,9 +71,19 @@ impl Load {
         self.producers = running.join_all().await;
     }
 
+    /// Sends the whole plan, and again what gets no final ack, for as long as acks come within
+    /// `patience`.
+    pub(crate) async fn send_all(&mut self, server: &Server, patience: Duration) {
+        self.send_unacked(server, SenderOptions { patience, ..SenderOptions::default() }).await;
+    }
+
     /// Sends every batch that has no ack. Returns how many there were.
     pub(crate) async fn send_rest(&mut self, server: &Server) -> u64 {
-        let sender = Sender::start(server.channel().await, SenderOptions::default());
+        self.send_unacked(server, SenderOptions::default()).await
+    }
+
+    async fn send_unacked(&mut self, server: &Server, options: SenderOptions) -> u64 {
+        let sender = Sender::start(server.channel().await, options);
         let mut sent = 0;
         for producer in &mut self.producers {
             let acked = producer.acked.iter_mut();
@@ -116,6 +126,14 @@ fn totals_of<'a>(pulses: impl Iterator<Item = &'a Pulse>) -> Totals {
         *total = (total.0 + 1, total.1.checked_add(amount).unwrap());
     }
     totals
+}
+
+/// Adds the totals of another plan.
+pub(crate) fn add(sum: &mut Totals, other: Totals) {
+    for (resource, (count, amount)) in other {
+        let total = sum.entry(resource).or_default();
+        *total = (total.0 + count, total.1.checked_add(amount).unwrap());
+    }
 }
 
 /// Compares what is stored with what must be.

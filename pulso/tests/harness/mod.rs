@@ -6,6 +6,8 @@
 
 #![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part; helpers of tests may unwrap.
 
+pub(crate) mod cluster;
+pub(crate) mod deaths;
 pub(crate) mod load;
 
 use std::{
@@ -81,6 +83,11 @@ impl Settings {
     pub(crate) fn command(mut self, arguments: &[&str]) -> Self {
         self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         self
+    }
+
+    /// The environment variables.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// One more environment variable.
@@ -249,6 +256,19 @@ impl Server {
         let output = self.pulso(&["status", "--wait-drained", "60s"]).await;
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{stderr}");
+    }
+
+    /// The same after an outage: readiness says for a while longer what failed.
+    pub(crate) async fn healthy_and_drained(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let output = self.pulso(&["status", "--wait-drained", "60s"]).await;
+            match output.status.code() {
+                Some(0) => return,
+                Some(10) if Instant::now() < deadline => {}
+                code => panic!("{code:?}: {}", String::from_utf8_lossy(&output.stderr)),
+            }
+        }
     }
 
     /// All pages of a query.

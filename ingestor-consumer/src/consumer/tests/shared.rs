@@ -40,8 +40,8 @@ impl PulseLog for Share {
         self.log.drain(partition, from)
     }
 
-    async fn assignment(&self) -> Result<Vec<Partition>, LogError> {
-        Ok(self.assigned.lock().unwrap().iter().copied().map(Partition).collect())
+    fn assignment(&self) -> Result<Option<Vec<Partition>>, LogError> {
+        Ok(Some(self.assigned.lock().unwrap().iter().copied().map(Partition).collect()))
     }
 
     fn note_stored(&self, partition: Partition, folded_to: Offset) {

@@ -1,0 +1,75 @@
+//! `pulso topics`: the topics of the log and of what is published, made or compared.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::json;
+use storage::kafka::{
+    TopicOutcome, TopicSpec,
+    topics::{self},
+};
+
+use crate::{
+    cli::Globals,
+    config::Loaded,
+    exit::{Exit, Failure},
+    output::{Answer, Printer},
+    serve::backends::servers::{self, PULSES, TOTALS},
+};
+
+/// Where invoices are published, and what its readers could not take.
+const INVOICES: [&str; 2] = ["monthly-consumption", "monthly-consumption-dlq"];
+
+/// `pulso topics`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+#[command(after_help = "Examples:
+  pulso topics apply --log kafka://127.0.0.1:9092
+  pulso topics check --config pulso.toml -o json")]
+pub enum TopicsCommand {
+    /// Make the topics that are missing and compare the others; nothing is altered or deleted.
+    Apply,
+    /// Compare the topics; exits with 78 and names every difference.
+    Check,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When brokers cannot be reached, or a topic differs.
+pub async fn run(globals: &Globals, command: TopicsCommand) -> Result<Exit, Failure> {
+    let loaded = globals.serving.load()?;
+    let options = servers::kafka_options(&loaded, servers::brokers(&loaded)?);
+    let specs = specs(&loaded);
+    let reports = match command {
+        TopicsCommand::Apply => topics::apply(&options, &specs).await,
+        TopicsCommand::Check => topics::check(&options, &specs).await,
+    };
+    let reports = reports.map_err(|error| servers::topics_failure(&error))?;
+    let listed = reports.iter().zip(&specs).map(|(report, spec)| {
+        let outcome = match report.outcome {
+            TopicOutcome::Created => "created",
+            TopicOutcome::Verified => "as it must be",
+        };
+        json!({"topic": report.name, "partitions": spec.partitions, "outcome": outcome})
+    });
+    let document = json!({ "topics": listed.collect::<Vec<_>>() });
+    let answer = Answer::list(document, "topics", &["topic", "partitions", "outcome"]);
+    Printer::new(globals.output).print(&answer)?;
+    Ok(Exit::Success)
+}
+
+/// What each topic must be. Pulses and totals are kept as long as a rebuild may reach back;
+/// invoices for ever.
+fn specs(loaded: &Loaded) -> Vec<TopicSpec> {
+    let config = &loaded.config;
+    let small = |number: u64| u16::try_from(number).expect("its type bounds it");
+    let spec = |name: &str, retention: Option<Duration>| TopicSpec {
+        retention,
+        replication: small(config.kafka.replication.get()),
+        min_insync_replicas: small(config.kafka.min_insync_replicas.get()),
+        ..TopicSpec::log(servers::topic(loaded, name), small(config.log.partitions.get()))
+    };
+    let kept = Some(config.kafka.retention.duration());
+    let consumption = [PULSES, TOTALS].map(|name| spec(name, kept));
+    consumption.into_iter().chain(INVOICES.map(|name| spec(name, None))).collect()
+}

@@ -1,0 +1,81 @@
+//! The feed of final totals: a message a row, keyed by what the row counts.
+//!
+//! All versions of a row go to one partition of the topic, in the order in which they were
+//! published, so a reader that keeps the newest of each key has the totals. The format is
+//! `pulso.v1.UsageTotal`.
+
+use std::collections::BTreeMap;
+
+use domain::{Partition, TotalsFeed, UsageRow, WindowLength, log::AppendError, totals::FeedError};
+use proto::totals;
+
+use super::{
+    appender::{Appender, Message},
+    error::{OpenError, TopicsError},
+    options::KafkaOptions,
+    topics::Admin,
+};
+
+/// Rows on their way at once: some megabytes.
+const ROWS_AT_ONCE: usize = 10_000;
+
+/// Publishes to one topic.
+pub struct KafkaFeed {
+    appender: Appender,
+    partitions: u16,
+    window: WindowLength,
+}
+
+impl KafkaFeed {
+    /// Opens the feed to a topic, which must be there, for windows of this length.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(
+        options: &KafkaOptions,
+        topic: &str,
+        window: WindowLength,
+    ) -> Result<Self, OpenError> {
+        let admin = Admin::new(options)?;
+        let missing = || TopicsError::Missing { topic: topic.to_owned() };
+        let found = admin.find(topic).await?.ok_or_else(missing)?;
+        let (config, queue_bytes) = (options.producer(BATCH_BYTES), options.queue_bytes_max);
+        let appender = Appender::new(topic, config, queue_bytes, options.record_bytes_max)
+            .map_err(|error| OpenError::Client(error.to_string()))?;
+        // The admin's end waits for its thread.
+        drop(tokio::task::spawn_blocking(move || drop(admin)));
+        Ok(Self { appender, partitions: found.partitions, window })
+    }
+
+    async fn publish_some(&self, rows: &[UsageRow]) -> Result<(), AppendError> {
+        let mut by_partition: BTreeMap<u16, Vec<Message>> = BTreeMap::new();
+        for row in rows {
+            let (key, body) = totals::encode(row, self.window);
+            let partition = domain::hash::bytes64(0, &key) % u64::from(self.partitions.max(1));
+            let partition = u16::try_from(partition).expect("below the partitions");
+            by_partition.entry(partition).or_default().push(Message { key: Some(key), body });
+        }
+        let mut under_way = Vec::with_capacity(by_partition.len());
+        for (partition, messages) in by_partition {
+            under_way.push(self.appender.hand_over(Partition(partition), messages)?);
+        }
+        for answered in under_way {
+            answered.await.unwrap_or_else(|_| {
+                Err(AppendError::Unknown("the client ended before it answered".to_owned()))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a batch of messages; the client's own default.
+const BATCH_BYTES: usize = 1_000_000;
+
+impl TotalsFeed for KafkaFeed {
+    async fn publish(&self, rows: &[UsageRow]) -> Result<(), FeedError> {
+        for rows in rows.chunks(ROWS_AT_ONCE) {
+            self.publish_some(rows).await.map_err(|error| FeedError(error.to_string()))?;
+        }
+        Ok(())
+    }
+}

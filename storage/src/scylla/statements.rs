@@ -1,0 +1,152 @@
+//! Every statement of the two ports, prepared at open, so that no request carries its text and a
+//! table that is missing or different is found before anything is read.
+
+use scylla::statement::prepared::PreparedStatement;
+
+use super::{error::Failure, session::Preparer};
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident: $how:ident = $text:expr;)*) => {
+        /// The prepared statements, by what they do.
+        pub(super) struct Statements {
+            $($(#[$doc])* pub(super) $name: PreparedStatement,)*
+        }
+
+        impl Statements {
+            /// Prepares all of them.
+            pub(super) async fn prepare(preparer: &Preparer<'_>) -> Result<Self, Failure> {
+                Ok(Self { $($name: preparer.$how($text).await?,)* })
+            }
+        }
+    };
+}
+
+statements! {
+    insert_row: prepare = "
+        INSERT INTO {keyspace}.usage_segment (tenant, window_day, shard, window_start, product_sku,
+            use_unity, dimensions, epoch, log_id, log_partition, segment_start, cell)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    /// Of one shard of a tenant's day, windows that start in a range.
+    rows_in_period: prepare = "
+        SELECT window_start, product_sku, use_unity, dimensions, epoch, log_id, log_partition,
+            segment_start, cell
+        FROM {keyspace}.usage_segment
+        WHERE tenant = ? AND window_day = ? AND shard = ?
+            AND window_start >= ? AND window_start < ? LIMIT ?";
+    /// The same behind a key.
+    rows_after: prepare = "
+        SELECT window_start, product_sku, use_unity, dimensions, epoch, log_id, log_partition,
+            segment_start, cell
+        FROM {keyspace}.usage_segment
+        WHERE tenant = ? AND window_day = ? AND shard = ?
+            AND (window_start, product_sku, use_unity, dimensions, epoch, log_id, log_partition,
+                segment_start) > (?, ?, ?, ?, ?, ?, ?, ?)
+            AND (window_start) < (?) LIMIT ?";
+
+    insert_tenant: prepare = "
+        INSERT INTO {keyspace}.usage_tenant (part, tenant) VALUES (?, ?) USING TIMESTAMP 1";
+    insert_day: prepare = "
+        INSERT INTO {keyspace}.usage_tenant_day (tenant, window_day, shard) VALUES (?, ?, ?)
+        USING TIMESTAMP 1";
+    tenants_from: prepare = "
+        SELECT tenant FROM {keyspace}.usage_tenant WHERE part = ? AND tenant >= ? LIMIT ?";
+    tenants_after: prepare = "
+        SELECT tenant FROM {keyspace}.usage_tenant WHERE part = ? AND tenant > ? LIMIT ?";
+    days: prepare = "
+        SELECT window_day, shard FROM {keyspace}.usage_tenant_day
+        WHERE tenant = ? AND window_day >= ? AND window_day <= ?";
+    insert_touched: prepare = "
+        INSERT INTO {keyspace}.usage_touched (tenant, window_day, log_id, log_partition, epoch,
+            segment_start)
+        VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+
+    insert_manifest: prepare = "
+        INSERT INTO {keyspace}.segment_manifest (log_id, log_partition, epoch, segment_start, cell)
+        VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    newest_manifest: prepare = "
+        SELECT segment_start, cell FROM {keyspace}.segment_manifest
+        WHERE log_id = ? AND log_partition = ? AND epoch = ? LIMIT 1";
+    manifests: prepare = "
+        SELECT segment_start, cell FROM {keyspace}.segment_manifest
+        WHERE log_id = ? AND log_partition = ? AND epoch = ? AND segment_start >= ?
+        ORDER BY segment_start ASC";
+
+    insert_progress: prepare = "
+        INSERT INTO {keyspace}.partition_progress (log_id, log_partition, epoch, cell)
+        VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
+    insert_caught_up: prepare = "
+        INSERT INTO {keyspace}.partition_progress (log_id, log_partition, epoch, caught_up_at)
+        VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
+    progress: prepare = "
+        SELECT cell, caught_up_at FROM {keyspace}.partition_progress
+        WHERE log_id = ? AND log_partition = ? AND epoch = ?";
+
+    insert_state: prepare = "
+        INSERT INTO {keyspace}.fold_state (digest, chunk, chunks, bytes) VALUES (?, ?, ?, ?)
+        USING TIMESTAMP ?";
+    state: prepare = "
+        SELECT chunks, bytes FROM {keyspace}.fold_state WHERE digest = ? AND chunk = ?";
+    insert_run: prepare = "
+        INSERT INTO {keyspace}.id_run (log_id, log_partition, epoch, segment_start, chunk, chunks,
+            bytes)
+        VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    run: prepare = "
+        SELECT chunks, bytes FROM {keyspace}.id_run
+        WHERE log_id = ? AND log_partition = ? AND epoch = ? AND segment_start = ? AND chunk = ?";
+
+    insert_letter: prepare = "
+        INSERT INTO {keyspace}.dead_letter (log_id, log_partition, stretch, record_offset,
+            pulse_index, epoch, reason, tenant, product_sku, time, message, payload)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    insert_stretch: prepare = "
+        INSERT INTO {keyspace}.dead_letter_stretch (log_id, log_partition, reason, stretch)
+        VALUES (?, ?, ?, ?) USING TIMESTAMP 1";
+    /// The first stretch with letters of a reason, at or after one.
+    next_stretch: prepare = "
+        SELECT stretch FROM {keyspace}.dead_letter_stretch
+        WHERE log_id = ? AND log_partition = ? AND reason = ? AND stretch >= ? LIMIT 1";
+    letters: prepare = "
+        SELECT record_offset, pulse_index, epoch, reason, tenant, product_sku, time, message,
+            payload
+        FROM {keyspace}.dead_letter
+        WHERE log_id = ? AND log_partition = ? AND stretch = ?
+            AND (record_offset, pulse_index) > (?, ?)";
+    letters_at: prepare = "
+        SELECT record_offset, pulse_index, epoch, reason, tenant, product_sku, time, message,
+            payload
+        FROM {keyspace}.dead_letter
+        WHERE log_id = ? AND log_partition = ? AND stretch = ? AND record_offset = ?
+            AND pulse_index = ?";
+
+    /// All that were registered, for one that is about to register.
+    decided_generations: prepare_serial = GENERATIONS;
+    generations: prepare = GENERATIONS;
+    insert_generation: prepare_decision = "
+        INSERT INTO {keyspace}.log_generation (registry, sequence, log_id, partitions,
+            segment_records_max, segment_span, horizon, lateness, future_tolerance, window_length,
+            shards, hash_seed)
+        VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS";
+
+    /// Numbers and names, for one that is about to publish.
+    decided_catalogue_names: prepare_serial = "
+        SELECT sequence, version FROM {keyspace}.catalogue WHERE registry = 0";
+    catalogue_names: prepare = "
+        SELECT sequence, version FROM {keyspace}.catalogue WHERE registry = 0";
+    catalogue: prepare_serial = "
+        SELECT sequence, version, body, published_at, active FROM {keyspace}.catalogue
+        WHERE registry = 0 AND sequence = ?";
+    catalogues: prepare = "
+        SELECT sequence, version, body, published_at, active FROM {keyspace}.catalogue
+        WHERE registry = 0";
+    insert_catalogue: prepare_decision = "
+        INSERT INTO {keyspace}.catalogue (registry, sequence, version, body, published_at, active)
+        VALUES (0, ?, ?, ?, ?, false) IF NOT EXISTS";
+    activate_catalogue: prepare_decision = "
+        UPDATE {keyspace}.catalogue SET active = true WHERE registry = 0 AND sequence = ?
+        IF version = ?";
+}
+
+const GENERATIONS: &str = "
+    SELECT log_id, partitions, segment_records_max, segment_span, horizon, lateness,
+        future_tolerance, window_length, shards, hash_seed
+    FROM {keyspace}.log_generation WHERE registry = 0";

@@ -1,0 +1,160 @@
+//! Which tenants there are and which days each has: what makes a scan over all of them possible
+//! without reading the whole cluster.
+//!
+//! It is written with the rows and before their manifest, always the same, and never taken back. A
+//! process remembers what it wrote, so that a flush mostly writes none of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::{Mutex, PoisonError},
+};
+
+use domain::Tenant;
+use futures_util::{TryStreamExt as _, future::try_join_all};
+use scylla::value::CqlDate;
+
+use super::{
+    client::Client,
+    error::{Failure, damaged, small},
+    rows::{Place, date, day},
+};
+
+/// Parts of the list of tenants. They spread its load over nodes, and each costs a scan one more
+/// small read.
+const PARTS: u64 = 16;
+
+/// Places that are remembered as written, at some 100 bytes each; then it starts anew.
+const REMEMBERED_MAX: usize = 100_000;
+
+/// What this process has written and the cluster has acknowledged.
+#[derive(Default)]
+pub(super) struct Written(Mutex<Remembered>);
+
+#[derive(Default)]
+struct Remembered {
+    tenants: HashSet<Tenant>,
+    places: HashSet<Place>,
+}
+
+impl Written {
+    fn with<T>(&self, look: impl FnOnce(&mut Remembered) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Those that are not known to be written: tenants and places.
+    fn missing(&self, places: BTreeSet<Place>) -> (BTreeSet<Tenant>, Vec<Place>) {
+        self.with(|known| {
+            let new: Vec<Place> =
+                places.into_iter().filter(|place| !known.places.contains(place)).collect();
+            let tenants = new.iter().map(|place| &place.tenant);
+            let tenants = tenants.filter(|tenant| !known.tenants.contains(*tenant));
+            (tenants.cloned().collect(), new)
+        })
+    }
+
+    fn remember(&self, tenants: BTreeSet<Tenant>, places: Vec<Place>) {
+        self.with(|known| {
+            if known.places.len() + places.len() > REMEMBERED_MAX {
+                *known = Remembered::default();
+            }
+            known.tenants.extend(tenants);
+            known.places.extend(places);
+        });
+    }
+}
+
+fn part(tenant: &str) -> i32 {
+    // Without a seed: every process must find it, and a client can only make its own part longer.
+    let part = domain::hash::bytes64(0, tenant.as_bytes()) % PARTS;
+    i32::try_from(part).expect("below 16")
+}
+
+/// Notes that rows are in these places.
+pub(super) async fn write(client: &Client, places: BTreeSet<Place>) -> Result<(), Failure> {
+    let (tenants, places) = client.written.missing(places);
+    let statements = &client.statements;
+    let mut writes = client.link.writes();
+    for Place { tenant, window_day, shard } in &places {
+        let values = (tenant.as_str(), date(*window_day), i32::from(*shard));
+        writes.add(client.link.write(&statements.insert_day, values)).await?;
+    }
+    writes.finish().await?;
+    let mut writes = client.link.writes();
+    for tenant in &tenants {
+        let values = (part(tenant.as_str()), tenant.as_str());
+        writes.add(client.link.write(&statements.insert_tenant, values)).await?;
+    }
+    writes.finish().await?;
+    client.written.remember(tenants, places);
+    Ok(())
+}
+
+/// Where a list of tenants starts.
+#[derive(Clone, Debug)]
+pub(super) enum Start {
+    /// At this one, or the next that there is.
+    At(String),
+    /// Behind this one.
+    Behind(Tenant),
+}
+
+/// Tenants from a start on, at most `limit`, by the bytes of their names. Fewer are the last.
+pub(super) async fn list(
+    client: &Client,
+    start: &Start,
+    limit: usize,
+) -> Result<Vec<Tenant>, Failure> {
+    let limit_of_part = i32::try_from(limit).unwrap_or(i32::MAX);
+    let (statement, from) = match start {
+        Start::At(from) => (&client.statements.tenants_from, from.as_str()),
+        Start::Behind(tenant) => (&client.statements.tenants_after, tenant.as_str()),
+    };
+    let part_of = |part: u64| {
+        let part = i32::try_from(part).expect("below 16");
+        client.link.read::<(String,)>(statement, (part, from, limit_of_part))
+    };
+    let parts = try_join_all((0..PARTS).map(part_of)).await?;
+    let names: BTreeSet<String> = parts.into_iter().flatten().map(|(name,)| name).collect();
+    let tenant = |name: String| Tenant::new(&name).map_err(|_| damaged("tenant", name));
+    names.into_iter().take(limit).map(tenant).collect()
+}
+
+/// Days of a tenant between two, inclusive, ascending, with the shards that have rows.
+pub(super) async fn days(
+    client: &Client,
+    tenant: &Tenant,
+    (first, last): (i32, i32),
+) -> Result<BTreeMap<i32, Vec<u16>>, Failure> {
+    /// Rows of this list are some thirty bytes.
+    const PAGE_ROWS: usize = 1_000;
+    let values = (tenant.as_str(), date(first), date(last));
+    let statement = &client.statements.days;
+    let found = client.link.stream::<(CqlDate, i32)>(statement, values, PAGE_ROWS).await?;
+    let mut days: BTreeMap<i32, Vec<u16>> = BTreeMap::new();
+    let mut found = std::pin::pin!(found);
+    while let Some((window_day, shard)) = found.try_next().await? {
+        days.entry(day(window_day)).or_default().push(small("shard", shard)?);
+    }
+    Ok(days)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_not_written_again_until_there_is_too_much_of_it() {
+        let written = Written::default();
+        let place = |window_day| Place { tenant: Tenant::new("a").unwrap(), window_day, shard: 0 };
+        let (tenants, places) = written.missing(BTreeSet::from([place(1), place(2)]));
+        assert_eq!((tenants.len(), places.len()), (1, 2));
+        written.remember(tenants, places);
+        let (tenants, places) = written.missing(BTreeSet::from([place(2), place(3)]));
+        assert_eq!((tenants.len(), places.len()), (0, 1));
+        let many = i32::try_from(REMEMBERED_MAX).unwrap();
+        written.remember(tenants, (0..many).map(place).collect());
+        written.remember(BTreeSet::new(), vec![place(-1)]);
+        let (tenants, places) = written.missing(BTreeSet::from([place(-1), place(2)]));
+        assert_eq!((tenants.len(), places.len()), (1, 1), "it started anew");
+    }
+}

@@ -1,0 +1,168 @@
+//! The usage store's port.
+//!
+//! A flush has no transaction here. It keeps the order instead: rows and all that belongs to them,
+//! acknowledged by a quorum; then the manifest, which says that they are all there; then progress.
+//! Whoever finds the one finds what came before it.
+
+use std::{sync::Arc, time::Instant};
+
+use domain::{
+    DeadLetter, DeadLetterReason, LogId, Manifest, Offset, RowKey, SegmentId, Tenant, UsageRow,
+    UsageStore,
+    place::Generation,
+    segment::Progress,
+    store::{DeadLetterPlace, Flush, PartitionKey, SegmentClose, StoreError, UsageFilter},
+};
+use metrics::histogram;
+use service::fault;
+
+use super::{
+    client::Client,
+    error::{Failure, signed},
+    letters, records, registry, rows, scan, tenants,
+};
+
+/// The usage store in a keyspace.
+#[derive(Clone)]
+pub struct ScyllaUsageStore {
+    client: Arc<Client>,
+}
+
+impl ScyllaUsageStore {
+    pub(super) fn new(client: Arc<Client>) -> Self {
+        Self { client }
+    }
+
+    /// The newest generation, whose dead letters are asked for; `None` before there is one.
+    async fn newest(&self) -> Result<Option<Generation>, Failure> {
+        Ok(registry::all(&self.client).await?.pop())
+    }
+}
+
+impl UsageStore for ScyllaUsageStore {
+    async fn register(
+        &self,
+        generation: &Generation,
+        after: Option<LogId>,
+    ) -> Result<(), StoreError> {
+        Ok(registry::register(&self.client, generation, after).await?)
+    }
+
+    async fn generations(&self) -> Result<Vec<Generation>, StoreError> {
+        Ok(registry::all(&self.client).await?)
+    }
+
+    async fn flush(&self, flush: &Flush) -> Result<(), StoreError> {
+        let started = Instant::now();
+        write(&self.client, flush).await?;
+        histogram!("pulso_store_write_seconds").record(started.elapsed());
+        Ok(())
+    }
+
+    async fn newest_manifest(&self, key: PartitionKey) -> Result<Option<Manifest>, StoreError> {
+        Ok(records::newest_manifest(&self.client, key).await?)
+    }
+
+    async fn manifests(
+        &self,
+        key: PartitionKey,
+        from: Offset,
+        limit: usize,
+    ) -> Result<Vec<Manifest>, StoreError> {
+        Ok(records::manifests(&self.client, key, from, limit).await?)
+    }
+
+    async fn progress(&self, key: PartitionKey) -> Result<Option<Progress>, StoreError> {
+        Ok(records::progress(&self.client, key).await?)
+    }
+
+    async fn state(&self, digest: u128) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(records::state(&self.client, digest).await?)
+    }
+
+    async fn run(&self, segment: SegmentId) -> Result<Vec<u8>, StoreError> {
+        Ok(records::run(&self.client, segment).await?)
+    }
+
+    async fn segment_rows(
+        &self,
+        segment: SegmentId,
+        places: &[(Tenant, i32)],
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        let generation = registry::find(&self.client, segment.log_id).await?;
+        Ok(scan::of_segment(&self.client, &generation, segment, places).await?)
+    }
+
+    async fn usage(
+        &self,
+        filter: &UsageFilter,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        Ok(scan::usage(&self.client, filter, after, limit).await?)
+    }
+
+    async fn dead_letters(
+        &self,
+        reason: Option<DeadLetterReason>,
+        after: Option<DeadLetterPlace>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let Some(newest) = self.newest().await? else { return Ok(Vec::new()) };
+        Ok(letters::page(&self.client, &newest, reason, after, limit).await?)
+    }
+
+    async fn dead_letter(&self, place: DeadLetterPlace) -> Result<Option<DeadLetter>, StoreError> {
+        let Some(newest) = self.newest().await? else { return Ok(None) };
+        Ok(letters::one(&self.client, &newest, place).await?)
+    }
+}
+
+async fn write(client: &Client, flush: &Flush) -> Result<(), Failure> {
+    let generation = registry::find(client, flush.segment.log_id).await?;
+    fault::point("scylla.before_rows");
+    // Among these no order matters, for nobody looks for them before the manifest stands; a scan
+    // that meets a row early only counts it early.
+    tokio::try_join!(
+        rows::write(client, &generation, &flush.rows),
+        tenants::write(client, rows::places(&flush.rows, &generation)),
+        letters::write(client, &flush.dead_letters),
+        write_close(client, flush.segment, flush.close.as_ref()),
+    )?;
+    fault::point("scylla.after_rows");
+    if let Some(close) = &flush.close {
+        records::write_manifest(client, &close.manifest).await?;
+        fault::point("scylla.after_manifest");
+    }
+    records::write_progress(client, &flush.progress).await
+}
+
+async fn write_close(
+    client: &Client,
+    segment: SegmentId,
+    close: Option<&SegmentClose>,
+) -> Result<(), Failure> {
+    let Some(close) = close else { return Ok(()) };
+    tokio::try_join!(
+        records::write_close(client, segment, close),
+        write_touched(client, segment, close),
+    )
+    .map(drop)
+}
+
+async fn write_touched(
+    client: &Client,
+    segment: SegmentId,
+    close: &SegmentClose,
+) -> Result<(), Failure> {
+    let SegmentId { log_id, partition, epoch, start } = segment;
+    let (log_id, partition, epoch) = (&log_id.0, i32::from(partition.0), i32::from(epoch.0));
+    let (start, time) = (signed(start)?, signed(close.manifest.end)? + 1);
+    let mut writes = client.link.writes();
+    for touched in &close.touched {
+        let (tenant, day) = (touched.tenant.as_str(), rows::date(touched.window_day));
+        let values = (tenant, day, log_id.as_slice(), partition, epoch, start, time);
+        writes.add(client.link.write(&client.statements.insert_touched, values)).await?;
+    }
+    writes.finish().await.map(drop)
+}

@@ -1,0 +1,161 @@
+//! The Kafka adapter while its broker hangs or dies: nothing is acknowledged that is not there, and
+//! nobody waits for ever. A server of its own, because the tests of `kafka` need theirs.
+
+#![cfg(feature = "kafka")]
+#![allow(clippy::unwrap_used)] // In helpers of tests it is as good as in the tests.
+
+#[macro_use]
+#[path = "kafka/server.rs"]
+mod server;
+
+use std::time::{Duration, Instant};
+
+use domain::{
+    Offset, Partition, PulseLog as _,
+    log::{AppendError, LogDrain as _, LogError},
+};
+use server::{Server, run, two_partitions};
+use storage::{
+    conformance::together,
+    kafka::{KafkaDrain, KafkaLog},
+};
+
+const FIRST: Partition = Partition(0);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(4);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a timeout may be overrun by on a busy machine.
+const SLACK: Duration = Duration::from_secs(4);
+
+/// The tests take turns, because each stops the one server.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+async fn log(server: &Server, name: &str) -> KafkaLog {
+    let mut options = server.options(&server.topic(name).await);
+    (options.delivery_timeout, options.request_timeout) = (DELIVERY_TIMEOUT, REQUEST_TIMEOUT);
+    KafkaLog::open(options, two_partitions()).await.unwrap()
+}
+
+fn body(i: u32) -> Vec<u8> {
+    i.to_be_bytes().repeat(500)
+}
+
+fn read(drain: &mut KafkaDrain, until: Offset) -> (Vec<Vec<u8>>, Result<Offset, LogError>) {
+    let mut lent = Vec::new();
+    let answer = drain.read(until, usize::MAX, &mut |record| lent.push(record.body.to_vec()));
+    (lent, answer)
+}
+
+/// Waits for the log to answer again, for at most half a minute.
+async fn recovered(log: &KafkaLog) -> Offset {
+    let started = Instant::now();
+    loop {
+        match log.bounds(FIRST).await {
+            Ok(bounds) => return bounds.end,
+            Err(error) => assert!(started.elapsed() < Duration::from_secs(30), "{error}"),
+        }
+    }
+}
+
+macro_rules! home_or_skip {
+    ($server:ident) => {
+        match &$server.home {
+            Some(home) => home,
+            None => {
+                println!("skipped: the server that PULSO_TEST_KAFKA names is not ours to stop");
+                return;
+            }
+        }
+    };
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_is_told_in_time_and_nothing_is_acknowledged() {
+    let server = kafka_or_skip!();
+    let home = home_or_skip!(server);
+    let _turn = TURN.lock().await;
+    let log = log(server, "hangs").await;
+    log.append(FIRST, vec![body(0)]).await.unwrap();
+    let mut drain = log.drain(FIRST, Offset(0)).unwrap();
+    assert_eq!(read(&mut drain, Offset(1)), (vec![body(0)], Ok(Offset(1))));
+
+    run(home, &["pause", "kafka"]).unwrap();
+    let started = Instant::now();
+    let answers = together((1..=5).map(|i| log.append(FIRST, vec![body(i)]))).await;
+    assert!(started.elapsed() < DELIVERY_TIMEOUT + SLACK, "{:?}", started.elapsed());
+    for answer in answers {
+        assert!(matches!(answer, Err(AppendError::Unknown(_))), "{answer:?}");
+    }
+    let started = Instant::now();
+    let answer = log.bounds(FIRST).await;
+    assert!(matches!(answer, Err(LogError::Unavailable(_))), "{answer:?}");
+    let (lent, answer) = read(&mut drain, Offset(2));
+    assert!(lent.is_empty() && matches!(answer, Err(LogError::Unavailable(_))), "{answer:?}");
+    assert!(log.drain(FIRST, Offset(0)).is_err());
+    assert!(started.elapsed() < 3 * REQUEST_TIMEOUT + SLACK, "{:?}", started.elapsed());
+    run(home, &["resume", "kafka"]).unwrap();
+
+    // The outcomes were unknown: the records may be there or not, once, and what follows is.
+    recovered(&log).await;
+    log.append(FIRST, vec![body(6)]).await.unwrap();
+    let end = log.bounds(FIRST).await.unwrap().end;
+    let (lent, answer) = read(&mut drain, end);
+    assert_eq!(answer, Ok(end));
+    assert_eq!(lent.last(), Some(&body(6)));
+    assert!(lent.is_sorted() && lent.len() <= 6, "{} records", lent.len());
+}
+
+#[tokio::test]
+async fn what_a_broker_acknowledged_before_it_was_killed_is_there_once_and_in_order() {
+    let server = kafka_or_skip!();
+    let home = home_or_skip!(server);
+    let _turn = TURN.lock().await;
+    let log = log(server, "killed").await;
+    let mut drain = log.drain(FIRST, Offset(0)).unwrap();
+    let (first_ack, acked) = tokio::sync::oneshot::channel();
+    let appending = tokio::spawn(append_until_it_fails(log.clone(), first_ack));
+    acked.await.unwrap();
+    run(home, &["kill", "kafka"]).unwrap();
+    let acknowledged = appending.await.unwrap();
+    run(home, &["up", "kafka", "--parent", &std::process::id().to_string()]).unwrap();
+
+    let end = recovered(&log).await;
+    let (mut lent, answer) = read(&mut drain, end);
+    // Where the broker died on its way to the drain, the first read may say so.
+    if answer.is_err() {
+        let (rest, answer) = read(&mut drain, end);
+        lent.extend(rest);
+        assert_eq!(answer, Ok(end));
+    }
+    let numbers: Vec<u32> =
+        lent.iter().map(|body| u32::from_be_bytes(body[..4].try_into().unwrap())).collect();
+    assert!(numbers.is_sorted_by(|one, next| one < next), "once and in order: {numbers:?}");
+    for number in &acknowledged {
+        assert!(numbers.contains(number), "{number} was acknowledged and is lost");
+    }
+    assert!(log.append(FIRST, vec![body(u32::MAX)]).await.is_ok());
+}
+
+/// Appends eight at a time until an outcome is unknown, and gives what was acknowledged.
+async fn append_until_it_fails(
+    log: KafkaLog,
+    first_ack: tokio::sync::oneshot::Sender<()>,
+) -> Vec<u32> {
+    let mut acknowledged = Vec::new();
+    let mut first_ack = Some(first_ack);
+    let started = Instant::now();
+    for round in 0.. {
+        assert!(started.elapsed() < Duration::from_secs(60), "acknowledged by a dead broker");
+        let numbers = round * 8..(round + 1) * 8;
+        let answers = together(numbers.clone().map(|i| log.append(FIRST, vec![body(i)]))).await;
+        let failed = answers.iter().any(Result::is_err);
+        let landed = numbers.zip(answers).filter(|(_, answer)| answer.is_ok());
+        acknowledged.extend(landed.map(|(number, _)| number));
+        if failed {
+            break;
+        }
+        if let Some(told) = first_ack.take() {
+            told.send(()).unwrap();
+        }
+    }
+    acknowledged
+}

@@ -1,0 +1,101 @@
+//! The schema's own promises.
+
+use std::time::{Duration, Instant};
+
+use storage::scylla::{OpenError, SchemaError, ScyllaOptions, ScyllaStore, schema};
+
+use crate::server::{Half, Server, fresh_name};
+
+/// Runs a statement as another program would.
+async fn meddle(server: &Server, options: &ScyllaOptions, statement: &str) {
+    let statement = statement.replace("{keyspace}", &options.keyspace);
+    server.session().await.query_unpaged(statement, ()).await.unwrap();
+}
+
+async fn open_error(options: &ScyllaOptions) -> SchemaError {
+    match ScyllaStore::open(options.clone()).await {
+        Err(OpenError::Schema(error)) => error,
+        Ok(_) => panic!("it opened"),
+    }
+}
+
+#[tokio::test]
+async fn two_applies_at_once_both_end_with_the_schema() {
+    let server = crate::cassandra_or_skip!();
+    let options = server.options(&fresh_name());
+    let started = Instant::now();
+    let (one, other) = tokio::join!(schema::apply(&options), schema::apply(&options));
+    println!("two applies took {:?}", started.elapsed());
+    let (one, other) = (one.unwrap(), other.unwrap());
+    let mut applied = [one.applied, other.applied].concat();
+    applied.sort();
+    assert_eq!(applied, ["0001_usage_store", "0002_billing_store"]);
+    let again = schema::apply(&options).await.unwrap();
+    assert_eq!((again.applied.len(), again.version), (0, schema::VERSION));
+    assert_eq!(schema::check(&options).await.unwrap(), again);
+}
+
+#[tokio::test]
+async fn a_keyspace_of_another_version_is_refused_with_what_to_do() {
+    let server = crate::cassandra_or_skip!();
+    let options = server.options(&fresh_name());
+    let words = open_error(&options).await.to_string();
+    assert!(words.contains("run `pulso schema apply`"), "{words}");
+    let missing = schema::migrate(&options).await.unwrap_err();
+    assert!(matches!(missing, SchemaError::Missing { .. }), "{missing}");
+
+    schema::apply(&options).await.unwrap();
+    let second =
+        "DELETE FROM {keyspace}.schema_version WHERE registry = 0 AND version = 2 IF EXISTS";
+    meddle(server, &options, second).await;
+    let older = open_error(&options).await;
+    assert!(matches!(older, SchemaError::Older { found: 1, wanted: 2, .. }), "{older}");
+    assert!(older.to_string().contains("run `pulso schema migrate`"), "{older}");
+    assert_eq!(schema::apply(&options).await, Err(older));
+    let migrated = schema::migrate(&options).await.unwrap();
+    assert_eq!(migrated.applied, ["0002_billing_store"]);
+    ScyllaStore::open(options.clone()).await.unwrap().close().await;
+
+    let changed = "UPDATE {keyspace}.schema_version SET checksum = 'x' WHERE registry = 0 AND \
+                   version = 1 IF EXISTS";
+    meddle(server, &options, changed).await;
+    let changed = open_error(&options).await;
+    assert!(matches!(changed, SchemaError::Changed { version: 1, .. }), "{changed}");
+    assert_eq!(schema::apply(&options).await, Err(changed.clone()));
+    assert_eq!(schema::migrate(&options).await, Err(changed));
+
+    let newer = "INSERT INTO {keyspace}.schema_version (registry, version, checksum) VALUES \
+                 (0, 99, 'x') IF NOT EXISTS";
+    meddle(server, &options, newer).await;
+    let newer = open_error(&options).await;
+    assert!(matches!(newer, SchemaError::Newer { found: 99, known: 2, .. }), "{newer}");
+    assert_eq!(schema::migrate(&options).await, Err(newer));
+}
+
+#[tokio::test]
+async fn another_number_of_replicas_is_said_and_left_alone() {
+    let server = crate::cassandra_or_skip!();
+    let mut options = server.half_a_keyspace(Half::Billing).await;
+    assert_eq!(schema::check(&options).await.unwrap().notes, [""; 0]);
+    options.replication = 3;
+    let report = schema::apply(&options).await.unwrap();
+    let [note] = &report.notes[..] else { panic!("{report:?}") };
+    assert!(note.contains("keeps 1 replicas") && note.contains("ask for 3"), "{note}");
+    options.replication = 1;
+    assert_eq!(schema::check(&options).await.unwrap().notes, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_answer_is_named_in_time() {
+    // Nobody listens on the one; the other takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_address = silent.local_addr().unwrap().to_string();
+    for host in ["127.0.0.1:1".to_owned(), silent_address] {
+        let mut options = ScyllaOptions::new([&host], "pulso");
+        options.connect_timeout = Duration::from_secs(3);
+        let started = Instant::now();
+        let words = open_error(&options).await.to_string();
+        assert!(words.contains(&host) && words.contains("`store.url`"), "{words}");
+        assert!(started.elapsed() < options.connect_timeout + Duration::from_secs(1));
+    }
+}
