@@ -36,8 +36,9 @@ pub trait UsageStore: Send + Sync + 'static {
 
     /// Writes a flush. Durable on return, in this order or all at once: rows, dead letters, run,
     /// state and touched windows; then the manifest; then progress. A row replaces a stored one
-    /// only if its `offset_last` is at least the stored one's; progress likewise by `folded_to`
-    /// (`caught_up_at` is written whenever it is given).
+    /// only if its `offset_last` is greater; an equal one has equal bytes, because a row is a pure
+    /// function of its segment up to there, so which of them stays is the adapter's choice. Progress
+    /// likewise by `folded_to` (`caught_up_at` is written whenever it is given).
     ///
     /// # Errors
     /// After any error the flush may be written in part; the caller writes it again.
