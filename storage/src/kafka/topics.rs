@@ -148,21 +148,7 @@ pub async fn apply(
     options: &KafkaOptions,
     specs: &[TopicSpec],
 ) -> Result<Vec<TopicReport>, TopicsError> {
-    let admin = Admin::new(options)?;
-    let mut reports = Vec::with_capacity(specs.len());
-    let mut differences = Vec::new();
-    for spec in specs {
-        let (found, outcome) = match admin.find(&spec.name).await? {
-            Some(found) => (found, TopicOutcome::Verified),
-            None => {
-                let outcome = create(&admin, spec).await?;
-                (await_topic(&admin, spec).await?, outcome)
-            }
-        };
-        differences.extend(spec.differences(&found));
-        reports.push(TopicReport { name: spec.name.clone(), outcome });
-    }
-    if differences.is_empty() { Ok(reports) } else { Err(TopicsError::Differs(differences)) }
+    compare(options, specs, Missing::Made).await
 }
 
 /// Compares topics, in the order given, and makes none.
@@ -173,14 +159,37 @@ pub async fn check(
     options: &KafkaOptions,
     specs: &[TopicSpec],
 ) -> Result<Vec<TopicReport>, TopicsError> {
+    compare(options, specs, Missing::Refused).await
+}
+
+/// What is done about a topic that is not there.
+#[derive(Clone, Copy)]
+enum Missing {
+    Made,
+    Refused,
+}
+
+async fn compare(
+    options: &KafkaOptions,
+    specs: &[TopicSpec],
+    missing: Missing,
+) -> Result<Vec<TopicReport>, TopicsError> {
     let admin = Admin::new(options)?;
     let mut reports = Vec::with_capacity(specs.len());
     let mut differences = Vec::new();
     for spec in specs {
-        let missing = || TopicsError::Missing { topic: spec.name.clone() };
-        let found = admin.find(&spec.name).await?.ok_or_else(missing)?;
+        let (found, outcome) = match (admin.find(&spec.name).await?, missing) {
+            (Some(found), _) => (found, TopicOutcome::Verified),
+            (None, Missing::Made) => {
+                let outcome = create(&admin, spec).await?;
+                (await_topic(&admin, spec).await?, outcome)
+            }
+            (None, Missing::Refused) => {
+                return Err(TopicsError::Missing { topic: spec.name.clone() });
+            }
+        };
         differences.extend(spec.differences(&found));
-        reports.push(TopicReport { name: spec.name.clone(), outcome: TopicOutcome::Verified });
+        reports.push(TopicReport { name: spec.name.clone(), outcome });
     }
     if differences.is_empty() { Ok(reports) } else { Err(TopicsError::Differs(differences)) }
 }
