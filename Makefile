@@ -21,7 +21,8 @@ build: ## Build the one binary, target/release/pulso
 
 .PHONY: test
 test: ## Run every test, on real servers too where Java and Maven are there
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked --no-run
+	services/with-servers $(CARGO) test --workspace --locked
 
 .PHONY: services
 services: ## Start Kafka and Cassandra on loopback, without containers

@@ -4,9 +4,12 @@
 //! pricing crate's; here stands only what a price is. A price is never edited: the next one
 //! supersedes it from its own `valid_from` on.
 
-use std::fmt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-use crate::{Name, Quantity, Sku, Timestamp, Unit};
+use crate::{Name, Quantity, Sku, Timestamp, Unit, epochs::Declared};
 
 /// A dated, immutable set of prices.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,23 @@ impl Catalogue {
     #[must_use]
     pub fn find(&self, sku: &Sku, unit: &Unit) -> Option<&SkuDefinition> {
         self.skus.iter().find(|definition| definition.sku == *sku && definition.unit == *unit)
+    }
+
+    /// The dimensions of each SKU that has any, as the catalogue with this number declares them:
+    /// those of all its units together, because the log knows a SKU by its name alone. By SKU.
+    #[must_use]
+    pub fn declared(&self, version: u64) -> Vec<Declared> {
+        let mut skus: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for definition in self.skus.iter().filter(|found| !found.dimensions.is_empty()) {
+            let names = definition.dimensions.iter().map(Name::as_str);
+            skus.entry(definition.sku.as_str()).or_default().extend(names);
+        }
+        let declared = |(sku, names): (&str, BTreeSet<&str>)| Declared {
+            product_sku: sku.to_owned(),
+            version,
+            dimensions: names.into_iter().map(str::to_owned).collect(),
+        };
+        skus.into_iter().map(declared).collect()
     }
 }
 

@@ -36,6 +36,11 @@ impl Writer {
         self
     }
 
+    pub(crate) fn put_slice(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
     pub(crate) fn seal(mut self) -> Vec<u8> {
         let crc = crc32c::crc32c(&self.0);
         self.0.extend_from_slice(&crc.to_le_bytes());
@@ -64,6 +69,12 @@ impl<'a> Reader<'a> {
         let (bytes, rest) = self.0.split_first_chunk::<N>().ok_or(CodecError::Length)?;
         self.0 = rest;
         Ok(*bytes)
+    }
+
+    pub(crate) fn take_slice(&mut self, length: usize) -> Result<&'a [u8], CodecError> {
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(CodecError::Length)?;
+        self.0 = rest;
+        Ok(bytes)
     }
 
     pub(crate) const fn is_empty(&self) -> bool {

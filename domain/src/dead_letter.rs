@@ -72,4 +72,6 @@ reasons! {
     SequenceReused = "sequence_reused",
     /// The backfill's name was used for other content.
     BackfillReused = "backfill_reused",
+    /// It reached a partition that had ended, from a server that missed that the log has grown.
+    AfterSeal = "after_seal",
 }

@@ -10,7 +10,11 @@ use thiserror::Error;
 
 use crate::{
     DeadLetter, Epoch, LogId, Manifest, Offset, Partition, RowKey, SegmentId, Sku, Tenant,
-    Timestamp, Unit, UsageRow, dead_letter::DeadLetterReason, place::Generation, segment::Progress,
+    Timestamp, Unit, UsageRow, View,
+    dead_letter::DeadLetterReason,
+    epochs::{Journal, LogEvent},
+    place::Generation,
+    segment::Progress,
 };
 
 /// Rows, manifests, fold states, dead letters, progress.
@@ -98,26 +102,27 @@ pub trait UsageStore: Send + Sync + 'static {
         places: &[(Tenant, i32)],
     ) -> impl Future<Output = Result<Vec<UsageRow>, StoreError>> + Send;
 
-    /// Rows that pass the filter, after `after`, at most `limit`, sorted by tenant, window start,
-    /// SKU, unit, dimensions, epoch, log, partition, segment. A result shorter than `limit` is the
-    /// last.
+    /// Rows of every epoch that pass the filter, after `after`, at most `limit`, sorted by tenant,
+    /// window start, SKU, unit, dimensions, epoch, log, partition, segment. A result shorter than
+    /// `limit` is the last. Totals are sums over one view only: see [`UsageStore::usage`].
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn usage(
+    fn scan(
         &self,
         filter: &UsageFilter,
         after: Option<&RowKey>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<UsageRow>, StoreError>> + Send;
 
-    /// Dead letters after `after`, at most `limit`, sorted by partition, offset, index. Payloads
-    /// are included.
+    /// Dead letters of one log in every epoch, after `after`, at most `limit`, sorted by partition,
+    /// offset, index, epoch. Payloads are included.
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn dead_letters(
+    fn scan_dead_letters(
         &self,
+        log_id: LogId,
         reason: Option<DeadLetterReason>,
         after: Option<DeadLetterPlace>,
         limit: usize,
@@ -129,8 +134,101 @@ pub trait UsageStore: Send + Sync + 'static {
     /// See [`StoreError`].
     fn dead_letter(
         &self,
+        log_id: LogId,
         place: DeadLetterPlace,
     ) -> impl Future<Output = Result<Option<DeadLetter>, StoreError>> + Send;
+
+    /// The journal's entries, oldest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn log_events(&self) -> impl Future<Output = Result<Vec<LogEvent>, StoreError>> + Send;
+
+    /// Adds an entry to the journal as its number `entries`, by compare-and-set: of two processes
+    /// that add at once, one does. Durable on return.
+    ///
+    /// # Errors
+    /// `Conflict` when the journal does not have exactly `entries` entries. After `Unavailable` the
+    /// entry may be there.
+    fn append_log_event(
+        &self,
+        entries: u64,
+        event: &LogEvent,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What the journal says.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn journal(&self) -> impl Future<Output = Result<Journal, StoreError>> + Send {
+        async { Ok(Journal::of(self.log_events().await?)) }
+    }
+
+    /// The totals that are the logs' now.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn active_view(&self) -> impl Future<Output = Result<View, StoreError>> + Send {
+        async { Ok(View::active(self.journal().await?)) }
+    }
+
+    /// As [`UsageStore::scan`], of a view only.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn usage(
+        &self,
+        view: &View,
+        filter: &UsageFilter,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<UsageRow>, StoreError>> + Send {
+        async move {
+            let mut rows = self.scan(filter, after, limit).await?;
+            let mut is_last = view.is_whole() || rows.len() < limit;
+            let mut after = rows.last().map(|row| row.key.clone());
+            rows.retain(|row| view.counts(&row.key.segment));
+            while !is_last && rows.len() < limit {
+                let more = self.scan(filter, after.as_ref(), limit).await?;
+                is_last = more.len() < limit;
+                after = more.last().map(|row| row.key.clone());
+                rows.extend(more.into_iter().filter(|row| view.counts(&row.key.segment)));
+            }
+            rows.truncate(limit);
+            Ok(rows)
+        }
+    }
+
+    /// As [`UsageStore::scan_dead_letters`], of a view only, so of each place at most one.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn dead_letters(
+        &self,
+        view: &View,
+        log_id: LogId,
+        reason: Option<DeadLetterReason>,
+        mut after: Option<DeadLetterPlace>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<DeadLetter>, StoreError>> + Send {
+        async move {
+            let mut letters = Vec::new();
+            let counts = |letter: &DeadLetter| {
+                view.epoch_at(log_id, letter.partition, letter.offset) == letter.epoch
+            };
+            while letters.len() < limit {
+                let more = self.scan_dead_letters(log_id, reason, after, limit).await?;
+                let is_last = more.len() < limit;
+                after = more.last().map(DeadLetterPlace::of);
+                letters.extend(more.into_iter().filter(counts));
+                if is_last {
+                    break;
+                }
+            }
+            letters.truncate(limit);
+            Ok(letters)
+        }
+    }
 }
 
 /// A partition of a log generation, in an epoch.
@@ -144,8 +242,27 @@ pub struct PartitionKey {
     pub epoch: Epoch,
 }
 
-/// Place of a dead letter within the newest generation and epoch.
-pub type DeadLetterPlace = (Partition, Offset, u32);
+/// Place of a dead letter in its log, in the order of a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeadLetterPlace {
+    /// The partition.
+    pub partition: Partition,
+    /// The record.
+    pub offset: Offset,
+    /// The pulse in the record.
+    pub index: u32,
+    /// The epoch of the verdict.
+    pub epoch: Epoch,
+}
+
+impl DeadLetterPlace {
+    /// Where a letter stands.
+    #[must_use]
+    pub const fn of(letter: &DeadLetter) -> Self {
+        let DeadLetter { partition, offset, index, epoch, .. } = *letter;
+        Self { partition, offset, index, epoch }
+    }
+}
 
 /// What leaves a lane at once, about one segment.
 #[derive(Clone, Debug)]

@@ -6,9 +6,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use domain::{
-    Epoch, Manifest, Offset, Partition, PulseLog, RowKey, SegmentId, Tenant, UsageRow, UsageStore,
+    Manifest, Offset, Partition, PulseLog, RowKey, SegmentId, Tenant, UsageRow, UsageStore,
+    epochs::{LogHistory, Stretch},
     log::LogDrain,
-    store::{Flush, PartitionKey},
+    store::{DeadLetterPlace, Flush, PartitionKey},
 };
 use tokio::runtime::Handle;
 
@@ -54,25 +55,42 @@ pub async fn audit<L: PulseLog, U: UsageStore>(
     let handle = Handle::current();
     let folding = tokio::task::spawn_blocking(move || {
         let mut report = AuditReport::default();
+        let journal = handle.block_on(store.journal())?;
+        let history = journal.log(log.generation().log_id);
         for partition in log.generation().partitions() {
-            PartitionAudit::new(&log, &*store, &handle, partition).run(&mut report)?;
+            for stretch in history.stretches(history.active(), partition) {
+                let epoch = stretch.epoch;
+                let key = PartitionKey { log_id: log.generation().log_id, partition, epoch };
+                let audit = StretchAudit::new(&log, &*store, &handle, history, key, stretch);
+                audit.run(&mut report)?;
+            }
         }
         Ok(report)
     });
     folding.await.map_err(|_| ConsumerError::Ended)?
 }
 
-struct PartitionAudit<'a, L, U> {
+/// Audits what one epoch adds to the active totals of a partition.
+struct StretchAudit<'a, L, U> {
     log: &'a Arc<L>,
     store: &'a U,
     handle: &'a Handle,
+    history: &'a LogHistory,
     key: PartitionKey,
+    from: Offset,
+    to: Option<Offset>,
 }
 
-impl<'a, L: PulseLog, U: UsageStore> PartitionAudit<'a, L, U> {
-    fn new(log: &'a Arc<L>, store: &'a U, handle: &'a Handle, partition: Partition) -> Self {
-        let key = PartitionKey { log_id: log.generation().log_id, partition, epoch: Epoch(0) };
-        Self { log, store, handle, key }
+impl<'a, L: PulseLog, U: UsageStore> StretchAudit<'a, L, U> {
+    const fn new(
+        log: &'a Arc<L>,
+        store: &'a U,
+        handle: &'a Handle,
+        history: &'a LogHistory,
+        key: PartitionKey,
+        Stretch { epoch: _, from, to }: Stretch,
+    ) -> Self {
+        Self { log, store, handle, history, key, from, to }
     }
 
     fn run(&self, report: &mut AuditReport) -> Result<(), ConsumerError> {
@@ -80,12 +98,12 @@ impl<'a, L: PulseLog, U: UsageStore> PartitionAudit<'a, L, U> {
             return Ok(());
         };
         let manifests = self.manifests(report)?;
-        let (mut fold, start) = self.start(&manifests)?;
+        let Some((mut fold, start)) = self.start(&manifests)? else { return Ok(()) };
         let stored: HashMap<Offset, Manifest> =
             manifests.into_iter().map(|manifest| (manifest.segment.start, manifest)).collect();
         let mut reader = self.log.drain(self.key.partition, start)?;
         let mut next = start;
-        while next < progress.folded_to {
+        while next < progress.folded_to && self.to.is_none_or(|to| next < to) {
             let (mut closed, mut failure) = (Vec::new(), None);
             next = reader.read(progress.folded_to, READ_BYTES, &mut |record| {
                 failure = failure.take().or(fold.record(record, &mut closed).err());
@@ -95,53 +113,61 @@ impl<'a, L: PulseLog, U: UsageStore> PartitionAudit<'a, L, U> {
                 return Ok(());
             }
             for flush in closed {
+                if self.to.is_some_and(|to| flush.segment.start >= to) {
+                    return Ok(());
+                }
                 report.refolded += 1;
                 self.compare_closed(&flush, &stored, report)?;
             }
         }
-        self.compare_open(&fold, progress.folded_to, report)
+        match self.to {
+            // What an epoch folded beyond its stretch counts in no total.
+            Some(_) => Ok(()),
+            None => self.compare_open(&fold, progress.folded_to, report),
+        }
     }
 
-    /// All manifests, checked for their own laws and for tiling the partition.
+    /// All manifests of the stretch, checked for their own laws and for tiling it.
     fn manifests(&self, report: &mut AuditReport) -> Result<Vec<Manifest>, ConsumerError> {
-        const PAGE: usize = 1_000;
-        let mut manifests: Vec<Manifest> = Vec::new();
-        loop {
-            let from = manifests.last().map_or(Offset(0), |last| last.segment.start.next());
-            let page = self.handle.block_on(self.store.manifests(self.key, from, PAGE))?;
-            let full = page.len() == PAGE;
-            for manifest in page {
-                let expected = manifests.last().map_or(Offset(0), |last| last.end);
-                let (partition, start) = (self.key.partition, manifest.segment.start);
-                if start != expected {
-                    let message =
-                        format!("a segment starts at {start}, the one before ends at {expected}");
-                    report.note(partition, start, "I3", message);
-                }
-                if let Err(error) = manifest.check() {
-                    report.note(partition, start, "I1", error.to_string());
-                }
-                manifests.push(manifest);
+        let to = self.to.unwrap_or(Offset(u64::MAX));
+        let between = restart::manifests_between(self.store, self.key, self.from, to);
+        let manifests = self.handle.block_on(between)?;
+        let (partition, mut expected) = (self.key.partition, self.from);
+        for manifest in &manifests {
+            let start = manifest.segment.start;
+            if start != expected {
+                let message =
+                    format!("a segment starts at {start}, the one before ends at {expected}");
+                report.note(partition, start, "I3", message);
             }
-            if !full {
-                report.segments += manifests.len() as u64;
-                return Ok(manifests);
+            if let Err(error) = manifest.check() {
+                report.note(partition, start, "I1", error.to_string());
             }
+            expected = manifest.end;
         }
+        if let Some(to) = self.to.filter(|to| *to != expected) {
+            let message =
+                format!("the segments end at {expected}, and the next epoch starts at {to}");
+            report.note(partition, expected, "I3", message);
+        }
+        report.segments += manifests.len() as u64;
+        Ok(manifests)
     }
 
-    /// The fold at the first segment whose records the log still has, and its offset.
-    fn start(&self, manifests: &[Manifest]) -> Result<(Fold, Offset), ConsumerError> {
-        let generation = *self.log.generation();
+    /// The fold at the first segment whose records the log still has, and its offset; `None` where
+    /// it has none of them.
+    fn start(&self, manifests: &[Manifest]) -> Result<Option<(Fold, Offset)>, ConsumerError> {
+        let generation = self.log.generation();
         let low = self.handle.block_on(self.log.bounds(self.key.partition))?.low;
-        if low == Offset(0) {
-            return Ok((Fold::new(generation, self.key), Offset(0)));
+        if low <= self.from {
+            let begun = restart::begin(generation, self.store, self.history, self.key);
+            return Ok(Some((self.handle.block_on(begun)?, self.from)));
         }
-        let before = manifests.iter().find(|manifest| manifest.end >= low);
-        let before = before.ok_or(ConsumerError::Ended)?;
-        let fold =
-            self.handle.block_on(restart::resume(&generation, self.store, self.key, before))?;
-        Ok((fold, before.end))
+        let Some(before) = manifests.iter().find(|manifest| manifest.end >= low) else {
+            return Ok(None);
+        };
+        let resumed = restart::resume(generation, self.store, self.history, self.key, before);
+        Ok(Some((self.handle.block_on(resumed)?, before.end)))
     }
 
     fn compare_closed(
@@ -169,8 +195,9 @@ impl<'a, L: PulseLog, U: UsageStore> PartitionAudit<'a, L, U> {
             report.note(partition, start, "I5", "its fold state differs or is missing".into());
         }
         for letter in &flush.dead_letters {
-            let place = (letter.partition, letter.offset, letter.index);
-            if self.handle.block_on(self.store.dead_letter(place))?.as_ref() != Some(letter) {
+            let place = DeadLetterPlace::of(letter);
+            let found = self.handle.block_on(self.store.dead_letter(letter.log_id, place))?;
+            if found.as_ref() != Some(letter) {
                 let message =
                     format!("dead letter {}.{} differs or is missing", letter.offset, letter.index);
                 report.note(partition, start, "I7", message);

@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, thread::JoinHandle};
 use crossbeam_channel::Sender;
 use domain::{
     Clock, Epoch, Partition, PulseLog, Timestamp, TotalsFeed, UsageStore,
+    epochs::LogHistory,
     log::{AppendError, LogError},
     place::Generation,
     store::{PartitionKey, StoreError},
@@ -43,13 +44,31 @@ pub struct ConsumerConfig {
     pub chunks_in_flight: usize,
     /// Flushes between a lane and the store. Default 4.
     pub flushes_in_flight: usize,
+    /// What it folds for.
+    pub work: Work,
+}
+
+/// What a consumer folds for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// For the totals in use: the active epoch, and another one from the tick on after a swap.
+    Live,
+    /// For one epoch that is folded beside it. Adds nothing to the log, and the log is not told how
+    /// far it was read.
+    Rebuild(Epoch),
 }
 
 impl ConsumerConfig {
     /// The defaults for this many cores.
     #[must_use]
     pub const fn for_cores(cores: usize) -> Self {
-        Self { lanes: cores, chunk_bytes: 1 << 20, chunks_in_flight: 8, flushes_in_flight: 4 }
+        Self {
+            lanes: cores,
+            chunk_bytes: 1 << 20,
+            chunks_in_flight: 8,
+            flushes_in_flight: 4,
+            work: Work::Live,
+        }
     }
 }
 
@@ -96,6 +115,9 @@ pub struct Consumer<L: PulseLog, U> {
     store: Arc<U>,
     clock: Arc<dyn Clock>,
     generation: Generation,
+    work: Work,
+    /// What the journal last said about the log.
+    history: LogHistory,
     publishing: Publishing,
     lanes: Vec<LaneHandle>,
     /// Partitions that lanes have taken.
@@ -143,6 +165,8 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
             store: ports.store,
             clock: ports.clock,
             generation,
+            work: config.work,
+            history: LogHistory::default(),
             publishing,
             taken: BTreeSet::new(),
             trouble,
@@ -158,26 +182,41 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
     }
 
     /// Restores partitions that were assigned to this process since it was last asked, and lets
-    /// go of those that were taken from it.
+    /// go of those that were taken from it, and of all of them when another epoch was made active.
     async fn follow_assignment(&mut self) -> Result<(), ConsumerError> {
         let assigned: BTreeSet<_> = self.log.assignment()?.into_iter().flatten().collect();
-        let gone: Vec<_> = self.taken.difference(&assigned).copied().collect();
+        let epoch = self.epoch();
+        match self.store.journal().await {
+            Ok(journal) => self.history = journal.log(self.generation.log_id).clone(),
+            // To fold an epoch that is no longer in use does no harm.
+            Err(error) if !self.taken.is_empty() => debug!(%error, "the journal cannot be read"),
+            Err(error) => return Err(error.into()),
+        }
+        let stays = if epoch == self.epoch() { assigned.clone() } else { BTreeSet::new() };
+        let gone: Vec<_> = self.taken.difference(&stays).copied().collect();
         for partition in gone {
-            info!(%partition, "partition let go: another process has it");
+            info!(%partition, epoch = %self.epoch(), "partition let go: another process has it, or another epoch is active");
             self.command(partition, DrainCommand::LetGo { partition })?;
             self.taken.remove(&partition);
         }
         let new: Vec<_> = assigned.difference(&self.taken).copied().collect();
         for partition in new {
-            let log_id = self.generation.log_id;
-            let key = PartitionKey { log_id, partition, epoch: Epoch(0) };
-            let fold = restart::restore(&self.log, &*self.store, key).await?;
-            info!(%partition, folded_to = %fold.folded_to(), ids = fold.ids_held(), "partition restored");
+            let key =
+                PartitionKey { log_id: self.generation.log_id, partition, epoch: self.epoch() };
+            let fold = restart::restore(&self.log, &*self.store, &self.history, key).await?;
+            info!(%partition, epoch = %key.epoch, folded_to = %fold.folded_to(), ids = fold.ids_held(), "partition restored");
             let fold = Box::new(fold.publishing(self.publishing));
             self.command(partition, DrainCommand::Take { partition, fold })?;
             self.taken.insert(partition);
         }
         Ok(())
+    }
+
+    const fn epoch(&self) -> Epoch {
+        match self.work {
+            Work::Live => self.history.active(),
+            Work::Rebuild(epoch) => epoch,
+        }
     }
 
     /// Never blocks: the channel holds what a tick can ask about every partition, and ticks take
@@ -240,7 +279,9 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         match failure {
             Some(error) => Err(error),
             None => {
-                self.close_silent(&report).await?;
+                if self.work == Work::Live {
+                    self.close_silent(&report).await?;
+                }
                 debug!(records = report.records, "tick done");
                 Ok(report)
             }
@@ -340,9 +381,9 @@ fn start_lane<L: PulseLog, U: UsageStore, F: TotalsFeed>(
         spawn(format!("drain-{number}"), move || drain.run(&from_tick)),
         spawn(format!("lane-{number}"), move || lane.run(&from_drain)),
     ];
-    let (log, store) = (Arc::clone(&ports.log), Arc::clone(&ports.store));
-    let (feed, trouble) = (ports.feed.clone(), trouble.clone());
-    let flusher = tokio::spawn(flush::run(Flusher { log, store, feed, trouble }, from_lane));
+    let told = (config.work == Work::Live).then(|| Arc::clone(&ports.log));
+    let (store, feed, trouble) = (Arc::clone(&ports.store), ports.feed.clone(), trouble.clone());
+    let flusher = tokio::spawn(flush::run(Flusher { told, store, feed, trouble }, from_lane));
     LaneHandle { commands: Some(commands), threads, flusher }
 }
 

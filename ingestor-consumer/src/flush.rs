@@ -20,7 +20,8 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Where flushes go, in this order: final totals to the feed, everything to the store, and a word
 /// to the log.
 pub(crate) struct Flusher<L, U, F> {
-    pub(crate) log: Arc<L>,
+    /// The log that is told how far it was read, if it is.
+    pub(crate) told: Option<Arc<L>>,
     pub(crate) store: Arc<U>,
     pub(crate) feed: Option<Arc<F>>,
     pub(crate) trouble: Trouble,
@@ -39,7 +40,9 @@ pub(crate) async fn run<L: PulseLog, U: UsageStore, F: TotalsFeed>(
         store_flush(&*to.store, &flush, &to.trouble).await;
         if let Some(close) = &flush.close {
             fault::point("consumer.after_close");
-            to.log.note_stored(flush.segment.partition, close.manifest.end);
+            if let Some(log) = &to.told {
+                log.note_stored(flush.segment.partition, close.manifest.end);
+            }
         } else {
             fault::point("consumer.after_rows");
         }

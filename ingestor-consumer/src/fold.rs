@@ -13,6 +13,7 @@ mod state;
 
 use domain::{
     DeadLetter, DeadLetterReason, Offset, SegmentId, Timestamp,
+    epochs::Declared,
     log::LogRecord,
     place::Generation,
     segment::{Anchor, Conservation, Manifest, Progress, SegmentRule},
@@ -134,6 +135,16 @@ impl Fold {
     #[must_use]
     pub const fn publishing(mut self, publishing: Publishing) -> Self {
         self.publishing = publishing;
+        self
+    }
+
+    /// The same fold with these dimensions declared; those that it knows in a newer version stay.
+    #[must_use]
+    pub fn declaring(mut self, declared: &[Declared]) -> Self {
+        for Declared { product_sku, version, dimensions } in declared {
+            let declaration = Declaration { version: *version, dimensions: dimensions.clone() };
+            self.state.declarations.declare(product_sku, declaration);
+        }
         self
     }
 

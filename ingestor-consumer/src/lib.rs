@@ -8,6 +8,7 @@
 //! - [`fold`]: the pure heart: what becomes of each pulse;
 //! - `flush`: rows reach the store, then the proof, and only then progress;
 //! - [`restart`]: where a partition goes on after a stop, however it stopped;
+//! - [`replay`]: the log folded again into another epoch, compared, and put to use;
 //! - [`audit`]: anyone can fold a segment again and compare.
 
 pub mod audit;
@@ -18,8 +19,9 @@ pub mod fold;
 pub mod handover;
 mod lane;
 mod metrics;
+pub mod replay;
 pub mod restart;
 pub mod service;
 
-pub use consumer::{Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport};
+pub use consumer::{Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport, Work};
 pub use fold::Fold;

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use domain::{
-    Manifest, Offset, Partition, PulseLog, Timestamp, UsageStore,
+    Manifest, Offset, Partition, PulseLog, SegmentId, UsageStore,
+    epochs::{LogHistory, Stretch},
     log::{LogDrain, LogError},
     place::Generation,
     segment::Anchor,
@@ -53,20 +54,21 @@ pub enum RestartError {
     Store(#[from] StoreError),
 }
 
-/// Restores a partition's fold behind its newest manifest, or at its start.
+/// Restores a partition's fold behind its newest manifest, or at the start of its epoch.
 ///
 /// # Errors
 /// See [`RestartError`].
 pub async fn restore<L: PulseLog, U: UsageStore>(
     log: &Arc<L>,
     store: &U,
+    history: &LogHistory,
     key: PartitionKey,
 ) -> Result<Fold, RestartError> {
-    let generation = *log.generation();
     let manifest = store.newest_manifest(key).await?;
     let progress = store.progress(key).await?;
-    let from = manifest.map_or(Offset(0), |manifest| manifest.end);
     let bounds = log.bounds(key.partition).await?;
+    let start = history.start_of(key.epoch, key.partition);
+    let from = manifest.map_or(start, |manifest| manifest.end);
     if from < bounds.low || from > bounds.end {
         let (low, end) = (bounds.low, bounds.end);
         return Err(
@@ -79,18 +81,43 @@ pub async fn restore<L: PulseLog, U: UsageStore>(
         check_anchor(log, key.partition, bounds.low, anchor).await?;
     }
     match manifest {
-        Some(manifest) => resume(&generation, store, key, &manifest).await,
-        None => Ok(Fold::new(generation, key)),
+        Some(manifest) => resume(log.generation(), store, history, key, &manifest).await,
+        None => begin(log.generation(), store, history, key).await,
     }
 }
 
-/// Restores the fold as it was at the end of a closed segment.
+/// The fold as it is at the start of an epoch: empty, or that of the base's last segment before it,
+/// and with the dimensions that the epoch declares.
+///
+/// # Errors
+/// See [`RestartError`].
+pub async fn begin<U: UsageStore>(
+    generation: &Generation,
+    store: &U,
+    history: &LogHistory,
+    key: PartitionKey,
+) -> Result<Fold, RestartError> {
+    let start = history.start_of(key.epoch, key.partition);
+    let last = match start {
+        Offset(0) => None,
+        start => Some(manifest_ending_at(store, history, key, start).await?),
+    };
+    let fold = match &last {
+        Some(last) => resume(generation, store, history, key, last).await?,
+        None => Fold::new(*generation, key),
+    };
+    let declared = history.opened(key.epoch).map_or(&[][..], |opened| &opened.declared);
+    Ok(fold.declaring(declared))
+}
+
+/// Restores the fold as it was at the end of a closed segment, which may be one of an older epoch.
 ///
 /// # Errors
 /// See [`RestartError`].
 pub async fn resume<U: UsageStore>(
     generation: &Generation,
     store: &U,
+    history: &LogHistory,
     key: PartitionKey,
     manifest: &Manifest,
 ) -> Result<Fold, RestartError> {
@@ -101,7 +128,7 @@ pub async fn resume<U: UsageStore>(
         .filter(|state| fold::digest(state) == manifest.state_digest)
         .ok_or_else(|| missing("fold state", manifest.segment.start))?;
     let mut runs = Vec::new();
-    for manifest in manifests_within_horizon(generation, store, key, manifest).await? {
+    for manifest in manifests_within_horizon(generation, store, history, manifest).await? {
         let run = store.run(manifest.segment).await?;
         if fold::digest(&run) != manifest.run_digest {
             return Err(missing("run of ids", manifest.segment.start));
@@ -111,39 +138,88 @@ pub async fn resume<U: UsageStore>(
     Ok(Fold::resume(*generation, key, manifest, &state, runs.iter().map(Vec::as_slice))?)
 }
 
+/// The base's manifest behind which an epoch starts.
+async fn manifest_ending_at<U: UsageStore>(
+    store: &U,
+    history: &LogHistory,
+    key: PartitionKey,
+    end: Offset,
+) -> Result<Manifest, RestartError> {
+    let base = history.opened(key.epoch).map_or(key.epoch, |opened| opened.base);
+    let epoch = history.holding(base, key.partition, Offset(end.0 - 1));
+    let base = PartitionKey { epoch, ..key };
+    let start = first_from(store, base, Offset(0), end, |manifest| manifest.end >= end).await?;
+    let found = store.manifests(base, start, 1).await?.into_iter().next();
+    found.filter(|manifest| manifest.end == end).ok_or(RestartError::State {
+        partition: key.partition,
+        what: "manifest",
+        segment_start: start,
+    })
+}
+
 /// Manifests up to and including `last` whose ids may still matter after it, ascending.
 async fn manifests_within_horizon<U: UsageStore>(
     generation: &Generation,
     store: &U,
-    key: PartitionKey,
+    history: &LogHistory,
     last: &Manifest,
 ) -> Result<Vec<Manifest>, StoreError> {
-    const PAGE: usize = 1_000;
     let since = last.eff_ts.minus(generation.horizon + generation.segment_span);
-    let mut from = first_since(store, key, since, last.segment.start).await?;
+    let SegmentId { log_id, partition, epoch, .. } = last.segment;
+    let mut found = Vec::new();
+    for Stretch { epoch, from, to } in history.stretches(epoch, partition) {
+        let key = PartitionKey { log_id, partition, epoch };
+        let end = to.unwrap_or(last.end).min(last.end);
+        let start = first_from(store, key, from, end, |manifest| manifest.eff_ts >= since).await?;
+        found.splice(..0, manifests_between(store, key, start, end).await?);
+        if start > from {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Manifests of one epoch that start in `[from, to)`, ascending.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn manifests_between<U: UsageStore>(
+    store: &U,
+    key: PartitionKey,
+    mut from: Offset,
+    to: Offset,
+) -> Result<Vec<Manifest>, StoreError> {
+    const PAGE: usize = 1_000;
     let mut found = Vec::new();
     loop {
         let page = store.manifests(key, from, PAGE).await?;
-        found.extend(page.iter().filter(|manifest| manifest.end <= last.end));
+        found.extend(page.iter().filter(|manifest| manifest.segment.start < to));
         match page.last() {
-            Some(newest) if page.len() == PAGE && newest.end < last.end => from = newest.end,
+            Some(newest) if page.len() == PAGE && newest.end < to => {
+                from = newest.segment.start.next();
+            }
             _ => return Ok(found),
         }
     }
 }
 
-/// Start of the first segment that ended at or after `since`, by bisection: log time never falls.
-async fn first_since<U: UsageStore>(
+/// Start of the first segment in `[from, to)` that `is_wanted`, or `to`, by bisection: once one is
+/// wanted, all later ones are.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn first_from<U: UsageStore>(
     store: &U,
     key: PartitionKey,
-    since: Timestamp,
-    last_start: Offset,
+    from: Offset,
+    to: Offset,
+    is_wanted: impl Fn(&Manifest) -> bool,
 ) -> Result<Offset, StoreError> {
-    let (mut low, mut high) = (0, last_start.0);
+    let (mut low, mut high) = (from.0, to.0);
     while low < high {
         let middle = low + (high - low) / 2;
         match store.manifests(key, Offset(middle), 1).await?.first() {
-            Some(manifest) if manifest.eff_ts < since => low = manifest.end.0,
+            Some(manifest) if !is_wanted(manifest) => low = manifest.end.0,
             _ => high = middle,
         }
     }

@@ -12,8 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     commands::{
         audit::AuditArgs, bill::BillCommand, catalog::CatalogCommand, config::ConfigCommand,
-        dlq::DlqCommand, ingest::IngestArgs, query::QueryCommand, schema::SchemaCommand,
-        shell::CompletionsArgs, status::StatusArgs, topics::TopicsCommand,
+        dlq::DlqCommand, ingest::IngestArgs, query::QueryCommand, replay::ReplayArgs,
+        schema::SchemaCommand, shell::CompletionsArgs, status::StatusArgs, topics::TopicsCommand,
     },
     config::{self, Loaded, Sources},
     exit::{Exit, Failure},
@@ -171,6 +171,8 @@ pub enum Command {
     Dlq(DlqCommand),
     /// Fold the log again and compare it with the store.
     Audit(AuditArgs),
+    /// Fold the log again into another epoch, compare it, put it to use.
+    Replay(ReplayArgs),
     /// Measure this machine.
     #[command(subcommand)]
     Bench(BenchCommand),

@@ -10,6 +10,7 @@ pub mod config;
 pub mod dlq;
 pub mod ingest;
 pub mod query;
+pub mod replay;
 pub mod schema;
 pub mod shell;
 pub mod status;
@@ -48,6 +49,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Catalog(command) => block_on(catalog::run(&globals, command)),
         Command::Dlq(command) => block_on(dlq::run(&globals, command)),
         Command::Audit(args) => block_on(audit::run(&globals, args)),
+        Command::Replay(args) => block_on(replay::run(&globals, args)),
         Command::Topics(command) => block_on(topics::run(&globals, command)),
         Command::Schema(command) => block_on(schema::run(&globals, command)),
         Command::Config(command) => config::run(&globals, command),

@@ -14,12 +14,13 @@ use harness::{
 };
 use serde_json::Value;
 use service::fault::POINTS;
+use storage::conformance::servers::{keyspaces::Keyspace, shared_pair};
 
 const SAMPLE: &str = "samples/focus-1.0-sample-1000.csv";
-/// Kills at each point; each needs topics and a keyspace of its own.
+/// Kills at each point.
 const KILLS: u64 = 2;
 /// Runs under way together: more only share the same two servers.
-const RUNS_TOGETHER: usize = 2;
+const RUNS_TOGETHER: usize = 3;
 
 /// Streams the sample to the stages ingest, price and query, and gives what analysts and accountants
 /// see of it.
@@ -61,8 +62,9 @@ fn without_places(mut bill: Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn four_stage_processes_give_the_embedded_totals() {
-    let servers = servers_or_skip!();
-    let cluster = Cluster::new(servers, Settings::default()).await;
+    let Some(servers) = shared_pair() else { return };
+    let tables = Keyspace::missing(servers.1).await;
+    let cluster = Cluster::on(servers, tables, Settings::default()).await;
     let homes = [(); 5].map(|()| Home::new());
     let start = async |home, stage| Server::start(home, &cluster.stages(stage)).await;
     let ingest = start(&homes[0], "ingest").await;
@@ -85,7 +87,6 @@ async fn four_stage_processes_give_the_embedded_totals() {
     assert_eq!(on_servers.0, sent);
     assert_eq!(on_servers.1, usage);
     assert_eq!(without_places(on_servers.2), without_places(bill));
-    cluster.drop_keyspace().await;
 }
 
 /// The points that processes on these servers pass.
@@ -96,19 +97,15 @@ fn points() -> Vec<&'static str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_kill_of_a_stage_loses_or_doubles_a_pulse() {
-    let servers = servers_or_skip!();
+    let Some(servers) = shared_pair() else { return };
     let number = |name, default| std::env::var(name).map_or(default, |n| n.parse().unwrap());
     let (kills, seed) = (number("PULSO_TEST_KILLS", KILLS), number("PULSO_TEST_SEED", 1));
     let first_seed = |round| seed * 1_000_000 + round * 1_000 + 500;
     let deaths = (0..kills).flat_map(|round| Death::all(&points(), first_seed(round))).collect();
-    // Small segments, so that a run closes many.
-    let settings = Settings::default().with("PULSO_LOG__SEGMENT_RECORDS_MAX", "16");
-    let deploy = async |idle: Option<Deployment>| {
-        Deployment::two(match idle.and_then(Deployment::into_cluster) {
-            Some(cluster) => cluster.emptied().await,
-            None => Cluster::new(servers, settings.clone()).await,
-        })
-    };
+    // Small segments, so that a run closes many; not smaller, because each close is some hundred
+    // writes, which are most of what a run costs.
+    let settings = Settings::default().with("PULSO_LOG__SEGMENT_RECORDS_MAX", "32");
+    let deploy = async || Deployment::two(Cluster::new(servers, settings.clone()).await);
     let outcomes = deaths::run_all(deaths, RUNS_TOGETHER, deploy).await;
     if std::env::var_os("PULSO_TEST_KILLS").is_some() {
         let report = format!("{REPORT}{}", deaths::table(&outcomes));

@@ -8,13 +8,14 @@
 
 mod harness;
 
-use std::{path::Path, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use harness::{
     Home, Server, Settings,
-    cluster::{self, Cluster, Servers},
+    cluster::Cluster,
     load::{Difference, Load, Totals, add, difference, stored_totals},
 };
+use storage::conformance::servers::{Kind, Own, shared_pair};
 
 /// Plans sent while a fault happens: some seconds of work, so that the fault falls into it.
 const PLANS: u64 = 3;
@@ -63,7 +64,12 @@ impl Pipeline {
         queries.healthy_and_drained().await;
         let found = difference(&stored_totals(queries).await, &self.expected);
         assert_eq!(found, Difference::default(), "{what}");
-        queries.audit_is_clean().await;
+    }
+
+    /// Compares every row and manifest with the log, of all faults at once: an audit begins with the
+    /// first segment, whatever was audited before.
+    async fn audit(&self) {
+        self.consumers.last().unwrap().audit_is_clean().await;
     }
 
     async fn end(self) {
@@ -77,60 +83,52 @@ impl Pipeline {
 /// Small segments, so that many close, and an append's outcome is unknown within an outage.
 fn settings() -> Settings {
     Settings::default()
-        .with("PULSO_LOG__SEGMENT_RECORDS_MAX", "16")
+        .with("PULSO_LOG__SEGMENT_RECORDS_MAX", "64")
         .with("PULSO_KAFKA__DELIVERY_TIMEOUT", "5s")
         .with("PULSO_KAFKA__REQUEST_TIMEOUT", "3s")
         .with("PULSO_SCYLLA__REQUEST_TIMEOUT", "3s")
 }
 
-/// Runs `services/services` without blocking the test's load.
-async fn services(directory: &Path, arguments: &[&str]) {
-    let directory = directory.to_owned();
-    let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-    let run = move || {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        cluster::services(&directory, &arguments).unwrap();
-    };
-    tokio::task::spawn_blocking(run).await.unwrap();
+/// Does something to the servers without blocking the test's load.
+async fn blocking(own: &Arc<Own>, what: impl FnOnce(&Own) + Send + 'static) {
+    let own = Arc::clone(own);
+    tokio::task::spawn_blocking(move || what(&own)).await.unwrap();
 }
 
 /// A server hangs, with its port open, and goes on.
-async fn pause(directory: &Path, name: &str) {
+async fn pause(own: &Arc<Own>, kind: Kind) {
     tokio::time::sleep(Duration::from_millis(300)).await;
-    services(directory, &["pause", name]).await;
+    blocking(own, move |own| own.pause(kind)).await;
     tokio::time::sleep(outage()).await;
-    services(directory, &["resume", name]).await;
+    blocking(own, move |own| own.resume(kind)).await;
 }
 
 /// A server dies and is started again.
-async fn kill(directory: &Path, name: &str) {
+async fn kill(own: &Arc<Own>, kind: Kind) {
     tokio::time::sleep(Duration::from_millis(300)).await;
-    services(directory, &["kill", name]).await;
-    let parent = std::process::id().to_string();
-    services(directory, &["up", name, "--parent", &parent]).await;
+    blocking(own, move |own| own.kill(kind)).await;
+    blocking(own, move |own| own.start_again(kind)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_that_hang_or_die_cost_time_and_no_pulse() {
-    let _others = servers_or_skip!();
-    // Of this test's own: no other test may lose them.
-    let Servers { kafka, cql, directory } = cluster::start_own().unwrap();
-    let own = Servers { kafka, cql, directory: None };
-    let directory = directory.unwrap();
-    let cluster = Cluster::new(&own, settings()).await;
+    let Some(own) = Own::start(&[Kind::Kafka, Kind::Cassandra]) else { return };
+    let own = Arc::new(own);
+    let servers = (own.server(Kind::Kafka), own.server(Kind::Cassandra));
+    let cluster = Cluster::new(servers, settings()).await;
     let mut pipeline = Pipeline::start(&cluster, 1).await;
     pipeline.survives("nothing happens", async |_| {}).await;
-    for name in ["kafka", "cassandra"] {
-        pipeline.survives(&format!("{name} hangs"), async |_| pause(&directory, name).await).await;
-        pipeline.survives(&format!("{name} dies"), async |_| kill(&directory, name).await).await;
+    for kind in [Kind::Kafka, Kind::Cassandra] {
+        pipeline.survives(&format!("{kind:?} hangs"), async |_| pause(&own, kind).await).await;
+        pipeline.survives(&format!("{kind:?} dies"), async |_| kill(&own, kind).await).await;
     }
+    pipeline.audit().await;
     pipeline.end().await;
-    services(&directory, &["down"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_sleeps_past_its_session_comes_back_as_a_harmless_zombie() {
-    let servers = servers_or_skip!();
+    let Some(servers) = shared_pair() else { return };
     let cluster = Cluster::new(servers, settings()).await;
     let mut pipeline = Pipeline::start(&cluster, 2).await;
     pipeline.survives("both work", async |_| {}).await;
@@ -143,18 +141,18 @@ async fn a_consumer_that_sleeps_past_its_session_comes_back_as_a_harmless_zombie
     let wake = async |consumers: &[Server]| consumers[0].signal(libc::SIGCONT);
     pipeline.survives("it wakes", wake).await;
     pipeline.survives("both work again", async |_| {}).await;
+    pipeline.audit().await;
     pipeline.end().await;
-    cluster.drop_keyspace().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_consumers_of_every_partition_count_nothing_twice() {
-    let servers = servers_or_skip!();
+    let Some(servers) = shared_pair() else { return };
     let settings = settings().with("PULSO_CONSUMER__PARTITIONS", "all");
     let cluster = Cluster::new(servers, settings).await;
     let mut pipeline = Pipeline::start(&cluster, 2).await;
     pipeline.survives("both fold everything", async |_| {}).await;
     pipeline.survives("and go on", async |_| {}).await;
+    pipeline.audit().await;
     pipeline.end().await;
-    cluster.drop_keyspace().await;
 }

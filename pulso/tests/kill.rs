@@ -46,7 +46,7 @@ fn settings() -> Settings {
 async fn no_kill_at_any_point_loses_or_doubles_a_pulse() {
     let first_seed = |round| seed() * 1_000_000 + round * 1_000;
     let deaths = (0..kills()).flat_map(|round| Death::all(&points(), first_seed(round))).collect();
-    let deploy = async |_| Deployment::one(settings());
+    let deploy = async || Deployment::one(settings());
     let outcomes = deaths::run_all(deaths, RUNS_TOGETHER, deploy).await;
     if std::env::var_os("PULSO_TEST_KILLS").is_some() {
         let report = format!("{REPORT}{}", deaths::table(&outcomes));

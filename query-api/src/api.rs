@@ -3,9 +3,8 @@
 use std::{future::Future, sync::Arc, time::Instant};
 
 use domain::{
-    DeadLetter, Epoch, Offset, Partition, PulseLog, UsageStore,
+    DeadLetter, Offset, Partition, PulseLog, UsageStore, View,
     log::LogBounds,
-    place::Generation,
     segment::Progress,
     store::{DeadLetterPlace, PartitionKey, StoreError},
 };
@@ -17,7 +16,7 @@ use tracing::{error, warn};
 
 use crate::{
     config::QueryConfig,
-    dead_letters::{DeadLettersPage, DeadLettersRequest},
+    dead_letters::{DeadLettersPage, DeadLettersQuery, DeadLettersRequest},
     freshness::{self, Freshness, Standing},
     status::Status,
     usage::{
@@ -70,23 +69,21 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         fields: FieldNames,
     ) -> Result<UsageAnswer, Problem> {
         measured("usage", async {
-            let rules = Rules {
-                store_window: self.log.generation().window,
-                token_key: self.config.page_token_key,
-                fields,
-            };
+            let view = self.view().await?;
+            let token_key = self.config.page_token_key.under(&view);
+            let rules = Rules { store_window: self.log.generation().window, token_key, fields };
             let query = request.parse(&rules)?;
             let limits = Limits {
                 store_page_rows: self.config.store_page_rows,
                 rows_read_max: self.config.rows_read_max,
             };
             // Before the rows: see `Freshness::of`.
-            let freshness = self.freshness().await?;
-            let page = usage::page(&*self.store, limits, &query).await.map_err(problem_of_usage)?;
+            let freshness = self.freshness(&view).await?;
+            let page = usage::page(&*self.store, &view, limits, &query).await;
+            let page = page.map_err(problem_of_usage)?;
             metrics::counter!("pulso_query_rows_read_total").increment(page.rows_read as u64);
-            let next_page_token = page
-                .next
-                .map(|key| self.config.page_token_key.seal(query.fingerprint, &key.encode()));
+            let next_page_token =
+                page.next.map(|key| token_key.seal(query.fingerprint, &key.encode()));
             Ok(UsageAnswer { rows: page.rows, freshness, next_page_token })
         })
         .await
@@ -97,21 +94,31 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     /// # Errors
     /// UNAVAILABLE or INTERNAL from the store. A log that does not answer only leaves the
     /// freshness unknown, since the totals do not need it.
-    pub async fn freshness(&self) -> Result<Freshness, Problem> {
+    async fn freshness(&self, view: &View) -> Result<Freshness, Problem> {
         let generation = *self.log.generation();
         let mut standings = Vec::with_capacity(generation.partitions.into());
         for partition in generation.partitions() {
-            standings.push(self.standing(&generation, partition).await?);
+            standings.push(self.standing(view, partition).await?);
         }
         Ok(Freshness::of(&standings, &generation))
+    }
+
+    /// The totals that are the log's now.
+    async fn view(&self) -> Result<View, Problem> {
+        self.store.active_view().await.map_err(|error| problem_of_store(&error))
     }
 
     /// Where the partitions stand. Always answers; what cannot be asked is a problem in it.
     pub async fn status(&self) -> Status {
         let generation = *self.log.generation();
+        let view = self.store.active_view().await;
         let mut found = Vec::with_capacity(generation.partitions.into());
         for partition in generation.partitions() {
-            found.push((partition, self.found(&generation, partition).await));
+            let standing = match &view {
+                Ok(view) => self.found(view, partition).await,
+                Err(error) => Err(error.to_string()),
+            };
+            found.push((partition, standing));
         }
         Status::of(found, &self.health.report(), self.config.versions.clone())
     }
@@ -126,11 +133,13 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         request: &DeadLettersRequest,
     ) -> Result<DeadLettersPage, Problem> {
         measured("dead_letters", async {
-            let key = &self.config.page_token_key;
-            let query = request.parse(key)?;
-            let letters = self.store.dead_letters(query.reason, query.after, query.page_size + 1);
+            let view = self.view().await?;
+            let key = self.config.page_token_key.under(&view);
+            let DeadLettersQuery { reason, page_size, after } = request.parse(&key)?;
+            let log_id = self.log.generation().log_id;
+            let letters = self.store.dead_letters(&view, log_id, reason, after, page_size + 1);
             let letters = letters.await.map_err(|error| problem_of_store(&error))?;
-            Ok(request.page(key, query.page_size, letters))
+            Ok(request.page(&key, page_size, letters))
         })
         .await
     }
@@ -145,7 +154,7 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     ) -> Result<DeadLetter, Problem> {
         measured("dead_letter", async {
             let found = match u16::try_from(partition) {
-                Ok(partition) => self.letter_at((Partition(partition), Offset(offset), index)).await?,
+                Ok(partition) => self.letter_at(Partition(partition), Offset(offset), index).await?,
                 Err(_) => None,
             };
             found.ok_or_else(|| {
@@ -159,16 +168,21 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         .await
     }
 
-    async fn letter_at(&self, place: DeadLetterPlace) -> Result<Option<DeadLetter>, Problem> {
-        self.store.dead_letter(place).await.map_err(|error| problem_of_store(&error))
+    async fn letter_at(
+        &self,
+        partition: Partition,
+        offset: Offset,
+        index: u32,
+    ) -> Result<Option<DeadLetter>, Problem> {
+        let log_id = self.log.generation().log_id;
+        let epoch = self.view().await?.epoch_at(log_id, partition, offset);
+        let place = DeadLetterPlace { partition, offset, index, epoch };
+        let found = self.store.dead_letter(log_id, place).await;
+        found.map_err(|error| problem_of_store(&error))
     }
 
-    async fn standing(
-        &self,
-        generation: &Generation,
-        partition: Partition,
-    ) -> Result<Standing, Problem> {
-        let progress = self.progress(generation, partition).await;
+    async fn standing(&self, view: &View, partition: Partition) -> Result<Standing, Problem> {
+        let progress = self.progress(view, partition).await;
         let progress = progress.map_err(|error| problem_of_store(&error))?;
         if let Some(reached) = progress.as_ref().and_then(freshness::reached) {
             return Ok(Standing::Reached(reached));
@@ -185,11 +199,11 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
 
     async fn found(
         &self,
-        generation: &Generation,
+        view: &View,
         partition: Partition,
     ) -> Result<(LogBounds, Option<Progress>), String> {
         // Progress first: the log only grows meanwhile, so the lag is never negative.
-        let progress = self.progress(generation, partition).await;
+        let progress = self.progress(view, partition).await;
         let progress = progress.map_err(|error| error.to_string())?;
         let bounds = self.log.bounds(partition).await.map_err(|error| error.to_string())?;
         Ok((bounds, progress))
@@ -197,10 +211,11 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
 
     async fn progress(
         &self,
-        generation: &Generation,
+        view: &View,
         partition: Partition,
     ) -> Result<Option<Progress>, StoreError> {
-        let key = PartitionKey { log_id: generation.log_id, partition, epoch: Epoch::default() };
+        let log_id = self.log.generation().log_id;
+        let key = PartitionKey { log_id, partition, epoch: view.epoch_of(log_id) };
         self.store.progress(key).await
     }
 }

@@ -1,6 +1,8 @@
 //! Dead letters: the question for a page of them, and its position.
 
-use domain::{DeadLetter, DeadLetterReason, Offset, Partition, hash, store::DeadLetterPlace};
+use domain::{
+    DeadLetter, DeadLetterReason, Epoch, Offset, Partition, hash, store::DeadLetterPlace,
+};
 use service::problem::{Problem, Violation, reasons};
 
 use crate::{page, suggest, token::TokenKey};
@@ -64,8 +66,7 @@ impl DeadLettersRequest {
         entries.truncate(page_size);
         let last = entries.last().filter(|_| has_more);
         let next_page_token = last.map(|last| {
-            let place = (last.partition, last.offset, last.index);
-            token_key.seal(self.fingerprint(), &encode_place(place))
+            token_key.seal(self.fingerprint(), &encode_place(DeadLetterPlace::of(last)))
         });
         DeadLettersPage { entries, next_page_token }
     }
@@ -75,18 +76,23 @@ impl DeadLettersRequest {
     }
 }
 
-fn encode_place((partition, offset, index): DeadLetterPlace) -> [u8; 14] {
-    let mut bytes = [0; 14];
-    bytes[..2].copy_from_slice(&partition.0.to_le_bytes());
-    bytes[2..10].copy_from_slice(&offset.0.to_le_bytes());
-    bytes[10..].copy_from_slice(&index.to_le_bytes());
+fn encode_place(place: DeadLetterPlace) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..2].copy_from_slice(&place.partition.0.to_le_bytes());
+    bytes[2..10].copy_from_slice(&place.offset.0.to_le_bytes());
+    bytes[10..14].copy_from_slice(&place.index.to_le_bytes());
+    bytes[14..].copy_from_slice(&place.epoch.0.to_le_bytes());
     bytes
 }
 
 fn decode_place(bytes: &[u8]) -> Option<DeadLetterPlace> {
     let (partition, rest) = bytes.split_first_chunk()?;
     let (offset, rest) = rest.split_first_chunk()?;
-    let index = u32::from_le_bytes(rest.try_into().ok()?);
-    let partition = Partition(u16::from_le_bytes(*partition));
-    Some((partition, Offset(u64::from_le_bytes(*offset)), index))
+    let (index, rest) = rest.split_first_chunk()?;
+    Some(DeadLetterPlace {
+        partition: Partition(u16::from_le_bytes(*partition)),
+        offset: Offset(u64::from_le_bytes(*offset)),
+        index: u32::from_le_bytes(*index),
+        epoch: Epoch(u16::from_le_bytes(rest.try_into().ok()?)),
+    })
 }

@@ -51,7 +51,8 @@ pub fn position<T>(
             "page_token",
             reasons::PAGE_TOKEN_INVALID,
             "not a token that this server gave out for this question: every other field but \
-             page_size must stay as it was; leave the token out to start from the first page",
+             page_size must stay as it was, and so must the epoch that is active; leave the token \
+             out to start from the first page",
         )
     })
 }

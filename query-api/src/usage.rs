@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use domain::{
     Aggregate, Dimensions, Epoch, LogId, Offset, Partition, ResourceKey, RowKey, SegmentId, Sku,
-    Timestamp, Unit, UsageRow, UsageStore, Window, store::StoreError,
+    Timestamp, Unit, UsageRow, UsageStore, View, Window, store::StoreError,
 };
 use thiserror::Error;
 
@@ -89,6 +89,7 @@ pub enum UsageError {
 /// See [`UsageError`]. Nothing is changed.
 pub async fn page<U: UsageStore>(
     store: &U,
+    view: &View,
     limits: Limits,
     query: &UsageQuery,
 ) -> Result<UsagePage, UsageError> {
@@ -96,7 +97,7 @@ pub async fn page<U: UsageStore>(
     let mut after = first_key(query);
     let mut rows_read = 0;
     loop {
-        let rows = store.usage(&query.filter, after.as_ref(), limits.store_page_rows).await?;
+        let rows = store.usage(view, &query.filter, after.as_ref(), limits.store_page_rows).await?;
         rows_read += rows.len();
         if rows_read > limits.rows_read_max {
             return Err(UsageError::TooManyRows { rows_read_max: limits.rows_read_max });

@@ -30,6 +30,14 @@ pub(crate) fn another_log(newest: Option<LogId>, given: LogId) -> StoreError {
     ))
 }
 
+/// Adding to the journal where it has another length.
+pub(crate) fn another_entry(entries: u64) -> StoreError {
+    StoreError::Conflict(format!(
+        "the journal of the logs does not have {entries} entries: another process has written to \
+         it; look at it again"
+    ))
+}
+
 /// Activating a catalogue that is not there.
 pub(crate) fn unknown_catalogue(version: &str) -> StoreError {
     StoreError::Conflict(format!("there is no catalogue {version:?}: publish it first"))

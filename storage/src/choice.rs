@@ -7,6 +7,7 @@ use domain::{
     Tenant, TotalsFeed, UsageRow, UsageStore,
     billing::CatalogueVersion,
     dead_letter::DeadLetterReason,
+    epochs::LogEvent,
     log::{AppendError, LogBounds, LogDrain, LogError, LogRecord},
     place::Generation,
     segment::Progress,
@@ -189,26 +190,39 @@ impl UsageStore for Usage {
         each!(Usage: self, store => store.segment_rows(segment, places).await)
     }
 
-    async fn usage(
+    async fn scan(
         &self,
         filter: &UsageFilter,
         after: Option<&RowKey>,
         limit: usize,
     ) -> Result<Vec<UsageRow>, StoreError> {
-        each!(Usage: self, store => store.usage(filter, after, limit).await)
+        each!(Usage: self, store => store.scan(filter, after, limit).await)
     }
 
-    async fn dead_letters(
+    async fn scan_dead_letters(
         &self,
+        log_id: LogId,
         reason: Option<DeadLetterReason>,
         after: Option<DeadLetterPlace>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
-        each!(Usage: self, store => store.dead_letters(reason, after, limit).await)
+        each!(Usage: self, store => store.scan_dead_letters(log_id, reason, after, limit).await)
     }
 
-    async fn dead_letter(&self, place: DeadLetterPlace) -> Result<Option<DeadLetter>, StoreError> {
-        each!(Usage: self, store => store.dead_letter(place).await)
+    async fn dead_letter(
+        &self,
+        log_id: LogId,
+        place: DeadLetterPlace,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        each!(Usage: self, store => store.dead_letter(log_id, place).await)
+    }
+
+    async fn log_events(&self) -> Result<Vec<LogEvent>, StoreError> {
+        each!(Usage: self, store => store.log_events().await)
+    }
+
+    async fn append_log_event(&self, entries: u64, event: &LogEvent) -> Result<(), StoreError> {
+        each!(Usage: self, store => store.append_log_event(entries, event).await)
     }
 }
 

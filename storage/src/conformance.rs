@@ -13,6 +13,7 @@
 pub mod billing;
 pub mod log;
 pub mod samples;
+pub mod servers;
 pub mod usage;
 
 use std::{
@@ -101,7 +102,8 @@ macro_rules! usage_conformance {
             segment_rows_are_those_of_the_segment_and_days
             a_scan_is_sorted_filtered_and_the_same_in_pages
             dead_letters_come_in_pages_by_place
-            dead_letters_are_those_of_the_newest_verdict
+            the_journal_takes_one_entry_a_number
+            a_view_reads_each_stretch_in_one_epoch
         }
     };
 }

@@ -13,6 +13,7 @@
 mod billing;
 mod client;
 mod error;
+mod journal;
 mod letters;
 mod options;
 mod records;

@@ -125,7 +125,7 @@ fn of_flushing_and_scanning() {
         };
         let count = (round + 1) * 100;
         let (found, scan_rate, _) =
-            measured(count, || runtime.block_on(usage.usage(&filter, None, 100_000)).unwrap());
+            measured(count, || runtime.block_on(usage.scan(&filter, None, 100_000)).unwrap());
         assert_eq!(found.len() as u64, count);
         println!(
             "flush {first_rate:>4.0} k/s {first_cpu:>5.0} CPU ns | again {again_rate:>4.0} k/s {again_cpu:>5.0} CPU ns | a tenant's day {scan_rate:>4.0} k rows/s"

@@ -7,7 +7,11 @@ mod common;
 use std::{sync::mpsc, time::Duration};
 
 use common::{directory, no_fatal, open_store, other_program};
-use domain::{BillingStore, Timestamp, UsageStore, store::StoreError};
+use domain::{
+    BillingStore, Epoch, Offset, Timestamp, UsageStore,
+    epochs::{LogEvent, OpenedEpoch},
+    store::{StoreError, UsageFilter},
+};
 use storage::{
     conformance::{
         samples::{LOG, at, flush, generation, key, row, segment},
@@ -127,4 +131,80 @@ async fn an_analyst_reads_totals_with_plain_sql() {
         })
         .unwrap();
     assert_eq!(found, ("2024-09-18T22:00:00Z".to_owned(), 2, 10.25));
+}
+
+#[tokio::test]
+async fn a_store_of_version_1_is_upgraded_and_keeps_its_rows() {
+    let home = tempfile::tempdir().unwrap();
+    let mine = segment(0, 0);
+    let rows = vec![row(key("a", "s", at(0), mine), 5, 7)];
+    {
+        let usage = open_store(home.path()).unwrap().usage();
+        usage.register(&generation(LOG), None).await.unwrap();
+        usage.flush(&flush(mine, rows.clone(), 6)).await.unwrap();
+    }
+    let what_version_2_added =
+        "DROP VIEW usage; DROP TABLE log_event; DROP TABLE active_stretch; PRAGMA user_version = 1";
+    other_program(home.path(), STORE_FILE).execute_batch(what_version_2_added).unwrap();
+    let usage = open_store(home.path()).unwrap().usage();
+    let opened = OpenedEpoch {
+        log_id: LOG,
+        epoch: Epoch(1),
+        base: Epoch(0),
+        starts: vec![Offset(0); 2],
+        declared: Vec::new(),
+    };
+    usage.append_log_event(0, &LogEvent::Opened(opened)).await.unwrap();
+    let view = usage.active_view().await.unwrap();
+    let everything = UsageFilter {
+        tenant: None,
+        product_sku: None,
+        use_unity: None,
+        from: Timestamp::MIN,
+        to: Timestamp::MAX,
+    };
+    assert_eq!(usage.usage(&view, &everything, None, 9).await.unwrap(), rows);
+    let version: u32 = other_program(home.path(), STORE_FILE)
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, 2);
+}
+
+/// What a person sees who asks the file by SQL.
+fn sums_by_sql(home: &std::path::Path) -> Vec<(String, i64)> {
+    let connection = other_program(home, STORE_FILE);
+    let mut statement =
+        connection.prepare("SELECT product_sku, sum(count) FROM usage GROUP BY 1").unwrap();
+    let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    found.collect::<Result<_, _>>().unwrap()
+}
+
+#[tokio::test]
+async fn the_view_for_people_counts_the_active_epoch_only() {
+    let home = tempfile::tempdir().unwrap();
+    let usage = open_store(home.path()).unwrap().usage();
+    usage.register(&generation(LOG), None).await.unwrap();
+    for (epoch, sku, start) in [(0, "kept", 0), (0, "old", 10), (1, "new", 10), (1, "new", 20)] {
+        let mine = domain::SegmentId { epoch: Epoch(epoch), ..segment(0, start) };
+        let rows = vec![row(key("a", sku, at(0), mine), start, 7)];
+        let mut flush = flush(mine, rows, start + 1);
+        flush.progress.epoch = Epoch(epoch);
+        usage.flush(&flush).await.unwrap();
+    }
+    let counts = |all: &[(&str, i64)]| -> Vec<(String, i64)> {
+        all.iter().map(|(sku, count)| ((*sku).to_owned(), *count)).collect()
+    };
+    assert_eq!(sums_by_sql(home.path()), counts(&[("kept", 1), ("old", 1)]));
+    let opened = OpenedEpoch {
+        log_id: LOG,
+        epoch: Epoch(1),
+        base: Epoch(0),
+        starts: vec![Offset(10), Offset(0)],
+        declared: Vec::new(),
+    };
+    usage.append_log_event(0, &LogEvent::Opened(opened)).await.unwrap();
+    assert_eq!(sums_by_sql(home.path()), counts(&[("kept", 1), ("old", 1)]));
+    let activated = LogEvent::Activated { log_id: LOG, epoch: Epoch(1) };
+    usage.append_log_event(1, &activated).await.unwrap();
+    assert_eq!(sums_by_sql(home.path()), counts(&[("kept", 1), ("new", 2)]));
 }

@@ -1,22 +1,29 @@
-//! The Kafka adapter while its broker hangs or dies: nothing is acknowledged that is not there, and
-//! nobody waits for ever. A server of its own, because the tests of `kafka` need theirs.
+//! The Kafka adapter while its broker hangs or dies or its files are damaged: nothing is acknowledged
+//! that is not there, nothing is skipped, and nobody waits for ever. Each test breaks a broker of its
+//! own, at the same time as the others theirs.
 
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used)] // In helpers of tests it is as good as in the tests.
 
-#[macro_use]
-#[path = "kafka/server.rs"]
-mod server;
+#[path = "kafka/broker.rs"]
+mod broker;
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    time::{Duration, Instant},
+};
+
+use broker::{Broker, two_partitions};
 
 use domain::{
     Offset, Partition, PulseLog as _,
     log::{AppendError, LogDrain as _, LogError},
 };
-use server::{Server, run, two_partitions};
 use storage::{
-    conformance::together,
+    conformance::{
+        servers::{Kind, Own},
+        together,
+    },
     kafka::{KafkaDrain, KafkaLog},
 };
 
@@ -26,11 +33,16 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a timeout may be overrun by on a busy machine.
 const SLACK: Duration = Duration::from_secs(4);
 
-/// The tests take turns, because each stops the one server.
-static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// A broker to break.
+fn start() -> Option<(Own, Broker)> {
+    let own = Own::start(&[Kind::Kafka])?;
+    let broker = Broker::new(own.server(Kind::Kafka));
+    Some((own, broker))
+}
 
-async fn log(server: &Server, name: &str) -> KafkaLog {
-    let mut options = server.options(&server.topic(name).await);
+/// A log in a topic of its own, with short timeouts.
+async fn log(broker: &Broker, name: &str) -> KafkaLog {
+    let mut options = broker.options(&broker.topic(name).await);
     (options.delivery_timeout, options.request_timeout) = (DELIVERY_TIMEOUT, REQUEST_TIMEOUT);
     KafkaLog::open(options, two_partitions()).await.unwrap()
 }
@@ -56,29 +68,15 @@ async fn recovered(log: &KafkaLog) -> Offset {
     }
 }
 
-macro_rules! home_or_skip {
-    ($server:ident) => {
-        match &$server.home {
-            Some(home) => home,
-            None => {
-                println!("skipped: the server that PULSO_TEST_KAFKA names is not ours to stop");
-                return;
-            }
-        }
-    };
-}
-
 #[tokio::test]
 async fn a_broker_that_hangs_is_told_in_time_and_nothing_is_acknowledged() {
-    let server = kafka_or_skip!();
-    let home = home_or_skip!(server);
-    let _turn = TURN.lock().await;
-    let log = log(server, "hangs").await;
+    let Some((own, broker)) = start() else { return };
+    let log = log(&broker, "hangs").await;
     log.append(FIRST, vec![body(0)]).await.unwrap();
     let mut drain = log.drain(FIRST, Offset(0)).unwrap();
     assert_eq!(read(&mut drain, Offset(1)), (vec![body(0)], Ok(Offset(1))));
 
-    run(home, &["pause", "kafka"]).unwrap();
+    own.pause(Kind::Kafka);
     let started = Instant::now();
     let answers = together((1..=5).map(|i| log.append(FIRST, vec![body(i)]))).await;
     assert!(started.elapsed() < DELIVERY_TIMEOUT + SLACK, "{:?}", started.elapsed());
@@ -92,7 +90,7 @@ async fn a_broker_that_hangs_is_told_in_time_and_nothing_is_acknowledged() {
     assert!(lent.is_empty() && matches!(answer, Err(LogError::Unavailable(_))), "{answer:?}");
     assert!(log.drain(FIRST, Offset(0)).is_err());
     assert!(started.elapsed() < 3 * REQUEST_TIMEOUT + SLACK, "{:?}", started.elapsed());
-    run(home, &["resume", "kafka"]).unwrap();
+    own.resume(Kind::Kafka);
 
     // The outcomes were unknown: the records may be there or not, once, and what follows is.
     recovered(&log).await;
@@ -106,17 +104,15 @@ async fn a_broker_that_hangs_is_told_in_time_and_nothing_is_acknowledged() {
 
 #[tokio::test]
 async fn what_a_broker_acknowledged_before_it_was_killed_is_there_once_and_in_order() {
-    let server = kafka_or_skip!();
-    let home = home_or_skip!(server);
-    let _turn = TURN.lock().await;
-    let log = log(server, "killed").await;
+    let Some((own, broker)) = start() else { return };
+    let log = log(&broker, "killed").await;
     let mut drain = log.drain(FIRST, Offset(0)).unwrap();
     let (first_ack, acked) = tokio::sync::oneshot::channel();
     let appending = tokio::spawn(append_until_it_fails(log.clone(), first_ack));
     acked.await.unwrap();
-    run(home, &["kill", "kafka"]).unwrap();
+    own.kill(Kind::Kafka);
     let acknowledged = appending.await.unwrap();
-    run(home, &["up", "kafka", "--parent", &std::process::id().to_string()]).unwrap();
+    own.start_again(Kind::Kafka);
 
     let end = recovered(&log).await;
     let (mut lent, answer) = read(&mut drain, end);
@@ -158,4 +154,32 @@ async fn append_until_it_fails(
         }
     }
     acknowledged
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_named_and_never_skipped() {
+    let Some((own, broker)) = start() else { return };
+    let topic = broker.topic("damaged").await;
+    let log = KafkaLog::open(broker.options(&topic), two_partitions()).await.unwrap();
+    for i in 0..3 {
+        log.append(FIRST, vec![vec![i; 1_000]]).await.unwrap();
+    }
+    let path = own.home().join(format!("kafka/data/{topic}-0/00000000000000000000.log"));
+    let mut file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).unwrap();
+    let at = bytes.windows(8).position(|window| window == [1; 8]).unwrap() + 500;
+    file.seek(SeekFrom::Start(at as u64)).unwrap();
+    file.write_all(&[9]).unwrap();
+    let mut drain = log.drain(FIRST, Offset(0)).unwrap();
+    let mut all = 0;
+    for _ in 0..4 {
+        let (lent, answer) = read(&mut drain, Offset(3));
+        all += lent.len();
+        match answer {
+            Err(LogError::Damaged { partition: FIRST, offset: Offset(1), .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(all, 1, "only the record before it was lent");
 }

@@ -58,7 +58,13 @@ impl World {
     }
 
     pub(super) fn config(&self) -> ConsumerConfig {
-        ConsumerConfig { lanes: 2, chunk_bytes: 100, chunks_in_flight: 2, flushes_in_flight: 1 }
+        ConsumerConfig {
+            lanes: 2,
+            chunk_bytes: 100,
+            chunks_in_flight: 2,
+            flushes_in_flight: 1,
+            work: Work::Live,
+        }
     }
 
     /// Appends a record of `count` pulses of amount 1.

@@ -31,7 +31,7 @@ async fn flush_stores_before_it_commits() {
     let (jobs, received) = mpsc::channel(4);
     let flusher = tokio::spawn(run(
         Flusher {
-            log: Arc::new(MemoryLog::new(generation, Arc::new(|| Timestamp::EPOCH))),
+            told: Some(Arc::new(MemoryLog::new(generation, Arc::new(|| Timestamp::EPOCH)))),
             store: Arc::clone(&store),
             feed: None::<Arc<NoFeed>>,
             trouble,

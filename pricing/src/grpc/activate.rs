@@ -1,11 +1,9 @@
 //! Activation: a published version's dimensions are declared in every partition of the log, and only
 //! then does it rate usage. From the declaration on, totals keep those properties apart.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use domain::{
     BillingStore, Partition, PulseLog, UsageStore, billing::CatalogueVersion, catalogue::Catalogue,
-    log::AppendError, store::StoreError,
+    epochs::Declared, log::AppendError, store::StoreError,
 };
 use proto::v1;
 use service::{Backoff, Problem, problem::reasons};
@@ -86,9 +84,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
         catalogue: &Catalogue,
     ) -> Result<(), ActivationError> {
         let generation = self.inner.log.generation();
-        let records: Vec<Vec<u8>> = declarations(catalogue, version.sequence)
-            .iter()
-            .map(|control| proto::record::encode_control(generation, control))
+        let declared = catalogue.declared(version.sequence).into_iter();
+        let records: Vec<Vec<u8>> = declared
+            .map(|declared| proto::record::encode_control(generation, &control(declared)))
             .collect();
         for partition in generation.partitions() {
             for chunk in records.chunks(RECORDS_AT_ONCE) {
@@ -133,20 +131,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
     }
 }
 
-/// One declaration for each SKU with dimensions: those of all its units together, because the log
-/// knows a SKU by its name alone.
-fn declarations(catalogue: &Catalogue, version: u64) -> Vec<v1::Control> {
-    let mut skus: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for definition in catalogue.skus.iter().filter(|found| !found.dimensions.is_empty()) {
-        let names = definition.dimensions.iter().map(domain::Name::as_str);
-        skus.entry(definition.sku.as_str()).or_default().extend(names);
-    }
-    let declare = |(sku, names): (&str, BTreeSet<&str>)| v1::Control {
-        kind: Some(v1::control::Kind::DeclareDimensions(v1::DeclareDimensions {
-            product_sku: sku.to_owned(),
-            dimensions: names.into_iter().map(str::to_owned).collect(),
-            version,
-        })),
-    };
-    skus.into_iter().map(declare).collect()
+fn control(Declared { product_sku, version, dimensions }: Declared) -> v1::Control {
+    let declare = v1::DeclareDimensions { product_sku, dimensions, version };
+    v1::Control { kind: Some(v1::control::Kind::DeclareDimensions(declare)) }
 }

@@ -67,12 +67,13 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
             from: period.start,
             to: period.end,
         };
+        let view = self.inner.usage.active_view().await.map_err(problems::of_store)?;
         let config = &self.inner.config;
         let page_rows = config.preview_page_rows.max(1);
         let mut rows: Vec<UsageRow> = Vec::new();
         loop {
             let after: Option<RowKey> = rows.last().map(|row| row.key.clone());
-            let page = self.inner.usage.usage(&filter, after.as_ref(), page_rows).await;
+            let page = self.inner.usage.usage(&view, &filter, after.as_ref(), page_rows).await;
             let page = page.map_err(problems::of_store)?;
             let last = page.len() < page_rows;
             rows.extend(page);

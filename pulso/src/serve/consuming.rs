@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, sync::Arc, time::Duration};
 
-use ingestor_consumer::{Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport};
+use ingestor_consumer::{Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport, Work};
 use service::{
     Health, Schedule, Shutdown, clock,
     clock::SystemClock,
@@ -43,7 +43,7 @@ impl Consuming {
             feed: backends.feed.clone(),
             clock: Arc::new(clock::system()),
         };
-        let consumer = Consumer::start(ports, consumer_config(config)).await?;
+        let consumer = Consumer::start(ports, consumer_config(config, Work::Live)).await?;
         if consumer.is_assigned()? {
             check.ready();
         }
@@ -128,7 +128,8 @@ impl Consuming {
     }
 }
 
-fn consumer_config(config: &Config) -> ConsumerConfig {
+/// How a consumer uses this machine.
+pub(crate) fn consumer_config(config: &Config, work: Work) -> ConsumerConfig {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let consumer = &config.consumer;
     ConsumerConfig {
@@ -136,11 +137,12 @@ fn consumer_config(config: &Config) -> ConsumerConfig {
         chunk_bytes: consumer.chunk_bytes.as_usize(),
         chunks_in_flight: consumer.chunks_in_flight.as_usize(),
         flushes_in_flight: consumer.flushes_in_flight.as_usize(),
+        work,
     }
 }
 
 /// The exit of a consumer that cannot go on.
-pub(super) fn failure(error: ConsumerError) -> Failure {
+pub(crate) fn failure(error: ConsumerError) -> Failure {
     let exit = match &error {
         ConsumerError::Restart(_) | ConsumerError::Stopped { .. } => Exit::Data,
         ConsumerError::Append(_) | ConsumerError::Ended => Exit::Retry,

@@ -166,7 +166,8 @@ async fn all_usage(store: &impl UsageStore) -> Result<Vec<UsageRow>, Failure> {
         from: Timestamp::MIN,
         to: Timestamp::MAX,
     };
-    store.usage(&filter, None, 1_000_000).await.map_err(Failure::internal)
+    let view = store.active_view().await.map_err(Failure::internal)?;
+    store.usage(&view, &filter, None, 1_000_000).await.map_err(Failure::internal)
 }
 
 /// The bills of all tenants for the month of the sample's first row: the greatest ones, and how

@@ -4,9 +4,10 @@
 //! A deployment is one process with every stage, or one for ingest and one for the rest; the run is
 //! the same.
 
-use std::{fmt::Write as _, os::unix::process::ExitStatusExt, time::Duration};
+use std::{fmt::Write as _, os::unix::process::ExitStatusExt, pin::pin, time::Duration};
 
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use futures_util::{StreamExt as _, stream};
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Home, PATIENCE, Process, Random, Server, Settings,
@@ -74,25 +75,21 @@ fn passes(point: &str) -> u64 {
 /// What runs: its processes, in the order of a pulse's way.
 pub(crate) struct Deployment {
     processes: Vec<(Home, Settings)>,
-    cluster: Option<Cluster>,
+    /// Nobody else's for as long as they run.
+    _cluster: Option<Cluster>,
 }
 
 impl Deployment {
     /// Every stage in one process.
     pub(crate) fn one(settings: Settings) -> Self {
-        Self { processes: vec![(Home::new(), settings)], cluster: None }
+        Self { processes: vec![(Home::new(), settings)], _cluster: None }
     }
 
     /// Ingest in a process of its own, everything else in another, on a cluster of their own.
     pub(crate) fn two(cluster: Cluster) -> Self {
         let process = |stages| (Home::new(), cluster.stages(stages));
         let processes = ["ingest", "consume,price,query"].map(process).into();
-        Self { processes, cluster: Some(cluster) }
-    }
-
-    /// The cluster, for another use.
-    pub(crate) fn into_cluster(self) -> Option<Cluster> {
-        self.cluster
+        Self { processes, _cluster: Some(cluster) }
     }
 
     /// Which process passes a point.
@@ -209,9 +206,9 @@ impl Outcome {
 }
 
 /// One run, from nothing to the comparison.
-async fn run(deployment: Deployment, seed: u64, death: Death) -> (Outcome, Deployment) {
+async fn run(deployment: &Deployment, seed: u64, death: &Death) -> Outcome {
     let mut load = Load::new(seed);
-    deployment.stream_until_death(&mut load, &death).await;
+    deployment.stream_until_death(&mut load, death).await;
     let running = deployment.start().await;
     running.queries().drained().await;
     // What was acknowledged has to be there before anything is sent again.
@@ -236,31 +233,24 @@ async fn run(deployment: Deployment, seed: u64, death: Death) -> (Outcome, Deplo
         assert_eq!(counts.read, counts.control + counts.accepted + counts.duplicate);
     }
     running.terminate().await;
-    (Outcome { runs: 1, pulses, batches_without_ack, difference: found }, deployment)
+    Outcome { runs: 1, pulses, batches_without_ack, difference: found }
 }
 
-/// Runs them all, so many at a time, and sums up by kind. `deploy` is given what an earlier run no
-/// longer needs.
+/// Runs them all, so many at a time, each on a deployment of its own, and sums up by kind.
 pub(crate) async fn run_all(
     deaths: Vec<(Kind, u64, Death)>,
     together: usize,
-    deploy: impl AsyncFn(Option<Deployment>) -> Deployment,
+    deploy: impl AsyncFn() -> Deployment,
 ) -> Vec<(Kind, Outcome)> {
     let kinds: Vec<Kind> = deaths.iter().map(|(kind, ..)| *kind).collect();
-    let mut waiting = deaths.into_iter();
-    let (mut running, mut idle) = (JoinSet::new(), None);
+    let runs = stream::iter(deaths).map(async |(kind, seed, death)| {
+        let deployment = deploy().await;
+        eprintln!("seed {seed}: {death:?}");
+        (kind, run(&deployment, seed, &death).await)
+    });
+    let mut runs = pin!(runs.buffer_unordered(together));
     let mut outcomes: Vec<(Kind, Outcome)> = Vec::new();
-    loop {
-        while running.len() < together
-            && let Some((kind, seed, death)) = waiting.next()
-        {
-            eprintln!("seed {seed}: {death:?}");
-            let deployment = deploy(idle.take()).await;
-            running.spawn(async move { (kind, run(deployment, seed, death).await) });
-        }
-        let Some(ended) = running.join_next().await else { break };
-        let (kind, (outcome, ended)) = ended.expect("the run's own words are above");
-        idle = Some(ended);
+    while let Some((kind, outcome)) = runs.next().await {
         match outcomes.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, sum)) => sum.add(&outcome),
             None => outcomes.push((kind, outcome)),

@@ -82,6 +82,14 @@ impl Load {
         self.send_unacked(server, SenderOptions::default()).await
     }
 
+    /// Sends the whole plan again, unchanged: every pulse is a duplicate.
+    pub(crate) async fn send_again(&mut self, server: &Server, patience: Duration) {
+        for producer in &mut self.producers {
+            producer.acked.fill(false);
+        }
+        self.send_all(server, patience).await;
+    }
+
     async fn send_unacked(&mut self, server: &Server, options: SenderOptions) -> u64 {
         let sender = Sender::start(server.channel().await, options);
         let mut sent = 0;

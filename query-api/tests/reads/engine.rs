@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Aggregate, Quantity, WindowLength};
+use domain::{Aggregate, Quantity, View, WindowLength};
 use proptest::prelude::*;
 use query_api::{
     TokenKey,
@@ -34,7 +34,7 @@ fn query(request: &UsageRequest) -> UsageQuery {
 
 async fn page(usage: &[Usage], request: &UsageRequest) -> Result<UsagePage, UsageError> {
     let bench = Bench::new(usage).await;
-    usage::page(&bench.store, LIMITS, &query(request)).await
+    usage::page(&bench.store, &View::default(), LIMITS, &query(request)).await
 }
 
 /// `tenant/sku/unit dimensions start count sum`, a line for each row.
@@ -175,7 +175,7 @@ async fn a_question_that_reads_too_much_is_refused() {
     let query = query(&request("total", &[]));
     for (rows_read_max, is_answered) in [(9, false), (10, true)] {
         let limits = Limits { store_page_rows: 4, rows_read_max };
-        let answer = usage::page(&bench.store, limits, &query).await;
+        let answer = usage::page(&bench.store, &View::default(), limits, &query).await;
         assert_eq!(answer.is_ok(), is_answered, "{answer:?}");
     }
 }
@@ -191,7 +191,7 @@ async fn a_page_reads_only_its_tenants() {
     let mut query = query(&UsageRequest { page_size: "1".to_owned(), ..request("total", &[]) });
     let mut read = Vec::new();
     loop {
-        let page = usage::page(&bench.store, LIMITS, &query).await.unwrap();
+        let page = usage::page(&bench.store, &View::default(), LIMITS, &query).await.unwrap();
         read.push(page.rows_read);
         query.after = page.next;
         if query.after.is_none() {
@@ -305,13 +305,13 @@ proptest! {
             let bench = Bench::new(&usage).await;
             let limits = Limits { store_page_rows, ..LIMITS };
             let mut query = UsageQuery { page_size: 1_000, ..query(&question) };
-            let whole = usage::page(&bench.store, limits, &query).await.unwrap();
+            let whole = usage::page(&bench.store, &View::default(), limits, &query).await.unwrap();
             prop_assert_eq!(keyed(&whole.rows), model(&usage, &query));
             prop_assert_eq!(&whole.next, &None);
             query.page_size = page_size;
             let mut joined = Vec::new();
             loop {
-                let page = usage::page(&bench.store, limits, &query).await.unwrap();
+                let page = usage::page(&bench.store, &View::default(), limits, &query).await.unwrap();
                 prop_assert!(page.rows.len() <= page_size);
                 prop_assert!(page.next.is_none() || page.rows.len() == page_size);
                 joined.extend(page.rows);

@@ -2,9 +2,10 @@
 
 use domain::{
     Aggregate, DeadLetter, DeadLetterReason, Epoch, LogId, Manifest, Offset, Partition, Quantity,
-    RowKey, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore,
+    RowKey, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore, View,
     dead_letter::DeadLetterReason::{Overflow, TooLate, Undecodable},
-    store::{Flush, PartitionKey, StoreError, UsageFilter},
+    epochs::{Declared, Journal, LogEvent, OpenedEpoch},
+    store::{DeadLetterPlace, Flush, PartitionKey, StoreError, UsageFilter},
 };
 
 use super::{
@@ -31,7 +32,7 @@ async fn registered<S: Subject<Port: UsageStore>>(subject: &S) -> S::Port {
 }
 
 async fn scan(store: &impl UsageStore) -> Vec<UsageRow> {
-    store.usage(&EVERYTHING, None, 1_000_000).await.unwrap()
+    store.scan(&EVERYTHING, None, 1_000_000).await.unwrap()
 }
 
 /// See the name.
@@ -86,7 +87,7 @@ fn full_flush() -> Flush {
 async fn assert_holds(store: &impl UsageStore, flush: &Flush) {
     let close = flush.close.as_ref().unwrap();
     assert_eq!(scan(store).await, flush.rows);
-    assert_eq!(store.dead_letters(None, None, 10).await.unwrap(), flush.dead_letters);
+    assert_eq!(store.scan_dead_letters(LOG, None, None, 10).await.unwrap(), flush.dead_letters);
     assert_eq!(store.newest_manifest(FIRST).await.unwrap(), Some(close.manifest));
     assert_eq!(store.progress(FIRST).await.unwrap(), Some(flush.progress));
     assert_eq!(store.run(flush.segment).await.unwrap(), close.run);
@@ -246,7 +247,7 @@ async fn in_pages(store: &impl UsageStore, filter: &UsageFilter, limit: usize) -
     let mut all: Vec<UsageRow> = Vec::new();
     loop {
         let after: Option<RowKey> = all.last().map(|row| row.key.clone());
-        let page = store.usage(filter, after.as_ref(), limit).await.unwrap();
+        let page = store.scan(filter, after.as_ref(), limit).await.unwrap();
         assert!(page.len() <= limit);
         let last = page.len() < limit;
         all.extend(page);
@@ -281,14 +282,14 @@ pub async fn a_scan_is_sorted_filtered_and_the_same_in_pages<S: Subject<Port: Us
             }
             // From any key on, also one that the filter does not pass.
             for after in everything.iter().step_by(17).map(|row| &row.key) {
-                let found = store.usage(&filter, Some(after), 1_000).await.unwrap();
+                let found = store.scan(&filter, Some(after), 1_000).await.unwrap();
                 let behind = |row: &&UsageRow| order::compare(&row.key, after).is_gt();
                 let expected: Vec<UsageRow> = expected.iter().filter(behind).cloned().collect();
                 assert_eq!(found, expected, "seed {seed}, after {after:?}, {filter:?}");
             }
         }
     }
-    assert_eq!(store.usage(&EVERYTHING, None, 0).await.unwrap(), []);
+    assert_eq!(store.scan(&EVERYTHING, None, 0).await.unwrap(), []);
 }
 
 async fn letters_in_pages(
@@ -297,8 +298,8 @@ async fn letters_in_pages(
 ) -> Vec<DeadLetter> {
     let mut all: Vec<DeadLetter> = Vec::new();
     loop {
-        let after = all.last().map(|letter| (letter.partition, letter.offset, letter.index));
-        let page = store.dead_letters(reason, after, 2).await.unwrap();
+        let after = all.last().map(DeadLetterPlace::of);
+        let page = store.scan_dead_letters(LOG, reason, after, 2).await.unwrap();
         if page.is_empty() {
             return all;
         }
@@ -323,26 +324,89 @@ pub async fn dead_letters_come_in_pages_by_place<S: Subject<Port: UsageStore>>(s
     assert_eq!(letters_in_pages(&store, None).await, sorted);
     let late = [&sorted[1], &sorted[2], &sorted[4]].map(Clone::clone);
     assert_eq!(letters_in_pages(&store, Some(TooLate)).await, late);
-    let place = (Partition(0), Offset(256), 1);
-    assert_eq!(store.dead_letter(place).await.unwrap().as_ref(), Some(&sorted[3]));
-    assert_eq!(store.dead_letter((Partition(0), Offset(256), 2)).await.unwrap(), None);
+    for letter in &sorted {
+        let found = store.dead_letter(LOG, DeadLetterPlace::of(letter)).await.unwrap();
+        assert_eq!(found.as_ref(), Some(letter));
+    }
+    let nowhere = DeadLetterPlace { index: 2, ..DeadLetterPlace::of(&sorted[3]) };
+    assert_eq!(store.dead_letter(LOG, nowhere).await.unwrap(), None);
+    let other = LogId([1; 16]);
+    store.register(&generation(other), Some(LOG)).await.unwrap();
+    assert_eq!(store.scan_dead_letters(other, None, None, 9).await.unwrap(), []);
+    assert_eq!(store.dead_letter(other, DeadLetterPlace::of(&sorted[0])).await.unwrap(), None);
+}
+
+fn opened(epoch: u16, starts: [u64; 2]) -> OpenedEpoch {
+    let dimensions = vec!["zone".to_owned()];
+    OpenedEpoch {
+        log_id: LOG,
+        epoch: Epoch(epoch),
+        base: Epoch(0),
+        starts: starts.map(Offset).to_vec(),
+        declared: vec![Declared { product_sku: "vm".to_owned(), version: 3, dimensions }],
+    }
 }
 
 /// See the name.
-pub async fn dead_letters_are_those_of_the_newest_verdict<S: Subject<Port: UsageStore>>(
-    subject: &S,
-) {
+pub async fn the_journal_takes_one_entry_a_number<S: Subject<Port: UsageStore>>(subject: &S) {
     let store = registered(subject).await;
-    let mut older = flush(segment(0, 0), Vec::new(), 10);
-    let mut newer = dead_letter(0, 3, 1, Overflow);
-    newer.epoch = Epoch(1);
-    older.dead_letters =
-        vec![newer.clone(), dead_letter(0, 3, 1, TooLate), dead_letter(0, 4, 1, TooLate)];
-    store.flush(&older).await.unwrap();
-    let expected = [newer, dead_letter(0, 4, 1, TooLate)];
-    assert_eq!(letters_in_pages(&store, None).await, expected);
-    let place = (Partition(0), Offset(3), 1);
-    assert_eq!(store.dead_letter(place).await.unwrap().as_ref(), Some(&expected[0]));
-    store.register(&generation(LogId([1; 16])), Some(LOG)).await.unwrap();
-    assert_eq!(letters_in_pages(&store, None).await, [], "the newest log has none");
+    assert_eq!(store.log_events().await.unwrap(), []);
+    let [a, b] = [1, 2].map(|epoch| LogEvent::Opened(opened(epoch, [0, 7])));
+    let early = store.append_log_event(1, &a).await;
+    assert!(matches!(early, Err(StoreError::Conflict(_))), "{early:?}");
+    let answers = together([&a, &b].map(|event| store.append_log_event(0, event))).await;
+    let first = match &answers[..] {
+        [Ok(()), Err(StoreError::Conflict(_))] => a,
+        [Err(StoreError::Conflict(_)), Ok(())] => b,
+        _ => panic!("{answers:?}"),
+    };
+    let again = store.append_log_event(0, &first).await;
+    assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
+    let second = LogEvent::Activated { log_id: LOG, epoch: Epoch(1) };
+    store.append_log_event(1, &second).await.unwrap();
+    let store = subject.reopen(store).await;
+    assert_eq!(store.log_events().await.unwrap(), [first, second]);
+}
+
+/// See the name.
+pub async fn a_view_reads_each_stretch_in_one_epoch<S: Subject<Port: UsageStore>>(subject: &S) {
+    let store = registered(subject).await;
+    let mut expected = [Vec::new(), Vec::new()];
+    for (partition, start, epoch) in
+        [(0, 0, 0), (0, 10, 0), (0, 10, 1), (0, 20, 1), (1, 0, 0), (1, 0, 1)]
+    {
+        let mine = domain::SegmentId { epoch: Epoch(epoch), ..segment(partition, start) };
+        let row = row(key("a", "s", at(0), mine), start, 1 + i128::from(epoch));
+        let mut flush = flush(mine, vec![row.clone()], start + 1);
+        flush.progress.epoch = Epoch(epoch);
+        let letter =
+            DeadLetter { epoch: Epoch(epoch), ..dead_letter(partition, start, 1, TooLate) };
+        flush.dead_letters = vec![letter.clone()];
+        store.flush(&flush).await.unwrap();
+        let in_first = epoch == 0;
+        let in_second = if epoch == 1 { (partition, start) != (1, 0) } else { start < 10 };
+        for (wanted, is_in) in expected.iter_mut().zip([in_first, in_second]) {
+            wanted.extend(is_in.then(|| (row.clone(), letter.clone())));
+        }
+    }
+    let opened = LogEvent::Opened(opened(1, [10, 5]));
+    let views = [View::default(), View::of_epoch(Journal::of([opened]), LOG, Epoch(1))];
+    for (view, mut expected) in views.iter().zip(expected) {
+        expected.sort_by(|(a, _), (b, _)| order::compare(&a.key, &b.key));
+        let mut rows: Vec<UsageRow> = Vec::new();
+        loop {
+            let after = rows.last().map(|row| row.key.clone());
+            let page = store.usage(view, &EVERYTHING, after.as_ref(), 2).await.unwrap();
+            let is_last = page.len() < 2;
+            rows.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        let (wanted, mut letters): (Vec<_>, Vec<_>) = expected.into_iter().unzip();
+        assert_eq!(rows, wanted);
+        letters.sort_by_key(DeadLetterPlace::of);
+        assert_eq!(store.dead_letters(view, LOG, None, None, 9).await.unwrap(), letters);
+        assert_eq!(store.dead_letters(view, LOG, None, None, 2).await.unwrap(), letters[..2]);
+    }
 }

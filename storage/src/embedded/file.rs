@@ -24,6 +24,8 @@ pub(super) struct FileKind {
     pub(super) version: u32,
     /// The tables of this version.
     pub(super) schema: &'static [&'static str],
+    /// What leads from each version to the next, from version 1 on.
+    pub(super) upgrades: &'static [&'static str],
 }
 
 /// A file that was checked; gives out connections to it.
@@ -157,7 +159,21 @@ fn open_writer(
             .map_err(sqlite)?;
     }
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite)?;
+    upgrade(&connection, kind).map_err(sqlite)?;
     Ok(connection)
+}
+
+/// Brings an older file to this version, each step in a transaction with its number.
+fn upgrade(connection: &Connection, kind: &FileKind) -> rusqlite::Result<()> {
+    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    for (version, step) in (1..).zip(kind.upgrades).filter(|(version, _)| *version >= found) {
+        let next = version + 1;
+        tracing::info!(file = kind.name, version = next, "upgrading the file");
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {step} PRAGMA user_version = {next}; COMMIT;"
+        ))?;
+    }
+    Ok(())
 }
 
 /// FULL syncs the WAL in every commit, which is what makes an answer a promise. Checkpoints are

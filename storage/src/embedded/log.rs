@@ -43,6 +43,7 @@ const KIND: FileKind = FileKind {
     application_id: 0x506c_734c, // "PlsL"
     version: 1,
     schema: &[generation::SCHEMA, SCHEMA],
+    upgrades: &[],
 };
 
 /// `place` is partition << 48 | offset; `appended_at` is in microseconds since 1970; the checksum is

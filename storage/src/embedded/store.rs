@@ -8,6 +8,7 @@
 mod billing;
 mod failure;
 mod flush;
+mod journal;
 mod letters;
 mod readers;
 mod records;
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use domain::{
     DeadLetter, DeadLetterReason, LogId, Manifest, Offset, RowKey, SegmentId, Tenant, UsageRow,
     UsageStore,
+    epochs::LogEvent,
     place::Generation,
     segment::Progress,
     store::{DeadLetterPlace, Flush, PartitionKey, StoreError, UsageFilter},
@@ -228,7 +230,7 @@ impl UsageStore for EmbeddedUsageStore {
         self.store.read(move |connection| rows::of_segment(connection, segment, &places)).await
     }
 
-    async fn usage(
+    async fn scan(
         &self,
         filter: &UsageFilter,
         after: Option<&RowKey>,
@@ -240,16 +242,32 @@ impl UsageStore for EmbeddedUsageStore {
             .await
     }
 
-    async fn dead_letters(
+    async fn scan_dead_letters(
         &self,
+        log_id: LogId,
         reason: Option<DeadLetterReason>,
         after: Option<DeadLetterPlace>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
-        self.store.read(move |connection| letters::page(connection, reason, after, limit)).await
+        self.store
+            .read(move |connection| letters::page(connection, log_id, reason, after, limit))
+            .await
     }
 
-    async fn dead_letter(&self, place: DeadLetterPlace) -> Result<Option<DeadLetter>, StoreError> {
-        self.store.read(move |connection| letters::one(connection, place)).await
+    async fn dead_letter(
+        &self,
+        log_id: LogId,
+        place: DeadLetterPlace,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        self.store.read(move |connection| letters::one(connection, log_id, place)).await
+    }
+
+    async fn log_events(&self) -> Result<Vec<LogEvent>, StoreError> {
+        self.store.read(journal::all).await
+    }
+
+    async fn append_log_event(&self, entries: u64, event: &LogEvent) -> Result<(), StoreError> {
+        let event = event.clone();
+        self.store.write(move |connection| journal::append(connection, entries, &event)).await
     }
 }

@@ -7,15 +7,16 @@ use std::{
 };
 
 use domain::{
-    Cell, DeadLetter, DeadLetterReason, Epoch, LogId, Manifest, Offset, RowKey, SegmentId, Tenant,
+    Cell, DeadLetter, DeadLetterReason, LogId, Manifest, Offset, RowKey, SegmentId, Tenant,
     UsageRow, UsageStore,
+    epochs::LogEvent,
     place::Generation,
     segment::Progress,
     store::{DeadLetterPlace, Flush, PartitionKey, SegmentClose, StoreError, Touched, UsageFilter},
 };
 
 use super::lock;
-use crate::answers::{another_log, other_parameters, unregistered};
+use crate::answers::{another_entry, another_log, other_parameters, unregistered};
 use crate::order::{ScanKey, passes};
 
 /// Usage that lives as long as its handles.
@@ -45,10 +46,12 @@ pub struct StoredUsage {
     pub states: BTreeMap<u128, Vec<u8>>,
     /// Late additions by segment.
     pub touched: BTreeMap<SegmentId, BTreeSet<Touched>>,
-    /// Dead letters by log, place and epoch.
-    pub dead_letters: BTreeMap<(LogId, DeadLetterPlace, Epoch), DeadLetter>,
+    /// Dead letters by log and place.
+    pub dead_letters: BTreeMap<(LogId, DeadLetterPlace), DeadLetter>,
     /// Progress by partition.
     pub progress: BTreeMap<PartitionKey, Progress>,
+    /// The journal.
+    pub log_events: Vec<LogEvent>,
 }
 
 /// How far a flush that is told to fail gets before it answers `Unavailable`.
@@ -107,8 +110,8 @@ impl StoredUsage {
             return;
         }
         for letter in &flush.dead_letters {
-            let place = (letter.partition, letter.offset, letter.index);
-            self.dead_letters.insert((letter.log_id, place, letter.epoch), letter.clone());
+            let place = (letter.log_id, DeadLetterPlace::of(letter));
+            self.dead_letters.insert(place, letter.clone());
         }
         if let Some(close) = &flush.close {
             self.write_close(flush.segment, close);
@@ -149,13 +152,6 @@ impl StoredUsage {
             *stored = *progress;
         }
         stored.caught_up_at = caught_up_at;
-    }
-
-    /// Of the newest generation, one letter a place: that of the greatest epoch.
-    fn newest_letters(&self) -> BTreeMap<DeadLetterPlace, &DeadLetter> {
-        let newest = self.generations.last().map(|generation| generation.log_id);
-        let letters = self.dead_letters.iter().filter(|((log_id, ..), _)| Some(*log_id) == newest);
-        letters.map(|((_, place, _), letter)| (*place, letter)).collect()
     }
 }
 
@@ -246,7 +242,7 @@ impl UsageStore for MemoryUsageStore {
         }))
     }
 
-    async fn usage(
+    async fn scan(
         &self,
         filter: &UsageFilter,
         after: Option<&RowKey>,
@@ -261,22 +257,41 @@ impl UsageStore for MemoryUsageStore {
         }))
     }
 
-    async fn dead_letters(
+    async fn scan_dead_letters(
         &self,
+        log_id: LogId,
         reason: Option<DeadLetterReason>,
         after: Option<DeadLetterPlace>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
         Ok(self.read(|stored| {
-            let letters = stored.newest_letters().into_iter();
-            let rest = letters.filter(|(place, _)| after.is_none_or(|after| *place > after));
+            let letters = stored.dead_letters.iter();
+            let of_log = letters.filter(|((of, _), _)| *of == log_id);
+            let rest = of_log.filter(|((_, place), _)| after.is_none_or(|after| *place > after));
             let wanted = rest.filter(|(_, l)| reason.is_none_or(|reason| l.reason == reason));
             wanted.take(limit).map(|(_, letter)| letter.clone()).collect()
         }))
     }
 
-    async fn dead_letter(&self, place: DeadLetterPlace) -> Result<Option<DeadLetter>, StoreError> {
-        Ok(self.read(|stored| stored.newest_letters().get(&place).map(|letter| (*letter).clone())))
+    async fn dead_letter(
+        &self,
+        log_id: LogId,
+        place: DeadLetterPlace,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        Ok(self.read(|stored| stored.dead_letters.get(&(log_id, place)).cloned()))
+    }
+
+    async fn log_events(&self) -> Result<Vec<LogEvent>, StoreError> {
+        Ok(self.read(|stored| stored.log_events.clone()))
+    }
+
+    async fn append_log_event(&self, entries: u64, event: &LogEvent) -> Result<(), StoreError> {
+        let events = &mut lock(&self.state).stored.log_events;
+        if events.len() as u64 != entries {
+            return Err(another_entry(entries));
+        }
+        events.push(event.clone());
+        Ok(())
     }
 }
 

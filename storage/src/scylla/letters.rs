@@ -61,8 +61,7 @@ async fn write_letter(client: &Client, letter: &DeadLetter) -> Result<(), Failur
     client.link.write(&client.statements.insert_letter, values).await
 }
 
-/// Letters of a generation after a place, at most `limit`, by place; of each place the newest
-/// verdict.
+/// Letters of a generation after a place, at most `limit`, by place.
 pub(super) async fn page(
     client: &Client,
     generation: &Generation,
@@ -71,14 +70,13 @@ pub(super) async fn page(
     limit: usize,
 ) -> Result<Vec<DeadLetter>, Failure> {
     let mut letters = Vec::new();
-    let first = after.map_or(Partition(0), |(partition, ..)| partition);
+    let first = after.map_or(Partition(0), |after| after.partition);
     for partition in generation.partitions().filter(|partition| *partition >= first) {
         let mut from = match after {
-            // Indexes are 32 bits, so there are none behind this one that a stretch could miss.
-            Some((of, offset, index)) if of == partition => {
-                (signed_bound(offset), i64::from(index))
+            Some(DeadLetterPlace { partition: of, offset, index, epoch }) if of == partition => {
+                (signed_bound(offset), i64::from(index), i32::from(epoch.0))
             }
-            _ => (-1, -1),
+            _ => (-1, -1, -1),
         };
         while letters.len() < limit {
             let place = (generation.log_id, partition);
@@ -86,7 +84,7 @@ pub(super) async fn page(
             let Some(stretch) = next_stretch(client, place, reason, first).await? else { break };
             let missing = limit - letters.len();
             letters.extend(in_stretch(client, place, stretch, reason, from, missing).await?);
-            from = ((stretch + 1).saturating_mul(STRETCH_OFFSETS), -1);
+            from = ((stretch + 1).saturating_mul(STRETCH_OFFSETS), -1, -1);
         }
     }
     Ok(letters)
@@ -114,47 +112,42 @@ async fn in_stretch(
     (log_id, partition): (LogId, Partition),
     stretch: i64,
     reason: Option<DeadLetterReason>,
-    after: (i64, i64),
+    after: (i64, i64, i32),
     limit: usize,
 ) -> Result<Vec<DeadLetter>, Failure> {
-    let key = (log_id.0.as_slice(), i32::from(partition.0), stretch, after.0, after.1);
+    let (offset, index, epoch) = after;
+    let key = (log_id.0.as_slice(), i32::from(partition.0), stretch, offset, index, epoch);
     let statement = &client.statements.letters;
-    let found = client.link.stream::<Read>(statement, key, PAGE_LETTERS.min(limit + 1)).await?;
+    let found = client.link.stream::<Read>(statement, key, PAGE_LETTERS.min(limit)).await?;
     let mut found = std::pin::pin!(found.map(|row| take(log_id, partition, row?)));
     let mut letters: Vec<DeadLetter> = Vec::new();
-    let mut newest: Option<DeadLetter> = None;
-    let wanted = |letter: &DeadLetter| reason.is_none_or(|reason| letter.reason == reason);
-    // Verdicts on one place follow one another, the newest last.
-    while letters.len() < limit {
-        let next = found.try_next().await?;
-        let ended = next.is_none();
-        let same = |a: &DeadLetter, b: &DeadLetter| (a.offset, a.index) == (b.offset, b.index);
-        let is_newer = matches!((&newest, &next), (Some(a), Some(b)) if same(a, b));
-        let done = std::mem::replace(&mut newest, next);
-        letters.extend(done.filter(|done| !is_newer && wanted(done)));
-        if ended {
-            break;
+    while letters.len() < limit
+        && let Some(letter) = found.try_next().await?
+    {
+        if reason.is_none_or(|reason| letter.reason == reason) {
+            letters.push(letter);
         }
     }
     Ok(letters)
 }
 
-/// The newest verdict on a place.
+/// The letter at a place.
 pub(super) async fn one(
     client: &Client,
-    generation: &Generation,
-    (partition, offset, index): DeadLetterPlace,
+    log_id: LogId,
+    DeadLetterPlace { partition, offset, index, epoch }: DeadLetterPlace,
 ) -> Result<Option<DeadLetter>, Failure> {
-    let (log_id, offset) = (generation.log_id, signed_bound(offset));
+    let offset = signed_bound(offset);
     let values = (
         log_id.0.as_slice(),
         i32::from(partition.0),
         offset / STRETCH_OFFSETS,
         offset,
         i64::from(index),
+        i32::from(epoch.0),
     );
-    let found = client.link.read::<Read>(&client.statements.letters_at, values).await?;
-    found.into_iter().next_back().map(|row| take(log_id, partition, row)).transpose()
+    let found = client.link.read_one::<Read>(&client.statements.letter, values).await?;
+    found.map(|row| take(log_id, partition, row)).transpose()
 }
 
 /// Offset, index, epoch, reason, tenant, SKU, time, message, payload.

@@ -110,13 +110,13 @@ statements! {
             payload
         FROM {keyspace}.dead_letter
         WHERE log_id = ? AND log_partition = ? AND stretch = ?
-            AND (record_offset, pulse_index) > (?, ?)";
-    letters_at: prepare = "
+            AND (record_offset, pulse_index, epoch) > (?, ?, ?)";
+    letter: prepare = "
         SELECT record_offset, pulse_index, epoch, reason, tenant, product_sku, time, message,
             payload
         FROM {keyspace}.dead_letter
         WHERE log_id = ? AND log_partition = ? AND stretch = ? AND record_offset = ?
-            AND pulse_index = ?";
+            AND pulse_index = ? AND epoch = ?";
 
     /// All that were registered, for one that is about to register.
     decided_generations: prepare_serial = GENERATIONS;
@@ -126,6 +126,13 @@ statements! {
             segment_records_max, segment_span, horizon, lateness, future_tolerance, window_length,
             shards, hash_seed)
         VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS";
+
+    /// All entries of the journal, for one that is about to add to it.
+    decided_log_events: prepare_serial = LOG_EVENTS;
+    log_events: prepare = LOG_EVENTS;
+    insert_log_event: prepare_decision = "
+        INSERT INTO {keyspace}.log_event (registry, sequence, event) VALUES (0, ?, ?)
+        IF NOT EXISTS";
 
     /// Numbers and names, for one that is about to publish.
     decided_catalogue_names: prepare_serial = "
@@ -150,3 +157,6 @@ const GENERATIONS: &str = "
     SELECT log_id, partitions, segment_records_max, segment_span, horizon, lateness,
         future_tolerance, window_length, shards, hash_seed
     FROM {keyspace}.log_generation WHERE registry = 0";
+
+const LOG_EVENTS: &str = "
+    SELECT sequence, event FROM {keyspace}.log_event WHERE registry = 0";

@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Instant};
 use domain::{
     DeadLetter, DeadLetterReason, LogId, Manifest, Offset, RowKey, SegmentId, Tenant, UsageRow,
     UsageStore,
+    epochs::LogEvent,
     place::Generation,
     segment::Progress,
     store::{DeadLetterPlace, Flush, PartitionKey, SegmentClose, StoreError, UsageFilter},
@@ -19,7 +20,7 @@ use service::fault;
 use super::{
     client::Client,
     error::{Failure, signed},
-    letters, records, registry, rows, scan, tenants,
+    journal, letters, records, registry, rows, scan, tenants,
 };
 
 /// The usage store in a keyspace.
@@ -31,11 +32,6 @@ pub struct ScyllaUsageStore {
 impl ScyllaUsageStore {
     pub(super) fn new(client: Arc<Client>) -> Self {
         Self { client }
-    }
-
-    /// The newest generation, whose dead letters are asked for; `None` before there is one.
-    async fn newest(&self) -> Result<Option<Generation>, Failure> {
-        Ok(registry::all(&self.client).await?.pop())
     }
 }
 
@@ -93,7 +89,7 @@ impl UsageStore for ScyllaUsageStore {
         Ok(scan::of_segment(&self.client, &generation, segment, places).await?)
     }
 
-    async fn usage(
+    async fn scan(
         &self,
         filter: &UsageFilter,
         after: Option<&RowKey>,
@@ -102,19 +98,31 @@ impl UsageStore for ScyllaUsageStore {
         Ok(scan::usage(&self.client, filter, after, limit).await?)
     }
 
-    async fn dead_letters(
+    async fn scan_dead_letters(
         &self,
+        log_id: LogId,
         reason: Option<DeadLetterReason>,
         after: Option<DeadLetterPlace>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
-        let Some(newest) = self.newest().await? else { return Ok(Vec::new()) };
-        Ok(letters::page(&self.client, &newest, reason, after, limit).await?)
+        let generation = registry::find(&self.client, log_id).await?;
+        Ok(letters::page(&self.client, &generation, reason, after, limit).await?)
     }
 
-    async fn dead_letter(&self, place: DeadLetterPlace) -> Result<Option<DeadLetter>, StoreError> {
-        let Some(newest) = self.newest().await? else { return Ok(None) };
-        Ok(letters::one(&self.client, &newest, place).await?)
+    async fn dead_letter(
+        &self,
+        log_id: LogId,
+        place: DeadLetterPlace,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        Ok(letters::one(&self.client, log_id, place).await?)
+    }
+
+    async fn log_events(&self) -> Result<Vec<LogEvent>, StoreError> {
+        Ok(journal::all(&self.client).await?)
+    }
+
+    async fn append_log_event(&self, entries: u64, event: &LogEvent) -> Result<(), StoreError> {
+        Ok(journal::append(&self.client, entries, event).await?)
     }
 }
 

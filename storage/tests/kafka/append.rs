@@ -12,7 +12,7 @@ use storage::{
     kafka::{Compression, KafkaLog, KafkaOptions, OpenError, TopicsError, topics::TopicSpec},
 };
 
-use crate::server::{fresh_name, two_partitions};
+use crate::broker::{fresh_name, two_partitions};
 
 const FIRST: Partition = Partition(0);
 
@@ -39,9 +39,9 @@ async fn append_times_are_the_brokers() {
 
 #[tokio::test]
 async fn a_full_queue_hands_the_records_back_and_forgets_nothing_it_took() {
-    let server = kafka_or_skip!();
-    let topic = server.topic("full").await;
-    let mut options = server.options(&topic);
+    let broker = kafka_or_skip!();
+    let topic = broker.topic("full").await;
+    let mut options = broker.options(&topic);
     options.queue_bytes_max = 300_000;
     let log = KafkaLog::open(options, two_partitions()).await.unwrap();
     let body = |i: usize| vec![u8::try_from(i).unwrap(); 40_000];
@@ -69,10 +69,10 @@ async fn a_full_queue_hands_the_records_back_and_forgets_nothing_it_took() {
 
 #[tokio::test]
 async fn the_largest_record_fits_alone_and_among_others_and_compressed_or_not() {
-    let server = kafka_or_skip!();
+    let broker = kafka_or_skip!();
     for compression in [Compression::None, Compression::Lz4] {
-        let topic = server.topic("largest").await;
-        let mut options = server.options(&topic);
+        let topic = broker.topic("largest").await;
+        let mut options = broker.options(&topic);
         options.compression = compression;
         let log = KafkaLog::open(options, two_partitions()).await.unwrap();
         // Noise, so that compression cannot make it small.
@@ -95,33 +95,33 @@ async fn refusal(options: KafkaOptions, generation: Generation) -> OpenError {
 
 #[tokio::test]
 async fn a_topic_that_is_not_as_the_log_is_refused_with_the_remedy() {
-    let server = kafka_or_skip!();
-    let topic = server.topic("three").await;
+    let broker = kafka_or_skip!();
+    let topic = broker.topic("three").await;
     let three = Generation { partitions: 3, ..two_partitions() };
-    let words = refusal(server.options(&topic), three).await.to_string();
+    let words = refusal(broker.options(&topic), three).await.to_string();
     assert!(words.contains("partitions is 2 and must be 3"), "{words}");
 
     let missing = fresh_name("missing");
-    let words = refusal(server.options(&missing), two_partitions()).await.to_string();
+    let words = refusal(broker.options(&missing), two_partitions()).await.to_string();
     assert!(words.contains(&missing) && words.contains("pulso topics apply"), "{words}");
 
     let small = fresh_name("small");
     let spec = TopicSpec { message_bytes_max: 100_000, ..TopicSpec::log(&small, 2) };
-    storage::kafka::topics::apply(&server.options(&small), &[spec]).await.unwrap();
-    let words = refusal(server.options(&small), two_partitions()).await.to_string();
+    storage::kafka::topics::apply(&broker.options(&small), &[spec]).await.unwrap();
+    let words = refusal(broker.options(&small), two_partitions()).await.to_string();
     assert!(words.contains("max.message.bytes is 100000"), "{words}");
 }
 
 #[tokio::test]
 async fn a_topic_with_the_producers_clock_is_refused() {
-    let server = kafka_or_skip!();
+    let broker = kafka_or_skip!();
     let name = fresh_name("clock");
     let spec = TopicSpec {
         timestamps: storage::kafka::topics::TimestampType::CreateTime,
         ..TopicSpec::log(&name, 2)
     };
-    storage::kafka::topics::apply(&server.options(&name), &[spec]).await.unwrap();
-    let words = refusal(server.options(&name), two_partitions()).await.to_string();
+    storage::kafka::topics::apply(&broker.options(&name), &[spec]).await.unwrap();
+    let words = refusal(broker.options(&name), two_partitions()).await.to_string();
     assert!(
         words.contains("message.timestamp.type is CreateTime and must be LogAppendTime"),
         "{words}"
@@ -143,14 +143,14 @@ async fn brokers_that_do_not_answer_are_named_with_the_setting() {
 #[tokio::test]
 async fn a_user_and_a_password_open_the_guarded_listener_and_a_wrong_one_does_not() {
     use storage::kafka::{Mechanism, Protocol, Secret, Security};
-    let server = kafka_or_skip!();
-    let Some(address) = &server.sasl_address else {
-        println!("skipped: the server that PULSO_TEST_KAFKA names has no guarded listener we know");
+    let broker = kafka_or_skip!();
+    let Some(address) = &broker.sasl_address else {
+        println!("skipped: PULSO_TEST_KAFKA_SASL names no guarded listener of the server");
         return;
     };
-    let topic = server.topic("guarded").await;
+    let topic = broker.topic("guarded").await;
     let with = |mechanism, password: &str| {
-        let mut options = server.options(&topic);
+        let mut options = broker.options(&topic);
         options.brokers.clone_from(address);
         options.request_timeout = Duration::from_secs(3);
         options.security = Security {

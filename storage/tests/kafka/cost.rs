@@ -10,7 +10,7 @@ use storage::{
     kafka::{Compression, KafkaLog, KafkaOptions},
 };
 
-use crate::server::two_partitions;
+use crate::broker::two_partitions;
 
 const RECORD_BYTES: usize = 40_000;
 const IN_FLIGHT: u64 = 64;
@@ -47,7 +47,7 @@ fn bodies() -> Vec<Vec<u8>> {
 #[test]
 #[ignore = "a measurement"]
 fn of_appending_and_draining() {
-    let server = kafka_or_skip!();
+    let broker = kafka_or_skip!();
     let records: u64 = std::env::var("RECORDS").map_or(20_000, |records| records.parse().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for (compression, linger) in [
@@ -57,9 +57,9 @@ fn of_appending_and_draining() {
         (Compression::Lz4, 0),
         (Compression::None, 0),
     ] {
-        let topic = runtime.block_on(server.topic("cost"));
+        let topic = runtime.block_on(broker.topic("cost"));
         let linger = Duration::from_millis(linger);
-        let options = KafkaOptions { compression, linger, ..server.options(&topic) };
+        let options = KafkaOptions { compression, linger, ..broker.options(&topic) };
         let log = runtime.block_on(KafkaLog::open(options, two_partitions())).unwrap();
         let appended = measured(records, || append(&runtime, &log, records));
         let drained = measured(records, || drain(&runtime, &log));

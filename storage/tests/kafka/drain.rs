@@ -1,10 +1,7 @@
 //! Drains against a real broker, beyond the port's laws: nothing is passed over, whatever the topic
 //! holds and whenever it comes.
 
-use std::{
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use domain::{
     Offset, Partition, PulseLog as _,
@@ -21,18 +18,18 @@ use storage::{
     kafka::{KafkaDrain, KafkaLog},
 };
 
-use crate::server::{Server, two_partitions};
+use crate::broker::{Broker, two_partitions};
 
 const FIRST: Partition = Partition(0);
 
-fn admin(server: &Server) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", &server.address).create().unwrap()
+fn admin(broker: &Broker) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &broker.address).create().unwrap()
 }
 
-async fn delete_below(server: &Server, topic: &str, low: i64) {
+async fn delete_below(broker: &Broker, topic: &str, low: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, 0, rdkafka::Offset::Offset(low)).unwrap();
-    admin(server).delete_records(&list, &AdminOptions::new()).await.unwrap();
+    admin(broker).delete_records(&list, &AdminOptions::new()).await.unwrap();
 }
 
 type Lent = Vec<(Offset, Vec<u8>)>;
@@ -58,16 +55,16 @@ async fn append_each(log: &KafkaLog, count: u8, bytes: usize) {
 
 #[tokio::test]
 async fn offsets_that_expired_are_out_of_range_at_the_start_and_on_the_way() {
-    let server = kafka_or_skip!();
-    let topic = server.topic("expired").await;
-    let mut options = server.options(&topic);
+    let broker = kafka_or_skip!();
+    let topic = broker.topic("expired").await;
+    let mut options = broker.options(&topic);
     (options.fetch_bytes, options.prefetch_bytes_max) = (1 << 10, 1 << 10);
     let log = KafkaLog::open(options, two_partitions()).await.unwrap();
     append_each(&log, 20, 40_000).await;
     let mut on_the_way = log.drain(FIRST, Offset(0)).unwrap();
     let (lent, answer) = read(&mut on_the_way, Offset(20), 1);
     assert_eq!((lent.len(), answer), (1, Ok(Offset(1))));
-    delete_below(server, &topic, 15).await;
+    delete_below(broker, &topic, 15).await;
     match log.drain(FIRST, Offset(0)).err() {
         Some(LogError::OutOfRange { low: Offset(15), end: Offset(20), .. }) => {}
         other => panic!("{other:?}"),
@@ -107,11 +104,11 @@ enum Verdict {
 
 #[tokio::test]
 async fn records_behind_gaps_are_found_and_a_gap_at_the_end_is_no_wait() {
-    let server = kafka_or_skip!();
-    let topic = server.topic("gaps").await;
-    let log = KafkaLog::open(server.options(&topic), two_partitions()).await.unwrap();
+    let broker = kafka_or_skip!();
+    let topic = broker.topic("gaps").await;
+    let log = KafkaLog::open(broker.options(&topic), two_partitions()).await.unwrap();
     let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", &server.address)
+        .set("bootstrap.servers", &broker.address)
         .set("transactional.id", &topic)
         .create()
         .unwrap();
@@ -156,9 +153,9 @@ async fn records_behind_gaps_are_found_and_a_gap_at_the_end_is_no_wait() {
 /// read up to an end that the log told lends every record below it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_that_stays_open_passes_nothing_over() {
-    let server = kafka_or_skip!();
+    let broker = kafka_or_skip!();
     for seed in 0..4 {
-        let log = server.log("open").await;
+        let log = broker.log("open").await;
         let appending = tokio::spawn(append_at_random(log.clone(), seed));
         let draining = tokio::task::spawn_blocking(move || drain_at_random(&log, seed));
         let (appended, drained) = (appending.await.unwrap(), draining.await.unwrap());
@@ -213,13 +210,13 @@ fn drain_at_random(log: &KafkaLog, seed: u64) -> Lent {
 
 #[tokio::test]
 async fn a_record_without_an_append_time_stops_the_drain_and_names_the_setting() {
-    let server = kafka_or_skip!();
-    let topic = server.topic("altered").await;
-    let log = KafkaLog::open(server.options(&topic), two_partitions()).await.unwrap();
+    let broker = kafka_or_skip!();
+    let topic = broker.topic("altered").await;
+    let log = KafkaLog::open(broker.options(&topic), two_partitions()).await.unwrap();
     log.append(FIRST, vec![b"first".to_vec()]).await.unwrap();
     let change = AlterConfig::new(ResourceSpecifier::Topic(&topic))
         .set("message.timestamp.type", "CreateTime");
-    admin(server).alter_configs([&change], &AdminOptions::new()).await.unwrap();
+    admin(broker).alter_configs([&change], &AdminOptions::new()).await.unwrap();
     log.append(FIRST, vec![b"second".to_vec()]).await.unwrap();
     let (lent, answer) = read(&mut log.drain(FIRST, Offset(0)).unwrap(), Offset(2), usize::MAX);
     assert_eq!(lent.len(), 1);
@@ -231,43 +228,13 @@ async fn a_record_without_an_append_time_stops_the_drain_and_names_the_setting()
 
 #[tokio::test]
 async fn a_record_without_a_body_is_an_empty_one() {
-    let server = kafka_or_skip!();
-    let topic = server.topic("tombstone").await;
-    let log = KafkaLog::open(server.options(&topic), two_partitions()).await.unwrap();
+    let broker = kafka_or_skip!();
+    let topic = broker.topic("tombstone").await;
+    let log = KafkaLog::open(broker.options(&topic), two_partitions()).await.unwrap();
     let other: BaseProducer =
-        ClientConfig::new().set("bootstrap.servers", &server.address).create().unwrap();
+        ClientConfig::new().set("bootstrap.servers", &broker.address).create().unwrap();
     other.send(BaseRecord::<(), ()>::to(&topic).partition(0)).unwrap();
     other.flush(Duration::from_secs(10)).unwrap();
     let (lent, answer) = read(&mut log.drain(FIRST, Offset(0)).unwrap(), Offset(1), 1);
     assert_eq!((lent, answer), (vec![(Offset(0), Vec::new())], Ok(Offset(1))));
-}
-
-#[tokio::test]
-async fn a_damaged_record_is_named_and_never_skipped() {
-    let server = kafka_or_skip!();
-    let Some(home) = &server.home else {
-        println!("skipped: the files of the server that PULSO_TEST_KAFKA names are not known");
-        return;
-    };
-    let topic = server.topic("damaged").await;
-    let log = KafkaLog::open(server.options(&topic), two_partitions()).await.unwrap();
-    append_each(&log, 3, 1_000).await;
-    let path = home.join(format!("kafka/data/{topic}-0/00000000000000000000.log"));
-    let mut file = std::fs::File::options().read(true).write(true).open(path).unwrap();
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).unwrap();
-    let at = bytes.windows(8).position(|window| window == [1; 8]).unwrap() + 500;
-    file.seek(SeekFrom::Start(at as u64)).unwrap();
-    file.write_all(&[9]).unwrap();
-    let mut drain = log.drain(FIRST, Offset(0)).unwrap();
-    let mut all = 0;
-    for _ in 0..4 {
-        let (lent, answer) = read(&mut drain, Offset(3), usize::MAX);
-        all += lent.len();
-        match answer {
-            Err(LogError::Damaged { partition: FIRST, offset: Offset(1), .. }) => {}
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(all, 1, "only the record before it was lent");
 }

@@ -9,7 +9,7 @@ use rdkafka::{
 };
 use storage::kafka::{KafkaLog, KafkaOptions, Membership};
 
-use crate::server::two_partitions;
+use crate::broker::two_partitions;
 
 const BOTH: [Partition; 2] = [Partition(0), Partition(1)];
 
@@ -50,9 +50,9 @@ fn shown(options: &KafkaOptions, partition: i32) -> Option<i64> {
 
 #[tokio::test]
 async fn progress_is_shown_under_the_group_whoever_shares_it() {
-    let server = kafka_or_skip!();
+    let broker = kafka_or_skip!();
     for membership in [Membership::All, Membership::Group] {
-        let options = server.options(&server.topic("progress").await);
+        let options = broker.options(&broker.topic("progress").await);
         let log = open(&options, membership.clone()).await;
         log.append(BOTH[1], vec![vec![1]; 5]).await.unwrap();
         assigned(&log).await;
@@ -69,8 +69,8 @@ async fn progress_is_shown_under_the_group_whoever_shares_it() {
 
 #[tokio::test]
 async fn all_or_the_named_partitions_are_drained_without_a_group() {
-    let server = kafka_or_skip!();
-    let options = server.options(&server.topic("static").await);
+    let broker = kafka_or_skip!();
+    let options = broker.options(&broker.topic("static").await);
     assert_eq!(assigned(&open(&options, Membership::All).await).await, BOTH);
     let named = Membership::Static(vec![BOTH[1], BOTH[0]]);
     assert_eq!(assigned(&open(&options, named).await).await, BOTH);
@@ -81,8 +81,8 @@ async fn all_or_the_named_partitions_are_drained_without_a_group() {
 
 #[tokio::test]
 async fn members_share_the_partitions_out_and_take_over_what_another_leaves() {
-    let server = kafka_or_skip!();
-    let options = server.options(&server.topic("shared").await);
+    let broker = kafka_or_skip!();
+    let options = broker.options(&broker.topic("shared").await);
     let first = open(&options, Membership::Group).await;
     assert_eq!(assigned(&first).await, BOTH);
     let second = open(&options, Membership::Group).await;

@@ -1,29 +1,35 @@
-//! The Kafka adapter against a real broker. `server.rs` says where it comes from.
+//! The Kafka adapter against a real broker, one that all tests share
+//! (`storage::conformance::servers`).
 
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used)] // In helpers of tests it is as good as in the tests.
 
-#[macro_use]
-mod server;
+/// The shared broker, or an early return from the test.
+macro_rules! kafka_or_skip {
+    () => {
+        &$crate::broker::Broker::new(storage::server_or_skip!(Kafka))
+    };
+}
 
 mod append;
+mod broker;
 mod cost;
 mod drain;
 mod group;
 mod topics;
 
-use server::Server;
+use broker::{Broker, fresh_name, two_partitions};
 use storage::{conformance::Subject, kafka::KafkaLog};
 
 /// A topic of its own for each law.
 struct InTopic {
-    server: &'static Server,
+    broker: Broker,
     topic: String,
 }
 
 impl InTopic {
-    fn new(server: &'static Server) -> Self {
-        Self { server, topic: server::fresh_name("law") }
+    fn new(broker: &Broker) -> Self {
+        Self { broker: broker.clone(), topic: fresh_name("law") }
     }
 }
 
@@ -31,7 +37,7 @@ impl Subject for InTopic {
     type Port = KafkaLog;
 
     async fn fresh(&self) -> KafkaLog {
-        let options = self.server.options(&self.topic);
+        let options = self.broker.options(&self.topic);
         let spec = storage::kafka::topics::TopicSpec::log(&self.topic, 2);
         storage::kafka::topics::apply(&options, &[spec]).await.unwrap();
         self.open().await
@@ -45,8 +51,8 @@ impl Subject for InTopic {
 
 impl InTopic {
     async fn open(&self) -> KafkaLog {
-        let options = self.server.options(&self.topic);
-        KafkaLog::open(options, server::two_partitions()).await.unwrap()
+        let options = self.broker.options(&self.topic);
+        KafkaLog::open(options, two_partitions()).await.unwrap()
     }
 }
 

@@ -7,7 +7,7 @@ use storage::kafka::{
     topics::{self, Cleanup, TopicOutcome, TopicSpec},
 };
 
-use crate::server::fresh_name;
+use crate::broker::fresh_name;
 
 fn outcomes(reports: &[topics::TopicReport]) -> Vec<TopicOutcome> {
     reports.iter().map(|report| report.outcome).collect()
@@ -15,9 +15,9 @@ fn outcomes(reports: &[topics::TopicReport]) -> Vec<TopicOutcome> {
 
 #[tokio::test]
 async fn what_is_missing_is_made_and_what_is_there_is_left() {
-    let server = kafka_or_skip!();
+    let broker = kafka_or_skip!();
     let names = [fresh_name("a"), fresh_name("b")];
-    let options = server.options(&names[0]);
+    let options = broker.options(&names[0]);
     let kept = TopicSpec {
         retention: Some(Duration::from_secs(7 * 86_400)),
         cleanup: Cleanup::Compact,
@@ -37,9 +37,9 @@ async fn what_is_missing_is_made_and_what_is_there_is_left() {
 
 #[tokio::test]
 async fn of_processes_that_make_a_topic_at_once_one_does_and_all_find_it() {
-    let server = kafka_or_skip!();
+    let broker = kafka_or_skip!();
     let name = fresh_name("race");
-    let (options, spec) = (server.options(&name), [TopicSpec::log(&name, 2)]);
+    let (options, spec) = (broker.options(&name), [TopicSpec::log(&name, 2)]);
     let all = storage::conformance::together((0..5).map(|_| topics::apply(&options, &spec))).await;
     let all: Vec<_> = all.into_iter().flat_map(|reports| outcomes(&reports.unwrap())).collect();
     let created = all.iter().filter(|outcome| **outcome == TopicOutcome::Created).count();
@@ -48,9 +48,9 @@ async fn of_processes_that_make_a_topic_at_once_one_does_and_all_find_it() {
 
 #[tokio::test]
 async fn every_difference_is_named_and_nothing_is_changed() {
-    let server = kafka_or_skip!();
+    let broker = kafka_or_skip!();
     let name = fresh_name("differs");
-    let (options, spec) = (server.options(&name), TopicSpec::log(&name, 2));
+    let (options, spec) = (broker.options(&name), TopicSpec::log(&name, 2));
     topics::apply(&options, std::slice::from_ref(&spec)).await.unwrap();
     let other = TopicSpec {
         partitions: 4,
@@ -78,10 +78,10 @@ async fn every_difference_is_named_and_nothing_is_changed() {
 
 #[tokio::test]
 async fn what_the_brokers_refuse_is_said_in_their_words() {
-    let server = kafka_or_skip!();
+    let broker = kafka_or_skip!();
     let name = fresh_name("copies");
     let spec = TopicSpec { replication: 9, ..TopicSpec::log(&name, 2) };
-    let error = topics::apply(&server.options(&name), &[spec]).await.unwrap_err();
+    let error = topics::apply(&broker.options(&name), &[spec]).await.unwrap_err();
     assert!(matches!(&error, TopicsError::Refused { what: "create", .. }), "{error:?}");
     assert!(error.to_string().contains("replication"), "{error}");
 }

@@ -21,7 +21,7 @@ fn rows(count: u64, start: u64) -> Vec<UsageRow> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn of_flushing_and_reading() {
-    let (store, _) = crate::cassandra_or_skip!().store().await;
+    let store = crate::server::OwnStore::open(crate::cassandra_or_skip!()).await;
     let usage = store.usage();
     usage.register(&generation(LOG), None).await.unwrap();
     let mut start = 0;
@@ -39,7 +39,7 @@ async fn of_flushing_and_reading() {
         let mut found = 0;
         let mut after = None;
         loop {
-            let page = usage.usage(&month, after.as_ref(), limit).await.unwrap();
+            let page = usage.scan(&month, after.as_ref(), limit).await.unwrap();
             found += page.len();
             if page.len() < limit {
                 break;

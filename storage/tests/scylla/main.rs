@@ -1,4 +1,5 @@
-//! The CQL adapter against a real Cassandra. `server.rs` says where it comes from.
+//! The CQL adapter against a real Cassandra, one that all tests share
+//! (`storage::conformance::servers`).
 
 #![cfg(feature = "scylla")]
 #![allow(clippy::unwrap_used)] // In helpers of tests it is as good as in the tests.
@@ -8,24 +9,23 @@ mod schema;
 mod server;
 mod store;
 
-use server::{Half, Server};
+use server::OwnKeyspace;
 use storage::{
-    conformance::Subject,
-    scylla::{ScyllaBillingStore, ScyllaOptions, ScyllaStore, ScyllaUsageStore},
+    conformance::{Subject, servers::Server},
+    scylla::{ScyllaBillingStore, ScyllaStore, ScyllaUsageStore},
 };
 use tokio::sync::OnceCell;
 
-/// Tables of its own for each law.
+/// Empty tables for each law.
 struct InKeyspace<P> {
     server: &'static Server,
-    options: OnceCell<ScyllaOptions>,
-    half: Half,
+    keyspace: OnceCell<OwnKeyspace>,
     port: fn(&ScyllaStore) -> P,
 }
 
 impl<P> InKeyspace<P> {
-    fn new(server: &'static Server, half: Half, port: fn(&ScyllaStore) -> P) -> Self {
-        Self { server, options: OnceCell::new(), half, port }
+    fn new(server: &'static Server, port: fn(&ScyllaStore) -> P) -> Self {
+        Self { server, keyspace: OnceCell::new(), port }
     }
 }
 
@@ -33,9 +33,8 @@ impl<P> Subject for InKeyspace<P> {
     type Port = P;
 
     async fn fresh(&self) -> P {
-        let options =
-            self.options.get_or_init(|| self.server.half_a_keyspace(self.half)).await.clone();
-        (self.port)(&ScyllaStore::open(options).await.unwrap())
+        let keyspace = self.keyspace.get_or_init(|| OwnKeyspace::empty(self.server)).await;
+        (self.port)(&ScyllaStore::open(keyspace.options.clone()).await.unwrap())
     }
 
     async fn reopen(&self, port: P) -> P {
@@ -48,7 +47,7 @@ mod usage {
     use super::*;
 
     fn subject(server: &'static Server) -> InKeyspace<ScyllaUsageStore> {
-        InKeyspace::new(server, Half::Usage, ScyllaStore::usage)
+        InKeyspace::new(server, ScyllaStore::usage)
     }
 
     storage::usage_conformance!(subject(cassandra_or_skip!()));
@@ -58,7 +57,7 @@ mod billing {
     use super::*;
 
     fn subject(server: &'static Server) -> InKeyspace<ScyllaBillingStore> {
-        InKeyspace::new(server, Half::Billing, ScyllaStore::billing)
+        InKeyspace::new(server, ScyllaStore::billing)
     }
 
     storage::billing_conformance!(subject(cassandra_or_skip!()));

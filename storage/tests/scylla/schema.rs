@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use storage::scylla::{OpenError, SchemaError, ScyllaOptions, ScyllaStore, schema};
+use storage::{
+    conformance::servers::{Server, keyspaces},
+    scylla::{OpenError, SchemaError, ScyllaOptions, ScyllaStore, schema},
+};
 
-use crate::server::{Half, Server, fresh_name};
+use crate::server::OwnKeyspace;
 
 /// Runs a statement as another program would.
 async fn meddle(server: &Server, options: &ScyllaOptions, statement: &str) {
     let statement = statement.replace("{keyspace}", &options.keyspace);
-    server.session().await.query_unpaged(statement, ()).await.unwrap();
+    keyspaces::session(server).await.query_unpaged(statement, ()).await.unwrap();
 }
 
 async fn open_error(options: &ScyllaOptions) -> SchemaError {
@@ -22,7 +25,8 @@ async fn open_error(options: &ScyllaOptions) -> SchemaError {
 #[tokio::test]
 async fn two_applies_at_once_both_end_with_the_schema() {
     let server = crate::cassandra_or_skip!();
-    let options = server.options(&fresh_name());
+    let keyspace = OwnKeyspace::missing(server).await;
+    let options = keyspace.options.clone();
     let started = Instant::now();
     let (one, other) = tokio::join!(schema::apply(&options), schema::apply(&options));
     println!("two applies took {:?}", started.elapsed());
@@ -38,7 +42,8 @@ async fn two_applies_at_once_both_end_with_the_schema() {
 #[tokio::test]
 async fn a_keyspace_of_another_version_is_refused_with_what_to_do() {
     let server = crate::cassandra_or_skip!();
-    let options = server.options(&fresh_name());
+    let keyspace = OwnKeyspace::missing(server).await;
+    let options = keyspace.options.clone();
     let words = open_error(&options).await.to_string();
     assert!(words.contains("run `pulso schema apply`"), "{words}");
     let missing = schema::migrate(&options).await.unwrap_err();
@@ -75,7 +80,8 @@ async fn a_keyspace_of_another_version_is_refused_with_what_to_do() {
 #[tokio::test]
 async fn another_number_of_replicas_is_said_and_left_alone() {
     let server = crate::cassandra_or_skip!();
-    let mut options = server.half_a_keyspace(Half::Billing).await;
+    let keyspace = OwnKeyspace::empty(server).await;
+    let mut options = keyspace.options.clone();
     assert_eq!(schema::check(&options).await.unwrap().notes, [""; 0]);
     options.replication = 3;
     let report = schema::apply(&options).await.unwrap();

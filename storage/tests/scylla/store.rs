@@ -11,14 +11,15 @@ use domain::{
     store::{Flush, PartitionKey, StoreError, UsageFilter},
 };
 use storage::{
-    conformance::samples::{
-        LOG, at, close, dead_letter, flush, generation, key, progress, row, segment,
+    conformance::{
+        samples::{LOG, at, close, dead_letter, flush, generation, key, progress, row, segment},
+        servers::{self, Kind, Server},
     },
     order,
     scylla::{ScyllaOptions, ScyllaStore},
 };
 
-use crate::server::{self, Gate, Half};
+use crate::server::{self, Gate, OwnKeyspace, OwnStore};
 
 const EVERYTHING: UsageFilter = UsageFilter {
     tenant: None,
@@ -51,12 +52,12 @@ const VICTIM: &str = "PULSO_TEST_SCYLLA_VICTIM";
 #[ignore = "a process that another test starts"]
 async fn victim() {
     let keyspace = std::env::var(VICTIM).unwrap();
-    let server = server::shared().unwrap();
-    let store = ScyllaStore::open(server.options(&keyspace)).await.unwrap();
+    let server = servers::shared(Kind::Cassandra).unwrap();
+    let store = ScyllaStore::open(server::options(server, &keyspace)).await.unwrap();
     store.usage().flush(&closing_flush()).await.unwrap();
 }
 
-fn kill_a_victim_at(server: &server::Server, options: &ScyllaOptions, point: &str) {
+fn kill_a_victim_at(server: &Server, options: &ScyllaOptions, point: &str) {
     use std::os::unix::process::ExitStatusExt as _;
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "store::victim"])
@@ -72,36 +73,37 @@ fn kill_a_victim_at(server: &server::Server, options: &ScyllaOptions, point: &st
 #[tokio::test]
 async fn a_flush_that_was_killed_anywhere_is_completed_by_repeating_it() {
     let server = crate::cassandra_or_skip!();
-    let (store, options) = server.store().await;
+    let store = OwnStore::open(server).await;
+    let options = &store.keyspace.options;
     let usage = store.usage();
     usage.register(&generation(LOG), None).await.unwrap();
     let flush = closing_flush();
     let manifest = flush.close.as_ref().unwrap().manifest;
 
-    kill_a_victim_at(server, &options, "scylla.before_rows");
-    assert_eq!(usage.usage(&EVERYTHING, None, 1_000).await.unwrap(), []);
+    kill_a_victim_at(server, options, "scylla.before_rows");
+    assert_eq!(usage.scan(&EVERYTHING, None, 1_000).await.unwrap(), []);
     assert_eq!(usage.newest_manifest(FIRST).await.unwrap(), None);
 
-    kill_a_victim_at(server, &options, "scylla.after_rows");
-    assert_eq!(usage.usage(&EVERYTHING, None, 1_000).await.unwrap(), flush.rows);
+    kill_a_victim_at(server, options, "scylla.after_rows");
+    assert_eq!(usage.scan(&EVERYTHING, None, 1_000).await.unwrap(), flush.rows);
     assert_eq!(usage.newest_manifest(FIRST).await.unwrap(), None, "rows come first");
 
-    kill_a_victim_at(server, &options, "scylla.after_manifest");
+    kill_a_victim_at(server, options, "scylla.after_manifest");
     assert_eq!(usage.newest_manifest(FIRST).await.unwrap(), Some(manifest));
     assert_eq!(usage.progress(FIRST).await.unwrap(), None, "the manifest comes first");
 
     usage.flush(&flush).await.unwrap();
-    assert_eq!(usage.usage(&EVERYTHING, None, 1_000).await.unwrap(), flush.rows);
+    assert_eq!(usage.scan(&EVERYTHING, None, 1_000).await.unwrap(), flush.rows);
     assert_eq!(usage.newest_manifest(FIRST).await.unwrap(), Some(manifest));
     assert_eq!(usage.progress(FIRST).await.unwrap(), Some(flush.progress));
-    assert_eq!(usage.dead_letters(None, None, 9).await.unwrap(), flush.dead_letters);
+    assert_eq!(usage.scan_dead_letters(LOG, None, None, 9).await.unwrap(), flush.dead_letters);
 }
 
 async fn in_pages(usage: &impl UsageStore, filter: &UsageFilter, limit: usize) -> Vec<UsageRow> {
     let mut all: Vec<UsageRow> = Vec::new();
     loop {
         let after: Option<RowKey> = all.last().map(|row| row.key.clone());
-        let page = usage.usage(filter, after.as_ref(), limit).await.unwrap();
+        let page = usage.scan(filter, after.as_ref(), limit).await.unwrap();
         let last = page.len() < limit;
         all.extend(page);
         if last {
@@ -112,7 +114,7 @@ async fn in_pages(usage: &impl UsageStore, filter: &UsageFilter, limit: usize) -
 
 #[tokio::test]
 async fn shards_and_many_tenants_are_one_order() {
-    let (store, _) = crate::cassandra_or_skip!().store().await;
+    let store = OwnStore::open(crate::cassandra_or_skip!()).await;
     let usage = store.usage();
     // The second generation has more shards than the first, and a day has rows of both.
     usage.register(&generation(LOG), None).await.unwrap();
@@ -148,7 +150,7 @@ async fn shards_and_many_tenants_are_one_order() {
     between.window_start = between.window_start.plus(Duration::from_micros(1));
     let behind = |row: &&UsageRow| order::compare(&row.key, &between).is_gt();
     let rest: Vec<UsageRow> = expected.iter().filter(behind).cloned().collect();
-    assert_eq!(usage.usage(&filter, Some(&between), 1_000).await.unwrap(), rest);
+    assert_eq!(usage.scan(&filter, Some(&between), 1_000).await.unwrap(), rest);
 
     let mut mine = segment(0, 0);
     mine.log_id = sharded.log_id;
@@ -160,7 +162,7 @@ async fn shards_and_many_tenants_are_one_order() {
 
 #[tokio::test]
 async fn long_runs_and_states_come_back_whole() {
-    let (store, _) = crate::cassandra_or_skip!().store().await;
+    let store = OwnStore::open(crate::cassandra_or_skip!()).await;
     let usage = store.usage();
     usage.register(&generation(LOG), None).await.unwrap();
     let mut flush = closing_flush();
@@ -175,7 +177,7 @@ async fn long_runs_and_states_come_back_whole() {
 
 #[tokio::test]
 async fn progress_after_a_close_replaces_progress_before_it_at_the_same_place() {
-    let (store, _) = crate::cassandra_or_skip!().store().await;
+    let store = OwnStore::open(crate::cassandra_or_skip!()).await;
     let usage = store.usage();
     usage.register(&generation(LOG), None).await.unwrap();
     // Of equal times the greater bytes would win, so many places are tried.
@@ -193,7 +195,7 @@ async fn progress_after_a_close_replaces_progress_before_it_at_the_same_place() 
 
 #[tokio::test]
 async fn a_closed_store_takes_no_more_writes() {
-    let (store, _) = crate::cassandra_or_skip!().store().await;
+    let OwnStore { store, keyspace: _keyspace } = OwnStore::open(crate::cassandra_or_skip!()).await;
     let usage = store.usage();
     usage.register(&generation(LOG), None).await.unwrap();
     store.close().await;
@@ -205,7 +207,8 @@ async fn a_closed_store_takes_no_more_writes() {
 async fn a_server_that_hangs_is_unavailable_in_time_and_then_goes_on() {
     let server = crate::cassandra_or_skip!();
     let gate = Gate::before(server).await;
-    let mut options = server.half_a_keyspace(Half::Usage).await;
+    let keyspace = OwnKeyspace::empty(server).await;
+    let mut options = keyspace.options.clone();
     options.hosts = vec![gate.address.clone()];
     options.request_timeout = Duration::from_secs(1);
     let store = ScyllaStore::open(options).await.unwrap();
@@ -225,7 +228,7 @@ async fn a_server_that_hangs_is_unavailable_in_time_and_then_goes_on() {
 
     let flush = closing_flush();
     until_available(async || usage.flush(&flush).await).await;
-    let found = || usage.usage(&EVERYTHING, None, 1_000);
+    let found = || usage.scan(&EVERYTHING, None, 1_000);
     assert_eq!(until_available(found).await, flush.rows);
 }
 

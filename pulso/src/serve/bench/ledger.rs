@@ -57,10 +57,11 @@ impl Ledger {
             from: Timestamp::MIN,
             to: Timestamp::MAX,
         };
+        let view = store.active_view().await.map_err(Failure::internal)?;
         let (mut ledger, mut after) = (Self::default(), None);
         loop {
-            let rows =
-                store.usage(&filter, after.as_ref(), PAGE).await.map_err(Failure::internal)?;
+            let rows = store.usage(&view, &filter, after.as_ref(), PAGE).await;
+            let rows = rows.map_err(Failure::internal)?;
             for row in &rows {
                 let aggregate = &row.cell.aggregate;
                 ledger.add(row.key.resource.product_sku.as_str(), aggregate.count, aggregate.sum);

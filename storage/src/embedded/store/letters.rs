@@ -1,4 +1,4 @@
-//! Dead letters, read back: those of the newest generation, and of each place the newest verdict.
+//! Dead letters, read back.
 
 use domain::{
     DeadLetter, DeadLetterReason, Epoch, LogId, Partition, Timestamp, store::DeadLetterPlace,
@@ -7,38 +7,34 @@ use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 use super::failure::{Failure, damaged, limit_of, signed_bound, unsigned};
 
-const NEWEST_AT_ITS_PLACE: &str = "
-    log_id = (SELECT log_id FROM generation ORDER BY sequence DESC LIMIT 1)
-    AND NOT EXISTS (
-        SELECT 1 FROM dead_letter AS newer
-        WHERE newer.log_id = letter.log_id AND newer.log_partition = letter.log_partition
-          AND newer.record_offset = letter.record_offset
-          AND newer.pulse_index = letter.pulse_index AND newer.epoch > letter.epoch)";
-
 const COLUMNS: &str = "log_id, log_partition, record_offset, pulse_index, epoch, reason, tenant, \
                        product_sku, time, message, payload";
 
 pub(super) fn page(
     connection: &Connection,
+    log_id: LogId,
     reason: Option<DeadLetterReason>,
     after: Option<DeadLetterPlace>,
     limit: usize,
 ) -> Result<Vec<DeadLetter>, Failure> {
     let by_reason = if reason.is_some() { "AND reason = :reason" } else { "AND :reason IS NULL" };
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM dead_letter AS letter
-         WHERE {NEWEST_AT_ITS_PLACE} {by_reason}
-           AND (log_partition, record_offset, pulse_index) > (:partition, :offset, :index)
-         ORDER BY log_partition, record_offset, pulse_index LIMIT :limit"
+        "SELECT {COLUMNS} FROM dead_letter
+         WHERE log_id = :log {by_reason} AND (log_partition, record_offset, pulse_index, epoch)
+               > (:partition, :offset, :index, :epoch)
+         ORDER BY log_partition, record_offset, pulse_index, epoch LIMIT :limit"
     ))?;
-    let (partition, offset, index) = after.map_or((-1, -1, -1), |(partition, offset, index)| {
-        (i64::from(partition.0), signed_bound(offset), i64::from(index))
+    let (partition, offset, index, epoch) = after.map_or((-1, -1, -1, -1), |place| {
+        let DeadLetterPlace { partition, offset, index, epoch } = place;
+        (i64::from(partition.0), signed_bound(offset), i64::from(index), i64::from(epoch.0))
     });
     let mut rows = statement.query(named_params! {
+        ":log": log_id.0.as_slice(),
         ":reason": reason.map(DeadLetterReason::as_str),
         ":partition": partition,
         ":offset": offset,
         ":index": index,
+        ":epoch": epoch,
         ":limit": limit_of(limit),
     })?;
     let mut letters = Vec::new();
@@ -50,17 +46,20 @@ pub(super) fn page(
 
 pub(super) fn one(
     connection: &Connection,
-    (partition, offset, index): DeadLetterPlace,
+    log_id: LogId,
+    DeadLetterPlace { partition, offset, index, epoch }: DeadLetterPlace,
 ) -> Result<Option<DeadLetter>, Failure> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM dead_letter AS letter
-         WHERE {NEWEST_AT_ITS_PLACE} AND log_partition = :partition AND record_offset = :offset
-           AND pulse_index = :index"
+        "SELECT {COLUMNS} FROM dead_letter
+         WHERE log_id = :log AND log_partition = :partition AND record_offset = :offset
+           AND pulse_index = :index AND epoch = :epoch"
     ))?;
     let params = named_params! {
+        ":log": log_id.0.as_slice(),
         ":partition": partition.0,
         ":offset": signed_bound(offset),
         ":index": index,
+        ":epoch": epoch.0,
     };
     statement.query_row(params, |row| Ok(letter(row))).optional()?.transpose()
 }

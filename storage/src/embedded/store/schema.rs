@@ -5,14 +5,14 @@ use crate::embedded::{directory::STORE_FILE, file::FileKind, generation};
 pub(super) const KIND: FileKind = FileKind {
     name: STORE_FILE,
     application_id: 0x506c_7353, // "PlsS"
-    version: 1,
-    schema: &[generation::SCHEMA, USAGE, PROOFS, DEAD_LETTERS, CATALOGUES],
+    version: 2,
+    schema: &[generation::SCHEMA, USAGE, PROOFS, DEAD_LETTERS, CATALOGUES, EPOCHS],
+    upgrades: &[EPOCHS],
 };
 
 /// A row's key is in the order of a scan, so a tenant's period is one range of the table. A quantity
 /// is 128 bits: `_hi` * 2^64 + `_lo`, where `_lo` is 64 unsigned bits read as signed, in units of
-/// 10^-18. Times are microseconds since 1970. The view is for people with an SQL tool: SQLite has
-/// no exact decimals, hence `approximate`; exact totals come from the program's own queries.
+/// 10^-18. Times are microseconds since 1970.
 const USAGE: &str = "
     CREATE TABLE usage_segment (
         tenant        TEXT NOT NULL,
@@ -39,17 +39,6 @@ const USAGE: &str = "
         PRIMARY KEY (tenant, window_start, product_sku, use_unity, dimensions,
                      epoch, log_id, log_partition, segment_start)
     ) STRICT, WITHOUT ROWID;
-
-    CREATE VIEW usage AS
-    WITH decimal AS (
-        SELECT *, (sum_hi * 18446744073709551616.0 + sum_lo
-                   + CASE WHEN sum_lo < 0 THEN 18446744073709551616.0 ELSE 0.0 END) / 1e18 AS amount
-        FROM usage_segment
-    )
-    SELECT tenant, strftime('%Y-%m-%dT%H:%M:%SZ', window_start / 1000000, 'unixepoch') AS window,
-           product_sku, use_unity, dimensions, sum(count) AS count, sum(amount) AS sum_approximate
-    FROM decimal
-    GROUP BY tenant, window_start, product_sku, use_unity, dimensions;
 ";
 
 /// Fold states are kept as long as a manifest may name them, and runs as long as the store: both
@@ -128,4 +117,43 @@ const CATALOGUES: &str = "
         published_at INTEGER NOT NULL,
         active       INTEGER NOT NULL
     ) STRICT;
+";
+
+/// The journal, and since version 2 the view: it is for people with an SQL tool, and counts each
+/// stretch of a log in the epoch that is active there. SQLite has no exact decimals, hence
+/// `approximate`; exact totals come from the program's own queries.
+const EPOCHS: &str = "
+    CREATE TABLE log_event (
+        sequence INTEGER PRIMARY KEY,
+        event    BLOB NOT NULL
+    ) STRICT;
+
+    CREATE TABLE active_stretch (
+        log_id        BLOB NOT NULL,
+        log_partition INTEGER NOT NULL,
+        epoch         INTEGER NOT NULL,
+        from_offset   INTEGER NOT NULL,
+        to_offset     INTEGER NOT NULL,
+        PRIMARY KEY (log_id, log_partition, epoch)
+    ) STRICT, WITHOUT ROWID;
+
+    DROP VIEW IF EXISTS usage;
+    CREATE VIEW usage AS
+    WITH counted AS (
+        SELECT *, (sum_hi * 18446744073709551616.0 + sum_lo
+                   + CASE WHEN sum_lo < 0 THEN 18446744073709551616.0 ELSE 0.0 END) / 1e18 AS amount
+        FROM usage_segment AS row
+        WHERE CASE
+            WHEN EXISTS (SELECT 1 FROM active_stretch AS any WHERE any.log_id = row.log_id)
+            THEN EXISTS (
+                SELECT 1 FROM active_stretch AS stretch
+                WHERE stretch.log_id = row.log_id AND stretch.log_partition = row.log_partition
+                  AND stretch.epoch = row.epoch AND row.segment_start >= stretch.from_offset
+                  AND row.segment_start < stretch.to_offset)
+            ELSE row.epoch = 0 END
+    )
+    SELECT tenant, strftime('%Y-%m-%dT%H:%M:%SZ', window_start / 1000000, 'unixepoch') AS window,
+           product_sku, use_unity, dimensions, sum(count) AS count, sum(amount) AS sum_approximate
+    FROM counted
+    GROUP BY tenant, window_start, product_sku, use_unity, dimensions;
 ";

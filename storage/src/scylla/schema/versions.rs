@@ -24,6 +24,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "0002_billing_store",
         text: include_str!("../migrations/0002_billing_store.cql"),
     },
+    Migration {
+        version: 3,
+        name: "0003_epochs",
+        text: include_str!("../migrations/0003_epochs.cql"),
+    },
 ];
 
 /// Schema version that this program reads and writes.

@@ -1,0 +1,447 @@
+//! Epochs: other verdicts over the same log, and which of them count.
+//!
+//! Totals are a pure function of the log and of the rules of the fold. Where those rules change,
+//! the log is folded again into a new epoch beside the one in use; every row, manifest and dead
+//! letter carries its epoch. An epoch begins, in each partition, where a closed segment of its base
+//! ends, and below that the base's totals are its own. What happened to epochs stands in one journal
+//! in the usage store, whose entries are never changed, so the same journal always says the same.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    Epoch, LogId, Offset, Partition,
+    codec::{CodecError, Reader, Writer},
+    segment::SegmentId,
+};
+
+/// An entry of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogEvent {
+    /// An epoch may be folded from now on.
+    Opened(OpenedEpoch),
+    /// From now on this epoch's totals are the log's totals.
+    Activated {
+        /// The log.
+        log_id: LogId,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Every partition has ended: what stands at or behind these offsets counts in no total, and
+    /// the next generation begins.
+    Sealed {
+        /// The log.
+        log_id: LogId,
+        /// The epoch whose fold states the next generation begins with.
+        epoch: Epoch,
+        /// By partition, the offset behind the record that ended it.
+        ends: Vec<Offset>,
+    },
+}
+
+/// How an epoch begins. Its rows are a pure function of this and of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedEpoch {
+    /// The log.
+    pub log_id: LogId,
+    /// Its number, greater than that of every epoch before it.
+    pub epoch: Epoch,
+    /// The epoch whose totals stand below `starts`, and whose fold state this one begins with.
+    pub base: Epoch,
+    /// By partition: the end of a closed segment of the base, or 0 for nothing of the base.
+    pub starts: Vec<Offset>,
+    /// Dimensions that count from the start on as if they had been declared there.
+    pub declared: Vec<Declared>,
+}
+
+/// Dimensions of a SKU, as one version of a catalogue has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// The SKU.
+    pub product_sku: String,
+    /// The catalogue's number. A declaration in the log applies if it has a greater one.
+    pub version: u64,
+    /// Names of properties.
+    pub dimensions: Vec<String>,
+}
+
+impl LogEvent {
+    const VERSION: u8 = 1;
+    const OPENED: u8 = 1;
+    const ACTIVATED: u8 = 2;
+    const SEALED: u8 = 3;
+
+    /// The log that it is about.
+    #[must_use]
+    pub const fn log_id(&self) -> LogId {
+        match self {
+            Self::Opened(OpenedEpoch { log_id, .. })
+            | Self::Activated { log_id, .. }
+            | Self::Sealed { log_id, .. } => *log_id,
+        }
+    }
+
+    /// Encodes it whole.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let writer = Writer::new(Self::VERSION, 64).put(self.log_id().0);
+        match self {
+            Self::Opened(OpenedEpoch { log_id: _, epoch, base, starts, declared }) => {
+                let writer =
+                    writer.put([Self::OPENED]).put(epoch.0.to_le_bytes()).put(base.0.to_le_bytes());
+                let writer = put_offsets(writer, starts).put(length(declared.len()));
+                declared.iter().fold(writer, put_declared)
+            }
+            Self::Activated { log_id: _, epoch } => {
+                writer.put([Self::ACTIVATED]).put(epoch.0.to_le_bytes())
+            }
+            Self::Sealed { log_id: _, epoch, ends } => {
+                put_offsets(writer.put([Self::SEALED]).put(epoch.0.to_le_bytes()), ends)
+            }
+        }
+        .seal()
+    }
+
+    /// Decodes what [`LogEvent::encode`] wrote.
+    ///
+    /// # Errors
+    /// See [`CodecError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut reader = Reader::open(bytes, Self::VERSION)?;
+        let log_id = LogId(reader.take()?);
+        let event = match reader.take::<1>()? {
+            [Self::OPENED] => {
+                let epoch = Epoch(u16::from_le_bytes(reader.take()?));
+                let base = Epoch(u16::from_le_bytes(reader.take()?));
+                let starts = take_offsets(&mut reader)?;
+                let count = take_length(&mut reader)?;
+                let declared = (0..count).map(|_| take_declared(&mut reader));
+                let declared = declared.collect::<Result<_, _>>()?;
+                Self::Opened(OpenedEpoch { log_id, epoch, base, starts, declared })
+            }
+            [Self::ACTIVATED] => {
+                Self::Activated { log_id, epoch: Epoch(u16::from_le_bytes(reader.take()?)) }
+            }
+            [Self::SEALED] => {
+                let epoch = Epoch(u16::from_le_bytes(reader.take()?));
+                Self::Sealed { log_id, epoch, ends: take_offsets(&mut reader)? }
+            }
+            _ => return Err(CodecError::Value),
+        };
+        reader.end()?;
+        Ok(event)
+    }
+}
+
+fn length(of: usize) -> [u8; 4] {
+    u32::try_from(of).expect("a list that fits a message").to_le_bytes()
+}
+
+fn take_length(reader: &mut Reader<'_>) -> Result<u32, CodecError> {
+    Ok(u32::from_le_bytes(reader.take()?))
+}
+
+fn put_offsets(writer: Writer, offsets: &[Offset]) -> Writer {
+    let writer = writer.put(length(offsets.len()));
+    offsets.iter().fold(writer, |writer, offset| writer.put(offset.0.to_le_bytes()))
+}
+
+fn take_offsets(reader: &mut Reader<'_>) -> Result<Vec<Offset>, CodecError> {
+    let count = take_length(reader)?;
+    (0..count).map(|_| Ok(Offset(u64::from_le_bytes(reader.take()?)))).collect()
+}
+
+fn put_text(writer: Writer, text: &str) -> Writer {
+    writer.put(length(text.len())).put_slice(text.as_bytes())
+}
+
+fn take_text(reader: &mut Reader<'_>) -> Result<String, CodecError> {
+    let length = take_length(reader)?;
+    let bytes = reader.take_slice(length as usize)?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| CodecError::Value)
+}
+
+fn put_declared(writer: Writer, declared: &Declared) -> Writer {
+    let writer = put_text(writer, &declared.product_sku).put(declared.version.to_le_bytes());
+    let writer = writer.put(length(declared.dimensions.len()));
+    declared.dimensions.iter().fold(writer, |writer, name| put_text(writer, name))
+}
+
+fn take_declared(reader: &mut Reader<'_>) -> Result<Declared, CodecError> {
+    let product_sku = take_text(reader)?;
+    let version = u64::from_le_bytes(reader.take()?);
+    let count = take_length(reader)?;
+    let dimensions = (0..count).map(|_| take_text(reader)).collect::<Result<_, _>>()?;
+    Ok(Declared { product_sku, version, dimensions })
+}
+
+/// What the journal says about every log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Journal {
+    logs: BTreeMap<LogId, LogHistory>,
+    /// Number of entries, which is the number of the next one.
+    pub entries: u64,
+    activations: u64,
+}
+
+/// What the journal says about one log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogHistory {
+    opened: BTreeMap<Epoch, OpenedEpoch>,
+    active: Epoch,
+    sealed: Option<Vec<Offset>>,
+}
+
+static NO_EVENTS: LogHistory =
+    LogHistory { opened: BTreeMap::new(), active: Epoch(0), sealed: None };
+
+impl Journal {
+    /// Reads the entries in order.
+    #[must_use]
+    pub fn of(events: impl IntoIterator<Item = LogEvent>) -> Self {
+        let mut journal = Self::default();
+        for event in events {
+            journal.entries += 1;
+            let log = journal.logs.entry(event.log_id()).or_default();
+            match event {
+                LogEvent::Opened(opened) => {
+                    log.opened.insert(opened.epoch, opened);
+                }
+                LogEvent::Activated { epoch, .. } => {
+                    log.active = epoch;
+                    journal.activations += 1;
+                }
+                LogEvent::Sealed { ends, .. } => log.sealed = Some(ends),
+            }
+        }
+        journal
+    }
+
+    /// What it says about a log; nothing is as if epoch 0 were the only one.
+    #[must_use]
+    pub fn log(&self, log_id: LogId) -> &LogHistory {
+        self.logs.get(&log_id).unwrap_or(&NO_EVENTS)
+    }
+}
+
+impl LogHistory {
+    /// The epoch whose totals are the log's.
+    #[must_use]
+    pub const fn active(&self) -> Epoch {
+        self.active
+    }
+
+    /// How an epoch begins; `None` for epoch 0, and for one that was never opened.
+    #[must_use]
+    pub fn opened(&self, epoch: Epoch) -> Option<&OpenedEpoch> {
+        self.opened.get(&epoch)
+    }
+
+    /// Every epoch that was opened, ascending; epoch 0 is not among them.
+    pub fn all_opened(&self) -> impl Iterator<Item = &OpenedEpoch> {
+        self.opened.values()
+    }
+
+    /// By partition where the log ended, if all of it has.
+    #[must_use]
+    pub fn sealed(&self) -> Option<&[Offset]> {
+        self.sealed.as_deref()
+    }
+
+    /// Where an epoch begins in a partition.
+    #[must_use]
+    pub fn start_of(&self, epoch: Epoch, partition: Partition) -> Offset {
+        let opened = self.opened.get(&epoch);
+        let start = opened.and_then(|opened| opened.starts.get(usize::from(partition.0)));
+        start.copied().unwrap_or_default()
+    }
+
+    /// The stretches of a partition that make the totals of `epoch`, from the end of the log back to
+    /// its start: itself from where it begins, and below that what its base says. Never empty.
+    pub fn stretches(&self, epoch: Epoch, partition: Partition) -> impl Iterator<Item = Stretch> {
+        let stretch = move |epoch, to| Stretch { epoch, from: self.start_of(epoch, partition), to };
+        std::iter::successors(Some(stretch(epoch, None)), move |newer| {
+            // A base is always older, so this ends at epoch 0 at the latest, which begins at 0.
+            let base = self.opened.get(&newer.epoch)?.base;
+            let to = newer.to.map_or(newer.from, |to| to.min(newer.from));
+            (newer.from > Offset(0)).then(|| stretch(base, Some(to)))
+        })
+        .filter(|stretch| stretch.to.is_none_or(|to| stretch.from < to))
+    }
+
+    /// The epoch whose segments hold this offset in the totals of `epoch`.
+    #[must_use]
+    pub fn holding(&self, epoch: Epoch, partition: Partition, offset: Offset) -> Epoch {
+        let mut stretches = self.stretches(epoch, partition);
+        let found = stretches.find(|stretch| stretch.from <= offset);
+        found.map_or(Epoch(0), |stretch| stretch.epoch)
+    }
+}
+
+/// Offsets of a partition whose totals are those of one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its first offset.
+    pub from: Offset,
+    /// The offset behind its last; `None` where it goes on with the log.
+    pub to: Option<Offset>,
+}
+
+/// Which epochs' totals are wanted. The default is epoch 0 of every log.
+#[derive(Clone, Debug, Default)]
+pub struct View(Option<Arc<Chosen>>);
+
+#[derive(Debug)]
+struct Chosen {
+    journal: Journal,
+    instead: Option<(LogId, Epoch)>,
+}
+
+impl View {
+    /// The active epoch of every log.
+    #[must_use]
+    pub fn active(journal: Journal) -> Self {
+        let only_first = journal.logs.values().all(|log| log.opened.is_empty());
+        Self((!only_first).then(|| Arc::new(Chosen { journal, instead: None })))
+    }
+
+    /// This epoch of one log, and of other logs the active ones.
+    #[must_use]
+    pub fn of_epoch(journal: Journal, log_id: LogId, epoch: Epoch) -> Self {
+        Self(Some(Arc::new(Chosen { journal, instead: Some((log_id, epoch)) })))
+    }
+
+    /// Whether all there can be is epoch 0, so that nothing needs to be left out.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// How often what is active had changed: two active views with the same number are the same.
+    #[must_use]
+    pub fn activations(&self) -> u64 {
+        self.0.as_ref().map_or(0, |chosen| chosen.journal.activations)
+    }
+
+    /// The epoch that is wanted of a log.
+    #[must_use]
+    pub fn epoch_of(&self, log_id: LogId) -> Epoch {
+        let Some(chosen) = &self.0 else { return Epoch(0) };
+        match chosen.instead {
+            Some((instead, epoch)) if instead == log_id => epoch,
+            _ => chosen.journal.log(log_id).active,
+        }
+    }
+
+    /// The epoch whose verdict on this place counts.
+    #[must_use]
+    pub fn epoch_at(&self, log_id: LogId, partition: Partition, offset: Offset) -> Epoch {
+        let Some(chosen) = &self.0 else { return Epoch(0) };
+        chosen.journal.log(log_id).holding(self.epoch_of(log_id), partition, offset)
+    }
+
+    /// Whether a segment's rows count.
+    #[must_use]
+    pub fn counts(&self, segment: &SegmentId) -> bool {
+        self.epoch_at(segment.log_id, segment.partition, segment.start) == segment.epoch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: LogId = LogId([3; 16]);
+
+    fn opened(epoch: u16, base: u16, starts: &[u64]) -> OpenedEpoch {
+        let starts = starts.iter().copied().map(Offset).collect();
+        let declared = Vec::new();
+        OpenedEpoch { log_id: LOG, epoch: Epoch(epoch), base: Epoch(base), starts, declared }
+    }
+
+    fn chain() -> Vec<LogEvent> {
+        vec![
+            LogEvent::Opened(opened(1, 0, &[100, 0])),
+            LogEvent::Activated { log_id: LOG, epoch: Epoch(1) },
+            LogEvent::Opened(opened(2, 1, &[50, 70])),
+            LogEvent::Opened(opened(7, 1, &[300, 300])),
+        ]
+    }
+
+    #[test]
+    fn events_survive_encoding() {
+        let mut with_all = opened(9, 4, &[5, 6, 7]);
+        let dimensions = vec!["zone".to_owned(), "\u{e9}".to_owned()];
+        with_all.declared = vec![
+            Declared { product_sku: "vm".into(), version: 8, dimensions },
+            Declared { product_sku: "disk".into(), version: 9, dimensions: Vec::new() },
+        ];
+        for event in [
+            LogEvent::Opened(with_all),
+            LogEvent::Opened(opened(1, 0, &[])),
+            LogEvent::Activated { log_id: LOG, epoch: Epoch(7) },
+            LogEvent::Sealed { log_id: LOG, ends: vec![Offset(1), Offset(u64::MAX)] },
+        ] {
+            let bytes = event.encode();
+            assert_eq!(LogEvent::decode(&bytes), Ok(event));
+            for end in 0..bytes.len() {
+                assert!(LogEvent::decode(&bytes[..end]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn an_epoch_holds_from_its_start_and_its_base_below() {
+        let journal = Journal::of(chain());
+        let log = journal.log(LOG);
+        assert_eq!((journal.entries, log.active()), (4, Epoch(1)));
+        for (epoch, partition, offset, holding) in [
+            (0, 0, 99, 0),
+            (1, 0, 99, 0),
+            (1, 0, 100, 1),
+            (1, 1, 0, 1),
+            (2, 0, 49, 0),
+            (2, 0, 50, 2),
+            (2, 0, 120, 2),
+            (2, 1, 69, 1),
+            (7, 0, 99, 0),
+            (7, 0, 299, 1),
+            (7, 0, 300, 7),
+        ] {
+            let found = log.holding(Epoch(epoch), Partition(partition), Offset(offset));
+            assert_eq!(found, Epoch(holding), "{epoch} {partition} {offset}");
+        }
+        let stretch = |epoch, from, to: Option<u64>| (Epoch(epoch), Offset(from), to.map(Offset));
+        let stretches: Vec<_> = log.stretches(Epoch(7), Partition(0)).collect();
+        let expected =
+            [stretch(7, 300, None), stretch(1, 100, Some(300)), stretch(0, 0, Some(100))];
+        assert_eq!(stretches.iter().map(|s| (s.epoch, s.from, s.to)).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_view_counts_every_place_once() {
+        let other = LogId([4; 16]);
+        let journal = Journal::of(chain());
+        let segment = |log_id, epoch, start| SegmentId {
+            log_id,
+            partition: Partition(0),
+            epoch: Epoch(epoch),
+            start: Offset(start),
+        };
+        let views = [
+            (View::default(), 0),
+            (View::active(Journal::of(chain())), 1),
+            (View::of_epoch(journal.clone(), LOG, Epoch(7)), 7),
+        ];
+        for (view, epoch) in views {
+            assert_eq!(view.epoch_of(LOG), Epoch(epoch));
+            for start in [0, 50, 99, 100, 299, 300, 5_000] {
+                let counted = [0, 1, 2, 7].map(|epoch| view.counts(&segment(LOG, epoch, start)));
+                assert_eq!(counted.iter().filter(|counts| **counts).count(), 1, "{start}");
+            }
+            assert!(view.counts(&segment(other, 0, 0)));
+        }
+        assert!(View::active(Journal::of([])).is_whole());
+    }
+}

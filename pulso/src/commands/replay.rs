@@ -1,0 +1,353 @@
+//! `pulso replay`: the log folded again into an epoch of its own, compared, and put to use.
+//!
+//! It works on log and store themselves, beside a running pipeline where those are servers. An
+//! embedded directory has one user at a time, so its server is stopped first.
+
+use std::{sync::Arc, time::Duration};
+
+use clap::{Args, Subcommand};
+use domain::{
+    Aggregate, BillingStore as _, Epoch, NoFeed, Offset, PulseLog as _, Timestamp, UsageStore as _,
+    epochs::Declared,
+};
+use ingestor_consumer::{
+    Consumer, ConsumerPorts, Work,
+    replay::{self, Comparison, Difference, ReplayError, ReplayFrom, ReplayPlan},
+};
+use serde_json::{Value, json};
+use service::clock;
+use storage::choice::{Log, Usage};
+use tokio::time::Instant;
+
+use super::wire;
+use crate::{
+    cli::Globals,
+    config::Loaded,
+    exit::{Exit, Failure},
+    output::{Answer, Printer},
+    serve::{
+        backends::{self, Backends},
+        consuming,
+    },
+};
+
+/// `pulso replay`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
+  pulso replay --from-start --into 1                   fold the whole log again
+  pulso replay --from 2024-09-18T22:00:00Z --into 2    only what came since then
+  pulso replay --from-start --into 3 --dimensions-of 2024-10
+  pulso replay compare 1                               exits with 1 when anything differs
+  pulso replay swap 1                                  from now on these are the totals
+  pulso replay list
+
+An embedded data directory has one user at a time: stop its server first. On Kafka and ScyllaDB the
+pipeline goes on meanwhile."
+)]
+pub struct ReplayArgs {
+    /// What to do instead of folding.
+    #[command(subcommand)]
+    pub command: Option<ReplayCommand>,
+    /// Where to begin.
+    #[command(flatten)]
+    pub from: ReplayStart,
+    /// The epoch to fold into: greater than every one before, or one to go on with.
+    #[arg(long, value_name = "EPOCH", required = true)]
+    pub into: Option<u16>,
+    /// Let the dimensions of this published catalogue count from the beginning of the replay, as
+    /// if they had been declared there.
+    #[arg(long, value_name = "VERSION")]
+    pub dimensions_of: Option<String>,
+}
+
+impl ReplayArgs {
+    const fn names_a_fold(&self) -> bool {
+        let ReplayStart { from_start, from } = self.from;
+        from_start || from.is_some() || self.into.is_some() || self.dimensions_of.is_some()
+    }
+}
+
+/// Where a replay begins.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ReplayStart {
+    /// The start of the log.
+    #[arg(long)]
+    pub from_start: bool,
+    /// What reached the log at or after this moment is folded again, and the closed segments before
+    /// it stay as they are. RFC 3339, a day or a month.
+    #[arg(long, value_name = "TIME", value_parser = wire::parse_moment)]
+    pub from: Option<Timestamp>,
+}
+
+/// `pulso replay ...`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ReplayCommand {
+    /// Name every resource and window whose totals differ between two epochs.
+    Compare {
+        /// The epoch to compare with the one in use.
+        epoch: u16,
+        /// Compare with this one instead.
+        #[arg(long, value_name = "EPOCH")]
+        with: Option<u16>,
+    },
+    /// Make an epoch's totals the ones in use. Every query sees it from its next page on.
+    Swap {
+        /// The epoch.
+        epoch: u16,
+    },
+    /// Show the epochs there are.
+    List,
+}
+
+/// A replay is caught up when what came meanwhile took less than this.
+const CAUGHT_UP: Duration = Duration::from_secs(1);
+
+/// How often a swap folds what came meanwhile: segments end every few seconds at the most.
+const SWAP_TRIES: usize = 20;
+
+/// Runs the command.
+///
+/// # Errors
+/// When log or store cannot be opened, or the epoch cannot be what was asked for.
+pub async fn run(globals: &Globals, args: ReplayArgs) -> Result<Exit, Failure> {
+    if args.command.is_some() && args.names_a_fold() {
+        let message = "--from-start, --from, --into and --dimensions-of say what to fold: leave them out beside compare, swap and list";
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let loaded = globals.serving.load()?;
+    let backends = backends::open(&loaded, &[]).await?;
+    let done = match args.command {
+        None => fold(&loaded, &backends, args).await,
+        Some(ReplayCommand::Compare { epoch, with }) => compare(&backends, epoch, with).await,
+        Some(ReplayCommand::Swap { epoch }) => swap(&loaded, &backends, epoch).await,
+        Some(ReplayCommand::List) => list(&backends).await,
+    };
+    backends.close().await;
+    let (answer, exit) = done?;
+    Printer::new(globals.output).print(&answer)?;
+    Ok(exit)
+}
+
+async fn fold(
+    loaded: &Loaded,
+    backends: &Backends,
+    args: ReplayArgs,
+) -> Result<(Answer, Exit), Failure> {
+    let into = Epoch(args.into.unwrap_or_default());
+    let from = args.from.from.map_or(ReplayFrom::Start, ReplayFrom::Time);
+    let declared = match &args.dimensions_of {
+        Some(version) => dimensions_of(backends, version).await?,
+        None => Vec::new(),
+    };
+    let plan = ReplayPlan { into, from, declared };
+    let opened = replay::open(&*backends.log, &*backends.usage, &plan).await.map_err(failure)?;
+    let started = Instant::now();
+    let mut consumer = rebuilding(loaded, backends, into).await?;
+    let mut records = 0;
+    let mut folded_to = loop {
+        let tick_started = Instant::now();
+        let tick = consumer.tick().await.map_err(consuming::failure)?;
+        records += tick.records;
+        if tick_started.elapsed() < CAUGHT_UP {
+            break tick.partitions;
+        }
+    };
+    consumer.shutdown().await;
+    folded_to.sort_by_key(|report| report.partition);
+    let partitions = folded_to.iter().zip(&opened.starts).map(|(report, start)| {
+        json!({
+            "partition": report.partition.0,
+            "start": wire::integer(start.0),
+            "folded_to": wire::integer(report.folded_to.0),
+            "pulses": wire::integer(report.counts.accepted),
+        })
+    });
+    let document = json!({
+        "epoch": into.0,
+        "base": opened.base.0,
+        "records": wire::integer(records),
+        "seconds": format!("{:.1}", started.elapsed().as_secs_f64()),
+        "partitions": partitions.collect::<Vec<_>>(),
+    });
+    let answer = Answer::list(
+        document,
+        "partitions",
+        &["partition", "start", "folded_to", "pulses"],
+    )
+    .note(format!(
+        "epoch {into}: {records} records folded in {:.1} s, beside epoch {} which is in use",
+        started.elapsed().as_secs_f64(),
+        opened.base
+    ))
+    .note(format!("next: pulso replay compare {into}, then pulso replay swap {into}"));
+    Ok((answer, Exit::Success))
+}
+
+/// A consumer that folds one epoch.
+async fn rebuilding(
+    loaded: &Loaded,
+    backends: &Backends,
+    epoch: Epoch,
+) -> Result<Consumer<Log, Usage>, Failure> {
+    let ports = ConsumerPorts {
+        log: Arc::clone(&backends.log),
+        store: Arc::clone(&backends.usage),
+        feed: None::<Arc<NoFeed>>,
+        clock: Arc::new(clock::system()),
+    };
+    let config = consuming::consumer_config(&loaded.config, Work::Rebuild(epoch));
+    Consumer::start(ports, config).await.map_err(consuming::failure)
+}
+
+/// The dimensions of a catalogue that was published here.
+async fn dimensions_of(backends: &Backends, version: &str) -> Result<Vec<Declared>, Failure> {
+    let found = backends.billing.catalogue(version).await.map_err(Failure::internal)?;
+    let found = found.ok_or_else(|| {
+        Failure::data(format_args!(
+            "--dimensions-of {version}: no such catalogue was published here; `pulso catalog list` shows those that were"
+        ))
+    })?;
+    let file = pricing::file::parse(version, found.text.as_bytes()).map_err(Failure::internal)?;
+    Ok(file.catalogue.declared(found.sequence))
+}
+
+async fn compare(
+    backends: &Backends,
+    epoch: u16,
+    with: Option<u16>,
+) -> Result<(Answer, Exit), Failure> {
+    let journal = backends.usage.journal().await.map_err(Failure::internal)?;
+    let active = journal.log(backends.log.generation().log_id).active();
+    let epochs = [with.map_or(active, Epoch), Epoch(epoch)];
+    let mut differences = Vec::new();
+    let visit = |found: Difference| differences.push(difference(&found));
+    let compared = replay::compare(&*backends.log, &*backends.usage, epochs, visit).await;
+    let compared = compared.map_err(failure)?;
+    let accounts = compared.accounts.iter().map(|(partition, before, after)| {
+        json!({
+            "partition": partition.0,
+            "before": format!("{before:?}"),
+            "after": format!("{after:?}"),
+        })
+    });
+    let document = json!({
+        "before": epochs[0].0,
+        "after": epochs[1].0,
+        "compared": wire::integer(compared.compared),
+        "different": wire::integer(compared.different),
+        "cut": compared.cut.iter().map(|cut| wire::integer(cut.0)).collect::<Vec<_>>(),
+        "accounts": accounts.collect::<Vec<_>>(),
+        "differences": differences,
+    });
+    const COLUMNS: [&str; 9] = [
+        "tenant",
+        "window",
+        "product_sku",
+        "use_unity",
+        "dimensions",
+        "count_before",
+        "count_after",
+        "sum_before",
+        "sum_after",
+    ];
+    let answer = Answer::list(document, "differences", &COLUMNS);
+    let answer = notes(answer, &compared, epochs);
+    let exit = if compared.is_equal() { Exit::Success } else { Exit::CheckFailed };
+    Ok((answer, exit))
+}
+
+fn notes(answer: Answer, compared: &Comparison, [before, after]: [Epoch; 2]) -> Answer {
+    let cut: Vec<String> = compared.cut.iter().map(Offset::to_string).collect();
+    let answer = answer.note(format!(
+        "epoch {after} against {before}: {} of {} totals differ, below the offsets {}",
+        compared.different,
+        compared.compared,
+        cut.join(", ")
+    ));
+    let accounts = compared.accounts.iter();
+    accounts.fold(answer, |answer, (partition, before, after)| {
+        answer.note(format!(
+            "partition {partition}: other things became of the pulses: {before:?} and now {after:?}"
+        ))
+    })
+}
+
+fn difference(found: &Difference) -> Value {
+    let count = |total: &Option<Aggregate>| total.map(|total| wire::integer(total.count));
+    let sum = |total: &Option<Aggregate>| total.map(|total| total.sum.to_string());
+    json!({
+        "tenant": found.resource.tenant.as_str(),
+        "window": found.window_start.to_string(),
+        "product_sku": found.resource.product_sku.as_str(),
+        "use_unity": found.resource.use_unity.as_str(),
+        "dimensions": found.resource.dimensions.as_str(),
+        "count_before": count(&found.before),
+        "count_after": count(&found.after),
+        "sum_before": sum(&found.before),
+        "sum_after": sum(&found.after),
+    })
+}
+
+async fn swap(loaded: &Loaded, backends: &Backends, epoch: u16) -> Result<(Answer, Exit), Failure> {
+    let epoch = Epoch(epoch);
+    let mut swapped = replay::swap(&*backends.log, &*backends.usage, epoch).await;
+    if matches!(swapped, Err(ReplayError::Behind { .. })) {
+        // Segments were closed since it was folded.
+        let mut consumer = rebuilding(loaded, backends, epoch).await?;
+        for _ in 0..SWAP_TRIES {
+            consumer.tick().await.map_err(consuming::failure)?;
+            swapped = replay::swap(&*backends.log, &*backends.usage, epoch).await;
+            if !matches!(swapped, Err(ReplayError::Behind { .. })) {
+                break;
+            }
+        }
+        consumer.shutdown().await;
+    }
+    swapped.map_err(failure)?;
+    let answer = Answer::single(json!({ "epoch": epoch.0 }), &["epoch"]).note(format!(
+        "epoch {epoch} is in use: queries and bills see it now, and the consumer folds it from its next tick on"
+    ));
+    Ok((answer, Exit::Success))
+}
+
+async fn list(backends: &Backends) -> Result<(Answer, Exit), Failure> {
+    let journal = backends.usage.journal().await.map_err(Failure::internal)?;
+    let history = journal.log(backends.log.generation().log_id);
+    let entry = |epoch: Epoch, base: Option<Epoch>, starts: String, dimensions: usize| {
+        json!({
+            "epoch": epoch.0,
+            "in_use": epoch == history.active(),
+            "base": base.map(|base| base.0),
+            "starts": starts,
+            "skus_with_dimensions": dimensions,
+        })
+    };
+    let mut epochs = vec![entry(Epoch(0), None, "the start".to_owned(), 0)];
+    for opened in history.all_opened() {
+        let starts: Vec<String> = opened.starts.iter().map(Offset::to_string).collect();
+        epochs.push(entry(
+            opened.epoch,
+            Some(opened.base),
+            starts.join(", "),
+            opened.declared.len(),
+        ));
+    }
+    let columns = ["epoch", "in_use", "base", "starts", "skus_with_dimensions"];
+    Ok((Answer::list(json!({ "epochs": epochs }), "epochs", &columns), Exit::Success))
+}
+
+fn failure(error: ReplayError) -> Failure {
+    let exit = match &error {
+        ReplayError::Active(_)
+        | ReplayError::Number { .. }
+        | ReplayError::OpenedOtherwise(_)
+        | ReplayError::Unknown(_)
+        | ReplayError::Expired { .. } => Exit::Data,
+        ReplayError::Behind { .. } => Exit::Retry,
+        ReplayError::Log(_) | ReplayError::Store(_) => Exit::Internal,
+    };
+    Failure::new(exit, error)
+}
