@@ -188,7 +188,16 @@ pub struct Journal {
 pub struct LogHistory {
     opened: BTreeMap<Epoch, OpenedEpoch>,
     active: Epoch,
-    sealed: Option<Vec<Offset>>,
+    sealed: Option<SealedLog>,
+}
+
+/// How a log ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedLog {
+    /// The epoch whose fold states the next generation begins with.
+    pub epoch: Epoch,
+    /// By partition, the offset behind the record that ended it.
+    pub ends: Vec<Offset>,
 }
 
 static NO_EVENTS: LogHistory =
@@ -210,7 +219,10 @@ impl Journal {
                     log.active = epoch;
                     journal.activations += 1;
                 }
-                LogEvent::Sealed { ends, .. } => log.sealed = Some(ends),
+                LogEvent::Sealed { epoch, ends, .. } => {
+                    // The first one stands: the next generation has begun with it.
+                    log.sealed.get_or_insert(SealedLog { epoch, ends });
+                }
             }
         }
         journal
@@ -241,10 +253,10 @@ impl LogHistory {
         self.opened.values()
     }
 
-    /// By partition where the log ended, if all of it has.
+    /// How the log ended, if all of it has.
     #[must_use]
-    pub fn sealed(&self) -> Option<&[Offset]> {
-        self.sealed.as_deref()
+    pub const fn sealed(&self) -> Option<&SealedLog> {
+        self.sealed.as_ref()
     }
 
     /// Where an epoch begins in a partition.
@@ -381,7 +393,11 @@ mod tests {
             LogEvent::Opened(with_all),
             LogEvent::Opened(opened(1, 0, &[])),
             LogEvent::Activated { log_id: LOG, epoch: Epoch(7) },
-            LogEvent::Sealed { log_id: LOG, ends: vec![Offset(1), Offset(u64::MAX)] },
+            LogEvent::Sealed {
+                log_id: LOG,
+                epoch: Epoch(3),
+                ends: vec![Offset(1), Offset(u64::MAX)],
+            },
         ] {
             let bytes = event.encode();
             assert_eq!(LogEvent::decode(&bytes), Ok(event));

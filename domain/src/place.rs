@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use thiserror::Error;
 
-use crate::WindowLength;
+use crate::{WindowLength, hash};
 
 /// Identifies a log generation: a log with a fixed number of partitions. A topic that was made again
 /// under the same name is another generation.
@@ -128,15 +128,81 @@ impl Generation {
         Ok(())
     }
 
+    /// The generation that follows this one: all the same but for its identity and partitions. The
+    /// seed stays too, so that what was known of clients goes on under the same hashes.
+    #[must_use]
+    pub const fn grown(&self, log_id: LogId, partitions: u16) -> Self {
+        Self { log_id, partitions, ..*self }
+    }
+
+    /// Where pulses go that no identity of a batch keeps together, so that equal ids meet.
+    #[inline]
+    #[must_use]
+    pub fn partition_of_tenant(&self, tenant: &[u8]) -> Partition {
+        self.partition_of_hash(hash::bytes64(self.hash_seed, tenant))
+    }
+
+    /// Where a whole batch goes: by its scope, and the producer's id or the backfill's name.
+    #[must_use]
+    pub fn partition_of_batch(&self, scope: &str, name: &[u8]) -> Partition {
+        self.partition_of_hash(hash::parts(self.hash_seed, [scope.as_bytes(), name]) as u64)
+    }
+
+    fn partition_of_hash(&self, hash: u64) -> Partition {
+        let partition = hash % u64::from(self.partitions.max(1));
+        Partition(u16::try_from(partition).expect("a remainder by a u16"))
+    }
+
+    /// Whether a tenant that went to partition `was` of `before` may go to partition `now` here,
+    /// where only the low half of its hash is known. Never no where it may. Exact if this
+    /// generation's number of partitions is that of `before` times a power of two; a tenant is let
+    /// into several partitions else, and into all of them where the numbers share no factor.
+    ///
+    /// Why: the remainder by `before.partitions` is known, and that by every power of two up to
+    /// 2^32, hence that by every number that divides their least common multiple.
+    #[must_use]
+    pub fn may_hold(&self, now: Partition, before: &Self, was: Partition, hash_low: u32) -> bool {
+        let (now, was) = (u32::from(now.0), u32::from(was.0));
+        let agree = |one: u32, other: u32, by: u32| one % by == other % by;
+        let ours = u32::from(self.partitions.max(1));
+        let power_of_two = 1 << ours.trailing_zeros();
+        let common = common_divisor(ours, u32::from(before.partitions.max(1)));
+        agree(now, hash_low, power_of_two) && agree(now, was, common)
+    }
+
     /// All partitions, ascending.
     pub fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
         (0..self.partitions).map(Partition)
     }
 }
 
+const fn common_divisor(one: u32, other: u32) -> u32 {
+    if other == 0 { one } else { common_divisor(other, one % other) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tenant_is_let_in_where_it_goes_and_nowhere_else_if_partitions_double() {
+        for (old, new, held_by) in
+            [(2, 5, 5), (3, 6, 1), (4, 8, 1), (6, 24, 1), (4, 12, 3), (6, 9, 3), (1, 7, 7)]
+        {
+            let before = Generation::new(LogId([1; 16]), old, 77);
+            let after = before.grown(LogId([2; 16]), new);
+            for tenant in (0..500u32).map(u32::to_le_bytes) {
+                let was = before.partition_of_tenant(&tenant);
+                let low = hash::bytes64(before.hash_seed, &tenant) as u32;
+                let holding: Vec<_> = after
+                    .partitions()
+                    .filter(|now| after.may_hold(*now, &before, was, low))
+                    .collect();
+                assert!(holding.contains(&after.partition_of_tenant(&tenant)), "{old} to {new}");
+                assert_eq!(holding.len(), held_by, "{old} to {new}");
+            }
+        }
+    }
 
     #[test]
     fn a_horizon_shorter_than_lateness_is_refused() {

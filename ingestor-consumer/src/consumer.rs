@@ -24,7 +24,7 @@ use crate::{
     fold::Publishing,
     handover::{DrainCommand, DrainTo, PartitionReport, StopReason},
     lane::Lane,
-    metrics, restart,
+    metrics, restart, sealing,
 };
 
 /// A partition is let go, taken and drained in one tick at the most.
@@ -115,6 +115,8 @@ pub struct Consumer<L: PulseLog, U> {
     store: Arc<U>,
     clock: Arc<dyn Clock>,
     generation: Generation,
+    /// Its place among the generations of the log, from 1.
+    number: usize,
     work: Work,
     /// What the journal last said about the log.
     history: LogHistory,
@@ -122,6 +124,8 @@ pub struct Consumer<L: PulseLog, U> {
     lanes: Vec<LaneHandle>,
     /// Partitions that lanes have taken.
     taken: BTreeSet<Partition>,
+    /// Of these, those that a SEAL has ended.
+    ended: BTreeSet<Partition>,
     trouble: Trouble,
     caught_up_at: Option<Timestamp>,
 }
@@ -153,10 +157,23 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         ports: ConsumerPorts<L, U, F>,
         config: ConsumerConfig,
     ) -> Result<Self, ConsumerError> {
+        Self::start_with(ports, config, Trouble::default()).await
+    }
+
+    /// As [`Consumer::start`], for one of several that tell of their trouble together.
+    ///
+    /// # Errors
+    /// As [`Consumer::start`].
+    pub async fn start_with<F: TotalsFeed>(
+        ports: ConsumerPorts<L, U, F>,
+        config: ConsumerConfig,
+        trouble: Trouble,
+    ) -> Result<Self, ConsumerError> {
         let generation = *ports.log.generation();
         ports.store.register(&generation, None).await?;
+        let registered = ports.store.generations().await?;
+        let place = registered.iter().position(|known| known.log_id == generation.log_id);
         let lane_count = config.lanes.clamp(1, usize::from(generation.partitions));
-        let trouble = Trouble::default();
         let lanes = (0..lane_count).map(|number| start_lane(number, &ports, config, &trouble));
         let publishing = if ports.feed.is_some() { Publishing::On } else { Publishing::Off };
         let mut consumer = Self {
@@ -165,10 +182,12 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
             store: ports.store,
             clock: ports.clock,
             generation,
+            number: place.map_or(1, |place| place + 1),
             work: config.work,
             history: LogHistory::default(),
             publishing,
             taken: BTreeSet::new(),
+            ended: BTreeSet::new(),
             trouble,
             caught_up_at: None,
         };
@@ -198,6 +217,7 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
             info!(%partition, epoch = %self.epoch(), "partition let go: another process has it, or another epoch is active");
             self.command(partition, DrainCommand::LetGo { partition })?;
             self.taken.remove(&partition);
+            self.ended.remove(&partition);
         }
         let new: Vec<_> = assigned.difference(&self.taken).copied().collect();
         for partition in new {
@@ -205,6 +225,9 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
                 PartitionKey { log_id: self.generation.log_id, partition, epoch: self.epoch() };
             let fold = restart::restore(&self.log, &*self.store, &self.history, key).await?;
             info!(%partition, epoch = %key.epoch, folded_to = %fold.folded_to(), ids = fold.ids_held(), "partition restored");
+            if fold.sealed_at().is_some() {
+                self.ended.insert(partition);
+            }
             let fold = Box::new(fold.publishing(self.publishing));
             self.command(partition, DrainCommand::Take { partition, fold })?;
             self.taken.insert(partition);
@@ -233,6 +256,13 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
     /// See [`LogError`].
     pub fn is_assigned(&self) -> Result<bool, LogError> {
         Ok(self.log.assignment()?.is_some())
+    }
+
+    /// Whether the journal said, when it was last read, that the log has ended, so that nothing that
+    /// still comes counts in any total.
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        self.history.sealed().is_some()
     }
 
     /// What the store refuses or fails at now, for the process's readiness: a tick waits for its
@@ -267,9 +297,11 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         for (partition, until, answer) in waiting {
             match answer.await.map_err(|_| ConsumerError::Ended)? {
                 Ok(done) => {
-                    metrics::drained(&done);
-                    metrics::lag(partition, until.0.saturating_sub(done.folded_to.0));
+                    metrics::drained(self.number, &done);
+                    let behind = until.0.saturating_sub(done.folded_to.0);
+                    metrics::lag(self.number, partition, behind);
                     report.records += done.records;
+                    self.ended.extend(done.sealed_at.map(|_| partition));
                     report.partitions.push(done);
                 }
                 Err(reason) => failure = failure.or(Some(stopped(partition, reason))),
@@ -281,6 +313,9 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
             None => {
                 if self.work == Work::Live {
                     self.close_silent(&report).await?;
+                    if !self.ended.is_empty() && self.history.sealed().is_none() {
+                        sealing::note_sealed(&self.generation, &*self.store).await?;
+                    }
                 }
                 debug!(records = report.records, "tick done");
                 Ok(report)
@@ -294,7 +329,8 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
     /// # Errors
     /// As [`Consumer::tick`].
     pub async fn close_segments(&mut self, asked_by: &str) -> Result<TickReport, ConsumerError> {
-        for partition in self.taken.iter().copied() {
+        // Behind its end a partition has no totals.
+        for partition in self.taken.difference(&self.ended).copied() {
             self.append_boundary(partition, asked_by).await?;
         }
         self.tick().await

@@ -6,6 +6,7 @@
 
 mod backfills;
 mod ids;
+mod inherit;
 mod judge;
 mod producers;
 mod rows;
@@ -25,7 +26,10 @@ use proto::{
 };
 use thiserror::Error;
 
-pub use self::state::StateError;
+pub use self::{
+    inherit::run_of,
+    state::{StateError, sealed_at},
+};
 use self::{
     rows::Rows,
     state::{Declaration, State},
@@ -223,6 +227,15 @@ impl Fold {
                 self.count_control();
                 closed.push(self.close(record.offset.next()));
             }
+            Some(Kind::Seal(_)) => {
+                self.count_control();
+                let end = record.offset.next();
+                // Only the first one ends the partition.
+                self.state.sealed_at.get_or_insert(end);
+                closed.push(self.close(end));
+                // The next generation has them out of the runs; here nobody asks for them any more.
+                self.state.ids = ids::Ids::default();
+            }
             Some(Kind::DeclareDimensions(declare)) => {
                 self.count_control();
                 let declaration = Declaration {
@@ -368,6 +381,12 @@ impl Fold {
     /// Every row of the open segment, changed or not, in no particular order.
     pub fn open_rows(&self) -> impl Iterator<Item = domain::UsageRow> + '_ {
         self.rows.all(self.segment())
+    }
+
+    /// Behind the record that ended the partition, once it has ended.
+    #[must_use]
+    pub const fn sealed_at(&self) -> Option<Offset> {
+        self.state.sealed_at
     }
 
     /// Ids held in memory.

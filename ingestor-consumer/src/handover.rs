@@ -33,6 +33,8 @@ pub struct PartitionReport {
     pub id_conflicts: u64,
     /// What became of everything since the start of the partition.
     pub counts: Conservation,
+    /// Behind the record that ended the partition, once it has ended.
+    pub sealed_at: Option<Offset>,
 }
 
 /// What a tick asks of a lane's drain, in order.

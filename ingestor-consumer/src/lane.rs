@@ -116,6 +116,7 @@ impl Lane {
             ids_held: lane.fold.ids_held(),
             id_conflicts: lane.fold.take_conflicts(),
             counts: flush.progress.counts,
+            sealed_at: lane.fold.sealed_at(),
         };
         let job = FlushJob { flush, done: Some((done, report)) };
         self.flushes.blocking_send(job).map_err(|_| FlusherGone)

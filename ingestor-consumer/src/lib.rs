@@ -8,6 +8,7 @@
 //! - [`fold`]: the pure heart: what becomes of each pulse;
 //! - `flush`: rows reach the store, then the proof, and only then progress;
 //! - [`restart`]: where a partition goes on after a stop, however it stopped;
+//! - [`sealing`]: a generation of the log has ended, and the next one begins;
 //! - [`replay`]: the log folded again into another epoch, compared, and put to use;
 //! - [`audit`]: anyone can fold a segment again and compare.
 
@@ -21,6 +22,7 @@ mod lane;
 mod metrics;
 pub mod replay;
 pub mod restart;
+pub mod sealing;
 pub mod service;
 
 pub use consumer::{Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport, Work};

@@ -25,17 +25,20 @@ pub(crate) fn flush_failed() {
 
 /// A partition was drained to its end.
 #[allow(clippy::cast_precision_loss)] // A gauge is a float; below 2^53 it is exact.
-pub(crate) fn drained(report: &PartitionReport) {
-    let partition = report.partition.to_string();
+pub(crate) fn drained(generation: usize, report: &PartitionReport) {
+    let (generation, partition) = (generation.to_string(), report.partition.to_string());
     counter!("pulso_consumer_records_total").increment(report.records);
     counter!("pulso_id_conflicts_total").increment(report.id_conflicts);
-    gauge!("pulso_ids_held", "partition" => partition).set(report.ids_held as f64);
+    gauge!("pulso_ids_held", "generation" => generation, "partition" => partition)
+        .set(report.ids_held as f64);
 }
 
 /// How many records a partition is behind.
 #[allow(clippy::cast_precision_loss)] // As above.
-pub(crate) fn lag(partition: domain::Partition, records: u64) {
-    gauge!("pulso_consumer_lag_records", "partition" => partition.to_string()).set(records as f64);
+pub(crate) fn lag(generation: usize, partition: domain::Partition, records: u64) {
+    let (generation, partition) = (generation.to_string(), partition.to_string());
+    gauge!("pulso_consumer_lag_records", "generation" => generation, "partition" => partition)
+        .set(records as f64);
 }
 
 /// Seconds since all partitions were last stored to their ends.

@@ -4,10 +4,12 @@
 //! was read: the anchors' records have the same bytes at the same offsets, and nothing that is
 //! still needed has expired. Otherwise the partition stops and names the offsets.
 
+mod inherit;
+
 use std::sync::Arc;
 
 use domain::{
-    Manifest, Offset, Partition, PulseLog, SegmentId, UsageStore,
+    LogId, Manifest, Offset, Partition, PulseLog, SegmentId, Timestamp, UsageStore,
     epochs::{LogHistory, Stretch},
     log::{LogDrain, LogError},
     place::Generation,
@@ -42,6 +44,16 @@ pub enum RestartError {
         what: &'static str,
         /// The segment.
         segment_start: Offset,
+    },
+    /// The generation before has not ended, so nobody knows yet how this one begins.
+    #[error(
+        "log generation {before} is not sealed yet, and generation {log_id} begins with what it leaves: `pulso log seal` ends it"
+    )]
+    NotSealed {
+        /// The generation.
+        log_id: LogId,
+        /// The one before it.
+        before: LogId,
     },
     /// The state does not parse.
     #[error(transparent)]
@@ -86,8 +98,9 @@ pub async fn restore<L: PulseLog, U: UsageStore>(
     }
 }
 
-/// The fold as it is at the start of an epoch: empty, or that of the base's last segment before it,
-/// and with the dimensions that the epoch declares.
+/// The fold as it is at the start of an epoch: that of the base's last segment before it, or at the
+/// start of the log empty, or what the generation before leaves; and with the dimensions that the
+/// epoch declares.
 ///
 /// # Errors
 /// See [`RestartError`].
@@ -100,11 +113,15 @@ pub async fn begin<U: UsageStore>(
     let start = history.start_of(key.epoch, key.partition);
     let last = match start {
         Offset(0) => None,
-        start => Some(manifest_ending_at(store, history, key, start).await?),
+        start => {
+            let epoch = history.opened(key.epoch).map_or(key.epoch, |opened| opened.base);
+            let base = PartitionKey { epoch, ..key };
+            Some(manifest_ending_at(store, history, base, start).await?)
+        }
     };
     let fold = match &last {
         Some(last) => resume(generation, store, history, key, last).await?,
-        None => Fold::new(*generation, key),
+        None => inherit::first_fold(generation, store, key).await?,
     };
     let declared = history.opened(key.epoch).map_or(&[][..], |opened| &opened.declared);
     Ok(fold.declaring(declared))
@@ -121,35 +138,79 @@ pub async fn resume<U: UsageStore>(
     key: PartitionKey,
     manifest: &Manifest,
 ) -> Result<Fold, RestartError> {
-    let missing =
-        |what, segment_start| RestartError::State { partition: key.partition, what, segment_start };
-    let state = store.state(manifest.state_digest).await?;
-    let state = state
-        .filter(|state| fold::digest(state) == manifest.state_digest)
-        .ok_or_else(|| missing("fold state", manifest.segment.start))?;
-    let mut runs = Vec::new();
-    for manifest in manifests_within_horizon(generation, store, history, manifest).await? {
-        let run = store.run(manifest.segment).await?;
-        if fold::digest(&run) != manifest.run_digest {
-            return Err(missing("run of ids", manifest.segment.start));
-        }
-        runs.push(run);
-    }
+    let state = state_of(store, manifest).await?;
+    // Behind its end a partition knows no ids any more.
+    let runs = match fold::sealed_at(&state)? {
+        Some(_) => Vec::new(),
+        None => remembered_runs(generation, store, history, key.partition, manifest).await?,
+    };
     Ok(Fold::resume(*generation, key, manifest, &state, runs.iter().map(Vec::as_slice))?)
 }
 
-/// The base's manifest behind which an epoch starts.
-async fn manifest_ending_at<U: UsageStore>(
+/// The runs whose ids may still matter behind a segment, oldest first.
+async fn remembered_runs<U: UsageStore>(
+    generation: &Generation,
+    store: &U,
+    history: &LogHistory,
+    partition: Partition,
+    last: &Manifest,
+) -> Result<Vec<Vec<u8>>, RestartError> {
+    let since = remembered_since(generation, last.eff_ts);
+    let within = manifests_since(store, history, last, since).await?;
+    let from_start = within.first().is_some_and(|first| first.segment.start == Offset(0));
+    let mut runs = match from_start {
+        true => inherit::older_runs(generation, store, partition, since).await?,
+        false => Vec::new(),
+    };
+    for manifest in &within {
+        runs.push(run_of(store, manifest).await?);
+    }
+    Ok(runs)
+}
+
+/// The fold state at the end of a closed segment.
+///
+/// # Errors
+/// See [`RestartError`].
+pub async fn state_of<U: UsageStore>(
+    store: &U,
+    manifest: &Manifest,
+) -> Result<Vec<u8>, RestartError> {
+    let state = store.state(manifest.state_digest).await?;
+    let state = state.filter(|state| fold::digest(state) == manifest.state_digest);
+    state.ok_or_else(|| missing("fold state", manifest))
+}
+
+async fn run_of<U: UsageStore>(store: &U, manifest: &Manifest) -> Result<Vec<u8>, RestartError> {
+    let run = store.run(manifest.segment).await?;
+    let is_whole = fold::digest(&run) == manifest.run_digest;
+    if is_whole { Ok(run) } else { Err(missing("run of ids", manifest)) }
+}
+
+fn missing(what: &'static str, manifest: &Manifest) -> RestartError {
+    let SegmentId { partition, start, .. } = manifest.segment;
+    RestartError::State { partition, what, segment_start: start }
+}
+
+/// From when on ids may still matter at this log time.
+fn remembered_since(generation: &Generation, eff_ts: Timestamp) -> Timestamp {
+    eff_ts.minus(generation.horizon + generation.segment_span)
+}
+
+/// The last manifest below `end` of an epoch's totals; a segment must end there.
+///
+/// # Errors
+/// See [`RestartError`].
+pub async fn manifest_ending_at<U: UsageStore>(
     store: &U,
     history: &LogHistory,
     key: PartitionKey,
     end: Offset,
 ) -> Result<Manifest, RestartError> {
-    let base = history.opened(key.epoch).map_or(key.epoch, |opened| opened.base);
-    let epoch = history.holding(base, key.partition, Offset(end.0 - 1));
-    let base = PartitionKey { epoch, ..key };
-    let start = first_from(store, base, Offset(0), end, |manifest| manifest.end >= end).await?;
-    let found = store.manifests(base, start, 1).await?.into_iter().next();
+    let epoch = history.holding(key.epoch, key.partition, Offset(end.0.saturating_sub(1)));
+    let key = PartitionKey { epoch, ..key };
+    let start = first_from(store, key, Offset(0), end, |manifest| manifest.end >= end).await?;
+    let found = store.manifests(key, start, 1).await?.into_iter().next();
     found.filter(|manifest| manifest.end == end).ok_or(RestartError::State {
         partition: key.partition,
         what: "manifest",
@@ -157,14 +218,13 @@ async fn manifest_ending_at<U: UsageStore>(
     })
 }
 
-/// Manifests up to and including `last` whose ids may still matter after it, ascending.
-async fn manifests_within_horizon<U: UsageStore>(
-    generation: &Generation,
+/// Manifests up to and including `last` that reach to `since` or later, ascending.
+async fn manifests_since<U: UsageStore>(
     store: &U,
     history: &LogHistory,
     last: &Manifest,
+    since: Timestamp,
 ) -> Result<Vec<Manifest>, StoreError> {
-    let since = last.eff_ts.minus(generation.horizon + generation.segment_span);
     let SegmentId { log_id, partition, epoch, .. } = last.segment;
     let mut found = Vec::new();
     for Stretch { epoch, from, to } in history.stretches(epoch, partition) {

@@ -7,21 +7,24 @@ use proto::v1;
 use service::Problem;
 use tonic::{Request, Response, Status};
 
-use crate::audit::{self, Mismatch};
+use crate::{
+    ConsumerError,
+    audit::{self, Mismatch},
+};
 
-/// Serves audits over a log and a store.
+/// Serves audits over every generation of a log and a store.
 pub struct AuditService<L, U> {
-    log: Arc<L>,
+    logs: Vec<Arc<L>>,
     store: Arc<U>,
     /// One audit at a time: it reads all there is.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl<L: PulseLog, U: UsageStore> AuditService<L, U> {
-    /// Takes what is to be audited.
+    /// Takes what is to be audited: the generations whose logs can be read, oldest first.
     #[must_use]
-    pub fn new(log: Arc<L>, store: Arc<U>) -> Self {
-        Self { log, store, turn: tokio::sync::Mutex::new(()) }
+    pub fn new(logs: Vec<Arc<L>>, store: Arc<U>) -> Self {
+        Self { logs, store, turn: tokio::sync::Mutex::new(()) }
     }
 }
 
@@ -32,22 +35,39 @@ impl<L: PulseLog, U: UsageStore> v1::audit_service_server::AuditService for Audi
         _request: Request<v1::AuditRequest>,
     ) -> Result<Response<v1::AuditResponse>, Status> {
         let _turn = self.turn.lock().await;
-        let report = audit::audit(Arc::clone(&self.log), Arc::clone(&self.store))
-            .await
-            .map_err(|error| Status::from(Problem::internal(error.to_string())))?;
-        let mismatches = report.mismatches.into_iter().map(|mismatch| {
+        let mut response = v1::AuditResponse::default();
+        for log in &self.logs {
+            self.add(log, &mut response)
+                .await
+                .map_err(|error| Status::from(Problem::internal(error.to_string())))?;
+        }
+        Ok(Response::new(response))
+    }
+}
+
+impl<L: PulseLog, U: UsageStore> AuditService<L, U> {
+    async fn add(
+        &self,
+        log: &Arc<L>,
+        response: &mut v1::AuditResponse,
+    ) -> Result<(), ConsumerError> {
+        let report = audit::audit(Arc::clone(log), Arc::clone(&self.store)).await?;
+        let log_id = log.generation().log_id;
+        let known = self.store.generations().await?;
+        let place = known.iter().position(|known| known.log_id == log_id);
+        let generation = place.map_or(1, |place| place as u32 + 1);
+        response.segments += report.segments;
+        response.refolded += report.refolded;
+        response.mismatches.extend(report.mismatches.into_iter().map(|mismatch| {
             let Mismatch { partition, segment_start, invariant, message } = mismatch;
             v1::AuditMismatch {
+                generation,
                 partition: partition.0.into(),
                 segment_start: segment_start.0,
                 invariant: invariant.to_owned(),
                 message,
             }
-        });
-        Ok(Response::new(v1::AuditResponse {
-            segments: report.segments,
-            refolded: report.refolded,
-            mismatches: mismatches.collect(),
-        }))
+        }));
+        Ok(())
     }
 }

@@ -61,6 +61,13 @@ pub fn encode_boundary(generation: &Generation, asked_by: &str) -> Vec<u8> {
     encode_control(generation, &v1::Control { kind: Some(v1::control::Kind::Boundary(boundary)) })
 }
 
+/// Builds a SEAL record, which ends its partition.
+#[must_use]
+pub fn encode_seal(generation: &Generation, asked_by: &str) -> Vec<u8> {
+    let seal = v1::Seal { asked_by: asked_by.to_owned() };
+    encode_control(generation, &v1::Control { kind: Some(v1::control::Kind::Seal(seal)) })
+}
+
 fn encode_envelope(envelope: &v1::Envelope, room: usize) -> Vec<u8> {
     let length = envelope.encoded_len();
     let mut record = Vec::with_capacity(1 + 10 + length + room);

@@ -12,8 +12,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     commands::{
         audit::AuditArgs, bill::BillCommand, catalog::CatalogCommand, config::ConfigCommand,
-        dlq::DlqCommand, ingest::IngestArgs, query::QueryCommand, replay::ReplayArgs,
-        schema::SchemaCommand, shell::CompletionsArgs, status::StatusArgs, topics::TopicsCommand,
+        dlq::DlqCommand, ingest::IngestArgs, log::LogCommand, query::QueryCommand,
+        replay::ReplayArgs, schema::SchemaCommand, shell::CompletionsArgs, status::StatusArgs,
+        topics::TopicsCommand,
     },
     config::{self, Loaded, Sources},
     exit::{Exit, Failure},
@@ -176,6 +177,9 @@ pub enum Command {
     /// Measure this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// The log on Kafka: show its generations, give it more partitions.
+    #[command(subcommand)]
+    Log(LogCommand),
     /// The Kafka topics: make them, compare them.
     #[command(subcommand)]
     Topics(TopicsCommand),

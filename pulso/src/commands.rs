@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod config;
 pub mod dlq;
 pub mod ingest;
+pub mod log;
 pub mod query;
 pub mod replay;
 pub mod schema;
@@ -42,6 +43,9 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Bench(BenchCommand::Pipeline(args)) => {
             served(&globals, |serving| serve::bench(serving, args))
         }
+        Command::Bench(BenchCommand::Drain(args)) => {
+            served(&globals, |serving| serve::bench_drain(serving, args))
+        }
         Command::Ingest(args) => block_on(ingest::run(&globals, args)),
         Command::Query(command) => block_on(query::run(&globals, command)),
         Command::Status(args) => block_on(status::run(&globals, args)),
@@ -50,6 +54,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Dlq(command) => block_on(dlq::run(&globals, command)),
         Command::Audit(args) => block_on(audit::run(&globals, args)),
         Command::Replay(args) => block_on(replay::run(&globals, args)),
+        Command::Log(command) => block_on(log::run(&globals, command)),
         Command::Topics(command) => block_on(topics::run(&globals, command)),
         Command::Schema(command) => block_on(schema::run(&globals, command)),
         Command::Config(command) => config::run(&globals, command),

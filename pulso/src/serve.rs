@@ -2,20 +2,23 @@
 //!
 //! Stages never call one another; this is the only place that knows them all. In reading order:
 //! [`backends`] opens log and stores, [`consuming`] is the consumer with its schedule, [`process`] starts stages and ends them in order,
-//! [`addresses`] says where they are; then the commands that run on top.
+//! [`growth`] starts them again when the log has grown, [`addresses`] says where they are; then the commands that run on top.
 
 pub mod addresses;
 pub mod backends;
 pub mod bench;
 pub mod consuming;
 pub mod demo;
+mod growth;
 mod grpc;
 mod negative;
 pub mod process;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use domain::PulseLog as _;
 use service::{Schedule, Shutdown, telemetry};
+use tracing::warn;
 
 use crate::{
     cli::serving::{ConsumeArgs, DemoArgs, DevArgs, PipelineArgs, ServeArgs, Stage},
@@ -23,7 +26,9 @@ use crate::{
     exit::{Exit, Failure},
     output::Printer,
 };
-use process::{Plan, Process};
+use backends::Backends;
+use consuming::Consuming;
+use process::{Ended, Plan, Process};
 
 /// What every serving command is given.
 pub struct Serving {
@@ -54,9 +59,7 @@ pub async fn dev(serving: Serving, _args: DevArgs) -> Result<Exit, Failure> {
             ));
         }
     }
-    let process = start(&serving, &ALL_STAGES, schedule(config)?).await?;
-    addresses::print_table(&process, config);
-    process.run_to_end().await
+    run(&serving, &ALL_STAGES, |process| addresses::print_table(process, config)).await
 }
 
 /// `pulso serve`: the chosen stages, until it is told to end.
@@ -64,8 +67,7 @@ pub async fn dev(serving: Serving, _args: DevArgs) -> Result<Exit, Failure> {
 /// # Errors
 /// As [`dev`].
 pub async fn serve(serving: Serving, args: ServeArgs) -> Result<Exit, Failure> {
-    let process = start(&serving, &args.stages, schedule(&serving.loaded.config)?).await?;
-    process.run_to_end().await
+    run(&serving, &args.stages, |_| {}).await
 }
 
 /// `pulso consume`: drains the log into totals on its own schedule, without serving anything else.
@@ -81,21 +83,52 @@ pub async fn consume(serving: Serving, args: ConsumeArgs) -> Result<Exit, Failur
         _ => schedule(config)?,
     };
     start_logs(config)?;
-    let backends = backends::open(&serving.loaded, &[Stage::Consume]).await?;
     let once = matches!(schedule, Schedule::Once);
-    let asked_by = if once { "consume --once" } else { "shutdown" };
     let shutdown = Shutdown::new();
     let _signals = shutdown.on_signals().map_err(Failure::internal)?;
-    let consuming = consuming::Consuming::start(&backends, config, &service::Health::new())
-        .await
-        .map_err(consuming::failure)?;
-    if once {
-        consuming.assigned().await.map_err(consuming::failure)?;
+    loop {
+        let backends = backends::open(&serving.loaded, &[Stage::Consume]).await?;
+        let consuming = Consuming::start(&backends, config, &service::Health::new())
+            .await
+            .map_err(consuming::failure)?;
+        if once {
+            consuming.assigned().await.map_err(consuming::failure)?;
+        }
+        let has_grown = consume_until_grown(&consuming, &backends, config, &schedule, &shutdown);
+        let has_grown = has_grown.await;
+        let asked_by = if once { "consume --once" } else { "shutdown" };
+        let ended = consuming.finish(asked_by).await.map_err(consuming::failure);
+        backends.close().await;
+        ended?;
+        if !has_grown {
+            return Ok(Exit::Success);
+        }
     }
-    consuming.run(&schedule, &shutdown).await;
-    let ended = consuming.finish(asked_by).await.map_err(consuming::failure);
-    backends.close().await;
-    ended.map(|()| Exit::Success)
+}
+
+async fn consume_until_grown(
+    consuming: &Consuming,
+    backends: &Backends,
+    config: &Config,
+    schedule: &Schedule,
+    shutdown: &Shutdown,
+) -> bool {
+    let until = shutdown.child();
+    let every = config.log.watch_interval.duration();
+    let watching = async {
+        if !backends.can_grow() {
+            return false;
+        }
+        let log_id = backends.log.generation().log_id;
+        let has_grown = growth::has_grown(&backends.usage, log_id, every, &until).await;
+        until.request();
+        has_grown
+    };
+    let running = async {
+        consuming.run(schedule, &until).await;
+        until.request();
+    };
+    tokio::join!(running, watching).1
 }
 
 /// `pulso demo`: see the module [`mod@demo`].
@@ -114,21 +147,74 @@ pub async fn bench(serving: Serving, args: PipelineArgs) -> Result<Exit, Failure
     bench::run(serving, args).await
 }
 
-async fn start(
+/// `pulso bench drain`: see the module [`mod@bench::drain`].
+///
+/// # Errors
+/// When a step fails.
+pub async fn bench_drain(serving: Serving, args: PipelineArgs) -> Result<Exit, Failure> {
+    bench::drain::run(serving, args).await
+}
+
+/// Runs the stages until they are told to end, on one generation of the log after the other.
+async fn run(
     serving: &Serving,
     stages: &[Stage],
-    schedule: Schedule,
-) -> Result<Process, Failure> {
+    announce: impl FnOnce(&Process),
+) -> Result<Exit, Failure> {
     let config = &serving.loaded.config;
     start_logs(config)?;
     let metrics = telemetry::Metrics::start().map_err(Failure::internal)?;
-    let plan = Plan::new(&serving.loaded, stages, schedule);
-    let mut process = Process::start(plan, metrics).await?;
-    process.watch_signals()?;
+    let (shutdown, schedule) = (Shutdown::new(), schedule(config)?);
+    let plan = |listeners| {
+        let plan = Plan::new(&serving.loaded, stages, schedule.clone());
+        Plan { listeners, shutdown: shutdown.child(), ..plan }
+    };
+    let mut process = Process::start(plan(None), metrics.clone()).await?;
+    // From here on the first SIGTERM or SIGINT asks for an orderly end. Before anybody is told that
+    // the process is ready, or a signal that comes in answer would end it out of order.
+    let _signals = shutdown.on_signals().map_err(Failure::internal)?;
     if let Some(path) = &serving.print_addresses {
         addresses::write(&process, path)?;
     }
-    Ok(process)
+    announce(&process);
+    loop {
+        let Ended::Grown(listeners) = process.run_to_end().await? else { return Ok(Exit::Success) };
+        let start = async || {
+            let plan = plan(Some(Arc::clone(&listeners)));
+            let stages = plan.shutdown.clone();
+            let started = Process::start(plan, metrics.clone()).await;
+            // What had started before something failed ends.
+            started.inspect_err(|_| stages.request())
+        };
+        process = match start_again(start, &shutdown).await? {
+            Some(started) => started,
+            None => return Ok(Exit::Success),
+        };
+    }
+}
+
+/// Tries until it works or is told to end: a server that was there a moment ago will be again.
+async fn start_again(
+    start: impl AsyncFn() -> Result<Process, Failure>,
+    shutdown: &Shutdown,
+) -> Result<Option<Process>, Failure> {
+    const BETWEEN: Duration = Duration::from_secs(1);
+    loop {
+        if shutdown.is_requested() {
+            return Ok(None);
+        }
+        match start().await {
+            Ok(process) => return Ok(Some(process)),
+            Err(failure) if matches!(failure.exit, Exit::Unavailable | Exit::Retry) => {
+                warn!(%failure, "the stages do not start on the next generation yet");
+            }
+            Err(failure) => return Err(failure),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(BETWEEN) => {}
+            () = shutdown.requested() => {}
+        }
+    }
 }
 
 fn start_logs(config: &Config) -> Result<(), Failure> {

@@ -79,6 +79,7 @@ impl OperationsService for Script {
     ) -> Result<Response<GetStatusResponse>, Status> {
         let call = self.status_calls.fetch_add(1, Ordering::SeqCst);
         let partition = PartitionStatus {
+            generation: 2,
             partition: 1,
             // The log goes on growing while the client waits.
             log_end: 3 + call,
@@ -109,7 +110,7 @@ impl OperationsService for Script {
         request: Request<GetDeadLetterRequest>,
     ) -> Result<Response<DeadLetter>, Status> {
         match request.into_inner() {
-            GetDeadLetterRequest { partition: 2, offset: 1_047, index: 13 } => {
+            GetDeadLetterRequest { partition: 2, offset: 1_047, index: 13, generation: 0 } => {
                 Ok(Response::new(letter()))
             }
             _ => Err(Problem::not_found(reasons::DEAD_LETTER_NOT_FOUND, "nothing there").into()),
@@ -136,6 +137,7 @@ fn letter() -> DeadLetter {
 impl AuditService for Script {
     async fn audit(&self, _: Request<AuditRequest>) -> Result<Response<AuditResponse>, Status> {
         let mismatch = AuditMismatch {
+            generation: 2,
             partition: 1,
             segment_start: 5,
             invariant: "I5".to_owned(),

@@ -410,7 +410,7 @@ async fn operators_see_readiness_metrics_and_the_description_of_the_api() {
     let metrics = server.get("/metrics").await;
     for needed in [
         "pulso_ingest_pulses_total{outcome=\"accepted\"} 1",
-        "pulso_consumer_lag_records{partition=\"0\"} 0",
+        "pulso_consumer_lag_records{generation=\"1\",partition=\"0\"} 0",
         "pulso_log_append_seconds_count",
         "pulso_store_write_seconds_count",
     ] {

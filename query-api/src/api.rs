@@ -3,8 +3,10 @@
 use std::{future::Future, sync::Arc, time::Instant};
 
 use domain::{
-    DeadLetter, Offset, Partition, PulseLog, UsageStore, View,
+    DeadLetter, LogId, Offset, Partition, PulseLog, UsageStore, View,
+    epochs::Journal,
     log::LogBounds,
+    place::Generation,
     segment::Progress,
     store::{DeadLetterPlace, PartitionKey, StoreError},
 };
@@ -18,20 +20,30 @@ use crate::{
     config::QueryConfig,
     dead_letters::{DeadLettersPage, DeadLettersQuery, DeadLettersRequest},
     freshness::{self, Freshness, Standing},
-    status::Status,
+    status::{Found, Status},
     usage::{
         self, Limits, UsageError, UsageTotal,
         request::{FieldNames, Rules, UsageRequest},
     },
 };
 
-/// Reads of one log generation and the store it is folded into. Share it in an `Arc`.
+/// Reads of a log in all its generations and of the store it is folded into. Share it in an `Arc`.
 #[derive(Debug)]
 pub struct QueryApi<U, L> {
     store: Arc<U>,
-    log: Arc<L>,
+    /// Oldest first; the last one takes pulses now.
+    generations: Vec<ReadGeneration<L>>,
     health: Health,
     config: QueryConfig,
+}
+
+/// A generation of the log, and its records if they can be asked about here.
+#[derive(Debug)]
+pub struct ReadGeneration<L> {
+    /// The generation.
+    pub generation: Generation,
+    /// Its log; `None` where its topic is gone.
+    pub log: Option<Arc<L>>,
 }
 
 /// An answer to a question about usage.
@@ -48,8 +60,21 @@ pub struct UsageAnswer {
 impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     /// Puts the reads together. Nothing is read yet.
     #[must_use]
-    pub const fn new(store: Arc<U>, log: Arc<L>, health: Health, config: QueryConfig) -> Self {
-        Self { store, log, health, config }
+    pub fn new(store: Arc<U>, log: Arc<L>, health: Health, config: QueryConfig) -> Self {
+        let newest = ReadGeneration { generation: *log.generation(), log: Some(log) };
+        Self { store, generations: vec![newest], health, config }
+    }
+
+    /// The same with the generations before the one that takes pulses now, oldest first.
+    #[must_use]
+    pub fn after(mut self, older: impl IntoIterator<Item = ReadGeneration<L>>) -> Self {
+        self.generations.splice(..0, older);
+        self
+    }
+
+    /// The parameters of every generation are the same but for its identity and partitions.
+    fn newest(&self) -> &Generation {
+        &self.generations.last().expect("`new` made one").generation
     }
 
     /// The process's readiness.
@@ -69,16 +94,16 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         fields: FieldNames,
     ) -> Result<UsageAnswer, Problem> {
         measured("usage", async {
-            let view = self.view().await?;
+            let (journal, view) = self.view().await?;
             let token_key = self.config.page_token_key.under(&view);
-            let rules = Rules { store_window: self.log.generation().window, token_key, fields };
+            let rules = Rules { store_window: self.newest().window, token_key, fields };
             let query = request.parse(&rules)?;
             let limits = Limits {
                 store_page_rows: self.config.store_page_rows,
                 rows_read_max: self.config.rows_read_max,
             };
             // Before the rows: see `Freshness::of`.
-            let freshness = self.freshness(&view).await?;
+            let freshness = self.freshness(&journal, &view).await?;
             let page = usage::page(&*self.store, &view, limits, &query).await;
             let page = page.map_err(problem_of_usage)?;
             metrics::counter!("pulso_query_rows_read_total").increment(page.rows_read as u64);
@@ -94,31 +119,45 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     /// # Errors
     /// UNAVAILABLE or INTERNAL from the store. A log that does not answer only leaves the
     /// freshness unknown, since the totals do not need it.
-    async fn freshness(&self, view: &View) -> Result<Freshness, Problem> {
-        let generation = *self.log.generation();
-        let mut standings = Vec::with_capacity(generation.partitions.into());
-        for partition in generation.partitions() {
-            standings.push(self.standing(view, partition).await?);
+    ///
+    /// A generation that has ended holds nothing back. While it has not, the next one may hold
+    /// pulses that wait for it.
+    async fn freshness(&self, journal: &Journal, view: &View) -> Result<Freshness, Problem> {
+        let mut standings = Vec::new();
+        for read in &self.generations {
+            if journal.log(read.generation.log_id).sealed().is_some() {
+                continue;
+            }
+            for partition in read.generation.partitions() {
+                standings.push(self.standing(view, read, partition).await?);
+            }
         }
-        Ok(Freshness::of(&standings, &generation))
+        Ok(Freshness::of(&standings, self.newest()))
     }
 
-    /// The totals that are the log's now.
-    async fn view(&self) -> Result<View, Problem> {
-        self.store.active_view().await.map_err(|error| problem_of_store(&error))
+    /// The totals that are the log's now, and all that its journal says.
+    async fn view(&self) -> Result<(Journal, View), Problem> {
+        let journal = self.store.journal().await.map_err(|error| problem_of_store(&error))?;
+        let view = View::active(journal.clone());
+        Ok((journal, view))
     }
 
     /// Where the partitions stand. Always answers; what cannot be asked is a problem in it.
     pub async fn status(&self) -> Status {
-        let generation = *self.log.generation();
-        let view = self.store.active_view().await;
-        let mut found = Vec::with_capacity(generation.partitions.into());
-        for partition in generation.partitions() {
-            let standing = match &view {
-                Ok(view) => self.found(view, partition).await,
-                Err(error) => Err(error.to_string()),
-            };
-            found.push((partition, standing));
+        let journal = self.store.journal().await;
+        let view = journal.clone().map(View::active);
+        let mut found = Vec::new();
+        for (number, read) in (1..).zip(&self.generations) {
+            let is_sealed = journal
+                .as_ref()
+                .is_ok_and(|journal| journal.log(read.generation.log_id).sealed().is_some());
+            for partition in read.generation.partitions() {
+                let standing = match &view {
+                    Ok(view) => self.found(view, read, partition, is_sealed).await,
+                    Err(error) => Err(error.to_string()),
+                };
+                found.push(Found { generation: number, partition, standing });
+            }
         }
         Status::of(found, &self.health.report(), self.config.versions.clone())
     }
@@ -133,10 +172,10 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         request: &DeadLettersRequest,
     ) -> Result<DeadLettersPage, Problem> {
         measured("dead_letters", async {
-            let view = self.view().await?;
+            let (_, view) = self.view().await?;
             let key = self.config.page_token_key.under(&view);
             let DeadLettersQuery { reason, page_size, after } = request.parse(&key)?;
-            let log_id = self.log.generation().log_id;
+            let log_id = self.generation(&request.generation)?;
             let letters = self.store.dead_letters(&view, log_id, reason, after, page_size + 1);
             let letters = letters.await.map_err(|error| problem_of_store(&error))?;
             Ok(request.page(&key, page_size, letters))
@@ -144,17 +183,21 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         .await
     }
 
-    /// One dead letter with its bytes.
+    /// One dead letter with its bytes, of a generation of the log (from 1, the newest if empty).
     ///
     /// # Errors
-    /// NOT_FOUND when none stands there; UNAVAILABLE when the store does not answer.
+    /// INVALID_ARGUMENT when there is no such generation; NOT_FOUND when none stands there; UNAVAILABLE when the store does not answer.
     pub async fn dead_letter(
         &self,
         (partition, offset, index): (u32, u64, u32),
+        generation: &str,
     ) -> Result<DeadLetter, Problem> {
         measured("dead_letter", async {
+            let log_id = self.generation(generation)?;
             let found = match u16::try_from(partition) {
-                Ok(partition) => self.letter_at(Partition(partition), Offset(offset), index).await?,
+                Ok(partition) => {
+                    self.letter_at(log_id, Partition(partition), Offset(offset), index).await?
+                }
                 Err(_) => None,
             };
             found.ok_or_else(|| {
@@ -168,26 +211,49 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         .await
     }
 
+    /// The generation that was asked for.
+    fn generation(&self, number: &str) -> Result<LogId, Problem> {
+        if number.is_empty() {
+            return Ok(self.newest().log_id);
+        }
+        let place = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        let found = place.and_then(|place| self.generations.get(place));
+        found.map(|read| read.generation.log_id).ok_or_else(|| {
+            let newest = self.generations.len();
+            let message = format!(
+                "{number:?} is not a generation of the log: they are 1 to {newest}, and {newest} if left out"
+            );
+            let reason = reasons::PARAMETER_INVALID;
+            Problem::invalid("generation", reason, message)
+        })
+    }
+
     async fn letter_at(
         &self,
+        log_id: LogId,
         partition: Partition,
         offset: Offset,
         index: u32,
     ) -> Result<Option<DeadLetter>, Problem> {
-        let log_id = self.log.generation().log_id;
-        let epoch = self.view().await?.epoch_at(log_id, partition, offset);
+        let epoch = self.view().await?.1.epoch_at(log_id, partition, offset);
         let place = DeadLetterPlace { partition, offset, index, epoch };
         let found = self.store.dead_letter(log_id, place).await;
         found.map_err(|error| problem_of_store(&error))
     }
 
-    async fn standing(&self, view: &View, partition: Partition) -> Result<Standing, Problem> {
-        let progress = self.progress(view, partition).await;
+    async fn standing(
+        &self,
+        view: &View,
+        read: &ReadGeneration<L>,
+        partition: Partition,
+    ) -> Result<Standing, Problem> {
+        let progress = self.progress(view, read.generation.log_id, partition).await;
         let progress = progress.map_err(|error| problem_of_store(&error))?;
         if let Some(reached) = progress.as_ref().and_then(freshness::reached) {
             return Ok(Standing::Reached(reached));
         }
-        match self.log.bounds(partition).await {
+        let Some(log) = &read.log else { return Ok(Standing::Unknown) };
+        match log.bounds(partition).await {
             Ok(bounds) if bounds.end == Offset(0) => Ok(Standing::Empty),
             Ok(_) => Ok(Standing::Unknown),
             Err(error) => {
@@ -200,21 +266,28 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     async fn found(
         &self,
         view: &View,
+        read: &ReadGeneration<L>,
         partition: Partition,
-    ) -> Result<(LogBounds, Option<Progress>), String> {
+        is_sealed: bool,
+    ) -> Result<(Option<LogBounds>, Option<Progress>), String> {
         // Progress first: the log only grows meanwhile, so the lag is never negative.
-        let progress = self.progress(view, partition).await;
+        let progress = self.progress(view, read.generation.log_id, partition).await;
         let progress = progress.map_err(|error| error.to_string())?;
-        let bounds = self.log.bounds(partition).await.map_err(|error| error.to_string())?;
-        Ok((bounds, progress))
+        // What has ended may be deleted or expire at any time.
+        let log = match &read.log {
+            Some(log) if !is_sealed => log,
+            _ => return Ok((None, progress)),
+        };
+        let bounds = log.bounds(partition).await.map_err(|error| error.to_string())?;
+        Ok((Some(bounds), progress))
     }
 
     async fn progress(
         &self,
         view: &View,
+        log_id: LogId,
         partition: Partition,
     ) -> Result<Option<Progress>, StoreError> {
-        let log_id = self.log.generation().log_id;
         let key = PartitionKey { log_id, partition, epoch: view.epoch_of(log_id) };
         self.store.progress(key).await
     }

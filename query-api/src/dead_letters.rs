@@ -10,6 +10,8 @@ use crate::{page, suggest, token::TokenKey};
 /// What was asked, as it came. Empty text stands for an absent field.
 #[derive(Clone, Debug, Default)]
 pub struct DeadLettersRequest {
+    /// Generation of the log, from 1; the newest when empty.
+    pub generation: String,
     /// Only letters with this reason.
     pub reason: String,
     /// 1 to 1000; 50 when empty.
@@ -72,7 +74,8 @@ impl DeadLettersRequest {
     }
 
     fn fingerprint(&self) -> u128 {
-        hash::parts(0, [b"dead letters", self.reason.as_bytes()])
+        let asked = [self.reason.as_bytes(), self.generation.as_bytes()];
+        hash::parts(0, [&b"dead letters"[..]].into_iter().chain(asked))
     }
 }
 

@@ -94,9 +94,14 @@ impl<U: UsageStore, L: PulseLog> OperationsService for QueryGrpc<U, L> {
         &self,
         request: Request<v1::ListDeadLettersRequest>,
     ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
-        let v1::ListDeadLettersRequest { page_size, page_token, reason } = request.into_inner();
-        let request =
-            DeadLettersRequest { reason, page_size: page::size_text(page_size), page_token };
+        let v1::ListDeadLettersRequest { page_size, page_token, reason, generation } =
+            request.into_inner();
+        let request = DeadLettersRequest {
+            generation: number_text(generation),
+            reason,
+            page_size: page::size_text(page_size),
+            page_token,
+        };
         let page = self.api.dead_letters(&request).await?;
         let without_bytes = |letter| v1::DeadLetter { payload: Vec::new(), ..dead_letter(letter) };
         Ok(Response::new(v1::ListDeadLettersResponse {
@@ -109,10 +114,17 @@ impl<U: UsageStore, L: PulseLog> OperationsService for QueryGrpc<U, L> {
         &self,
         request: Request<v1::GetDeadLetterRequest>,
     ) -> Result<Response<v1::DeadLetter>, Status> {
-        let v1::GetDeadLetterRequest { partition, offset, index } = request.into_inner();
-        let letter = self.api.dead_letter((partition, offset, index)).await?;
+        let v1::GetDeadLetterRequest { partition, offset, index, generation } =
+            request.into_inner();
+        let place = (partition, offset, index);
+        let letter = self.api.dead_letter(place, &number_text(generation)).await?;
         Ok(Response::new(dead_letter(letter)))
     }
+}
+
+/// A number of a request, where 0 stands for an absent field.
+fn number_text(number: u32) -> String {
+    if number == 0 { String::new() } else { number.to_string() }
 }
 
 fn usage_request(request: v1::QueryUsageRequest) -> UsageRequest {
@@ -152,6 +164,7 @@ fn usage_row(total: UsageTotal) -> v1::UsageRow {
 
 fn partition_status(status: &PartitionStatus) -> v1::PartitionStatus {
     v1::PartitionStatus {
+        generation: status.generation,
         partition: status.partition.0.into(),
         log_end: status.log_end.0,
         folded_to: status.folded_to.0,

@@ -22,6 +22,6 @@ pub mod api;
 pub mod grpc;
 pub mod http;
 
-pub use api::QueryApi;
+pub use api::{QueryApi, ReadGeneration};
 pub use config::QueryConfig;
 pub use token::TokenKey;

@@ -11,7 +11,8 @@ use service::health::{Readiness, Report};
 /// What an operator sees at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Ascending; without those that could not be asked, which are among the problems.
+    /// Ascending by generation and number; without those that could not be asked, which are among
+    /// the problems.
     pub partitions: Vec<PartitionStatus>,
     /// What became of everything that was read, over all partitions.
     pub pulses: Conservation,
@@ -24,9 +25,12 @@ pub struct Status {
 /// Where one partition stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionStatus {
+    /// Generation of the log, from 1.
+    pub generation: u32,
     /// The partition.
     pub partition: Partition,
-    /// Offset the next record will get.
+    /// Offset the next record will get. Of a log that has ended: `folded_to`, because nothing that
+    /// may stand behind it counts.
     pub log_end: Offset,
     /// All records below are in the store.
     pub folded_to: Offset,
@@ -42,8 +46,12 @@ impl PartitionStatus {
     }
 }
 
-/// What was found out about one partition.
-pub(crate) type Found = (Partition, Result<(LogBounds, Option<Progress>), String>);
+/// What was found out about one partition. Its log has no bounds once it has ended.
+pub(crate) struct Found {
+    pub(crate) generation: u32,
+    pub(crate) partition: Partition,
+    pub(crate) standing: Result<(Option<LogBounds>, Option<Progress>), String>,
+}
 
 impl Status {
     /// Whether every readiness check passes and no partition has a problem.
@@ -63,17 +71,28 @@ impl Status {
             versions,
             problems: problems_of(report),
         };
-        for (partition, answer) in found {
-            match answer {
-                Ok((bounds, progress)) => status.add(partition, bounds, progress.as_ref()),
+        for Found { generation, partition, standing } in found {
+            if let Ok((_, Some(progress))) = &standing {
+                status.pulses = status.pulses.plus(&progress.counts);
+            }
+            match standing {
+                Ok((bounds, progress)) => {
+                    status.add((generation, partition), bounds, progress.as_ref());
+                }
                 Err(problem) => status.problems.push(format!("partition {partition}: {problem}")),
             }
         }
         status
     }
 
-    fn add(&mut self, partition: Partition, bounds: LogBounds, progress: Option<&Progress>) {
+    fn add(
+        &mut self,
+        (generation, partition): (u32, Partition),
+        bounds: Option<LogBounds>,
+        progress: Option<&Progress>,
+    ) {
         let folded_to = progress.map_or(Offset(0), |progress| progress.folded_to);
+        let bounds = bounds.unwrap_or(LogBounds { low: folded_to, end: folded_to });
         if folded_to < bounds.low {
             self.problems.push(format!(
                 "partition {partition}: records {folded_to} to {} left the log before they were \
@@ -88,10 +107,8 @@ impl Status {
                 bounds.end
             ));
         }
-        if let Some(progress) = progress {
-            self.pulses = self.pulses.plus(&progress.counts);
-        }
         self.partitions.push(PartitionStatus {
+            generation,
             partition,
             log_end: bounds.end,
             folded_to,

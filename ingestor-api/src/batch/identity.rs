@@ -1,6 +1,6 @@
 //! Identity: how a batch's pulses are known when they come again. At most one kind a batch.
 
-use domain::{hash, name::check_name};
+use domain::name::check_name;
 use proto::{
     v1,
     walk::{BackfillWire, BatchWire},
@@ -52,13 +52,13 @@ impl<'a> Identity<'a> {
         Ok(identity)
     }
 
-    /// Where the whole batch goes; `None` when each pulse goes by its tenant.
-    pub(super) fn route(&self, seed: u64, scope: &str) -> Option<u64> {
-        let by = |name: &[u8]| hash::parts(seed, [scope.as_bytes(), name]) as u64;
+    /// By what, beside its scope, the whole batch is routed; `None` when each pulse goes by its
+    /// tenant.
+    pub(super) const fn name(&self) -> Option<&'a [u8]> {
         match self {
             Self::OfPulses => None,
-            Self::Numbered { producer_id, .. } => Some(by(producer_id)),
-            Self::Backfill { name, .. } => Some(by(name.as_bytes())),
+            Self::Numbered { producer_id, .. } => Some(producer_id),
+            Self::Backfill { name, .. } => Some(name.as_bytes()),
         }
     }
 

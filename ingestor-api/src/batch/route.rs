@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use domain::{Partition, hash};
+use domain::{Partition, place::Generation};
 use proto::v1;
 
 use super::{Context, Part, identity::Identity};
@@ -15,8 +15,7 @@ use crate::config::ENVELOPE_BYTES;
 
 /// Gathers a batch's accepted pulses by partition.
 pub(super) struct Router {
-    seed: u64,
-    partitions: u16,
+    generation: Generation,
     drafts: Vec<Draft>,
     by: By,
 }
@@ -40,18 +39,19 @@ struct Draft {
 
 impl Router {
     pub(super) fn new(identity: &Identity<'_>, context: &Context<'_>) -> Self {
-        let (seed, partitions) = (context.generation.hash_seed, context.generation.partitions);
-        let scope = context.scope.as_str();
-        let (by, drafts) = match identity.route(seed, scope) {
-            Some(hash) => (By::Identity, vec![Draft::new(modulo(hash, partitions))]),
+        let (generation, scope) = (*context.generation, context.scope.as_str());
+        let (by, drafts) = match identity.name() {
+            Some(name) => {
+                (By::Identity, vec![Draft::new(generation.partition_of_batch(scope, name))])
+            }
             None => {
-                let open = vec![0; usize::from(partitions)].into_boxed_slice();
+                let open = vec![0; usize::from(generation.partitions)].into_boxed_slice();
                 let overhead = SOURCE_BYTES + scope.len() + context.correlation_id.len();
                 let bytes_max = context.limits.record_bytes_max - ENVELOPE_BYTES - overhead;
                 (By::Tenant { open, bytes_max }, Vec::new())
             }
         };
-        Self { seed, partitions, drafts, by }
+        Self { generation, drafts, by }
     }
 
     /// Takes an accepted pulse: its field's place in the message and its digest.
@@ -60,7 +60,7 @@ impl Router {
         let draft = match &mut self.by {
             By::Identity => 0,
             By::Tenant { open, bytes_max } => {
-                let partition = modulo(hash::bytes64(self.seed, tenant), self.partitions);
+                let partition = self.generation.partition_of_tenant(tenant);
                 let place = &mut open[usize::from(partition.0)];
                 let found = self.drafts.get((*place as usize).wrapping_sub(1));
                 if found.is_none_or(|draft| draft.bytes + field.len() > *bytes_max) {
@@ -138,9 +138,4 @@ impl Draft {
             bytes,
         }
     }
-}
-
-fn modulo(hash: u64, partitions: u16) -> Partition {
-    let partition = hash % u64::from(partitions.max(1));
-    Partition(u16::try_from(partition).expect("a remainder by a u16"))
 }

@@ -23,6 +23,7 @@ async fn flush_stores_before_it_commits() {
         ids_held: 0,
         id_conflicts: 0,
         counts: domain::Conservation::default(),
+        sealed_at: None,
     };
     store.register(&generation, None).await.unwrap();
     let (health, trouble, shutdown) = (Health::new(), Trouble::default(), Shutdown::new());

@@ -10,6 +10,11 @@ use hashbrown::{HashTable, hash_table::Entry};
 /// Bytes of an id in a run: hash (12), payload (4), bucket (4), tenant (4), little-endian.
 pub(crate) const RUN_ENTRY_BYTES: usize = 24;
 
+/// The low half of an id's tenant's hash, out of its entry in a run.
+pub(crate) fn run_tenant(entry: &[u8; RUN_ENTRY_BYTES]) -> u32 {
+    u32::from_le_bytes(*entry.last_chunk().expect("an entry has 24 bytes"))
+}
+
 /// What was remembered of an id when it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdVerdict {

@@ -48,6 +48,15 @@ enum Outcome {
     Dead(DeadLetterReason, String),
 }
 
+/// What came behind the end leaves no trace in any identity: sent again to the next generation, it
+/// is new there.
+fn after_seal(end: Offset) -> SourceVerdict {
+    let message = format!(
+        "this log ended at offset {end} and goes on in its next generation, which the server that took it had missed; restart that server, and send it again"
+    );
+    SourceVerdict::DeadLetters(DeadLetterReason::AfterSeal, message)
+}
+
 impl Fold {
     /// Judges every pulse of a record, in the record's order.
     pub(super) fn pulses(&mut self, record: &LogRecord<'_>, view: &RecordView<'_>) {
@@ -56,7 +65,10 @@ impl Fold {
         for source in &view.envelope.sources {
             let (partition, offset) = (self.partition.partition, record.offset);
             debug!(request_id = source.correlation_id, %partition, %offset, "folding");
-            let mut verdict = self.judge_source(source);
+            let mut verdict = match self.state.sealed_at {
+                None => self.judge_source(source),
+                Some(end) => after_seal(end),
+            };
             let mut refused = source.refused.iter().copied().peekable();
             for place in (0..source.sent).filter(|place| refused.next_if_eq(place).is_none()) {
                 let slice = slices.next().expect("`open` compared the counts");

@@ -42,8 +42,18 @@ struct Key {
     use_unity: Unit,
     /// What the SKU declares; usually nothing.
     declared: Option<Arc<[String]>>,
-    /// The row touched last, for keys without dimensions.
+    /// The row touched last, with its place, so that to find that it is another's costs no look at
+    /// the row: a segment has more rows than a cache holds.
     row_last: u32,
+    window_last: Timestamp,
+    dimensions_last: u32,
+}
+
+impl Key {
+    #[inline]
+    const fn touched(&mut self, row: u32, dimensions: u32, window_start: Timestamp) {
+        (self.row_last, self.dimensions_last, self.window_last) = (row, dimensions, window_start);
+    }
 }
 
 #[derive(Debug)]
@@ -114,7 +124,7 @@ impl Rows {
                     entry.changed = true;
                     self.changed.push(row);
                 }
-                self.keys[key as usize].row_last = row;
+                self.keys[key as usize].touched(row, dimensions, window_start);
             }
             None => self.start_row(key, dimensions, window_start, amount, time, offset),
         }
@@ -123,12 +133,12 @@ impl Rows {
 
     #[inline]
     fn row(&self, key: u32, dimensions: u32, window_start: Timestamp) -> Option<u32> {
-        let last = self.keys[key as usize].row_last;
-        if last != NO_ROW {
-            let row = &self.rows[last as usize];
-            if row.window_start == window_start && row.dimensions == dimensions {
-                return Some(last);
-            }
+        let last = &self.keys[key as usize];
+        if last.row_last != NO_ROW
+            && last.window_last == window_start
+            && last.dimensions_last == dimensions
+        {
+            return Some(last.row_last);
         }
         let hash = self.place_hash(key, dimensions, window_start);
         self.rows_by_place
@@ -165,7 +175,7 @@ impl Rows {
             changed: true,
         });
         self.changed.push(row);
-        self.keys[key as usize].row_last = row;
+        self.keys[key as usize].touched(row, dimensions, window_start);
         let hash = self.place_hash(key, dimensions, window_start);
         let (rows, keys) = (&self.rows, &self.keys);
         self.rows_by_place.insert_unique(hash, row, |row| {
@@ -208,7 +218,6 @@ impl Rows {
         let start = self.key_bytes.len();
         self.key_bytes.extend_from_slice(bytes);
         let end = self.key_bytes.len();
-        let row_last = NO_ROW;
         self.keys.push(Key {
             hash,
             start,
@@ -217,7 +226,9 @@ impl Rows {
             product_sku,
             use_unity,
             declared,
-            row_last,
+            row_last: NO_ROW,
+            window_last: Timestamp::MIN,
+            dimensions_last: NO_DIMENSIONS,
         });
         let keys = &self.keys;
         self.keys_by_bytes.insert_unique(hash, place, |key| keys[*key as usize].hash);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Timestamp, segment::Conservation};
+use domain::{Offset, Timestamp, segment::Conservation};
 use prost::Message;
 use thiserror::Error;
 
@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) producers: Producers,
     pub(crate) backfills: Backfills,
     pub(crate) ids: Ids,
+    /// Behind the SEAL that ended the partition; no pulse from there on counts.
+    pub(crate) sealed_at: Option<Offset>,
 }
 
 /// Declared dimensions by SKU.
@@ -67,8 +69,21 @@ impl Default for State {
             producers: Producers::default(),
             backfills: Backfills::default(),
             ids: Ids::default(),
+            sealed_at: None,
         }
     }
+}
+
+/// Where the partition had ended, as a stored state says.
+///
+/// # Errors
+/// When the state does not parse.
+pub fn sealed_at(state: &[u8]) -> Result<Option<Offset>, StateError> {
+    Ok(parse(state)?.sealed_at.map(Offset))
+}
+
+fn parse(bytes: &[u8]) -> Result<StateWire, StateError> {
+    StateWire::decode(bytes).map_err(|error| StateError(error.to_string()))
 }
 
 impl State {
@@ -96,6 +111,7 @@ impl State {
             declarations: declarations.collect(),
             producers: producers.collect(),
             backfills: backfills.collect(),
+            sealed_at: self.sealed_at.map(|end| end.0),
         }
         .encode_to_vec()
     }
@@ -106,8 +122,9 @@ impl State {
         eff_ts: Timestamp,
         counts: Conservation,
     ) -> Result<Self, StateError> {
-        let wire = StateWire::decode(bytes).map_err(|error| StateError(error.to_string()))?;
-        let mut state = Self { eff_ts, counts, ..Self::default() };
+        let wire = parse(bytes)?;
+        let sealed_at = wire.sealed_at.map(Offset);
+        let mut state = Self { eff_ts, counts, sealed_at, ..Self::default() };
         for DeclarationWire { product_sku, version, dimensions } in wire.declarations {
             state.declarations.0.insert(product_sku, Declaration { version, dimensions });
         }
@@ -152,6 +169,8 @@ struct StateWire {
     producers: Vec<ProducerWire>,
     #[prost(message, repeated, tag = "3")]
     backfills: Vec<BackfillWire>,
+    #[prost(uint64, optional, tag = "4")]
+    sealed_at: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -222,7 +241,10 @@ mod tests {
         for row in [0, 1, 2, 9] {
             rows.insert(row);
         }
+        assert_eq!(sealed_at(&state.encode()), Ok(None));
+        state.sealed_at = Some(Offset(0));
         let again = State::decode(&state.encode(), state.eff_ts, state.counts).unwrap();
+        assert_eq!(sealed_at(&state.encode()), Ok(Some(Offset(0))));
         assert_eq!(again.declarations, state.declarations);
         assert_eq!(again.producers, state.producers);
         assert_eq!(again.backfills, state.backfills);

@@ -72,6 +72,10 @@ fn boundary() -> Vec<u8> {
     record::encode_boundary(&generation(), "test")
 }
 
+fn seal() -> Vec<u8> {
+    record::encode_seal(&generation(), "test")
+}
+
 fn declare(sku: &str, dimensions: &[&str], version: u64) -> Vec<u8> {
     let declare = v1::DeclareDimensions {
         product_sku: sku.into(),
@@ -479,4 +483,31 @@ fn the_horizon_outlasts_a_restart() {
         (NOW + 25 * HOUR, record_of(plain(1), &[with_id("a", 1, NOW + 25 * HOUR)])),
     ];
     assert_eq!(fold_with_crashes(&log, &[], &[2]).total(), 1);
+}
+
+#[test]
+fn behind_a_seal_nothing_counts_and_no_identity_is_kept() {
+    let one = |id: &str| record_of(plain(1), &[with_id(id, 1, NOW)]);
+    let batch = |first| record_of(numbered(1, first, 5, 1), &[pulse("vm", 1, NOW)]);
+    let rows = record_of(backfill("old", b"content", 0, 1), &[pulse("vm", 1, NOW)]);
+    let log = vec![(NOW, one("a")), (NOW, seal()), (NOW, one("a")), (NOW, batch(0)), (NOW, rows)];
+    let (fold, flushes) = fold_all(&log);
+    assert_eq!(fold.sealed_at(), Some(Offset(2)));
+    assert_eq!(flushes[0].close.as_ref().unwrap().manifest.end, Offset(2));
+    assert_eq!(reasons(&log), [DeadLetterReason::AfterSeal; 3]);
+    let counts = counts(&log);
+    assert_eq!((counts.read, counts.control, counts.accepted), (5, 1, 1));
+    assert_eq!((counts.dead_lettered, counts.duplicate), (3, 0));
+    assert!(fold.state.producers.0.is_empty() && fold.state.backfills.0.is_empty());
+
+    // A further one ends its segment and changes nothing, also behind a restart.
+    let mut longer = log;
+    longer.extend([(NOW, seal()), (NOW, one("b"))]);
+    let (fold, flushes) = fold_all(&longer);
+    assert_eq!(fold.sealed_at(), Some(Offset(2)));
+    let close = flushes[1].close.as_ref().unwrap();
+    let again = Fold::resume(generation(), partition(), &close.manifest, &close.state, []).unwrap();
+    assert_eq!(again.sealed_at(), Some(Offset(2)));
+    assert_eq!(sealed_at(&close.state), Ok(Some(Offset(2))));
+    assert_eq!(reasons(&longer), [DeadLetterReason::AfterSeal; 4]);
 }

@@ -29,6 +29,11 @@ pub enum ActivationError {
         /// What the last try said.
         last: String,
     },
+    /// The log got a next generation, and this process does not yet append to it.
+    #[error(
+        "the log has grown and this server is about to turn to its next generation; the catalogue is published and becomes active then"
+    )]
+    Grown,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -45,7 +50,7 @@ pub enum ActivationError {
 impl From<ActivationError> for Problem {
     fn from(error: ActivationError) -> Self {
         match error {
-            ActivationError::Log { .. } => {
+            ActivationError::Log { .. } | ActivationError::Grown => {
                 Self::unavailable(reasons::LOG_UNAVAILABLE, error.to_string())
             }
             ActivationError::Store(error) => problems::of_store(error),
@@ -92,6 +97,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
             for chunk in records.chunks(RECORDS_AT_ONCE) {
                 self.append(partition, chunk).await?;
             }
+        }
+        // If the log grew meanwhile, its old partitions may have ended before they took these. The
+        // end comes well after the registration, so what was appended before that is inherited.
+        let newest = self.inner.usage.generations().await?.pop();
+        if newest.is_some_and(|newest| newest.log_id != generation.log_id) {
+            return Err(ActivationError::Grown);
         }
         self.inner.billing.activate_catalogue(&version.version).await?;
         tracing::info!(

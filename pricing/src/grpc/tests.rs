@@ -256,6 +256,27 @@ async fn a_restart_finishes_what_was_published_but_not_active() {
 }
 
 #[tokio::test]
+async fn a_server_that_missed_a_growth_activates_nothing_and_the_next_start_does() {
+    let setup = setup();
+    let old = *setup.log.generation();
+    let next = old.grown(LogId([4; 16]), 5);
+    setup.usage.register(&old, None).await.unwrap();
+    setup.usage.register(&next, Some(old.log_id)).await.unwrap();
+    // What it declares may stand behind the old log's end, where nobody inherits it.
+    let status = setup.publish(TEXT).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "LOG_UNAVAILABLE"));
+    assert!(!setup.is_active("2024-09").await);
+    let service = PricingService::new(
+        Arc::new(setup.usage.clone()),
+        Arc::new(setup.billing.clone()),
+        Arc::new(MemoryLog::new(next, Arc::new(moment))),
+        Arc::new(moment),
+        PricingConfig::default(),
+    );
+    assert_eq!(service.resume_activation().await, Ok(vec!["2024-09".to_owned()]));
+}
+
+#[tokio::test]
 async fn versions_are_listed_newest_first_and_found_by_name() {
     let setup = setup();
     let get = |version: &str| {

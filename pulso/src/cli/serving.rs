@@ -88,6 +88,8 @@ pub struct ConsumeWhen {
 pub enum BenchCommand {
     /// Measure the whole way, from a client to the totals.
     Pipeline(PipelineArgs),
+    /// Fill a log, then measure draining and aggregating alone.
+    Drain(PipelineArgs),
 }
 
 /// `pulso bench pipeline`.
@@ -95,7 +97,8 @@ pub enum BenchCommand {
 #[command(after_help = "Examples:
   pulso bench pipeline
   pulso bench pipeline --pulses 100000000 --keys 1000 -o json
-  pulso bench pipeline --mode unary --pulses 20000")]
+  pulso bench pipeline --mode unary --pulses 20000
+  pulso bench drain --pulses 20000000 --keys 20000 --hours 23")]
 pub struct PipelineArgs {
     /// Pulses to send.
     #[arg(long, default_value = "10000000", value_name = "N")]
@@ -103,6 +106,9 @@ pub struct PipelineArgs {
     /// Different resources to spread them over.
     #[arg(long, default_value = "1000", value_name = "K")]
     pub keys: NonZeroU64,
+    /// Spread the pulses' times over this many hours before now, at most 23; 0 for the last second.
+    #[arg(long, default_value_t = 0, value_name = "H", value_parser = clap::value_parser!(u64).range(..=23))]
+    pub hours: u64,
     /// How they are sent.
     #[arg(long, value_enum, default_value_t = Mode::Stream)]
     pub mode: Mode,

@@ -36,7 +36,7 @@ pub async fn run(globals: &Globals, AuditArgs {}: AuditArgs) -> Result<Exit, Fai
         "refolded": wire::integer(audit.refolded),
         "mismatches": audit.mismatches.iter().map(mismatch).collect::<Vec<_>>(),
     });
-    let columns = ["partition", "segment_start", "invariant", "message"];
+    let columns = ["generation", "partition", "segment_start", "invariant", "message"];
     let answer = Answer::list(document, "mismatches", &columns).note(format!(
         "{} of {} segments folded again: {} mismatches",
         audit.refolded,
@@ -49,6 +49,7 @@ pub async fn run(globals: &Globals, AuditArgs {}: AuditArgs) -> Result<Exit, Fai
 
 fn mismatch(mismatch: &AuditMismatch) -> Value {
     json!({
+        "generation": mismatch.generation,
         "partition": mismatch.partition,
         "segment_start": wire::integer(mismatch.segment_start),
         "invariant": mismatch.invariant,

@@ -30,8 +30,12 @@ pub enum DlqCommand {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   pulso dlq list
-  pulso dlq list --reason too_late -o csv")]
+  pulso dlq list --reason too_late -o csv
+  pulso dlq list --generation 1 --reason after_seal")]
 pub struct ListArgs {
+    /// Generation of the log, from 1; the newest if left out.
+    #[arg(long, value_name = "N")]
+    pub generation: Option<u32>,
     /// Only this reason, such as too_late.
     #[arg(long)]
     pub reason: Option<String>,
@@ -55,6 +59,9 @@ pub struct ShowArgs {
     /// Place of the pulse in the record.
     #[arg(default_value_t = 0)]
     pub index: u32,
+    /// Generation of the log, from 1; the newest if left out.
+    #[arg(long, value_name = "N")]
+    pub generation: Option<u32>,
 }
 
 const COLUMNS: [&str; 8] =
@@ -85,6 +92,7 @@ async fn list(client: OperationsServiceClient<Channel>, args: ListArgs) -> Resul
         page_size: args.page_size.unwrap_or(PAGE_SIZE_MAX),
         page_token: args.page_token.unwrap_or_default(),
         reason: args.reason.unwrap_or_default(),
+        generation: args.generation.unwrap_or_default(),
     };
     let fetch = async |request: ListDeadLettersRequest| {
         let answered = client.clone().list_dead_letters(request).await;
@@ -126,8 +134,10 @@ async fn show(
     mut client: OperationsServiceClient<Channel>,
     args: ShowArgs,
 ) -> Result<Answer, Failure> {
-    let ShowArgs { partition, offset, index } = args;
-    let answered = client.get_dead_letter(GetDeadLetterRequest { partition, offset, index }).await;
+    let ShowArgs { partition, offset, index, generation } = args;
+    let generation = generation.unwrap_or_default();
+    let request = GetDeadLetterRequest { partition, offset, index, generation };
+    let answered = client.get_dead_letter(request).await;
     let letter = answered.map_err(|status| Failure::status(&status))?.into_inner();
     let mut document = entry(&letter);
     document["payload_hex"] = wire::hexadecimal(&letter.payload).into();

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::wire;
 use crate::{
-    cli::Globals,
+    cli::{Globals, serving::Stage},
     config::Loaded,
     exit::{Exit, Failure},
     output::{Answer, Printer},
@@ -60,6 +60,9 @@ pub struct ReplayArgs {
     /// if they had been declared there.
     #[arg(long, value_name = "VERSION")]
     pub dimensions_of: Option<String>,
+    /// Generation of a log that has grown, from 1. Default: the newest. Each has epochs of its own.
+    #[arg(long, global = true, value_name = "N")]
+    pub generation: Option<usize>,
 }
 
 impl ReplayArgs {
@@ -118,12 +121,11 @@ pub async fn run(globals: &Globals, args: ReplayArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, message));
     }
     let loaded = globals.serving.load()?;
-    let backends = backends::open(&loaded, &[]).await?;
-    let done = match args.command {
-        None => fold(&loaded, &backends, args).await,
-        Some(ReplayCommand::Compare { epoch, with }) => compare(&backends, epoch, with).await,
-        Some(ReplayCommand::Swap { epoch }) => swap(&loaded, &backends, epoch).await,
-        Some(ReplayCommand::List) => list(&backends).await,
+    // As a stage that reads every generation and drains none.
+    let backends = backends::open(&loaded, &[Stage::Query]).await?;
+    let done = match generation(&backends, args.generation) {
+        Ok(log) => run_on(&Replay { loaded: &loaded, backends: &backends, log }, args).await,
+        Err(failure) => Err(failure),
     };
     backends.close().await;
     let (answer, exit) = done?;
@@ -131,132 +133,205 @@ pub async fn run(globals: &Globals, args: ReplayArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-async fn fold(
-    loaded: &Loaded,
-    backends: &Backends,
-    args: ReplayArgs,
-) -> Result<(Answer, Exit), Failure> {
-    let into = Epoch(args.into.unwrap_or_default());
-    let from = args.from.from.map_or(ReplayFrom::Start, ReplayFrom::Time);
-    let declared = match &args.dimensions_of {
-        Some(version) => dimensions_of(backends, version).await?,
-        None => Vec::new(),
-    };
-    let plan = ReplayPlan { into, from, declared };
-    let opened = replay::open(&*backends.log, &*backends.usage, &plan).await.map_err(failure)?;
-    let started = Instant::now();
-    let mut consumer = rebuilding(loaded, backends, into).await?;
-    let mut records = 0;
-    let mut folded_to = loop {
-        let tick_started = Instant::now();
-        let tick = consumer.tick().await.map_err(consuming::failure)?;
-        records += tick.records;
-        if tick_started.elapsed() < CAUGHT_UP {
-            break tick.partitions;
+/// What a replay works on.
+struct Replay<'a> {
+    loaded: &'a Loaded,
+    backends: &'a Backends,
+    /// The generation of the log.
+    log: Arc<Log>,
+}
+
+fn generation(backends: &Backends, number: Option<usize>) -> Result<Arc<Log>, Failure> {
+    let newest = backends.older.len() + 1;
+    match number.unwrap_or(newest) {
+        number if number == newest => Ok(Arc::clone(&backends.log)),
+        number => {
+            let older = number.checked_sub(1).and_then(|place| backends.older.get(place));
+            let log = older.and_then(|older| older.log.clone());
+            log.ok_or_else(|| {
+                Failure::data(format_args!(
+                    "--generation {number}: there are generations 1 to {newest}, and this one is none of them or its topic is gone"
+                ))
+            })
         }
-    };
-    consumer.shutdown().await;
-    folded_to.sort_by_key(|report| report.partition);
-    let partitions = folded_to.iter().zip(&opened.starts).map(|(report, start)| {
-        json!({
-            "partition": report.partition.0,
-            "start": wire::integer(start.0),
-            "folded_to": wire::integer(report.folded_to.0),
-            "pulses": wire::integer(report.counts.accepted),
-        })
-    });
-    let document = json!({
-        "epoch": into.0,
-        "base": opened.base.0,
-        "records": wire::integer(records),
-        "seconds": format!("{:.1}", started.elapsed().as_secs_f64()),
-        "partitions": partitions.collect::<Vec<_>>(),
-    });
-    let answer = Answer::list(
-        document,
-        "partitions",
-        &["partition", "start", "folded_to", "pulses"],
-    )
-    .note(format!(
-        "epoch {into}: {records} records folded in {:.1} s, beside epoch {} which is in use",
-        started.elapsed().as_secs_f64(),
-        opened.base
-    ))
-    .note(format!("next: pulso replay compare {into}, then pulso replay swap {into}"));
-    Ok((answer, Exit::Success))
+    }
 }
 
-/// A consumer that folds one epoch.
-async fn rebuilding(
-    loaded: &Loaded,
-    backends: &Backends,
-    epoch: Epoch,
-) -> Result<Consumer<Log, Usage>, Failure> {
-    let ports = ConsumerPorts {
-        log: Arc::clone(&backends.log),
-        store: Arc::clone(&backends.usage),
-        feed: None::<Arc<NoFeed>>,
-        clock: Arc::new(clock::system()),
-    };
-    let config = consuming::consumer_config(&loaded.config, Work::Rebuild(epoch));
-    Consumer::start(ports, config).await.map_err(consuming::failure)
+async fn run_on(replay: &Replay<'_>, args: ReplayArgs) -> Result<(Answer, Exit), Failure> {
+    match args.command {
+        None => replay.fold(args).await,
+        Some(ReplayCommand::Compare { epoch, with }) => replay.compare(epoch, with).await,
+        Some(ReplayCommand::Swap { epoch }) => replay.swap(epoch).await,
+        Some(ReplayCommand::List) => replay.list().await,
+    }
 }
 
-/// The dimensions of a catalogue that was published here.
-async fn dimensions_of(backends: &Backends, version: &str) -> Result<Vec<Declared>, Failure> {
-    let found = backends.billing.catalogue(version).await.map_err(Failure::internal)?;
-    let found = found.ok_or_else(|| {
-        Failure::data(format_args!(
-            "--dimensions-of {version}: no such catalogue was published here; `pulso catalog list` shows those that were"
+impl Replay<'_> {
+    async fn fold(&self, args: ReplayArgs) -> Result<(Answer, Exit), Failure> {
+        let into = Epoch(args.into.unwrap_or_default());
+        let from = args.from.from.map_or(ReplayFrom::Start, ReplayFrom::Time);
+        let declared = match &args.dimensions_of {
+            Some(version) => self.dimensions_of(version).await?,
+            None => Vec::new(),
+        };
+        let plan = ReplayPlan { into, from, declared };
+        let opened =
+            replay::open(&*self.log, &*self.backends.usage, &plan).await.map_err(failure)?;
+        let started = Instant::now();
+        let mut consumer = self.rebuilding(into).await?;
+        let mut records = 0;
+        let mut folded_to = loop {
+            let tick_started = Instant::now();
+            let tick = consumer.tick().await.map_err(consuming::failure)?;
+            records += tick.records;
+            if tick_started.elapsed() < CAUGHT_UP {
+                break tick.partitions;
+            }
+        };
+        consumer.shutdown().await;
+        folded_to.sort_by_key(|report| report.partition);
+        let partitions = folded_to.iter().zip(&opened.starts).map(|(report, start)| {
+            json!({
+                "partition": report.partition.0,
+                "start": wire::integer(start.0),
+                "folded_to": wire::integer(report.folded_to.0),
+                "pulses": wire::integer(report.counts.accepted),
+            })
+        });
+        let document = json!({
+            "epoch": into.0,
+            "base": opened.base.0,
+            "records": wire::integer(records),
+            "seconds": format!("{:.1}", started.elapsed().as_secs_f64()),
+            "partitions": partitions.collect::<Vec<_>>(),
+        });
+        let answer = Answer::list(
+            document,
+            "partitions",
+            &["partition", "start", "folded_to", "pulses"],
+        )
+        .note(format!(
+            "epoch {into}: {records} records folded in {:.1} s, beside epoch {} which is in use",
+            started.elapsed().as_secs_f64(),
+            opened.base
         ))
-    })?;
-    let file = pricing::file::parse(version, found.text.as_bytes()).map_err(Failure::internal)?;
-    Ok(file.catalogue.declared(found.sequence))
-}
+        .note(format!("next: pulso replay compare {into}, then pulso replay swap {into}"));
+        Ok((answer, Exit::Success))
+    }
 
-async fn compare(
-    backends: &Backends,
-    epoch: u16,
-    with: Option<u16>,
-) -> Result<(Answer, Exit), Failure> {
-    let journal = backends.usage.journal().await.map_err(Failure::internal)?;
-    let active = journal.log(backends.log.generation().log_id).active();
-    let epochs = [with.map_or(active, Epoch), Epoch(epoch)];
-    let mut differences = Vec::new();
-    let visit = |found: Difference| differences.push(difference(&found));
-    let compared = replay::compare(&*backends.log, &*backends.usage, epochs, visit).await;
-    let compared = compared.map_err(failure)?;
-    let accounts = compared.accounts.iter().map(|(partition, before, after)| {
-        json!({
-            "partition": partition.0,
-            "before": format!("{before:?}"),
-            "after": format!("{after:?}"),
-        })
-    });
-    let document = json!({
-        "before": epochs[0].0,
-        "after": epochs[1].0,
-        "compared": wire::integer(compared.compared),
-        "different": wire::integer(compared.different),
-        "cut": compared.cut.iter().map(|cut| wire::integer(cut.0)).collect::<Vec<_>>(),
-        "accounts": accounts.collect::<Vec<_>>(),
-        "differences": differences,
-    });
-    const COLUMNS: [&str; 9] = [
-        "tenant",
-        "window",
-        "product_sku",
-        "use_unity",
-        "dimensions",
-        "count_before",
-        "count_after",
-        "sum_before",
-        "sum_after",
-    ];
-    let answer = Answer::list(document, "differences", &COLUMNS);
-    let answer = notes(answer, &compared, epochs);
-    let exit = if compared.is_equal() { Exit::Success } else { Exit::CheckFailed };
-    Ok((answer, exit))
+    /// A consumer that folds one epoch.
+    async fn rebuilding(&self, epoch: Epoch) -> Result<Consumer<Log, Usage>, Failure> {
+        let ports = ConsumerPorts {
+            log: Arc::clone(&self.log),
+            store: Arc::clone(&self.backends.usage),
+            feed: None::<Arc<NoFeed>>,
+            clock: Arc::new(clock::system()),
+        };
+        let config = consuming::consumer_config(&self.loaded.config, Work::Rebuild(epoch));
+        Consumer::start(ports, config).await.map_err(consuming::failure)
+    }
+
+    /// The dimensions of a catalogue that was published here.
+    async fn dimensions_of(&self, version: &str) -> Result<Vec<Declared>, Failure> {
+        let found = self.backends.billing.catalogue(version).await.map_err(Failure::internal)?;
+        let found = found.ok_or_else(|| {
+            Failure::data(format_args!(
+                "--dimensions-of {version}: no such catalogue was published here; `pulso catalog list` shows those that were"
+            ))
+        })?;
+        let file =
+            pricing::file::parse(version, found.text.as_bytes()).map_err(Failure::internal)?;
+        Ok(file.catalogue.declared(found.sequence))
+    }
+
+    async fn compare(&self, epoch: u16, with: Option<u16>) -> Result<(Answer, Exit), Failure> {
+        let journal = self.backends.usage.journal().await.map_err(Failure::internal)?;
+        let active = journal.log(self.log.generation().log_id).active();
+        let epochs = [with.map_or(active, Epoch), Epoch(epoch)];
+        let mut differences = Vec::new();
+        let visit = |found: Difference| differences.push(difference(&found));
+        let compared = replay::compare(&*self.log, &*self.backends.usage, epochs, visit).await;
+        let compared = compared.map_err(failure)?;
+        let accounts = compared.accounts.iter().map(|(partition, before, after)| {
+            json!({
+                "partition": partition.0,
+                "before": format!("{before:?}"),
+                "after": format!("{after:?}"),
+            })
+        });
+        let document = json!({
+            "before": epochs[0].0,
+            "after": epochs[1].0,
+            "compared": wire::integer(compared.compared),
+            "different": wire::integer(compared.different),
+            "cut": compared.cut.iter().map(|cut| wire::integer(cut.0)).collect::<Vec<_>>(),
+            "accounts": accounts.collect::<Vec<_>>(),
+            "differences": differences,
+        });
+        const COLUMNS: [&str; 9] = [
+            "tenant",
+            "window",
+            "product_sku",
+            "use_unity",
+            "dimensions",
+            "count_before",
+            "count_after",
+            "sum_before",
+            "sum_after",
+        ];
+        let answer = Answer::list(document, "differences", &COLUMNS);
+        let answer = notes(answer, &compared, epochs);
+        let exit = if compared.is_equal() { Exit::Success } else { Exit::CheckFailed };
+        Ok((answer, exit))
+    }
+
+    async fn swap(&self, epoch: u16) -> Result<(Answer, Exit), Failure> {
+        let epoch = Epoch(epoch);
+        let mut swapped = replay::swap(&*self.log, &*self.backends.usage, epoch).await;
+        if matches!(swapped, Err(ReplayError::Behind { .. })) {
+            // Segments were closed since it was folded.
+            let mut consumer = self.rebuilding(epoch).await?;
+            for _ in 0..SWAP_TRIES {
+                consumer.tick().await.map_err(consuming::failure)?;
+                swapped = replay::swap(&*self.log, &*self.backends.usage, epoch).await;
+                if !matches!(swapped, Err(ReplayError::Behind { .. })) {
+                    break;
+                }
+            }
+            consumer.shutdown().await;
+        }
+        swapped.map_err(failure)?;
+        let answer = Answer::single(json!({ "epoch": epoch.0 }), &["epoch"]).note(format!(
+        "epoch {epoch} is in use: queries and bills see it now, and the consumer folds it from its next tick on"
+    ));
+        Ok((answer, Exit::Success))
+    }
+
+    async fn list(&self) -> Result<(Answer, Exit), Failure> {
+        let journal = self.backends.usage.journal().await.map_err(Failure::internal)?;
+        let history = journal.log(self.log.generation().log_id);
+        let entry = |epoch: Epoch, base: Option<Epoch>, starts: String, dimensions: usize| {
+            json!({
+                "epoch": epoch.0,
+                "in_use": epoch == history.active(),
+                "base": base.map(|base| base.0),
+                "starts": starts,
+                "skus_with_dimensions": dimensions,
+            })
+        };
+        let mut epochs = vec![entry(Epoch(0), None, "the start".to_owned(), 0)];
+        for opened in history.all_opened() {
+            let starts: Vec<String> = opened.starts.iter().map(Offset::to_string).collect();
+            epochs.push(entry(
+                opened.epoch,
+                Some(opened.base),
+                starts.join(", "),
+                opened.declared.len(),
+            ));
+        }
+        let columns = ["epoch", "in_use", "base", "starts", "skus_with_dimensions"];
+        Ok((Answer::list(json!({ "epochs": epochs }), "epochs", &columns), Exit::Success))
+    }
 }
 
 fn notes(answer: Answer, compared: &Comparison, [before, after]: [Epoch; 2]) -> Answer {
@@ -289,54 +364,6 @@ fn difference(found: &Difference) -> Value {
         "sum_before": sum(&found.before),
         "sum_after": sum(&found.after),
     })
-}
-
-async fn swap(loaded: &Loaded, backends: &Backends, epoch: u16) -> Result<(Answer, Exit), Failure> {
-    let epoch = Epoch(epoch);
-    let mut swapped = replay::swap(&*backends.log, &*backends.usage, epoch).await;
-    if matches!(swapped, Err(ReplayError::Behind { .. })) {
-        // Segments were closed since it was folded.
-        let mut consumer = rebuilding(loaded, backends, epoch).await?;
-        for _ in 0..SWAP_TRIES {
-            consumer.tick().await.map_err(consuming::failure)?;
-            swapped = replay::swap(&*backends.log, &*backends.usage, epoch).await;
-            if !matches!(swapped, Err(ReplayError::Behind { .. })) {
-                break;
-            }
-        }
-        consumer.shutdown().await;
-    }
-    swapped.map_err(failure)?;
-    let answer = Answer::single(json!({ "epoch": epoch.0 }), &["epoch"]).note(format!(
-        "epoch {epoch} is in use: queries and bills see it now, and the consumer folds it from its next tick on"
-    ));
-    Ok((answer, Exit::Success))
-}
-
-async fn list(backends: &Backends) -> Result<(Answer, Exit), Failure> {
-    let journal = backends.usage.journal().await.map_err(Failure::internal)?;
-    let history = journal.log(backends.log.generation().log_id);
-    let entry = |epoch: Epoch, base: Option<Epoch>, starts: String, dimensions: usize| {
-        json!({
-            "epoch": epoch.0,
-            "in_use": epoch == history.active(),
-            "base": base.map(|base| base.0),
-            "starts": starts,
-            "skus_with_dimensions": dimensions,
-        })
-    };
-    let mut epochs = vec![entry(Epoch(0), None, "the start".to_owned(), 0)];
-    for opened in history.all_opened() {
-        let starts: Vec<String> = opened.starts.iter().map(Offset::to_string).collect();
-        epochs.push(entry(
-            opened.epoch,
-            Some(opened.base),
-            starts.join(", "),
-            opened.declared.len(),
-        ));
-    }
-    let columns = ["epoch", "in_use", "base", "starts", "skus_with_dimensions"];
-    Ok((Answer::list(json!({ "epochs": epochs }), "epochs", &columns), Exit::Success))
 }
 
 fn failure(error: ReplayError) -> Failure {

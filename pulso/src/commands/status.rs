@@ -36,7 +36,8 @@ pub struct StatusArgs {
 /// How often a wait looks again.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-const COLUMNS: [&str; 5] = ["partition", "log_end", "folded_to", "lag_records", "folded_time"];
+const COLUMNS: [&str; 6] =
+    ["generation", "partition", "log_end", "folded_to", "lag_records", "folded_time"];
 
 type Client = OperationsServiceClient<Channel>;
 
@@ -68,8 +69,8 @@ async fn wait_drained(
     wait: Duration,
 ) -> Result<GetStatusResponse, Failure> {
     let deadline = Instant::now() + wait;
-    let ends: BTreeMap<u32, u64> =
-        start.partitions.iter().map(|partition| (partition.partition, partition.log_end)).collect();
+    let ends: Ends =
+        start.partitions.iter().map(|partition| (place(partition), partition.log_end)).collect();
     let mut status = start;
     loop {
         let behind = behind(&status.partitions, &ends);
@@ -88,12 +89,19 @@ async fn wait_drained(
     }
 }
 
+/// Offsets by generation and partition.
+type Ends = BTreeMap<(u32, u32), u64>;
+
+const fn place(partition: &PartitionStatus) -> (u32, u32) {
+    (partition.generation, partition.partition)
+}
+
 /// Records below the given ends that are not folded; a partition that is not listed counts whole.
-fn behind(partitions: &[PartitionStatus], ends: &BTreeMap<u32, u64>) -> u64 {
-    let folded: BTreeMap<u32, u64> =
-        partitions.iter().map(|partition| (partition.partition, partition.folded_to)).collect();
-    let missing = |(partition, end): (&u32, &u64)| {
-        end.saturating_sub(folded.get(partition).copied().unwrap_or(0))
+fn behind(partitions: &[PartitionStatus], ends: &Ends) -> u64 {
+    let folded: Ends =
+        partitions.iter().map(|partition| (place(partition), partition.folded_to)).collect();
+    let missing = |(place, end): (&(u32, u32), &u64)| {
+        end.saturating_sub(folded.get(place).copied().unwrap_or(0))
     };
     ends.iter().map(missing).sum()
 }
@@ -126,6 +134,7 @@ fn answer(status: &GetStatusResponse) -> Answer {
 
 fn partition(status: &PartitionStatus) -> Value {
     json!({
+        "generation": status.generation,
         "partition": status.partition,
         "log_end": wire::integer(status.log_end),
         "folded_to": wire::integer(status.folded_to),
@@ -158,7 +167,7 @@ mod tests {
             log_end,
             ..Default::default()
         };
-        let ends = BTreeMap::from([(0, 10), (1, 5), (2, 0)]);
+        let ends = BTreeMap::from([((0, 0), 10), ((0, 1), 5), ((0, 2), 0)]);
         assert_eq!(behind(&[at(0, 4, 99), at(1, 5, 99), at(2, 0, 99)], &ends), 6);
         assert_eq!(behind(&[at(0, 12, 99), at(1, 5, 5), at(2, 0, 9)], &ends), 0);
         assert_eq!(behind(&[at(0, 10, 10)], &ends), 5);

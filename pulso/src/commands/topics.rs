@@ -39,7 +39,9 @@ pub enum TopicsCommand {
 pub async fn run(globals: &Globals, command: TopicsCommand) -> Result<Exit, Failure> {
     let loaded = globals.serving.load()?;
     let options = servers::kafka_options(&loaded, servers::brokers(&loaded)?);
-    let specs = specs(&loaded);
+    let names = topics::names(&options).await.map_err(|error| servers::topics_failure(&error))?;
+    let later = servers::later_generations(&loaded, &names);
+    let specs = specs(&loaded, !later.is_empty());
     let reports = match command {
         TopicsCommand::Apply => topics::apply(&options, &specs).await,
         TopicsCommand::Check => topics::check(&options, &specs).await,
@@ -53,23 +55,26 @@ pub async fn run(globals: &Globals, command: TopicsCommand) -> Result<Exit, Fail
         json!({"topic": report.name, "partitions": spec.partitions, "outcome": outcome})
     });
     let document = json!({ "topics": listed.collect::<Vec<_>>() });
-    let answer = Answer::list(document, "topics", &["topic", "partitions", "outcome"]);
+    let mut answer = Answer::list(document, "topics", &["topic", "partitions", "outcome"]);
+    if !later.is_empty() {
+        answer = answer.note(format!(
+            "the log has grown ({}): `pulso log show` says which topics it has",
+            later.join(", ")
+        ));
+    }
     Printer::new(globals.output).print(&answer)?;
     Ok(Exit::Success)
 }
 
-/// What each topic must be. Pulses and totals are kept as long as a rebuild may reach back;
-/// invoices for ever.
-fn specs(loaded: &Loaded) -> Vec<TopicSpec> {
-    let config = &loaded.config;
-    let small = |number: u64| u16::try_from(number).expect("its type bounds it");
-    let spec = |name: &str, retention: Option<Duration>| TopicSpec {
-        retention,
-        replication: small(config.kafka.replication.get()),
-        min_insync_replicas: small(config.kafka.min_insync_replicas.get()),
-        ..TopicSpec::log(servers::topic(loaded, name), small(config.log.partitions.get()))
+/// What each topic must be. Pulses and totals are kept as long as a rebuild may reach back; invoices
+/// for ever. A log that has grown has topics of other sizes, and its first one may be gone.
+fn specs(loaded: &Loaded, has_grown: bool) -> Vec<TopicSpec> {
+    let partitions = u16::try_from(loaded.config.log.partitions.get()).expect("its type bounds it");
+    let spec = |name: &str, retention: Option<Duration>| {
+        servers::topic_spec(loaded, servers::topic(loaded, name), partitions, retention)
     };
-    let kept = Some(config.kafka.retention.duration());
-    let consumption = [PULSES, TOTALS].map(|name| spec(name, kept));
-    consumption.into_iter().chain(INVOICES.map(|name| spec(name, None))).collect()
+    let kept = Some(loaded.config.kafka.retention.duration());
+    let consumption = [PULSES, TOTALS].into_iter().filter(|name| *name != PULSES || !has_grown);
+    let consumption = consumption.map(|name| spec(name, kept));
+    consumption.chain(INVOICES.map(|name| spec(name, None))).collect()
 }

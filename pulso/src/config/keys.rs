@@ -125,7 +125,8 @@ settings! {
         /// `file:` (in data_dir), `file:DIRECTORY`, `kafka://HOST:PORT[,...]`, or `memory:` (gone
         /// when the process ends).
         url: LogUrl = "file:";
-        /// Partitions, fixed. More let more lanes work at once; each costs memory in the consumer.
+        /// Partitions, fixed; on Kafka `pulso log grow` adds more later. More let more lanes work at
+        /// once; each costs memory in the consumer.
         partitions: Count<1, 1_024> = "4";
         /// Appends that may wait for the disk. One more is answered RESOURCE_EXHAUSTED. Too few
         /// refuse a burst, too many only add waiting.
@@ -147,6 +148,9 @@ settings! {
         lateness: Span<0, { 8_784 * HOUR }> = "24h";
         /// How far ahead of log time a pulse may be, fixed.
         future_tolerance: Span<0, { 24 * HOUR }> = "5m";
+        /// How often a process on Kafka looks whether the log has grown, and how long `pulso log
+        /// grow` waits for all of them. The same in every process, or one is left behind.
+        watch_interval: Span<100, HOUR> = "5s";
     }
 
     /// Kafka, where log.url names it.
@@ -284,7 +288,7 @@ settings! {
         /// `auto` (text on a terminal, JSON elsewhere), `text` or `json`.
         format: LogFormat = "auto";
         /// What is logged, such as `info` or `warn,ingestor_api=debug`. Also by PULSO_LOG.
-        filter: LogFilter = "info";
+        filter: LogFilter = "info,scylla=warn";
     }
 
     /// How a process ends.

@@ -9,7 +9,7 @@ pub mod servers;
 
 use std::sync::Arc;
 
-use domain::{LogId, PulseLog, UsageStore};
+use domain::{LogId, PulseLog, UsageStore, place::Generation};
 use service::clock;
 use storage::{
     choice::{Billing, Feed, Log, Usage},
@@ -31,6 +31,8 @@ use crate::{
 pub struct Backends {
     /// Where pulses are kept.
     pub log: Arc<Log>,
+    /// The generations of the log before that one, oldest first.
+    pub older: Vec<OlderLog>,
     /// Where totals are kept.
     pub usage: Arc<Usage>,
     /// Where catalogues are kept.
@@ -40,6 +42,14 @@ pub struct Backends {
     /// What is kept, and where, for a person.
     pub kept: [(&'static str, String); 2],
     store: Store,
+}
+
+/// A generation of the log before the newest.
+pub struct OlderLog {
+    /// It.
+    pub generation: Generation,
+    /// Its records, if they are still there and this process has to do with them.
+    pub log: Option<Arc<Log>>,
 }
 
 /// What serves usage and billing store, to be closed in the end.
@@ -61,6 +71,19 @@ impl Store {
             Self::Scylla(store) => (Usage::Scylla(store.usage()), Billing::Scylla(store.billing())),
         }
     }
+
+    async fn close(self) {
+        match self {
+            Self::Memory => {}
+            Self::Embedded(store) => {
+                let closing = tokio::task::spawn_blocking(move || store.close());
+                if let Err(error) = closing.await {
+                    tracing::error!(%error, "closing the store failed; what it acknowledged is in it");
+                }
+            }
+            Self::Scylla(store) => store.close().await,
+        }
+    }
 }
 
 /// Opens what the configuration names. At start only: files are opened on this thread.
@@ -75,16 +98,14 @@ pub async fn open(loaded: &Loaded, stages: &[Stage]) -> Result<Backends, Failure
         LogUrl::Embedded(place) => embedded::hold(loaded, place)?,
         LogUrl::Kafka(_) => None,
     };
-    let (store, store_at) = match &config.store.url {
-        StoreUrl::Embedded(place) => open_embedded_store(loaded, place, log_directory.as_ref())?,
-        StoreUrl::Scylla { .. } => {
-            (Store::Scylla(servers::open_store(loaded).await?), config.store.url.to_string())
-        }
-    };
+    let (store, store_at) = open_store(loaded, log_directory.as_ref()).await?;
     let (usage, billing) = store.ports();
+    let mut older = Vec::new();
     let (log, feed, log_at) = match (&config.log.url, &log_directory) {
         (LogUrl::Kafka(brokers), _) => {
             let (log, feed) = servers::open_log(loaded, brokers, &usage, stages).await?;
+            let log_id = log.generation().log_id;
+            older = servers::open_older(loaded, brokers, &usage, stages, log_id).await?;
             (Log::Kafka(log), Some(Arc::new(Feed::Kafka(feed))), config.log.url.to_string())
         }
         (LogUrl::Embedded(_), Some(held)) => {
@@ -96,10 +117,47 @@ pub async fn open(loaded: &Loaded, stages: &[Stage]) -> Result<Backends, Failure
             (Log::Memory(log), None, embedded::kept_at(None, LOG_FILE))
         }
     };
-    check_same_log(&usage, log.generation().log_id, &store_at).await?;
+    if let LogUrl::Embedded(_) = config.log.url {
+        check_same_log(&usage, log.generation().log_id, &store_at).await?;
+    }
     let kept = [("log", log_at), ("totals, catalogues", store_at)];
     let (log, usage, billing) = (Arc::new(log), Arc::new(usage), Arc::new(billing));
-    Ok(Backends { log, usage, billing, feed, kept, store })
+    Ok(Backends { log, older, usage, billing, feed, kept, store })
+}
+
+/// The usage store alone, for a command about a log on a broker.
+pub struct OpenUsage {
+    /// It.
+    pub usage: Usage,
+    store: Store,
+}
+
+impl OpenUsage {
+    /// Opens the store that the configuration names.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub async fn open(loaded: &Loaded) -> Result<Self, Failure> {
+        let (store, _) = open_store(loaded, None).await?;
+        Ok(Self { usage: store.ports().0, store })
+    }
+
+    /// Leaves it in order.
+    pub async fn close(self) {
+        self.store.close().await;
+    }
+}
+
+async fn open_store(
+    loaded: &Loaded,
+    log_directory: Option<&DataDirectory>,
+) -> Result<(Store, String), Failure> {
+    match &loaded.config.store.url {
+        StoreUrl::Embedded(place) => open_embedded_store(loaded, place, log_directory),
+        url @ StoreUrl::Scylla { .. } => {
+            Ok((Store::Scylla(servers::open_store(loaded).await?), url.to_string()))
+        }
+    }
 }
 
 /// Refuses stages that could never meet: what is in memory is seen by this process alone.
@@ -151,31 +209,33 @@ async fn check_same_log(usage: &Usage, log_id: LogId, store_at: &str) -> Result<
 }
 
 impl Backends {
+    /// Every generation's log that can be read here, oldest first.
+    #[must_use]
+    pub fn logs(&self) -> Vec<Arc<Log>> {
+        let older = self.older.iter().filter_map(|older| older.log.clone());
+        older.chain([Arc::clone(&self.log)]).collect()
+    }
+
+    /// Whether the log may get a next generation while it is open.
+    #[must_use]
+    pub fn can_grow(&self) -> bool {
+        matches!(*self.log, Log::Kafka(_))
+    }
+
     /// Ends the writers and tidies the files; leaves brokers and servers in order. What was
     /// acknowledged is durable without it.
     pub async fn close(self) {
-        let Self { log, feed, store, .. } = self;
+        let Self { log, older, feed, store, .. } = self;
         let closing = tokio::task::spawn_blocking(move || {
             if let Log::Embedded(log) = &*log {
                 log.close();
             }
             // Clients of a broker wait for their threads.
-            drop((log, feed));
-            match store {
-                Store::Memory => None,
-                Store::Embedded(store) => {
-                    store.close();
-                    None
-                }
-                Store::Scylla(store) => Some(store),
-            }
+            drop((log, older, feed));
         });
-        match closing.await {
-            Ok(Some(store)) => store.close().await,
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(%error, "closing the backends failed; what was acknowledged is in them");
-            }
+        if let Err(error) = closing.await {
+            tracing::error!(%error, "closing the log failed; what was acknowledged is in it");
         }
+        store.close().await;
     }
 }

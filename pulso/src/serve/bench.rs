@@ -6,6 +6,7 @@
 //! generator's ledger to the last unit.
 
 mod cpu;
+pub mod drain;
 mod ledger;
 mod load;
 

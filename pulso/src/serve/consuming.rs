@@ -2,15 +2,16 @@
 
 use std::{num::NonZero, sync::Arc, time::Duration};
 
+use domain::{LogId, PulseLog as _, UsageStore as _, epochs::Journal};
 use ingestor_consumer::{Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport, Work};
 use service::{
     Health, Schedule, Shutdown, clock,
     clock::SystemClock,
     health::{Check, Trouble},
 };
-use storage::choice::{Log, Usage};
+use storage::choice::{Feed, Log, Usage};
 use tokio::sync::Mutex;
-use tracing::error;
+use tracing::{debug, error, warn};
 
 use super::backends::Backends;
 use crate::{
@@ -18,12 +19,34 @@ use crate::{
     exit::{Exit, Failure},
 };
 
+/// Most partitions of a log.
+const PARTITIONS_MAX: usize = 1_024;
+
 /// The consumer stage with its schedule.
 pub struct Consuming {
-    /// Taken when it has ended.
-    consumer: Mutex<Option<Consumer<Log, Usage>>>,
+    /// One a generation of the log, oldest first. Taken when they have ended.
+    turns: Mutex<Option<Vec<Turn>>>,
+    usage: Arc<Usage>,
+    feed: Option<Arc<Feed>>,
+    config: ConsumerConfig,
     trouble: Trouble,
     check: Check,
+}
+
+/// A generation of the log and who drains it.
+struct Turn {
+    log: Arc<Log>,
+    /// The generation before, which must have ended first.
+    before: Option<LogId>,
+    consumer: Drainer,
+}
+
+enum Drainer {
+    /// The generation before has not ended yet.
+    Waiting,
+    Running(Box<Consumer<Log, Usage>>),
+    /// Its log has ended and cannot be read; its totals are final all the same.
+    LetGo,
 }
 
 impl Consuming {
@@ -37,18 +60,52 @@ impl Consuming {
         health: &Health,
     ) -> Result<Self, ConsumerError> {
         let check = health.register("consumer");
+        let mut turns = Vec::new();
+        let mut before = None;
+        for older in &backends.older {
+            let log_id = older.generation.log_id;
+            turns.extend(older.log.clone().map(|log| Turn::waiting(log, before)));
+            before = Some(log_id);
+        }
+        turns.push(Turn::waiting(Arc::clone(&backends.log), before));
+        let config = consumer_config(config, Work::Live);
+        let (usage, feed) = (Arc::clone(&backends.usage), backends.feed.clone());
+        let (turns_of, trouble) = (Mutex::new(None), Trouble::default());
+        let started = Self { turns: turns_of, usage, feed, config, trouble, check };
+        let journal = started.usage.journal().await?;
+        for turn in &mut turns {
+            started.begin(turn, &journal).await?;
+        }
+        *started.turns.lock().await = Some(turns);
+        if started.is_assigned().await? {
+            started.check.ready();
+        }
+        Ok(started)
+    }
+
+    /// Starts draining a generation whose turn it is.
+    async fn begin(&self, turn: &mut Turn, journal: &Journal) -> Result<(), ConsumerError> {
+        let is_sealed = |log_id| journal.log(log_id).sealed().is_some();
+        if !matches!(turn.consumer, Drainer::Waiting) || !turn.before.is_none_or(is_sealed) {
+            return Ok(());
+        }
         let ports = ConsumerPorts {
-            log: Arc::clone(&backends.log),
-            store: Arc::clone(&backends.usage),
-            feed: backends.feed.clone(),
+            log: Arc::clone(&turn.log),
+            store: Arc::clone(&self.usage),
+            feed: self.feed.clone(),
             clock: Arc::new(clock::system()),
         };
-        let consumer = Consumer::start(ports, consumer_config(config, Work::Live)).await?;
-        if consumer.is_assigned()? {
-            check.ready();
-        }
-        let trouble = consumer.trouble().clone();
-        Ok(Self { consumer: Mutex::new(Some(consumer)), trouble, check })
+        let started = Consumer::start_with(ports, self.config, self.trouble.clone()).await;
+        let log_id = turn.log.generation().log_id;
+        turn.consumer = match started {
+            Ok(consumer) => Drainer::Running(Box::new(consumer)),
+            Err(error) if is_sealed(log_id) => {
+                warn!(%log_id, %error, "a log that has ended is not drained of what came behind its end");
+                Drainer::LetGo
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(())
     }
 
     /// What the store fails at now.
@@ -68,12 +125,12 @@ impl Consuming {
         let Ok(()) = ticking.await;
     }
 
-    /// Drains what is there now.
+    /// Drains what is there now: each generation to its end, then the next, if that one has ended.
     ///
     /// # Errors
     /// As `Consumer::tick`.
     pub async fn tick(&self) -> Result<TickReport, ConsumerError> {
-        self.consumer.lock().await.as_mut().ok_or(ConsumerError::Ended)?.tick().await
+        self.each(async |consumer| consumer.tick().await).await
     }
 
     /// Drains what is there now and makes it final.
@@ -81,8 +138,35 @@ impl Consuming {
     /// # Errors
     /// As `Consumer::close_segments`.
     pub async fn close_segments(&self, asked_by: &str) -> Result<TickReport, ConsumerError> {
-        let mut consumer = self.consumer.lock().await;
-        consumer.as_mut().ok_or(ConsumerError::Ended)?.close_segments(asked_by).await
+        self.each(async |consumer| consumer.close_segments(asked_by).await).await
+    }
+
+    async fn each(
+        &self,
+        work: impl AsyncFn(&mut Consumer<Log, Usage>) -> Result<TickReport, ConsumerError>,
+    ) -> Result<TickReport, ConsumerError> {
+        let mut turns = self.turns.lock().await;
+        let turns = turns.as_mut().ok_or(ConsumerError::Ended)?;
+        let (mut report, mut failure) = (TickReport::default(), None);
+        for turn in turns {
+            if matches!(turn.consumer, Drainer::Waiting) {
+                let journal = self.usage.journal().await?;
+                self.begin(turn, &journal).await?;
+            }
+            let Drainer::Running(consumer) = &mut turn.consumer else { continue };
+            match work(consumer).await {
+                Ok(done) => {
+                    report.records += done.records;
+                    report.partitions.extend(done.partitions);
+                }
+                // Nothing that still counts is behind its end.
+                Err(error) if consumer.has_ended() => {
+                    debug!(%error, "a log that has ended cannot be drained");
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(report), Err)
     }
 
     /// Drains what is there, makes it final, and ends the lanes, whether or not that worked.
@@ -91,8 +175,10 @@ impl Consuming {
     /// As `Consumer::close_segments`.
     pub async fn finish(&self, asked_by: &str) -> Result<(), ConsumerError> {
         let closed = self.close_segments(asked_by).await;
-        if let Some(consumer) = self.consumer.lock().await.take() {
-            consumer.shutdown().await;
+        for turn in self.turns.lock().await.take().into_iter().flatten() {
+            if let Drainer::Running(consumer) = turn.consumer {
+                consumer.shutdown().await;
+            }
         }
         closed.map(drop)
     }
@@ -110,8 +196,16 @@ impl Consuming {
     }
 
     async fn is_assigned(&self) -> Result<bool, ConsumerError> {
-        let consumer = self.consumer.lock().await;
-        Ok(consumer.as_ref().ok_or(ConsumerError::Ended)?.is_assigned()?)
+        let turns = self.turns.lock().await;
+        for turn in turns.as_ref().ok_or(ConsumerError::Ended)? {
+            if let Drainer::Running(consumer) = &turn.consumer
+                && !consumer.is_assigned()?
+                && !consumer.has_ended()
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn note(&self, ticked: Result<TickReport, ConsumerError>) {
@@ -128,12 +222,18 @@ impl Consuming {
     }
 }
 
-/// How a consumer uses this machine.
+impl Turn {
+    const fn waiting(log: Arc<Log>, before: Option<LogId>) -> Self {
+        Self { log, before, consumer: Drainer::Waiting }
+    }
+}
+
+/// How a consumer uses this machine. It takes no more lanes than its log has partitions.
 pub(crate) fn consumer_config(config: &Config, work: Work) -> ConsumerConfig {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let consumer = &config.consumer;
     ConsumerConfig {
-        lanes: consumer.lanes.on(cores, config.log.partitions.as_usize()),
+        lanes: consumer.lanes.on(cores, PARTITIONS_MAX),
         chunk_bytes: consumer.chunk_bytes.as_usize(),
         chunks_in_flight: consumer.chunks_in_flight.as_usize(),
         flushes_in_flight: consumer.flushes_in_flight.as_usize(),

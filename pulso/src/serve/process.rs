@@ -6,21 +6,28 @@
 //! are tidied. A kill at any point of that is harmless and only leaves the same work to the next
 //! start.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use domain::PulseLog as _;
 
 use ingestor_api::{Ingest, Packers, Packing, Ports};
 use ingestor_consumer::service::AuditService;
 use pricing::{PricingConfig, PricingService};
-use query_api::{QueryApi, QueryConfig, TokenKey};
+use query_api::{QueryApi, QueryConfig, ReadGeneration, TokenKey};
 use service::{
     Health, Schedule, Shutdown, clock,
     health::{Check, Trouble},
-    shutdown::SignalWatch,
     telemetry::Metrics,
 };
 use storage::choice::{Log, Usage};
 use tokio::{
-    net::TcpListener,
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
@@ -29,6 +36,7 @@ use tracing::{info, warn};
 use super::{
     backends::{self, Backends},
     consuming::{self, Consuming},
+    growth::{self, Listeners},
     grpc::{self, Services},
     negative::RefusingSkus,
 };
@@ -37,6 +45,15 @@ use crate::{
     config::{Config, Loaded},
     exit::{Exit, Failure},
 };
+
+/// Why a process ended in order.
+pub enum Ended {
+    /// It was asked to.
+    Asked,
+    /// The log has grown, and the process is to start again on its next generation, behind the same
+    /// sockets.
+    Grown(Arc<Listeners>),
+}
 
 /// What a process is to run.
 pub struct Plan<'a> {
@@ -48,13 +65,18 @@ pub struct Plan<'a> {
     pub schedule: Schedule,
     /// Whether ingest packs batches into records; off only for benches.
     pub packing: Packing,
+    /// Its sockets; without, it binds those of the configuration.
+    pub listeners: Option<Arc<Listeners>>,
+    /// What asks it to end.
+    pub shutdown: Shutdown,
 }
 
 impl<'a> Plan<'a> {
     /// A plan with packing on.
     #[must_use]
-    pub const fn new(loaded: &'a Loaded, stages: &'a [Stage], schedule: Schedule) -> Self {
-        Self { loaded, stages, schedule, packing: Packing::On }
+    pub fn new(loaded: &'a Loaded, stages: &'a [Stage], schedule: Schedule) -> Self {
+        let shutdown = Shutdown::new();
+        Self { loaded, stages, schedule, packing: Packing::On, listeners: None, shutdown }
     }
 
     fn runs(&self, stage: Stage) -> bool {
@@ -71,7 +93,9 @@ pub struct Process {
     /// The ports.
     pub backends: Backends,
     shutdown: Shutdown,
-    signals: Option<SignalWatch>,
+    /// Set before it is asked to end because the log has grown.
+    grown: Arc<AtomicBool>,
+    listeners: Arc<Listeners>,
     timeout: Duration,
     calls_timeout: Duration,
     packers: Option<Packers>,
@@ -92,12 +116,15 @@ impl Process {
         let loaded = plan.loaded;
         let config = &loaded.config;
         let backends = backends::open(loaded, plan.stages).await?;
-        let grpc_listener = bind("listen.grpc", config.listen.grpc).await?;
-        let http_listener = bind("listen.http", config.listen.http).await?;
+        let listeners = match &plan.listeners {
+            Some(listeners) => Arc::clone(listeners),
+            None => Arc::new(Listeners::bind(config).await?),
+        };
+        let [grpc_listener, http_listener] = listeners.lend()?;
         let grpc = grpc_listener.local_addr().map_err(Failure::internal)?;
         let http = http_listener.local_addr().map_err(Failure::internal)?;
         let (health, shutdown, consumer_shutdown) =
-            (Health::new(), Shutdown::new(), Shutdown::new());
+            (Health::new(), plan.shutdown.clone(), Shutdown::new());
         let mut services = Services::default();
         let mut tasks = Vec::new();
 
@@ -122,8 +149,8 @@ impl Process {
             let running = Arc::clone(&started);
             consumer_task = Some(tokio::spawn(async move { running.run(&schedule, &until).await }));
             consuming = Some(started);
-            services.audit =
-                Some(AuditService::new(Arc::clone(&backends.log), Arc::clone(&backends.usage)));
+            let usage = Arc::clone(&backends.usage);
+            services.audit = Some(AuditService::new(backends.logs(), usage));
         }
         if plan.runs(Stage::Price) {
             services.pricing = Some(start_pricing(&backends, &health, &shutdown, &mut tasks));
@@ -150,6 +177,10 @@ impl Process {
             drop(serving);
             Ok(())
         }));
+        let grown = Arc::new(AtomicBool::new(false));
+        if backends.can_grow() {
+            tasks.push(watch_growth(&backends, config, &grown, &shutdown));
+        }
         info!(%grpc, %http, stages = ?plan.stages, "serving");
         let timeout = config.shutdown.timeout.duration();
         let calls_timeout = config.shutdown.calls_timeout.duration();
@@ -158,7 +189,8 @@ impl Process {
             http,
             backends,
             shutdown,
-            signals: None,
+            grown,
+            listeners,
             timeout,
             calls_timeout,
             packers,
@@ -169,24 +201,17 @@ impl Process {
         })
     }
 
-    /// From here on the first SIGTERM or SIGINT asks for an orderly end and a second one ends at
-    /// once. Call it before anybody is told that the process is ready, or a signal that comes in
-    /// answer would end it out of order.
-    ///
-    /// # Errors
-    /// When the handlers cannot be installed.
-    pub fn watch_signals(&mut self) -> Result<(), Failure> {
-        self.signals = Some(self.shutdown.on_signals().map_err(Failure::internal)?);
-        Ok(())
-    }
-
-    /// Runs until it is asked to end, then ends in order.
+    /// Runs until it is asked to end or the log has grown, then ends in order.
     ///
     /// # Errors
     /// When ending fails or takes longer than `shutdown.timeout`.
-    pub async fn run_to_end(self) -> Result<Exit, Failure> {
+    pub async fn run_to_end(self) -> Result<Ended, Failure> {
         self.shutdown.requested().await;
-        self.end("shutdown").await.map(|()| Exit::Success)
+        if !self.grown.load(Ordering::Acquire) {
+            return self.end("shutdown").await.map(|()| Ended::Asked);
+        }
+        let listeners = Arc::clone(&self.listeners);
+        self.end("growth").await.map(|()| Ended::Grown(listeners))
     }
 
     /// Ends in order, within the configured time.
@@ -206,6 +231,8 @@ impl Process {
 
     async fn end_in_order(self, asked_by: &str) -> Result<(), Failure> {
         self.shutdown.request();
+        // Unless another run of the stages is to have them, nobody may wait behind closed doors.
+        drop(self.listeners);
         let mut result = end_calls(self.tasks, self.calls_timeout).await;
         if let Some(packers) = self.packers {
             packers.finish().await;
@@ -258,6 +285,25 @@ fn follow(trouble: &Trouble, check: Check, shutdown: &Shutdown) -> JoinHandle<Re
     let (trouble, until) = (trouble.clone(), shutdown.clone());
     tokio::spawn(async move {
         trouble.follow(check, &until).await;
+        Ok(())
+    })
+}
+
+/// Asks the process to end once there is a newer generation of its log.
+fn watch_growth(
+    backends: &Backends,
+    config: &Config,
+    grown: &Arc<AtomicBool>,
+    shutdown: &Shutdown,
+) -> JoinHandle<Result<(), Failure>> {
+    let (usage, log_id) = (Arc::clone(&backends.usage), backends.log.generation().log_id);
+    let every = config.log.watch_interval.duration();
+    let (grown, shutdown) = (Arc::clone(grown), shutdown.clone());
+    tokio::spawn(async move {
+        if growth::has_grown(&usage, log_id, every, &shutdown).await {
+            grown.store(true, Ordering::Release);
+            shutdown.request();
+        }
         Ok(())
     })
 }
@@ -320,12 +366,10 @@ fn query_api(backends: &Backends, config: &Config, health: &Health) -> QueryApi<
     config.rows_read_max = limits.rows_read_max.as_usize();
     config.versions.insert("pulso".into(), env!("CARGO_PKG_VERSION").into());
     config.versions.insert("record_format".into(), proto::record::ENVELOPE_VERSION.to_string());
-    QueryApi::new(Arc::clone(&backends.usage), Arc::clone(&backends.log), health.clone(), config)
-}
-
-async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let remedy = "stop what listens there, or choose another address (port 0 takes a free one)";
-        Failure::new(Exit::Config, format_args!("{key} = `{address}`: {error}: {remedy}"))
-    })
+    let (usage, log) = (Arc::clone(&backends.usage), Arc::clone(&backends.log));
+    let older = backends
+        .older
+        .iter()
+        .map(|older| ReadGeneration { generation: older.generation, log: older.log.clone() });
+    QueryApi::new(usage, log, health.clone(), config).after(older)
 }

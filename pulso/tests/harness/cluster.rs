@@ -1,8 +1,6 @@
 //! A cluster for tests: topics and a keyspace of a test's own on real Kafka and CQL servers, which are
 //! mostly those that all tests share (`storage::conformance::servers`).
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use storage::conformance::servers::{Server, keyspaces::Keyspace};
 
 use super::{Settings, program};
@@ -30,8 +28,7 @@ impl Cluster {
         keyspace: Keyspace,
         settings: Settings,
     ) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let topics = format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let topics = format!("t{}", uuid::Uuid::new_v4().simple());
         let cluster = Self { kafka: kafka.clone(), cql: cql.clone(), keyspace, topics, settings };
         tokio::join!(cluster.run(&["topics", "apply"]), cluster.run(&["schema", "apply"]));
         cluster
@@ -47,8 +44,7 @@ impl Cluster {
             .with("PULSO_KAFKA__TOPIC_PREFIX", format!("{}.", self.topics))
             .with("PULSO_KAFKA__GROUP", &self.topics)
             .with("PULSO_KAFKA__SESSION_TIMEOUT", "6s")
-            // A tick asks Kafka for each partition's end and writes what it found to a server that
-            // syncs it: with 20 ms, as embedded, that is most of what these machines do.
+            // A tick here is round trips to two servers.
             .with("PULSO_CONSUMER__FOLLOW_INTERVAL", "100ms")
             .with("PULSO_KAFKA__REPLICATION", "1")
             .with("PULSO_KAFKA__MIN_INSYNC_REPLICAS", "1")
@@ -57,6 +53,16 @@ impl Cluster {
     /// Settings of a process on this cluster: `serve` with these stages.
     pub(crate) fn stages(&self, stages: &str) -> Settings {
         self.settings().command(&["serve", "--stage", stages])
+    }
+
+    /// Where the brokers are.
+    pub(crate) fn brokers(&self) -> &str {
+        &self.kafka.address
+    }
+
+    /// The whole name of a topic of this cluster.
+    pub(crate) fn topic(&self, name: &str) -> String {
+        format!("{}.{name}", self.topics)
     }
 
     /// Runs a command on this cluster; it must exit with 0.

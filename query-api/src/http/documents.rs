@@ -154,6 +154,8 @@ pub(super) struct StatusDocument<'a> {
 /// Where one partition of the log stands.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Partition {
+    /// Generation of the log, from 1.
+    generation: u32,
     partition: u16,
     /// Offset the next record will get.
     #[serde(serialize_with = "text")]
@@ -215,6 +217,7 @@ impl<'a> StatusDocument<'a> {
 impl Partition {
     fn of(status: &PartitionStatus) -> Self {
         Self {
+            generation: status.generation,
             partition: status.partition.0,
             log_end: status.log_end.0,
             folded_to: status.folded_to.0,

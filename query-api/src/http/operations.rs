@@ -23,7 +23,11 @@ use crate::{api::QueryApi, dead_letters::DeadLettersRequest};
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The parameters of `/v1/dlq`.
-pub(super) const DEAD_LETTERS_PARAMETERS: [&str; 3] = ["reason", "page_size", "page_token"];
+pub(super) const DEAD_LETTERS_PARAMETERS: [&str; 4] =
+    ["generation", "reason", "page_size", "page_token"];
+
+/// The parameters of one dead letter, beside its place.
+pub(super) const DEAD_LETTER_PARAMETERS: [&str; 1] = ["generation"];
 
 /// Where each partition stands, and what became of every pulse read.
 ///
@@ -55,9 +59,10 @@ pub(super) async fn status<U: UsageStore, L: PulseLog>(
     path = "/v1/dlq",
     tag = "operations",
     params(
+        ("generation" = Option<u32>, Query, description = "Generation of the log, from 1; the newest when left out.", minimum = 1),
         ("reason" = Option<String>, Query, description = "Only letters with this reason, for example `too_late`."),
         ("page_size" = Option<u16>, Query, description = "50 when left out.", minimum = 1, maximum = 1000),
-        ("page_token" = Option<String>, Query, description = "From the answer before. `reason` must stay as it was."),
+        ("page_token" = Option<String>, Query, description = "From the answer before. `generation` and `reason` must stay as they were."),
     ),
     responses(
         (status = 200, description = "One page.", body = DeadLettersDocument),
@@ -75,6 +80,7 @@ pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
     accept::choose(&headers, &[JSON])?;
     let parameters = Parameters::parse(query.as_deref(), &DEAD_LETTERS_PARAMETERS, &[])?;
     let request = DeadLettersRequest {
+        generation: parameters.text("generation"),
         reason: parameters.text("reason"),
         page_size: parameters.text("page_size"),
         page_token: parameters.text("page_token"),
@@ -92,10 +98,11 @@ pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
         ("partition" = u32, Path, description = "The partition."),
         ("offset" = u64, Path, description = "The record."),
         ("index" = u32, Path, description = "Place of the pulse in the record; 0 for a whole record."),
+        ("generation" = Option<u32>, Query, description = "Generation of the log, from 1; the newest when left out.", minimum = 1),
     ),
     responses(
         (status = 200, description = "The dead letter, with `payload`.", body = DeadLetterEntry),
-        (status = 400, description = "The place is not three numbers.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "The place is not three numbers, or a parameter is wrong.", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "No dead letter stands there.", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 406, description = "JSON is not accepted.", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "The store does not answer now.", body = ProblemDocument, content_type = "application/problem+json"),
@@ -109,9 +116,9 @@ pub(super) async fn dead_letter<U: UsageStore, L: PulseLog>(
     RawQuery(query): RawQuery,
 ) -> Result<Response, HttpProblem> {
     accept::choose(&headers, &[JSON])?;
-    Parameters::parse(query.as_deref(), &[], &[])?;
+    let parameters = Parameters::parse(query.as_deref(), &DEAD_LETTER_PARAMETERS, &[])?;
     let place = place_of(&partition, &offset, &index)?;
-    let letter = api.dead_letter(place).await?;
+    let letter = api.dead_letter(place, &parameters.text("generation")).await?;
     Ok(Json(DeadLetterEntry::whole(&letter)).into_response())
 }
 

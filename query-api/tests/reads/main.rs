@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 mod engine;
+mod growth;
 mod grpc;
 mod http;
 mod openapi;

@@ -29,8 +29,8 @@ async fn status_has_the_documented_shape_and_the_twin_agrees() {
     let expected = json!({
         "healthy": true,
         "partitions": [
-            {"partition": 0, "log_end": "12", "folded_to": "10", "lag_records": "2", "folded_time": "2024-09-01T00:00:00Z"},
-            {"partition": 1, "log_end": "0", "folded_to": "0", "lag_records": "0", "folded_time": null},
+            {"generation": 1, "partition": 0, "log_end": "12", "folded_to": "10", "lag_records": "2", "folded_time": "2024-09-01T00:00:00Z"},
+            {"generation": 1, "partition": 1, "log_end": "0", "folded_to": "0", "lag_records": "0", "folded_time": null},
         ],
         "pulses": {
             "read": "10", "control": "0", "accepted": "10", "duplicate": "0", "late": "0",
@@ -111,7 +111,7 @@ async fn the_twin_lists_dead_letters_without_bytes_and_gives_one_with_them() {
     let listed = client.list_dead_letters(list).await.unwrap().into_inner();
     assert_eq!(listed.entries.len(), 1);
     assert!(listed.entries[0].payload.is_empty() && listed.next_page_token.is_empty());
-    let place = v1::GetDeadLetterRequest { partition: 1, offset: 7, index: 3 };
+    let place = v1::GetDeadLetterRequest { partition: 1, offset: 7, index: 3, generation: 0 };
     let one = client.get_dead_letter(place).await.unwrap().into_inner();
     assert_eq!((one.reason.as_str(), one.payload.as_slice()), ("overflow", &b"pulse"[..]));
     let nowhere = v1::GetDeadLetterRequest { index: 4, ..place };

@@ -62,7 +62,7 @@ pub struct Server {
 
 /// The shared server of this kind. Whoever uses it leaves it running.
 ///
-/// The first call may take half a minute, and blocks. `None`, after a word on stdout, where there is
+/// The first call may take half a minute, and blocks. `None`, after a word on stderr, where there is
 /// none and none can be started.
 ///
 /// # Panics
@@ -172,7 +172,7 @@ impl Drop for Own {
 fn skip(what: &str, why: &str) {
     let is_required = std::env::var_os("PULSO_TEST_REQUIRE").is_some_and(|all| all == "services");
     assert!(!is_required, "required: {what}: {why}");
-    println!(
+    eprintln!(
         "skipped: no {what} ({why}). PULSO_TEST_KAFKA and PULSO_TEST_CQL (host:port) name servers, \
          or install Java 17 and Maven and run `services/services fetch`"
     );

@@ -162,6 +162,14 @@ pub async fn check(
     compare(options, specs, Missing::Refused).await
 }
 
+/// The names of all topics that the brokers show to this client, in no particular order.
+///
+/// # Errors
+/// See [`TopicsError`].
+pub async fn names(options: &KafkaOptions) -> Result<Vec<String>, TopicsError> {
+    Admin::new(options)?.names().await
+}
+
 /// What is done about a topic that is not there.
 #[derive(Clone, Copy)]
 enum Missing {

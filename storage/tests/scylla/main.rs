@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used)] // In helpers of tests it is as good as in the tests.
 
 mod cost;
+mod proxy;
 mod schema;
 mod server;
 mod store;
+mod timeouts;
 
 use server::OwnKeyspace;
 use storage::{

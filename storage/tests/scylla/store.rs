@@ -233,7 +233,7 @@ async fn a_server_that_hangs_is_unavailable_in_time_and_then_goes_on() {
 }
 
 /// Tries for a minute, as the consumer does for ever: a busy machine is slow for its short timeout.
-async fn until_available<T>(mut what: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
+pub(crate) async fn until_available<T>(mut what: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
         match what().await {

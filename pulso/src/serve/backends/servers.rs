@@ -4,13 +4,16 @@
 //! first process that meets an empty registry draws one and registers it by compare-and-set, and all
 //! others take what stands there.
 
+use std::{sync::Arc, time::Duration};
+
 use domain::{LogId, Partition, PulseLog as _, UsageStore, place::Generation, store::StoreError};
 use storage::{
-    choice::Usage,
-    kafka::{self, KafkaFeed, KafkaLog, KafkaOptions, Membership, TopicsError},
+    choice::{Log, Usage},
+    kafka::{self, KafkaFeed, KafkaLog, KafkaOptions, Membership, TopicSpec, TopicsError},
     scylla::{self, SchemaError, ScyllaOptions, ScyllaStore},
 };
 
+use super::OlderLog;
 use crate::{
     cli::serving::Stage,
     config::{
@@ -40,13 +43,12 @@ pub(super) async fn open_log(
     usage: &Usage,
     stages: &[Stage],
 ) -> Result<(KafkaLog, KafkaFeed), Failure> {
-    let options =
-        KafkaOptions { membership: membership(loaded, stages), ..kafka_options(loaded, brokers) };
     loop {
         let known = usage.generations().await.map_err(|error| store_failure(&error))?;
         let generation = known.last().copied().unwrap_or_else(|| fresh_generation(loaded));
-        let name = topic(loaded, &pulses(known.len()));
-        let options = KafkaOptions { topic: name, ..options.clone() };
+        let number = known.len().max(1);
+        let options = generation_options(loaded, brokers, number);
+        let options = KafkaOptions { membership: membership(loaded, stages), ..options };
         // Before anything is registered: a topic with other partitions must not fix them for ever.
         let log = KafkaLog::open(options.clone(), generation).await.map_err(|e| log_failure(&e))?;
         match usage.register(&generation, None).await {
@@ -62,15 +64,103 @@ pub(super) async fn open_log(
     }
 }
 
-/// Topic of a generation of the log, counted from 1, without its prefix.
-fn pulses(generation: usize) -> String {
-    if generation <= 1 { PULSES.to_owned() } else { format!("{PULSES}-{generation}") }
+/// The generations before `log_id`, oldest first, each opened if this process drains or shows it
+/// and its topic is still there. A topic may be deleted once its log is sealed.
+pub(super) async fn open_older(
+    loaded: &Loaded,
+    brokers: &Servers,
+    usage: &Usage,
+    stages: &[Stage],
+    log_id: LogId,
+) -> Result<Vec<OlderLog>, Failure> {
+    let known = usage.generations().await.map_err(|error| store_failure(&error))?;
+    let known = known.into_iter().take_while(|known| known.log_id != log_id);
+    let is_needed = stages.contains(&Stage::Consume) || stages.contains(&Stage::Query);
+    let mut older = Vec::new();
+    for (number, generation) in (1..).zip(known) {
+        let log = match is_needed {
+            true => open_one_older(loaded, brokers, usage, stages, (number, generation)).await?,
+            false => None,
+        };
+        older.push(OlderLog { generation, log });
+    }
+    Ok(older)
+}
+
+async fn open_one_older(
+    loaded: &Loaded,
+    brokers: &Servers,
+    usage: &Usage,
+    stages: &[Stage],
+    (number, generation): (usize, Generation),
+) -> Result<Option<Arc<Log>>, Failure> {
+    let mut membership = membership(loaded, stages);
+    if let Membership::Static(partitions) = &mut membership {
+        partitions.retain(|partition| partition.0 < generation.partitions);
+    }
+    let options = KafkaOptions { membership, ..generation_options(loaded, brokers, number) };
+    match KafkaLog::open(options, generation).await {
+        Ok(log) => Ok(Some(Arc::new(Log::Kafka(log)))),
+        Err(error) => {
+            let journal = usage.journal().await.map_err(|error| store_failure(&error))?;
+            let is_missing = matches!(
+                error,
+                kafka::OpenError::Topic(TopicsError::Missing { .. } | TopicsError::Differs(_))
+            );
+            match journal.log(generation.log_id).sealed() {
+                Some(_) if is_missing => Ok(None),
+                _ => Err(log_failure(&error)),
+            }
+        }
+    }
+}
+
+/// How the topic of a generation of the log is reached, counted from 1. Each has a group of its own,
+/// because members of one group must ask for the same topics.
+#[must_use]
+pub fn generation_options(loaded: &Loaded, brokers: &Servers, number: usize) -> KafkaOptions {
+    let options = kafka_options(loaded, brokers);
+    let group = numbered(&options.group, number);
+    KafkaOptions { topic: topic(loaded, &numbered(PULSES, number)), group, ..options }
+}
+
+/// A name of the first generation, or with its number of a later one.
+fn numbered(name: &str, generation: usize) -> String {
+    if generation <= 1 { name.to_owned() } else { format!("{name}-{generation}") }
 }
 
 /// A topic's whole name.
 #[must_use]
 pub fn topic(loaded: &Loaded, name: &str) -> String {
     format!("{}{name}", loaded.config.kafka.topic_prefix)
+}
+
+/// The generations of the log that these names of topics show, but for the first.
+#[must_use]
+pub fn later_generations(loaded: &Loaded, topics: &[String]) -> Vec<String> {
+    let prefix = format!("{}-", topic(loaded, PULSES));
+    let numbered = |name: &&String| {
+        name.strip_prefix(&prefix).is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    topics.iter().filter(numbered).cloned().collect()
+}
+
+/// What a topic must be; without a retention it is kept for ever.
+#[must_use]
+pub fn topic_spec(
+    loaded: &Loaded,
+    name: String,
+    partitions: u16,
+    retention: Option<Duration>,
+) -> TopicSpec {
+    let small = |number: u64| u16::try_from(number).expect("its type bounds it");
+    let kafka = &loaded.config.kafka;
+    TopicSpec {
+        retention,
+        replication: small(kafka.replication.get()),
+        min_insync_replicas: small(kafka.min_insync_replicas.get()),
+        ..TopicSpec::log(name, partitions)
+    }
 }
 
 /// How the brokers are reached.
@@ -183,7 +273,9 @@ pub fn brokers(loaded: &Loaded) -> Result<&Servers, Failure> {
     }
 }
 
-fn store_failure(error: &StoreError) -> Failure {
+/// The exit for what the store says.
+#[must_use]
+pub fn store_failure(error: &StoreError) -> Failure {
     let exit = match error {
         StoreError::Unavailable(_) => Exit::Unavailable,
         StoreError::Conflict(_) | StoreError::Damaged(_) => Exit::Data,
@@ -192,7 +284,9 @@ fn store_failure(error: &StoreError) -> Failure {
     Failure::new(exit, format_args!("store.url: {error}"))
 }
 
-fn log_failure(error: &kafka::OpenError) -> Failure {
+/// The exit for a log that cannot be opened.
+#[must_use]
+pub fn log_failure(error: &kafka::OpenError) -> Failure {
     match error {
         kafka::OpenError::Topic(error) => topics_failure(error),
         kafka::OpenError::RecordsTooLarge { .. } => Failure::new(Exit::Config, error),

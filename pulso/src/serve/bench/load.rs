@@ -160,7 +160,7 @@ impl Worker {
         let sender = Sender::start(self.channel.clone(), options);
         let mut report = LoadReport::default();
         let mut sums = Sums::new(self.keys.len());
-        let mut encoder = Encoder::new(self.args.identity, self.first + 1);
+        let mut encoder = Encoder::new(&self.args, self.first + 1);
         let mut waiting = VecDeque::new();
         let producer_id = Uuid::new_v4().into_bytes();
         let (end, mut next) = (self.first + self.count, self.first);
@@ -255,17 +255,20 @@ impl Sums {
 /// Encodes pulses: the key from parts that are encoded already, amount and time anew for each.
 struct Encoder {
     identity: BenchIdentity,
+    /// Microseconds before now over which times are spread.
+    micros_back: u64,
     random: Random,
     pulse: Vec<u8>,
 }
 
 impl Encoder {
-    fn new(identity: BenchIdentity, seed: u64) -> Self {
-        Self { identity, random: Random(seed), pulse: Vec::new() }
+    fn new(args: &PipelineArgs, seed: u64) -> Self {
+        let micros_back = (args.hours * 3_600).max(1) * 1_000_000;
+        Self { identity: args.identity, micros_back, random: Random(seed), pulse: Vec::new() }
     }
 
     /// Pulses `first..first + count`, each of a random key and amount, at a random microsecond of
-    /// the last second.
+    /// the last second, or of the hours asked for.
     fn batch(
         &mut self,
         keys: &[Key],
@@ -279,7 +282,7 @@ impl Encoder {
         for number in first..first + count {
             let place = self.random.below(keys.len() as u64) as usize;
             let micros = self.random.below(AMOUNT_MICROS_MAX) as i64;
-            let time = now.minus(Duration::from_micros(self.random.below(1_000_000)));
+            let time = now.minus(Duration::from_micros(self.random.below(self.micros_back)));
             self.encode(&keys[place], micros, time, number);
             pulses.push_encoded(&self.pulse);
             sums.add(place, micros);

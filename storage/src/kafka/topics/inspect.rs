@@ -67,6 +67,17 @@ impl Admin {
         TopicsError::Unreachable { brokers, waited, cause }
     }
 
+    /// The names of all topics.
+    pub(super) async fn names(&self) -> Result<Vec<String>, TopicsError> {
+        let (client, timeout) = (Arc::clone(&self.client), self.timeout);
+        let asked = tokio::task::spawn_blocking(move || {
+            let metadata = client.inner().fetch_metadata(None, timeout)?;
+            Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+        });
+        let asked = asked.await.expect("asking does not panic");
+        asked.map_err(|error| self.unreachable(&error))
+    }
+
     /// The topic as it is, `None` when it is not there.
     pub(in super::super) async fn find(&self, topic: &str) -> Result<Option<Found>, TopicsError> {
         let Some(shape) = self.shape(topic).await? else { return Ok(None) };

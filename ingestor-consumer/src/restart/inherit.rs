@@ -1,0 +1,121 @@
+//! Where a generation of the log begins: at what the one before leaves.
+
+use domain::{
+    Manifest, Offset, Partition, Timestamp, UsageStore,
+    epochs::{LogHistory, SealedLog},
+    place::Generation,
+    store::{PartitionKey, StoreError},
+};
+
+use super::{
+    RestartError, manifest_ending_at, manifests_since, remembered_since, run_of, state_of,
+};
+use crate::fold::{self, Fold};
+
+/// A generation before, which has ended.
+struct Ancestor {
+    generation: Generation,
+    history: LogHistory,
+    sealed: SealedLog,
+}
+
+/// The fold before the first record of a partition.
+///
+/// # Errors
+/// `NotSealed` while nobody knows how it begins; see [`RestartError`].
+pub(super) async fn first_fold<U: UsageStore>(
+    generation: &Generation,
+    store: &U,
+    key: PartitionKey,
+) -> Result<Fold, RestartError> {
+    let ancestors = ancestors(generation, store).await?;
+    let Some(before) = ancestors.last() else { return Ok(Fold::new(*generation, key)) };
+    let mut ended = Vec::new();
+    for partition in before.generation.partitions() {
+        let last = before.last_manifest(store, partition).await?;
+        ended.push((last, state_of(store, &last).await?));
+    }
+    let log_time = ended.iter().map(|(manifest, _)| manifest.eff_ts).max();
+    let since = remembered_since(generation, log_time.unwrap_or(Timestamp::MIN));
+    let runs = runs_since(generation, store, key.partition, &ancestors, since).await?;
+    let ended = ended.iter().map(|(manifest, state)| (manifest, state.as_slice()));
+    Ok(Fold::inherit(*generation, key, ended, runs.iter().map(Vec::as_slice))?)
+}
+
+/// What generations before left of ids that may be this partition's and were seen at `since` or
+/// later, oldest first.
+///
+/// # Errors
+/// See [`RestartError`].
+pub(super) async fn older_runs<U: UsageStore>(
+    generation: &Generation,
+    store: &U,
+    partition: Partition,
+    since: Timestamp,
+) -> Result<Vec<Vec<u8>>, RestartError> {
+    let ancestors = ancestors(generation, store).await?;
+    runs_since(generation, store, partition, &ancestors, since).await
+}
+
+async fn runs_since<U: UsageStore>(
+    generation: &Generation,
+    store: &U,
+    now: Partition,
+    ancestors: &[Ancestor],
+    since: Timestamp,
+) -> Result<Vec<Vec<u8>>, RestartError> {
+    let mut runs = Vec::new();
+    for before in ancestors {
+        for was in before.generation.partitions() {
+            let last = before.last_manifest(store, was).await?;
+            for manifest in manifests_since(store, &before.history, &last, since).await? {
+                let run = run_of(store, &manifest).await?;
+                let ours = fold::run_of((generation, now), (&before.generation, was), &run);
+                runs.push(ours);
+            }
+        }
+    }
+    Ok(runs)
+}
+
+/// Every generation before this one, oldest first.
+async fn ancestors<U: UsageStore>(
+    generation: &Generation,
+    store: &U,
+) -> Result<Vec<Ancestor>, RestartError> {
+    let registered = store.generations().await?;
+    let place = registered.iter().position(|found| found.log_id == generation.log_id);
+    let older = &registered[..place.unwrap_or(0)];
+    if older.is_empty() {
+        return Ok(Vec::new());
+    }
+    let journal = store.journal().await?;
+    let ancestor = |before: &Generation| {
+        if before.grown(generation.log_id, generation.partitions) != *generation {
+            let message = format!(
+                "log generation {} differs from {} in more than its partitions",
+                generation.log_id, before.log_id
+            );
+            return Err(RestartError::Store(StoreError::Fatal(message)));
+        }
+        let history = journal.log(before.log_id).clone();
+        let not_sealed =
+            || RestartError::NotSealed { log_id: generation.log_id, before: before.log_id };
+        let sealed = history.sealed().cloned().ok_or_else(not_sealed)?;
+        Ok(Ancestor { generation: *before, history, sealed })
+    };
+    older.iter().map(ancestor).collect()
+}
+
+impl Ancestor {
+    async fn last_manifest<U: UsageStore>(
+        &self,
+        store: &U,
+        partition: Partition,
+    ) -> Result<Manifest, RestartError> {
+        let SealedLog { epoch, ends } = &self.sealed;
+        let key = PartitionKey { log_id: self.generation.log_id, partition, epoch: *epoch };
+        let end = ends.get(usize::from(partition.0)).copied().unwrap_or(Offset(0));
+        manifest_ending_at(store, &self.history, key, end).await
+    }
+}

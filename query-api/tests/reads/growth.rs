@@ -1,0 +1,108 @@
+//! A log in two generations: what each holds back, and where its dead letters are.
+
+use std::sync::Arc;
+
+use domain::{
+    DeadLetterReason, Epoch, LogId, Offset, Partition, Timestamp, UsageStore, epochs::LogEvent,
+    segment::Progress, store::Flush,
+};
+use query_api::{
+    QueryApi, QueryConfig, ReadGeneration, TokenKey,
+    dead_letters::DeadLettersRequest,
+    usage::request::{FieldNames, Moment, UsageRequest},
+};
+use service::problem::reasons;
+use storage::memory::{MemoryLog, MemoryUsageStore};
+
+use crate::support::{Bench, SEPTEMBER, dead_letter, generation, hour, progress};
+
+type Api = QueryApi<MemoryUsageStore, MemoryLog>;
+
+const NEXT: LogId = LogId([8; 16]);
+
+/// The bench's log with 2 partitions, and its next generation with 3.
+async fn grown(bench: &Bench) -> (Api, MemoryLog) {
+    let next = generation().grown(NEXT, 3);
+    bench.store.register(&next, Some(generation().log_id)).await.unwrap();
+    let newest = MemoryLog::new(next, Arc::new(|| Timestamp::EPOCH));
+    let config = QueryConfig::new(TokenKey::new([3; 16]));
+    let (store, log) = (Arc::new(bench.store.clone()), Arc::new(newest.clone()));
+    let older = ReadGeneration { generation: generation(), log: Some(Arc::new(bench.log.clone())) };
+    (QueryApi::new(store, log, bench.health.clone(), config).after([older]), newest)
+}
+
+async fn as_of(api: &Api) -> Option<Timestamp> {
+    let moment = |at: Timestamp| Some(Moment::Text(at.to_string()));
+    let (from, to) = (moment(hour(SEPTEMBER)), moment(hour(SEPTEMBER + 1)));
+    let window = "PT1H".to_owned();
+    let request = UsageRequest { from, to, window, ..UsageRequest::default() };
+    api.usage(&request, FieldNames::HTTP).await.unwrap().freshness.as_of
+}
+
+#[tokio::test]
+async fn a_generation_holds_back_what_waits_in_it_and_nothing_once_it_has_ended() {
+    let bench = Bench::new(&[]).await;
+    bench.log.skip_offsets(Partition(0), 12);
+    for (partition, at) in [(0, 5), (1, 6)] {
+        bench.progress(progress(partition, 10, hour(SEPTEMBER + at))).await;
+    }
+    let (api, newest) = grown(&bench).await;
+    assert_eq!(as_of(&api).await, Some(hour(SEPTEMBER + 5)), "nothing is in the new one");
+    // It takes pulses, and waits for the end of the one before.
+    newest.skip_offsets(Partition(2), 4);
+    assert_eq!(as_of(&api).await, None);
+    let lag = |status: &query_api::status::Status| {
+        let partitions = status.partitions.iter();
+        partitions.map(|p| (p.generation, p.partition.0, p.lag_records())).collect::<Vec<_>>()
+    };
+    let waiting = [(1, 0, 2), (1, 1, 0), (2, 0, 0), (2, 1, 0), (2, 2, 4)];
+    assert_eq!(lag(&api.status().await), waiting);
+
+    let sealed = LogEvent::Sealed {
+        log_id: generation().log_id,
+        epoch: Epoch(0),
+        ends: vec![Offset(10), Offset(0)],
+    };
+    bench.store.append_log_event(0, &sealed).await.unwrap();
+    for partition in 0..3 {
+        let progress = Progress { log_id: NEXT, ..progress(partition, 4, hour(SEPTEMBER + 7)) };
+        let segment = domain::SegmentId {
+            log_id: NEXT,
+            partition: Partition(partition),
+            epoch: Epoch(0),
+            start: Offset(0),
+        };
+        let flush = Flush { segment, rows: vec![], dead_letters: vec![], close: None, progress };
+        bench.store.flush(&flush).await.unwrap();
+    }
+    newest.skip_offsets(Partition(0), 4);
+    newest.skip_offsets(Partition(1), 4);
+    assert_eq!(as_of(&api).await, Some(hour(SEPTEMBER + 7)));
+    // What may stand behind its end is no lag; what was counted of it still counts.
+    let status = api.status().await;
+    assert!(status.is_healthy(), "{:?}", status.problems);
+    assert_eq!(lag(&status).iter().map(|(.., lag)| lag).sum::<u64>(), 0);
+    assert_eq!(status.pulses.accepted, 2 * 10 + 3 * 4);
+}
+
+#[tokio::test]
+async fn dead_letters_of_a_generation_are_asked_for_by_its_number() {
+    let bench = Bench::new(&[]).await;
+    bench.dead_letters(vec![dead_letter(7, 3, DeadLetterReason::AfterSeal)]).await;
+    let (api, _) = grown(&bench).await;
+    let list = async |generation: &str| {
+        let generation = generation.to_owned();
+        api.dead_letters(&DeadLettersRequest { generation, ..Default::default() }).await
+    };
+    for (generation, letters) in [("", 0), ("1", 1), ("2", 0)] {
+        assert_eq!(list(generation).await.unwrap().entries.len(), letters, "{generation:?}");
+        let one = api.dead_letter((1, 7, 3), generation).await;
+        assert_eq!(one.is_ok(), letters == 1, "{generation:?}");
+    }
+    for wrong in ["0", "3", "-1", "x"] {
+        let problem = list(wrong).await.unwrap_err();
+        assert!(problem.to_string().contains("1 to 2"), "{problem}");
+        assert_eq!(problem.violations[0].field, "generation");
+        assert_eq!(problem.violations[0].reason, reasons::PARAMETER_INVALID);
+    }
+}
