@@ -110,6 +110,9 @@ words! {
         Min = "min",
         /// Greatest amount.
         Max = "max",
+        /// Sum of the amounts divided by their number, rounded half up at 18 decimals, once; an
+        /// average of nothing is zero.
+        Avg = "avg",
         /// The amount with the greatest event time; the greater one where times are equal.
         Latest = "latest",
     }
@@ -243,8 +246,7 @@ impl Price {
     }
 }
 
-/// How a quantity becomes money. The models that need more than stored totals join it with
-/// contracts and invoices.
+/// How a quantity becomes money.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PriceModel {
     /// One amount for the period, whatever the quantity, zero included.
@@ -272,6 +274,15 @@ pub enum PriceModel {
     },
     /// A price for each combination of dimensions.
     Matrix(Matrix),
+    /// A share of each event's amount, and a fee for each event.
+    Percentage(Percentage),
+    /// A share of the period's amount, each part of it at the rate of its own tier.
+    GraduatedPercentage(RateTiers),
+    /// The amounts are money already.
+    Dynamic {
+        /// What they are multiplied by, not below zero.
+        multiplier: Quantity,
+    },
 }
 
 impl PriceModel {
@@ -285,6 +296,18 @@ impl PriceModel {
             Self::Volume(_) => "volume",
             Self::Package { .. } => "package",
             Self::Matrix(_) => "matrix",
+            Self::Percentage(_) => "percentage",
+            Self::GraduatedPercentage(_) => "graduated_percentage",
+            Self::Dynamic { .. } => "dynamic",
+        }
+    }
+
+    /// The terms that need the amount of each single event, where there are any.
+    #[must_use]
+    pub const fn per_event(&self) -> Option<&PerEvent> {
+        match self {
+            Self::Percentage(percentage) => percentage.per_event.as_ref(),
+            _ => None,
         }
     }
 }
@@ -309,6 +332,55 @@ pub struct Tier {
     pub flat_fee: Quantity,
     /// Units in a package, above zero.
     pub package_size: Option<Quantity>,
+}
+
+/// A share of amounts of money. An event is a pulse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Percentage {
+    /// The share as a factor: 0.015 is 1.5 %. Not below zero; above one is allowed.
+    pub rate: Quantity,
+    /// Due for each event, not below zero.
+    pub fixed_fee: Quantity,
+    /// Terms that need more than the sum of the amounts and their number.
+    pub per_event: Option<PerEvent>,
+}
+
+/// Terms of a percentage that look at each event by itself. At least one of the four is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PerEvent {
+    /// The declared dimension in which pulses repeat their amount, so that the totals keep events
+    /// of different amounts apart.
+    pub amount_dimension: Name,
+    /// Events of the period that cost nothing, above zero. `None` with a `free_amount` means that
+    /// the amount alone ends the allowance.
+    pub free_events: Option<u64>,
+    /// Amount of the period that costs nothing, above zero. `None` with `free_events` means that
+    /// their number alone ends the allowance.
+    pub free_amount: Option<Quantity>,
+    /// Least price of an event that is not free, not below zero. Not above `maximum`.
+    pub minimum: Option<Quantity>,
+    /// Greatest price of an event, not below zero.
+    pub maximum: Option<Quantity>,
+}
+
+/// Tiers of rates that cover every amount above zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateTiers {
+    /// At least one; `up_to` ascends, and the last alone has none.
+    pub list: Vec<RateTier>,
+    /// True when the first tier's fee is due for an amount of zero too.
+    pub flat_fee_at_zero: bool,
+}
+
+/// A stretch of the amount with its rate: above the tier before, up to `up_to` inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateTier {
+    /// Last amount inside, counted from zero; `None` reaches without end.
+    pub up_to: Option<Quantity>,
+    /// The share as a factor, not below zero.
+    pub rate: Quantity,
+    /// Due once the tier is reached.
+    pub flat_fee: Quantity,
 }
 
 /// Prices by dimensions.

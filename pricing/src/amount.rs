@@ -89,6 +89,12 @@ impl Amount {
         self.0.checked_sub(other.0).map(Self)
     }
 
+    /// A whole number of times as much, or `None` past the range.
+    #[must_use]
+    pub fn times(self, count: u128) -> Option<Self> {
+        self.0.checked_mul(I256::from(count)).map(Self)
+    }
+
     /// The same on the other side of zero, or `None` for the very least amount.
     #[must_use]
     pub fn checked_neg(self) -> Option<Self> {
@@ -140,6 +146,18 @@ pub fn quotient(dividend: Quantity, divisor: Quantity, rounding: Rounding) -> Op
     let whole = divide(numerator, I256::from(divisor.raw()), mode);
     let shift = power_of_ten(QUANTITY_SCALE.checked_sub(u32::from(digits))?);
     whole.checked_mul(shift).and_then(|raw| i128::try_from(raw).ok()).map(Quantity::from_raw)
+}
+
+/// The mean of `count` quantities that add up to `sum`, rounded half up at 18 decimals, once; zero
+/// of nothing. Never `None` for a sum of quantities, because their mean lies between them.
+#[must_use]
+pub fn mean(sum: Amount, count: u128) -> Option<Quantity> {
+    if count == 0 {
+        return Some(Quantity::ZERO);
+    }
+    // 2^128 x 10^18 is below 2^188.
+    let divisor = I256::from(count) * I256::from(ONE_QUANTITY);
+    i128::try_from(divide(sum.0, divisor, RoundingMode::HalfUp)).ok().map(Quantity::from_raw)
 }
 
 /// Multiplies two quantities and rounds the product to a quantity, or `None` past its range.

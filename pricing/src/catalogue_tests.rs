@@ -1,15 +1,17 @@
 //! Runs the tests that a catalogue file carries, so that a price change is reviewed with its
 //! examples, as code is.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use domain::{
-    Dimensions, Quantity,
-    catalogue::{Catalogue, Meter, NegativePolicy, Price, PriceModel, SkuDefinition},
+    Aggregate, Dimensions, Quantity, Timestamp,
+    catalogue::{Catalogue, Meter, Price, PriceModel, SkuDefinition},
 };
 
 use crate::{
     amount::Amount,
-    file::{CatalogueFile, CatalogueTest},
-    rate::{UnpricedReason, bill},
+    file::{CatalogueFile, CatalogueTest, TestUsage},
+    rate::{UnpricedReason, bill, measure, tally::Tally},
 };
 
 /// What one test gave.
@@ -56,7 +58,7 @@ fn bill_of(catalogue: &Catalogue, test: &CatalogueTest) -> Result<Amount, Unpric
         None => definition.prices.iter().rfind(|price| price.currency == catalogue.currency),
     };
     let price = price.ok_or(UnpricedReason::NoPrice)?;
-    let measured = measured(definition, price, &test.groups)?;
+    let measured = measured(definition, price, &test.usage);
     let bill = bill::bill(&measured, price, catalogue.rounding);
     let mut total = bill.bound.map_or(Amount::ZERO, |bound| bound.amount);
     for part in bill.parts {
@@ -65,43 +67,37 @@ fn bill_of(catalogue: &Catalogue, test: &CatalogueTest) -> Result<Amount, Unpric
     Ok(total)
 }
 
-/// Brings the groups together as the meter does: those of equal dimensions for a matrix, all of
-/// them for any other model.
+/// What the meter gives of the test's usage: of equal dimensions for a matrix, of all together for
+/// any other model. Each amount is one event of an hour of its own, in the order of the file.
 fn measured<'c>(
     definition: &SkuDefinition,
     price: &'c Price,
-    groups: &[(Dimensions, Quantity)],
-) -> Result<Vec<bill::Measured<'c>>, UnpricedReason> {
-    let mut merged: std::collections::BTreeMap<Dimensions, Quantity> = Default::default();
-    for (dimensions, quantity) in groups {
-        if definition.negative == NegativePolicy::Refuse && quantity.is_negative() {
-            return Err(UnpricedReason::NegativeRefused);
+    usage: &TestUsage,
+) -> Vec<bill::Measured<'c>> {
+    let (meter, amounts): (_, Vec<_>) = match usage {
+        TestUsage::Groups(groups) => {
+            // A test's quantity is what the meter has counted already, not a pulse to be counted.
+            let meter =
+                if definition.meter == Meter::Count { Meter::Sum } else { definition.meter };
+            (meter, groups.clone())
         }
+        TestUsage::Events(amounts) => {
+            let event = |amount: &Quantity| (Dimensions::none(), *amount);
+            (definition.meter, amounts.iter().map(event).collect())
+        }
+    };
+    let mut tallies: BTreeMap<Dimensions, Tally> = BTreeMap::new();
+    let mut hour = Timestamp::EPOCH;
+    for (dimensions, amount) in amounts {
         let dimensions = match price.model {
-            PriceModel::Matrix(_) => dimensions.clone(),
+            PriceModel::Matrix(_) => dimensions,
             _ => Dimensions::none(),
         };
-        let together = match merged.get(&dimensions) {
-            Some(before) => meet(definition.meter, *before, *quantity)?,
-            None => *quantity,
-        };
-        merged.insert(dimensions, together);
+        let tally = tallies.entry(dimensions).or_default();
+        tally.add_aggregate(hour, &Aggregate::of(amount, hour));
+        tally.add_events(hour, amount, 1);
+        hour = hour.plus(Duration::from_secs(3_600));
     }
-    let measured = |(dimensions, quantity)| bill::Measured {
-        price,
-        dimensions,
-        quantity: Ok(quantity),
-        origin: None,
-    };
-    Ok(merged.into_iter().map(measured).collect())
-}
-
-/// Two groups under one meter. Groups of a test stand in the order of time.
-fn meet(meter: Meter, one: Quantity, next: Quantity) -> Result<Quantity, UnpricedReason> {
-    match meter {
-        Meter::Sum | Meter::Count => one.checked_add(next).ok_or(UnpricedReason::OutOfRange),
-        Meter::Min => Ok(one.min(next)),
-        Meter::Max => Ok(one.max(next)),
-        Meter::Latest => Ok(next),
-    }
+    let meter = (meter, definition.negative);
+    tallies.iter().map(|(dimensions, tally)| measure(price, dimensions, tally, meter)).collect()
 }

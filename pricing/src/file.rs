@@ -20,6 +20,7 @@ mod cursor;
 mod examples;
 mod model;
 mod node;
+mod percentage;
 mod sku;
 
 /// Most bytes of a file: what one gRPC message carries.
@@ -49,10 +50,19 @@ pub struct CatalogueTest {
     pub unit: Unit,
     /// The moment whose price is meant; `None` means the newest price.
     pub at: Option<Timestamp>,
-    /// Quantities of the period by dimensions.
-    pub groups: Vec<(Dimensions, Quantity)>,
+    /// What is used in the period.
+    pub usage: TestUsage,
     /// What the bill must come to.
     pub expect: Amount,
+}
+
+/// The usage of a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TestUsage {
+    /// Quantities by dimensions, as the meter gives them.
+    Groups(Vec<(Dimensions, Quantity)>),
+    /// Amounts of single events, at least one, one an hour in this order.
+    Events(Vec<Quantity>),
 }
 
 /// One mistake in a file.

@@ -8,17 +8,21 @@ use std::collections::{BTreeMap, HashMap};
 
 use domain::{
     Dimensions, Name, Offset, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, Window,
-    catalogue::{Catalogue, Currency, Price, PriceModel, Rounding, SkuDefinition},
+    catalogue::{
+        Catalogue, Currency, Meter, NegativePolicy, Price, PriceModel, Rounding, SkuDefinition,
+    },
 };
 
 use crate::amount::Amount;
 use bill::{Measured, Part};
+use events::MixedAmounts;
 use tally::Tally;
 
 pub(crate) mod bill;
 mod charge;
+pub(crate) mod events;
 mod step;
-mod tally;
+pub(crate) mod tally;
 
 pub use step::Step;
 
@@ -126,6 +130,8 @@ pub enum UnpricedReason {
     NoPriceInCurrency,
     /// No cell of the matrix fits the dimensions, and it has no default.
     NoMatrixPrice,
+    /// The price needs the amount of each event, and the totals of this hour hold several in one.
+    AmountsUnknown,
     /// The SKU refuses negative amounts, and there is one.
     NegativeRefused,
     /// The quantity or the amount is beyond what the arithmetic holds (10^30 of money a line).
@@ -142,6 +148,7 @@ impl UnpricedReason {
             Self::NoPrice => "no_price",
             Self::NoPriceInCurrency => "no_price_in_currency",
             Self::NoMatrixPrice => "no_matrix_price",
+            Self::AmountsUnknown => "amounts_unknown",
             Self::NegativeRefused => "negative_refused",
             Self::OutOfRange => "out_of_range",
         }
@@ -156,6 +163,10 @@ impl UnpricedReason {
             Self::NoPrice => "publish a price that is valid at these hours",
             Self::NoPriceInCurrency => "publish a price in the currency of the bill",
             Self::NoMatrixPrice => "publish a cell for these dimensions, or a default",
+            Self::AmountsUnknown => {
+                "let pulses repeat their amount in the price's amount_dimension; where that was \
+                 declared too late, replay with it"
+            }
             Self::NegativeRefused => "send adjustments under a SKU that accepts them",
             Self::OutOfRange => "check the quantity and the price: their product is not money",
         }
@@ -170,8 +181,11 @@ impl UnpricedReason {
 /// - Minimum and maximum hold once for the whole period and SKU, whatever the number of versions:
 ///   those of the newest version that is valid in the period count. They hold only for SKUs of
 ///   which the tenant has usage that is priced, be it a quantity of zero.
-/// - The meter acts on the whole period and group: sum of sums, sum of counts, least, greatest, or
-///   the amount with the greatest (time, amount).
+/// - The meter acts on the whole period and group: sum of sums, sum of counts, least, greatest,
+///   average, or the amount with the greatest (time, amount).
+/// - A percentage with terms per event needs each event's amount. An hour of one combination of
+///   dimensions tells it where its least and greatest amount are the same: each event's is then
+///   sum / count. Other hours wait by themselves.
 /// - A matrix gives one line for each combination of dimensions; its free units are taken by the
 ///   combinations in the order of their text. Other models price all combinations together.
 /// - Each line is rounded once, by the catalogue's rule, which it states.
@@ -212,6 +226,7 @@ type Waiting = BTreeMap<(Tenant, Sku, Unit, UnpricedReason, Dimensions), Tally>;
 
 fn group<'c>(catalogue: &'c Catalogue, usage: &[UsageRow], period: Window) -> (Bills<'c>, Waiting) {
     let index = Index::of(catalogue);
+    let mixed = MixedAmounts::of(catalogue, usage, |row| index.price_of(row));
     let (mut bills, mut waiting) = (Bills::new(), Waiting::new());
     for row in usage {
         let (resource, hour) = (&row.key.resource, row.key.window_start);
@@ -220,7 +235,7 @@ fn group<'c>(catalogue: &'c Catalogue, usage: &[UsageRow], period: Window) -> (B
         }
         let key =
             (resource.tenant.clone(), resource.product_sku.clone(), resource.use_unity.clone());
-        match index.price(resource, hour) {
+        match index.price_of(row).and_then(|found| mixed.refuse(row).map_or(Ok(found), Err)) {
             Ok((definition, price)) => {
                 let dimensions = match price.model {
                     PriceModel::Matrix(_) => resource.dimensions.clone(),
@@ -230,7 +245,13 @@ fn group<'c>(catalogue: &'c Catalogue, usage: &[UsageRow], period: Window) -> (B
                     .entry(key)
                     .or_insert_with(|| Resource { definition, parts: BTreeMap::new() });
                 let part = (price.valid_from, dimensions);
-                bill.parts.entry(part).or_insert_with(|| (price, Tally::default())).1.add(row);
+                let (_, tally) =
+                    bill.parts.entry(part).or_insert_with(|| (price, Tally::default()));
+                tally.add(row);
+                if price.model.per_event().is_some() {
+                    let aggregate = &row.cell.aggregate;
+                    tally.add_events(hour, aggregate.min, aggregate.count);
+                }
             }
             Err(reason) => {
                 let (tenant, sku, unit) = key;
@@ -259,11 +280,8 @@ impl<'c> Index<'c> {
         }
     }
 
-    fn price(
-        &self,
-        resource: &domain::ResourceKey,
-        hour: Timestamp,
-    ) -> Result<(&'c SkuDefinition, &'c Price), UnpricedReason> {
+    fn price_of(&self, row: &UsageRow) -> Result<(&'c SkuDefinition, &'c Price), UnpricedReason> {
+        let (resource, hour) = (&row.key.resource, row.key.window_start);
         let (sku, unit) = (&resource.product_sku, &resource.use_unity);
         let Some(definition) = self.definitions.get(&(sku, unit)) else {
             let known = self.skus.contains(sku);
@@ -291,7 +309,9 @@ fn rate_resource(rated: &mut Rated, tenant: Tenant, resource: Resource<'_>) {
     let measured: Vec<Measured<'_>> = resource
         .parts
         .iter()
-        .map(|((_, dimensions), (price, tally))| measure(definition, price, dimensions, tally))
+        .map(|((_, dimensions), (price, tally))| {
+            measure(price, dimensions, tally, (definition.meter, definition.negative))
+        })
         .collect();
     let bill = bill::bill(&measured, bounds, rated.rounding);
     for (((_, (price, tally)), measured), part) in
@@ -341,16 +361,17 @@ pub(crate) fn newest_price(
     definition.prices.iter().rev().find(inside)
 }
 
-fn measure<'c>(
-    definition: &SkuDefinition,
+/// What the meter gives of a tally, for its price.
+pub(crate) fn measure<'c>(
     price: &'c Price,
     dimensions: &Dimensions,
     tally: &Tally,
+    (meter, negative): (Meter, NegativePolicy),
 ) -> Measured<'c> {
-    let meter = definition.meter;
-    let quantity = tally.metered(meter, definition.negative);
+    let quantity = tally.metered(meter, negative);
     let origin = quantity.ok().map(|quantity| Step::Metered { meter, quantity });
-    Measured { price, dimensions: dimensions.clone(), quantity, origin }
+    let events = tally.events();
+    Measured { price, dimensions: dimensions.clone(), quantity, events, origin }
 }
 
 /// Where a line stands.

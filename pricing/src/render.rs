@@ -169,8 +169,58 @@ fn describe(step: &Step, object: &mut Map<String, Value>) {
             put("unit_price", text(unit_price));
         }
         Step::TierFee { number, .. } => put("tier", (*number).into()),
+        Step::Events { .. }
+        | Step::FreeEvents { .. }
+        | Step::Rate { .. }
+        | Step::FixedFees { .. }
+        | Step::MinimumPerEvent { .. }
+        | Step::MaximumPerEvent { .. }
+        | Step::RateTier { .. }
+        | Step::Multiplied { .. } => describe_share(step, &mut put),
         Step::Maximum { bound, .. } | Step::Minimum { bound, .. } => put("bound", text(bound)),
         Step::Rounded { rounding, .. } => put("rounding", text(rounding)),
+    }
+}
+
+/// The steps of the models that price amounts of money.
+fn describe_share(step: &Step, put: &mut impl FnMut(&str, Value)) {
+    match step {
+        Step::Events { events, amount_dimension } => {
+            put("events", text(events));
+            if let Some(name) = amount_dimension {
+                put("amount_dimension", text(name));
+            }
+        }
+        Step::FreeEvents { events, used, quantity } => {
+            put("events", text(events));
+            put("used", text(used));
+            put("quantity", text(quantity));
+        }
+        Step::Rate { quantity, rate, .. } => {
+            put("quantity", text(quantity));
+            put("rate", text(rate));
+        }
+        Step::FixedFees { events, fixed_fee, .. } => {
+            put("events", text(events));
+            put("fixed_fee", text(fixed_fee));
+        }
+        Step::MinimumPerEvent { events, bound, .. }
+        | Step::MaximumPerEvent { events, bound, .. } => {
+            put("events", text(events));
+            put("bound", text(bound));
+        }
+        Step::RateTier { number, above, up_to, quantity, rate, .. } => {
+            put("tier", (*number).into());
+            put("above", text(above));
+            put("up_to", up_to.as_ref().map_or(Value::Null, text::<Quantity>));
+            put("quantity", text(quantity));
+            put("rate", text(rate));
+        }
+        Step::Multiplied { quantity, multiplier, .. } => {
+            put("quantity", text(quantity));
+            put("multiplier", text(multiplier));
+        }
+        _ => {}
     }
 }
 

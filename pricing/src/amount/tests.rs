@@ -108,6 +108,24 @@ fn quotients_round_once_to_the_digits_asked_for() {
 }
 
 #[test]
+fn a_mean_is_exact_to_its_last_decimal() {
+    for (sum, count, expected) in [
+        ("0", 0, "0"),
+        ("0", 3, "0"),
+        ("1", 3, "0.333333333333333333"),
+        ("2", 3, "0.666666666666666667"),
+        ("-2", 3, "-0.666666666666666667"),
+        ("0.000000000000000003", 2, "0.000000000000000002"),
+        ("-0.000000000000000003", 2, "-0.000000000000000002"),
+        ("340282366920938463462", 2, "170141183460469231731"),
+    ] {
+        assert_eq!(mean(amount(sum), count), Some(quantity(expected)), "{sum} / {count}");
+    }
+    let least = Amount::of(Quantity::MIN).times(u64::MAX.into()).unwrap();
+    assert_eq!(mean(least, u64::MAX.into()), Some(Quantity::MIN));
+}
+
+#[test]
 fn a_started_package_counts_only_when_rounding_up() {
     for (units, up, down) in
         [("0", 0, 0), ("0.001", 1, 0), ("10", 1, 1), ("10.001", 2, 1), ("-10.001", -2, -1)]

@@ -189,13 +189,19 @@ impl<'d> Cursor<'d> {
 
     /// A whole number from 0 to `most`, without quotes.
     pub(super) fn digits(&self, most: u8) -> Option<u8> {
-        let remedy = format!("give a whole number from 0 to {most}, without quotes");
+        let number = self.whole(0, most.into())?;
+        Some(u8::try_from(number).expect("is at most `most`"))
+    }
+
+    /// A whole number from `least` to `most`, without quotes.
+    pub(super) fn whole(&self, least: u64, most: u64) -> Option<u64> {
+        let remedy = format!("give a whole number from {least} to {most}, without quotes");
         let Value::Number(number) = &self.node.value else {
             return self.wrong_kind("a whole number", remedy);
         };
-        match number.and_then(|number| u8::try_from(number).ok()).filter(|n| *n <= most) {
+        match number.filter(|number| (least..=most).contains(number)) {
             Some(number) => Some(number),
-            None => self.fail(format!("not a whole number from 0 to {most}"), remedy),
+            None => self.fail(format!("not a whole number from {least} to {most}"), remedy),
         }
     }
 

@@ -3,11 +3,11 @@
 use domain::{Dimensions, Quantity, Sku, Unit, catalogue::SkuDefinition};
 
 use super::{
-    CatalogueTest, ENTRIES_MAX,
+    CatalogueTest, ENTRIES_MAX, TestUsage,
     cursor::{Cursor, Fields, suggestion},
 };
 
-/// Most groups of a test.
+/// Most groups of a test, and most events.
 const GROUPS_MAX: usize = 10_000;
 
 /// Reads `tests`. Each names a SKU of the file.
@@ -18,14 +18,8 @@ pub(super) fn read(cursor: &Cursor<'_>, skus: &[SkuDefinition]) -> Option<Vec<Ca
 }
 
 fn test(entry: &Cursor<'_>, skus: &[SkuDefinition]) -> Option<CatalogueTest> {
-    let fields = entry.any_map()?;
-    if let Some(events) = fields.get("events") {
-        return events.fail(
-            "`events` are not supported yet",
-            "give `quantity` or `groups`: models that price single events come later",
-        );
-    }
-    fields.only(&["name", "sku", "unit", "at", "quantity", "groups", "expect"]);
+    let fields =
+        entry.map(&["name", "sku", "unit", "at", "quantity", "groups", "events", "expect"])?;
     let name = fields.need("name", "say what it shows").and_then(|name| name.text());
     let definition = definition(&fields, skus);
     let at = match fields.get("at") {
@@ -35,13 +29,13 @@ fn test(entry: &Cursor<'_>, skus: &[SkuDefinition]) -> Option<CatalogueTest> {
     let expect =
         fields.need("expect", "give the amount, as \"50.00\"").and_then(|expect| expect.amount());
     let definition = definition?;
-    let groups = groups(&fields, definition);
+    let usage = usage(&fields, definition);
     Some(CatalogueTest {
         name: name?.to_owned(),
         sku: definition.sku.clone(),
         unit: definition.unit.clone(),
         at,
-        groups: groups?,
+        usage: usage?,
         expect: expect?,
     })
 }
@@ -76,15 +70,26 @@ fn definition<'s>(fields: &Fields<'_>, skus: &'s [SkuDefinition]) -> Option<&'s 
     }
 }
 
-fn groups(fields: &Fields<'_>, definition: &SkuDefinition) -> Option<Vec<(Dimensions, Quantity)>> {
-    match (fields.get("quantity"), fields.get("groups")) {
-        (Some(quantity), None) => Some(vec![(Dimensions::none(), quantity.decimal()?)]),
-        (None, Some(groups)) => {
-            groups.list(GROUPS_MAX)?.iter().map(|entry| group(entry, definition)).collect()
+fn usage(fields: &Fields<'_>, definition: &SkuDefinition) -> Option<TestUsage> {
+    match (fields.get("quantity"), fields.get("groups"), fields.get("events")) {
+        (Some(quantity), None, None) => {
+            Some(TestUsage::Groups(vec![(Dimensions::none(), quantity.decimal()?)]))
+        }
+        (None, Some(groups), None) => {
+            let groups = groups.list(GROUPS_MAX)?;
+            let groups = groups.iter().map(|entry| group(entry, definition));
+            groups.collect::<Option<_>>().map(TestUsage::Groups)
+        }
+        (None, None, Some(cursor)) => {
+            let events = cursor.list(GROUPS_MAX)?;
+            if events.is_empty() {
+                return cursor.fail("no events", "list at least one amount, as [\"1.00\"]");
+            }
+            events.iter().map(Cursor::decimal).collect::<Option<_>>().map(TestUsage::Events)
         }
         _ => fields.here().fail(
-            "exactly one of quantity and groups is needed",
-            "give `quantity: \"100\"`, or `groups` of dimensions and quantity",
+            "exactly one of quantity, groups and events is needed",
+            "give `quantity: \"100\"`, `groups` of dimensions and quantity, or `events: [\"1.00\"]`",
         ),
     }
 }

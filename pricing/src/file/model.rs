@@ -7,13 +7,16 @@ use domain::{
     catalogue::{Matrix, MatrixCell, PackageRounding, PriceModel, Tier, Tiers},
 };
 
-use super::cursor::{Cursor, Fields};
+use super::{
+    cursor::{Cursor, Fields},
+    percentage,
+    sku::Frame,
+};
 
 /// Most tiers of a price.
 const TIERS_MAX: usize = 1_000;
 /// Most cells of a matrix.
 const CELLS_MAX: usize = 20_000;
-const MODELS_LATER: &[&str] = &["percentage", "graduated_percentage", "dynamic"];
 
 #[derive(Clone, Copy)]
 enum Word {
@@ -23,6 +26,9 @@ enum Word {
     Volume,
     Package,
     Matrix,
+    Percentage,
+    GraduatedPercentage,
+    Dynamic,
 }
 
 const WORDS: &[(&str, Word)] = &[
@@ -32,6 +38,9 @@ const WORDS: &[(&str, Word)] = &[
     ("volume", Word::Volume),
     ("package", Word::Package),
     ("matrix", Word::Matrix),
+    ("percentage", Word::Percentage),
+    ("graduated_percentage", Word::GraduatedPercentage),
+    ("dynamic", Word::Dynamic),
 ];
 
 /// Reads the model that `word` names out of a price's fields, and notes keys that neither it nor
@@ -40,15 +49,18 @@ pub(super) fn read(
     fields: &Fields<'_>,
     word: &Cursor<'_>,
     common: &[&'static str],
-    dimensions: &[Name],
+    frame: &Frame<'_>,
 ) -> Option<PriceModel> {
-    let word = word.word("model", WORDS, MODELS_LATER)?;
+    let (cursor, word) = (word, word.word("model", WORDS, &[])?);
     let own: &[&'static str] = match word {
         Word::Flat => &["amount"],
         Word::PerUnit => &["unit_price"],
         Word::Graduated | Word::Volume => &["tiers", "flat_fee_at_zero"],
         Word::Package => &["package_size", "package_price", "package_rounding"],
         Word::Matrix => &["prices", "default"],
+        Word::Percentage => percentage::KEYS,
+        Word::GraduatedPercentage => &["tiers", "flat_fee_at_zero"],
+        Word::Dynamic => &["multiplier"],
     };
     fields.only(&[common, own].concat());
     match word {
@@ -63,7 +75,20 @@ pub(super) fn read(
         Word::Graduated => tiers(fields).map(PriceModel::Graduated),
         Word::Volume => tiers(fields).map(PriceModel::Volume),
         Word::Package => package(fields),
-        Word::Matrix => matrix(fields, dimensions).map(PriceModel::Matrix),
+        Word::Matrix => matrix(fields, frame.dimensions).map(PriceModel::Matrix),
+        Word::Percentage => percentage::read(fields, cursor, frame).map(PriceModel::Percentage),
+        Word::GraduatedPercentage => {
+            percentage::check_money(cursor, frame)?;
+            percentage::tiers(fields).map(PriceModel::GraduatedPercentage)
+        }
+        Word::Dynamic => {
+            percentage::check_money(cursor, frame)?;
+            let multiplier = match fields.get("multiplier") {
+                Some(cursor) => cursor.decimal_not_negative()?,
+                None => Quantity::ONE,
+            };
+            Some(PriceModel::Dynamic { multiplier })
+        }
     }
 }
 
@@ -84,69 +109,93 @@ fn package(fields: &Fields<'_>) -> Option<PriceModel> {
 
 fn tiers(fields: &Fields<'_>) -> Option<Tiers> {
     let cursor = fields.need("tiers", "list at least one tier, as `- {unit_price: \"0.40\"}`")?;
+    let list = tier_list(&cursor, tier, |tier| tier.up_to);
+    let flat_fee_at_zero = flat_fee_at_zero(fields)?;
+    Some(Tiers { list: list?, flat_fee_at_zero })
+}
+
+/// Reads a list of tiers, of which each needs to know where the one before it ends.
+pub(super) fn tier_list<T>(
+    cursor: &Cursor<'_>,
+    read: fn(&Cursor<'_>, Place) -> Option<T>,
+    up_to: fn(&T) -> Option<Quantity>,
+) -> Option<Vec<T>> {
     let entries = cursor.list(TIERS_MAX)?;
     let last = match entries.len().checked_sub(1) {
         Some(last) => last,
         None => return cursor.fail("no tiers", "list at least one tier"),
     };
-    let mut list: Vec<Tier> = Vec::new();
+    let mut list: Vec<T> = Vec::new();
     let mut complete = true;
     for (index, entry) in entries.iter().enumerate() {
-        let before = list.last().and_then(|tier| tier.up_to);
-        match tier(entry, before, if index == last { Place::Last } else { Place::Inner }) {
+        let before = list.last().and_then(up_to);
+        match read(entry, if index == last { Place::Last } else { Place::Inner { before } }) {
             Some(tier) => list.push(tier),
             None => complete = false,
         }
     }
-    let flat_fee_at_zero = match fields.get("flat_fee_at_zero") {
-        Some(cursor) => cursor.boolean()?,
-        None => false,
-    };
-    complete.then_some(Tiers { list, flat_fee_at_zero })
+    complete.then_some(list)
 }
 
+/// Whether the first tier's fee is due for nothing.
+pub(super) fn flat_fee_at_zero(fields: &Fields<'_>) -> Option<bool> {
+    match fields.get("flat_fee_at_zero") {
+        Some(cursor) => cursor.boolean(),
+        None => Some(false),
+    }
+}
+
+/// Where a tier stands in its list.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Inner,
+pub(super) enum Place {
+    /// Behind a tier that ends at `before`, if it is not the first.
+    Inner { before: Option<Quantity> },
+    /// At the end.
     Last,
 }
 
-fn tier(entry: &Cursor<'_>, before: Option<Quantity>, place: Place) -> Option<Tier> {
+fn tier(entry: &Cursor<'_>, place: Place) -> Option<Tier> {
     let fields = entry.map(&["up_to", "unit_price", "flat_fee", "package_size"])?;
-    let up_to = match (fields.get("up_to"), place) {
-        (Some(cursor), Place::Inner) => {
-            let up_to = cursor.decimal_above_zero()?;
-            if before.is_some_and(|before| up_to <= before) {
-                let message = format!("{up_to} is not above the tier before it");
-                return cursor.fail(message, "list tiers from the lowest up_to to the highest");
-            }
-            Some(up_to)
-        }
-        (Some(cursor), Place::Last) => {
-            return cursor.fail(
-                "the last tier has an up_to, so greater quantities would have no price",
-                "remove it, or add a tier without up_to",
-            );
-        }
-        (None, Place::Inner) => {
-            return entry.fail(
-                "only the last tier may have no up_to",
-                "give its last quantity, as `up_to: \"100\"`",
-            );
-        }
-        (None, Place::Last) => None,
-    };
+    let up_to = up_to(&fields, place)?;
     let unit_price =
         fields.need("unit_price", "give the price of a unit, \"0\" where only the fee counts")?;
-    let flat_fee = match fields.get("flat_fee") {
-        Some(cursor) => cursor.decimal()?,
-        None => Quantity::ZERO,
-    };
+    let flat_fee = flat_fee(&fields)?;
     let package_size = match fields.get("package_size") {
         Some(cursor) => Some(cursor.decimal_above_zero()?),
         None => None,
     };
     Some(Tier { up_to, unit_price: unit_price.decimal()?, flat_fee, package_size })
+}
+
+/// A tier's fee.
+pub(super) fn flat_fee(fields: &Fields<'_>) -> Option<Quantity> {
+    match fields.get("flat_fee") {
+        Some(cursor) => cursor.decimal(),
+        None => Some(Quantity::ZERO),
+    }
+}
+
+/// The last quantity of a tier: `Some(None)` for the last tier, which has none.
+pub(super) fn up_to(fields: &Fields<'_>, place: Place) -> Option<Option<Quantity>> {
+    match (fields.get("up_to"), place) {
+        (Some(cursor), Place::Inner { before }) => {
+            let up_to = cursor.decimal_above_zero()?;
+            if before.is_some_and(|before| up_to <= before) {
+                let message = format!("{up_to} is not above the tier before it");
+                return cursor.fail(message, "list tiers from the lowest up_to to the highest");
+            }
+            Some(Some(up_to))
+        }
+        (Some(cursor), Place::Last) => cursor.fail(
+            "the last tier has an up_to, so greater quantities would have no price",
+            "remove it, or add a tier without up_to",
+        ),
+        (None, Place::Inner { .. }) => fields.here().fail(
+            "only the last tier may have no up_to",
+            "give its last quantity, as `up_to: \"100\"`",
+        ),
+        (None, Place::Last) => Some(None),
+    }
 }
 
 fn matrix(fields: &Fields<'_>, dimensions: &[Name]) -> Option<Matrix> {

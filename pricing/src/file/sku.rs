@@ -14,7 +14,7 @@ use super::{ROUNDING_WORDS, currency, cursor::Cursor, cursor::Fields, model, to_
 const PRICES_MAX: usize = 1_000;
 /// Most dimensions of a SKU: as many as a pulse may have properties.
 const DIMENSIONS_MAX: usize = 64;
-const METERS_LATER: &[&str] = &["avg", "unique", "percentile", "time_weighted"];
+const METERS_LATER: &[&str] = &["unique", "percentile", "time_weighted"];
 
 /// Reads one entry of `skus`.
 pub(super) fn read(cursor: &Cursor<'_>, default: Currency) -> Option<SkuDefinition> {
@@ -33,9 +33,13 @@ pub(super) fn read(cursor: &Cursor<'_>, default: Currency) -> Option<SkuDefiniti
     let (meter, negative) = (meter(&fields), negative(&fields));
     let (sku, unit) =
         (sku.and_then(|sku| sku.name(Sku::new)), unit.and_then(|unit| unit.name(Unit::new)));
-    let prices = fields
-        .need("prices", "list its prices, each with valid_from and model")
-        .and_then(|prices| read_prices(&prices, default, dimensions.as_deref().unwrap_or(&[])));
+    let prices = fields.need("prices", "list its prices, each with valid_from and model").and_then(
+        |prices| {
+            let dimensions = dimensions.as_deref().unwrap_or(&[]);
+            // A meter that is wrong is noted already; prices are read as for the usual one.
+            read_prices(&prices, default, &Frame { dimensions, meter: meter.unwrap_or(Meter::Sum) })
+        },
+    );
     Some(SkuDefinition {
         sku: sku?,
         name: name?,
@@ -59,12 +63,21 @@ fn negative(fields: &Fields<'_>) -> Option<NegativePolicy> {
     cursor.word("policy for negative amounts", &words, &[])
 }
 
-fn read_prices(cursor: &Cursor<'_>, default: Currency, dimensions: &[Name]) -> Option<Vec<Price>> {
+/// What a price has to fit.
+#[derive(Clone, Copy)]
+pub(super) struct Frame<'a> {
+    /// The SKU's dimensions.
+    pub(super) dimensions: &'a [Name],
+    /// The SKU's meter.
+    pub(super) meter: Meter,
+}
+
+fn read_prices(cursor: &Cursor<'_>, default: Currency, frame: &Frame<'_>) -> Option<Vec<Price>> {
     let entries = cursor.list(PRICES_MAX)?;
     let count = entries.len();
     let mut prices: Vec<_> = entries
         .into_iter()
-        .filter_map(|entry| price(&entry, default, dimensions).map(|price| (entry, price)))
+        .filter_map(|entry| price(&entry, default, frame).map(|price| (entry, price)))
         .collect();
     if prices.len() < count {
         return None;
@@ -113,11 +126,11 @@ fn check_order(prices: &mut [(Cursor<'_>, Price)]) -> Option<()> {
 const COMMON: [&str; 8] =
     ["valid_from", "valid_to", "model", "currency", "free_units", "minimum", "maximum", "convert"];
 
-fn price(cursor: &Cursor<'_>, default: Currency, dimensions: &[Name]) -> Option<Price> {
+fn price(cursor: &Cursor<'_>, default: Currency, frame: &Frame<'_>) -> Option<Price> {
     let fields = cursor.any_map()?;
     let model = fields
         .need("model", "name the model, as `model: per_unit`")
-        .and_then(|word| model::read(&fields, &word, &COMMON, dimensions));
+        .and_then(|word| model::read(&fields, &word, &COMMON, frame));
     let valid_from = fields
         .need("valid_from", "give the first moment it is valid, as 2026-01-01T00:00:00Z")
         .and_then(|cursor| cursor.instant());

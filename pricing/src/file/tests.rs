@@ -93,19 +93,17 @@ fn mistakes_in_the_frame_are_named() {
         ("digits: 2", "digits: \"2\"", "without quotes"),
         ("digits: 2, mode: half_up", "digits: 2, mode: none", "keeps all digits"),
         ("mode: half_up", "mode: bankers", "is no rounding mode"),
-        ("meter: sum", "meter: avg", "meter `avg` is not supported yet"),
-        ("meter: sum", "meter: avg", "sum, count, min, max, latest"),
+        ("meter: sum", "meter: unique", "meter `unique` is not supported yet"),
+        ("meter: sum", "meter: unique", "sum, count, min, max, avg, latest"),
         ("negative: refuse", "negative: deny", "use one of accept, refuse"),
         ("unit: hour", "unit:", "unit: text is needed, but this is nothing"),
         ("sku: compute.vm.small\n", "sku: 11472\n", "put it in quotes"),
         ("dimensions: [region]", "dimensions: [region, region]", "stands in the list twice"),
         ("dimensions: [region]", "dimensions: region", "a list is needed"),
-        ("model: graduated", "model: percentage", "model `percentage` is not supported yet"),
-        (
-            "model: graduated",
-            "model: percentage",
-            "flat, per_unit, graduated, volume, package, matrix",
-        ),
+        ("model: graduated", "model: percentage", "unknown key `tiers`"),
+        ("model: graduated", "model: percent", "matrix, percentage, graduated_percentage, dynamic"),
+        ("model: graduated", "model: graduated_percentage", "unknown key `unit_price`"),
+        ("model: graduated", "model: dynamic", "the keys here are"),
         ("model: graduated", "model: gradated", "did you mean `graduated`?"),
         ("model: graduated", "model: per_unit", "unknown key `tiers`"),
         ("unit_price: \"0.40\"", "unit_price: 0.40", "a decimal in quotes is needed"),
@@ -133,8 +131,11 @@ fn mistakes_in_the_frame_are_named() {
             "sku: compute.vm.smal, quantity",
             "did you mean `compute.vm.small`?",
         ),
-        ("quantity: \"100\"", "events: [\"1\"]", "`events` are not supported yet"),
-        ("quantity: \"100\", ", "", "exactly one of quantity and groups"),
+        ("quantity: \"100\"", "events: [1]", "tests[0].events[0]: a decimal in quotes is needed"),
+        ("quantity: \"100\"", "events: []", "tests[0].events: no events"),
+        ("quantity: \"100\"", "events: \"1\"", "tests[0].events: a list is needed"),
+        ("quantity: \"100\"", "quantity: \"1\", events: [\"1\"]", "exactly one of quantity"),
+        ("quantity: \"100\", ", "", "exactly one of quantity, groups and events"),
         (
             "quantity: \"100\"",
             "groups: [{dimensions: {zone: a}, quantity: \"1\"}]",
@@ -199,6 +200,140 @@ fn mistakes_in_a_price_are_named() {
     ] {
         let message = errors(&with_price(price)).to_string();
         assert!(message.contains(part), "{price}: wanted {part:?}, got {message}");
+    }
+}
+
+/// Each row: a price, the place of the mistake, and what is said about it.
+#[test]
+fn mistakes_in_prices_of_amounts_are_named_with_place_and_remedy() {
+    let percentage = "model: percentage, rate: \"0.01\", amount_dimension: region";
+    let tiers = "model: graduated_percentage, tiers:";
+    for (price, path, part) in [
+        ("model: percentage", "", "`rate` is missing (give the share as a factor"),
+        ("model: percentage, rate: \"-0.01\"", "rate", "-0.01 is below zero (give zero or more)"),
+        ("model: percentage, rate: 0.01", "rate", "a decimal in quotes is needed"),
+        ("model: percentage, rate: \"1 %\"", "rate", "(write digits with a point"),
+        ("model: percentage, rate: \"0\", fixed_fee: \"-1\"", "fixed_fee", "-1 is below zero"),
+        (
+            "model: percentage, rate: \"0\", min_per_event: \"1\"",
+            "min_per_event",
+            "(let pulses repeat their amount in a property, list it under the SKU's `dimensions`",
+        ),
+        (
+            "model: percentage, rate: \"0\", max_per_event: \"1\"",
+            "max_per_event",
+            "`max_per_event` looks at the amount of each event",
+        ),
+        (
+            "model: percentage, rate: \"0\", free_events: 1",
+            "free_events",
+            "amount_dimension: amount",
+        ),
+        (
+            "model: percentage, rate: \"0\", free_amount: \"1\"",
+            "free_amount",
+            "`free_amount` looks at the amount of each event",
+        ),
+        (
+            "model: percentage, rate: \"0\", amount_dimension: regio, free_events: 1",
+            "amount_dimension",
+            "`regio` is no dimension of this SKU; did you mean `region`? (add it to `dimensions`",
+        ),
+        (
+            percentage,
+            "amount_dimension",
+            "nothing here asks for the amount of each event (remove it",
+        ),
+        ("{percentage}, free_events: -1", "free_events", "not a whole number from 1 to"),
+        ("{percentage}, free_events: 0", "free_events", "(give a whole number from 1 to"),
+        ("{percentage}, free_events: 1.5", "free_events", "not a whole number from 1 to"),
+        ("{percentage}, free_events: \"3\"", "free_events", "without quotes"),
+        ("{percentage}, free_amount: \"0\"", "free_amount", "0 is not above zero"),
+        ("{percentage}, free_amount: \"-1\"", "free_amount", "(give a number above zero)"),
+        ("{percentage}, min_per_event: \"-1\"", "min_per_event", "-1 is below zero"),
+        ("{percentage}, max_per_event: \"-1\"", "max_per_event", "-1 is below zero"),
+        (
+            "{percentage}, min_per_event: \"2\", max_per_event: \"1\"",
+            "min_per_event",
+            "min_per_event 2 is greater than max_per_event 1 (raise max_per_event",
+        ),
+        (
+            "{percentage}, free_events: 1, convert: {divide_by: \"100\"}",
+            "convert",
+            "`free_events` looks at single events (send amounts in the unit that is priced)",
+        ),
+        ("{percentage}, free_events: 1, free_units: \"1\"", "free_units", "(use free_amount)"),
+        ("{percentage}, free_event: 1", "free_event", "did you mean `free_events`?"),
+        ("{percentage}, tiers: []", "tiers", "unknown key `tiers`"),
+        ("{percentage}, multiplier: \"1\"", "multiplier", "the keys here are valid_from"),
+        (
+            "model: graduated_percentage",
+            "",
+            "`tiers` is missing (list at least one tier, as `- {rate",
+        ),
+        ("model: graduated_percentage, rate: \"1\", tiers: [{rate: \"1\"}]", "rate", "unknown key"),
+        ("{tiers} []", "tiers", "no tiers"),
+        ("{tiers} [{rate: \"-0.01\"}]", "tiers[0].rate", "-0.01 is below zero"),
+        ("{tiers} [{flat_fee: \"1\"}]", "tiers[0]", "`rate` is missing"),
+        ("{tiers} [{rate: \"1\", flat_fee: 1}]", "tiers[0].flat_fee", "a decimal in quotes"),
+        ("{tiers} [{rate: \"1\", unit_price: \"1\"}]", "tiers[0].unit_price", "unknown key"),
+        ("{tiers} [{rate: \"1\", package_size: \"1\"}]", "tiers[0].package_size", "unknown key"),
+        ("{tiers} [{rate: \"1\", up_to: \"1\"}]", "tiers[0].up_to", "the last tier has an up_to"),
+        (
+            "{tiers} [{rate: \"1\"}, {rate: \"2\"}]",
+            "tiers[0]",
+            "only the last tier may have no up_to",
+        ),
+        (
+            "{tiers} [{rate: \"1\", up_to: \"5\"}, {rate: \"1\", up_to: \"5\"}, {rate: \"2\"}]",
+            "tiers[1].up_to",
+            "5 is not above the tier before it (list tiers from the lowest",
+        ),
+        ("{tiers} [{rate: \"1\"}], flat_fee_at_zero: 1", "flat_fee_at_zero", "true or false"),
+        ("model: dynamic, multiplier: \"-1\"", "multiplier", "-1 is below zero"),
+        ("model: dynamic, multiplier: 1.1", "multiplier", "a decimal in quotes is needed"),
+        ("model: dynamic, rate: \"1\"", "rate", "unknown key `rate`"),
+    ] {
+        let price = price.replace("{percentage}", percentage).replace("{tiers}", tiers);
+        let error = errors(&with_price(&price));
+        let path = match path {
+            "" => "skus[0].prices[0]".to_owned(),
+            path => format!("skus[0].prices[0].{path}"),
+        };
+        let issue = error.issues.iter().find(|issue| issue.path == path);
+        let issue = issue.unwrap_or_else(|| panic!("{price}: nothing at {path}: {error}"));
+        assert!(issue.to_string().contains(part), "{price}: wanted {part:?}, got {issue}");
+        assert_eq!(issue.line, Some(8), "{price}");
+        assert!(issue.column > Some(8) && !issue.remedy.is_empty(), "{price}: {issue}");
+    }
+}
+
+#[test]
+fn amounts_of_money_need_a_meter_that_gives_them() {
+    let tiers = "model: graduated_percentage, tiers: [{rate: \"1.5\"}]";
+    let percentage = "model: percentage, rate: \"1.5\"";
+    for (meter, price, part) in [
+        ("sum", percentage, None),
+        ("max", percentage, Some("the meter is `max` (remove `meter`")),
+        ("count", percentage, Some("the meter is `count`")),
+        ("avg", tiers, None),
+        ("count", tiers, Some("the meter `count` gives a number of pulses")),
+        ("latest", "model: dynamic", None),
+        ("count", "model: dynamic", Some("(remove `meter`, or use per_unit)")),
+    ] {
+        let text = with_price(price)
+            .replace("    unit: u\n", &format!("    unit: u\n    meter: {meter}\n"));
+        match (parse("c", text.as_bytes()), part) {
+            (Ok(_), None) => {}
+            (Err(error), Some(part)) => {
+                let message = error.to_string();
+                assert!(
+                    message.contains("prices[0].model: ") && message.contains(part),
+                    "{message}"
+                );
+            }
+            (result, _) => panic!("{meter}, {price}: {result:?}"),
+        }
     }
 }
 

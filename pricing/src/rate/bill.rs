@@ -9,6 +9,7 @@ use domain::{
 use super::{
     Step, UnpricedReason,
     charge::{Charge, charge},
+    events::Events,
 };
 use crate::amount::Amount;
 
@@ -19,6 +20,8 @@ pub(crate) struct Measured<'c> {
     pub(crate) dimensions: Dimensions,
     /// The quantity, or why there is none to price.
     pub(crate) quantity: Result<Quantity, UnpricedReason>,
+    /// The single events behind it.
+    pub(crate) events: Events,
     /// The step that says where the quantity came from.
     pub(crate) origin: Option<Step>,
 }
@@ -96,7 +99,7 @@ fn charge_one(one: &Measured<'_>, free_left: &mut Quantity) -> Result<Charge, Un
     if let Some(origin) = &one.origin {
         steps.push(origin.clone())?;
     }
-    charge(one.price, &one.dimensions, quantity, free_left, &mut steps)?;
+    charge(one, quantity, free_left, &mut steps)?;
     Ok(steps)
 }
 

@@ -6,13 +6,15 @@
 use domain::{
     Dimensions, Quantity,
     catalogue::{
-        Conversion, ConversionFactor, Matrix, PackageRounding, Price, PriceModel, RoundingMode,
-        Tier, Tiers,
+        Conversion, ConversionFactor, Matrix, PackageRounding, PriceModel, RoundingMode, Tier,
+        Tiers,
     },
 };
 
-use super::{Step, UnpricedReason};
+use super::{Step, UnpricedReason, bill::Measured};
 use crate::amount::{self, Amount};
+
+mod percentage;
 
 /// Steps and their sum so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +42,12 @@ impl Charge {
 /// A quantity below zero mirrors the same quantity above it: what was billed for 150 units is given
 /// back for -150. Free units and tier fees are for usage and take no part in that.
 pub(super) fn charge(
-    price: &Price,
-    dimensions: &Dimensions,
+    measured: &Measured<'_>,
     metered: Quantity,
     free_left: &mut Quantity,
     charge: &mut Charge,
 ) -> Result<(), UnpricedReason> {
+    let Measured { price, dimensions, events, .. } = measured;
     let quantity = match &price.convert {
         Some(conversion) => convert(conversion, metered, charge)?,
         None => metered,
@@ -62,6 +64,12 @@ pub(super) fn charge(
         PriceModel::Matrix(matrix) => {
             let (unit_price, cell) = cell(matrix, dimensions)?;
             push_units(quantity, unit_price, Some(cell), charge)
+        }
+        PriceModel::Percentage(terms) => percentage::percentage(terms, quantity, events, charge),
+        PriceModel::GraduatedPercentage(tiers) => percentage::graduated(tiers, quantity, charge),
+        PriceModel::Dynamic { multiplier } => {
+            let amount = Amount::product(quantity, *multiplier);
+            charge.push(Step::Multiplied { quantity, multiplier: *multiplier, amount })
         }
     }
 }
@@ -127,26 +135,48 @@ fn packages(
 /// Each unit at its own tier's price; a tier is reached by any quantity above the tier before.
 fn graduated(tiers: &Tiers, quantity: Quantity, charge: &mut Charge) -> Result<(), UnpricedReason> {
     if quantity == Quantity::ZERO {
-        return fee_at_zero(tiers, charge);
+        return fee_at_zero(fee_of(tiers), charge);
     }
-    let magnitude = magnitude(quantity)?;
+    let edges = tiers.list.iter().map(|tier| tier.up_to);
+    for (tier, stretch) in tiers.list.iter().zip(stretches(edges, magnitude(quantity)?)?) {
+        let Stretch { index, above, inside } = stretch;
+        push_tier(TierPlace { index, tier, above }, inside, quantity, charge)?;
+    }
+    Ok(())
+}
+
+/// What of a quantity lies in one tier.
+struct Stretch {
+    index: usize,
+    /// The tier begins just above this quantity.
+    above: Quantity,
+    /// Units in it, above zero.
+    inside: Quantity,
+}
+
+/// Cuts a magnitude at the last quantities of tiers: one stretch for each tier that it reaches.
+fn stretches(
+    edges: impl Iterator<Item = Option<Quantity>>,
+    magnitude: Quantity,
+) -> Result<Vec<Stretch>, UnpricedReason> {
     let mut above = Quantity::ZERO;
-    for (index, tier) in tiers.list.iter().enumerate() {
+    let mut stretches = Vec::new();
+    for (index, up_to) in edges.enumerate() {
         if magnitude <= above {
             break;
         }
-        let top = tier.up_to.map_or(magnitude, |up_to| up_to.min(magnitude));
+        let top = up_to.map_or(magnitude, |up_to| up_to.min(magnitude));
         let inside = top.checked_sub(above).ok_or(UnpricedReason::OutOfRange)?;
-        push_tier(TierPlace { index, tier, above }, inside, quantity, charge)?;
-        above = tier.up_to.unwrap_or(magnitude);
+        stretches.push(Stretch { index, above, inside });
+        above = top;
     }
-    Ok(())
+    Ok(stretches)
 }
 
 /// All units at the price of the first tier that holds them.
 fn volume(tiers: &Tiers, quantity: Quantity, charge: &mut Charge) -> Result<(), UnpricedReason> {
     if quantity == Quantity::ZERO {
-        return fee_at_zero(tiers, charge);
+        return fee_at_zero(fee_of(tiers), charge);
     }
     let magnitude = magnitude(quantity)?;
     let mut above = Quantity::ZERO;
@@ -159,13 +189,14 @@ fn volume(tiers: &Tiers, quantity: Quantity, charge: &mut Charge) -> Result<(), 
     unreachable!("the last tier of a catalogue reaches without end")
 }
 
-fn fee_at_zero(tiers: &Tiers, charge: &mut Charge) -> Result<(), UnpricedReason> {
-    match tiers.list.first() {
-        Some(first) if tiers.flat_fee_at_zero => {
-            charge.push(Step::TierFee { number: 1, amount: Amount::of(first.flat_fee) })
-        }
-        _ => Ok(()),
-    }
+fn fee_of(tiers: &Tiers) -> Option<Quantity> {
+    let first = tiers.list.first().filter(|_| tiers.flat_fee_at_zero);
+    first.map(|first| first.flat_fee)
+}
+
+/// Takes the first tier's fee, where it is due for a quantity of zero.
+fn fee_at_zero(fee: Option<Quantity>, charge: &mut Charge) -> Result<(), UnpricedReason> {
+    fee.map_or(Ok(()), |fee| charge.push(Step::TierFee { number: 1, amount: Amount::of(fee) }))
 }
 
 struct TierPlace<'t> {

@@ -1,7 +1,7 @@
 //! Steps: the explanation of a line, in the order in which its amount came about.
 
 use domain::{
-    Quantity,
+    Name, Quantity,
     catalogue::{Conversion, Meter, Rounding},
 };
 
@@ -85,6 +85,83 @@ pub enum Step {
         /// The fee.
         amount: Amount,
     },
+    /// The events that a percentage looks at.
+    Events {
+        /// Pulses.
+        events: u128,
+        /// The dimension that keeps events of different amounts apart, where single events matter.
+        amount_dimension: Option<Name>,
+    },
+    /// Events and a part of the amount that cost nothing went off.
+    FreeEvents {
+        /// Events that are free as a whole. One more may be free in part.
+        events: u128,
+        /// What of the amount is free.
+        used: Quantity,
+        /// What of the amount is left to pay for.
+        quantity: Quantity,
+    },
+    /// A share of an amount.
+    Rate {
+        /// The amount that is paid for.
+        quantity: Quantity,
+        /// The share as a factor.
+        rate: Quantity,
+        /// Their product.
+        amount: Amount,
+    },
+    /// The fees of events that are not free.
+    FixedFees {
+        /// Events.
+        events: u128,
+        /// Fee of each.
+        fixed_fee: Quantity,
+        /// Their product.
+        amount: Amount,
+    },
+    /// What was missing to the least price of an event.
+    MinimumPerEvent {
+        /// Events that the minimum raised.
+        events: u128,
+        /// The minimum.
+        bound: Quantity,
+        /// Positive: the sum over them of the bound minus what each would have cost.
+        amount: Amount,
+    },
+    /// What the greatest price of an event took off.
+    MaximumPerEvent {
+        /// Events that the maximum held.
+        events: u128,
+        /// The maximum.
+        bound: Quantity,
+        /// The sum over them of the bound minus what each would have cost: negative, but for
+        /// adjustments, of which less is given back.
+        amount: Amount,
+    },
+    /// The part of an amount that lies in one tier of rates.
+    RateTier {
+        /// From 1.
+        number: usize,
+        /// The tier begins just above this amount.
+        above: Quantity,
+        /// The last amount inside; `None` reaches without end.
+        up_to: Option<Quantity>,
+        /// The part that is priced here.
+        quantity: Quantity,
+        /// The share as a factor.
+        rate: Quantity,
+        /// Their product.
+        amount: Amount,
+    },
+    /// Amounts that are money already.
+    Multiplied {
+        /// The amount that was sent.
+        quantity: Quantity,
+        /// What it is multiplied by.
+        multiplier: Quantity,
+        /// Their product.
+        amount: Amount,
+    },
     /// What the period's maximum took off.
     Maximum {
         /// The maximum.
@@ -121,6 +198,14 @@ impl Step {
             Self::Packages { .. } => "packages",
             Self::Tier { .. } => "tier",
             Self::TierFee { .. } => "tier_fee",
+            Self::Events { .. } => "events",
+            Self::FreeEvents { .. } => "free_events",
+            Self::Rate { .. } => "rate",
+            Self::FixedFees { .. } => "fixed_fee",
+            Self::MinimumPerEvent { .. } => "min_per_event",
+            Self::MaximumPerEvent { .. } => "max_per_event",
+            Self::RateTier { .. } => "rate_tier",
+            Self::Multiplied { .. } => "multiplier",
             Self::Maximum { .. } => "maximum",
             Self::Minimum { .. } => "minimum",
             Self::Rounded { .. } => "rounding",
@@ -130,19 +215,36 @@ impl Step {
     /// Tells whether the step adds to the line; the others only change the quantity.
     #[must_use]
     pub const fn adds(&self) -> bool {
-        !matches!(self, Self::Metered { .. } | Self::Converted { .. } | Self::FreeUnits { .. })
+        !matches!(
+            self,
+            Self::Metered { .. }
+                | Self::Converted { .. }
+                | Self::FreeUnits { .. }
+                | Self::Events { .. }
+                | Self::FreeEvents { .. }
+        )
     }
 
     /// What the step adds to the line; zero for steps that only change the quantity.
     #[must_use]
     pub const fn amount(&self) -> Amount {
         match self {
-            Self::Metered { .. } | Self::Converted { .. } | Self::FreeUnits { .. } => Amount::ZERO,
+            Self::Metered { .. }
+            | Self::Converted { .. }
+            | Self::FreeUnits { .. }
+            | Self::Events { .. }
+            | Self::FreeEvents { .. } => Amount::ZERO,
             Self::Flat { amount }
             | Self::Units { amount, .. }
             | Self::Packages { amount, .. }
             | Self::Tier { amount, .. }
             | Self::TierFee { amount, .. }
+            | Self::Rate { amount, .. }
+            | Self::FixedFees { amount, .. }
+            | Self::MinimumPerEvent { amount, .. }
+            | Self::MaximumPerEvent { amount, .. }
+            | Self::RateTier { amount, .. }
+            | Self::Multiplied { amount, .. }
             | Self::Maximum { amount, .. }
             | Self::Minimum { amount, .. }
             | Self::Rounded { amount, .. } => *amount,

@@ -7,15 +7,17 @@ use domain::{
     catalogue::{Meter, NegativePolicy},
 };
 
-use super::{Hour, SegmentPart, UnpricedReason};
-use crate::amount::Amount;
+use super::{Hour, SegmentPart, UnpricedReason, events::Events};
+use crate::amount::{self, Amount};
 
 /// Sums as wide as an amount, so that neither the order nor the splitting of rows can decide
 /// whether they fit.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     total: Option<Total>,
     hours: BTreeMap<Timestamp, HourTally>,
+    /// How many events of each amount an hour holds, where the price needs to know.
+    amounts: BTreeMap<(Timestamp, Quantity), u128>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +30,7 @@ struct Total {
 }
 
 #[derive(Clone, Debug, Default)]
-struct HourTally {
+pub(crate) struct HourTally {
     total: Option<Total>,
     segments: BTreeMap<SegmentId, domain::Offset>,
 }
@@ -62,12 +64,33 @@ fn merge(into: &mut Option<Total>, other: Total) {
 impl Tally {
     /// Takes a row.
     pub(super) fn add(&mut self, row: &UsageRow) {
-        let total = Total::of(&row.cell.aggregate);
-        merge(&mut self.total, total);
-        let hour = self.hours.entry(row.key.window_start).or_default();
-        merge(&mut hour.total, total);
+        let hour = self.add_aggregate(row.key.window_start, &row.cell.aggregate);
         let offset_last = hour.segments.entry(row.key.segment).or_default();
         *offset_last = (*offset_last).max(row.cell.offset_last);
+    }
+
+    /// Takes what an hour holds, wherever it came from.
+    pub(crate) fn add_aggregate(
+        &mut self,
+        hour: Timestamp,
+        aggregate: &Aggregate,
+    ) -> &mut HourTally {
+        let total = Total::of(aggregate);
+        merge(&mut self.total, total);
+        let hour = self.hours.entry(hour).or_default();
+        merge(&mut hour.total, total);
+        hour
+    }
+
+    /// Notes that events of an hour have this amount each.
+    pub(crate) fn add_events(&mut self, hour: Timestamp, amount: Quantity, count: u64) {
+        *self.amounts.entry((hour, amount)).or_default() += u128::from(count);
+    }
+
+    /// The single events, as far as they were noted.
+    pub(super) fn events(&self) -> Events {
+        let amounts = self.amounts.iter().map(|((_, amount), count)| (*amount, *count));
+        Events { count: self.count(), amounts: amounts.collect() }
     }
 
     /// What the meter gives for the whole period.
@@ -85,6 +108,7 @@ impl Tally {
             Meter::Count => whole(total.count).ok_or(UnpricedReason::OutOfRange),
             Meter::Min => Ok(total.min),
             Meter::Max => Ok(total.max),
+            Meter::Avg => amount::mean(total.sum, total.count).ok_or(UnpricedReason::OutOfRange),
             Meter::Latest => Ok(total.last.1),
         }
     }

@@ -63,6 +63,39 @@ skus:
     meter: latest
     prices:
       - {valid_from: 2026-01-01T00:00:00Z, model: per_unit, unit_price: "1"}
+  - sku: mean
+    unit: GB
+    meter: avg
+    prices:
+      - {valid_from: 2026-01-01T00:00:00Z, model: per_unit, unit_price: "1.5"}
+  - sku: fees
+    unit: BRL
+    prices:
+      - {valid_from: 2026-01-01T00:00:00Z, model: percentage, rate: "0.015", fixed_fee: "0.30"}
+  - sku: payments
+    unit: BRL
+    dimensions: [region]
+    prices:
+      - valid_from: 2026-01-01T00:00:00Z
+        model: percentage
+        rate: "0.015"
+        fixed_fee: "0.30"
+        amount_dimension: region
+        free_events: 2
+        min_per_event: "1"
+        max_per_event: "5"
+  - sku: share
+    unit: BRL
+    prices:
+      - valid_from: 2026-01-01T00:00:00Z
+        model: graduated_percentage
+        tiers:
+          - {up_to: "100", rate: "0.03", flat_fee: "2"}
+          - {rate: "0.01"}
+  - sku: passed-on
+    unit: BRL
+    prices:
+      - {valid_from: 2026-01-01T00:00:00Z, model: dynamic, multiplier: "1.1"}
   - sku: strict
     unit: hour
     negative: refuse
@@ -83,7 +116,14 @@ fn january() -> Window {
 }
 
 /// A row of one pulse: SKU, unit, dimensions, amount, time, and the segment it came from.
-fn row(sku: &str, unit: &str, region: &str, amount: &str, time: &str, segment: u64) -> UsageRow {
+pub(super) fn row(
+    sku: &str,
+    unit: &str,
+    region: &str,
+    amount: &str,
+    time: &str,
+    segment: u64,
+) -> UsageRow {
     let time = moment::parse(time).unwrap();
     let region = (!region.is_empty()).then_some(("region", region));
     let resource = ResourceKey {
@@ -114,7 +154,7 @@ fn rated(rows: &[UsageRow]) -> Rated {
     rate(&catalogue(), rows, january())
 }
 
-fn amounts(rated: &Rated) -> Vec<String> {
+pub(super) fn amounts(rated: &Rated) -> Vec<String> {
     rated.lines.iter().map(|line| line.amount.text(2)).collect()
 }
 
@@ -196,6 +236,8 @@ fn each_meter_takes_its_aggregate_of_the_whole_period() {
         ("calls", "call", "4", "0.04"),
         ("least", "C", "-2", "-2.00"),
         ("level", "GB", "5", "5.00"),
+        // (7 - 2 + 3 + 5) / 4
+        ("mean", "GB", "3.25", "4.88"),
     ] {
         let rated = rated(&[
             row(sku, unit, "", "7", "2026-01-10T12:00:00Z", 0),
@@ -288,6 +330,38 @@ fn the_document_reads_as_documented_and_its_parts_add_up() {
     assert_eq!(cut["lines"][1]["hours_left_out"], "1");
 }
 
+#[test]
+fn shares_of_amounts_show_their_steps() {
+    for (sku, amount, detail) in [
+        (
+            "share",
+            "5.01",
+            concat!(
+                r#"[{"step":"meter","meter":"sum","quantity":"100.5"},"#,
+                r#"{"step":"rate_tier","tier":1,"above":"0","up_to":"100","quantity":"100","rate":"0.03","amount":"3"},"#,
+                r#"{"step":"tier_fee","tier":1,"amount":"2"},"#,
+                r#"{"step":"rate_tier","tier":2,"above":"100","up_to":null,"quantity":"0.5","rate":"0.01","amount":"0.005"},"#,
+                r#"{"step":"rounding","rounding":"half_up to 2 digits","amount":"0.005"}]"#,
+            ),
+        ),
+        (
+            "passed-on",
+            "110.55",
+            concat!(
+                r#"[{"step":"meter","meter":"sum","quantity":"100.5"},"#,
+                r#"{"step":"multiplier","quantity":"100.5","multiplier":"1.1","amount":"110.55"}]"#,
+            ),
+        ),
+    ] {
+        let rated = rated(&[row(sku, "BRL", "", "100.5", NOON, 0)]);
+        let bill = render::bill(&Tenant::new("t").unwrap(), &rated, 0);
+        assert_eq!(
+            (&bill["lines"][0]["detail"].to_string(), &bill["lines"][0]["amount"]),
+            (&detail.to_owned(), &amount.into())
+        );
+    }
+}
+
 const SKUS: &[(&str, &str)] = &[
     ("tiered", "hour"),
     ("changing", "hour"),
@@ -296,6 +370,11 @@ const SKUS: &[(&str, &str)] = &[
     ("calls", "call"),
     ("least", "C"),
     ("level", "GB"),
+    ("mean", "GB"),
+    ("fees", "BRL"),
+    ("payments", "BRL"),
+    ("share", "BRL"),
+    ("passed-on", "BRL"),
     ("nobody", "hour"),
 ];
 

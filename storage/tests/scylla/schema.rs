@@ -4,7 +4,11 @@ use std::time::{Duration, Instant};
 
 use storage::{
     conformance::servers::{Server, keyspaces},
-    scylla::{OpenError, SchemaError, ScyllaOptions, ScyllaStore, schema},
+    scylla::{Credentials, OpenError, SchemaError, ScyllaOptions, ScyllaStore, schema},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
 };
 
 use crate::server::OwnKeyspace;
@@ -104,4 +108,42 @@ async fn a_host_that_does_not_answer_is_named_in_time() {
         assert!(words.contains(&host) && words.contains("`store.url`"), "{words}");
         assert!(started.elapsed() < options.connect_timeout + Duration::from_secs(1));
     }
+}
+
+/// A server that answers every request with the protocol's error 0x0100, as one does to a user or a
+/// password that it does not know.
+async fn unfriendly() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut header = [0; 9];
+                while client.read_exact(&mut header).await.is_ok() {
+                    let length = u32::from_be_bytes(header[5..].try_into().unwrap());
+                    client.read_exact(&mut vec![0; length as usize]).await?;
+                    let words = b"no such user";
+                    let error = [&[0, 0, 1, 0, 0, words.len() as u8], &words[..]].concat();
+                    let answer = [0x84, 0, header[2], header[3], 0, 0, 0, 0, error.len() as u8];
+                    client.write_all(&[&answer[..], &error].concat()).await?;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_user_who_is_not_let_in_is_named_with_the_settings() {
+    let mut options = ScyllaOptions::new([unfriendly().await], "pulso");
+    let (username, password) = ("alice".to_owned(), "hunter2".to_owned());
+    options.credentials = Some(Credentials { username, password });
+    let refused = open_error(&options).await;
+    assert!(matches!(refused, SchemaError::Refused { .. }), "{refused:?}");
+    let words = refused.to_string();
+    for word in ["\"alice\"", "`scylla.username`", "`scylla.password`", "no such user"] {
+        assert!(words.contains(word), "{words}");
+    }
+    assert!(!words.contains("hunter2"), "{words}");
 }

@@ -23,11 +23,11 @@ use service::{Schedule, clock, telemetry::Metrics};
 
 use super::{Ledger, Load, cpu::CpuTimes, settings};
 use crate::{
-    cli::serving::PipelineArgs,
+    cli::serving::{PipelineArgs, Stage},
     exit::{Exit, Failure},
     output::Answer,
     serve::{
-        ALL_STAGES, Serving, consuming,
+        Serving, consuming,
         process::{Plan, Process},
     },
 };
@@ -40,7 +40,8 @@ pub async fn run(serving: Serving, args: PipelineArgs) -> Result<Exit, Failure> 
     crate::serve::start_logs(&serving.loaded.config)?;
     let fresh = tempfile::tempdir().map_err(Failure::internal)?;
     let loaded = settings(&serving.loaded, &args, fresh.path())?;
-    let plan = Plan::new(&loaded, &ALL_STAGES, Schedule::Once);
+    // Without a consumer of its own, which would drain all of it at its end.
+    let plan = Plan::new(&loaded, &[Stage::Ingest, Stage::Query], Schedule::Once);
     let process = Process::start(plan, Metrics::start().map_err(Failure::internal)?).await?;
     let measured = measure(&process, &serving, &args).await;
     let ended = process.end("bench").await;
