@@ -169,6 +169,7 @@ async fn run_on(replay: &Replay<'_>, args: ReplayArgs) -> Result<(Answer, Exit),
 impl Replay<'_> {
     async fn fold(&self, args: ReplayArgs) -> Result<(Answer, Exit), Failure> {
         let into = Epoch(args.into.unwrap_or_default());
+        let of = args.generation.map_or_else(String::new, |of| format!(" --generation {of}"));
         let from = args.from.from.map_or(ReplayFrom::Start, ReplayFrom::Time);
         let declared = match &args.dimensions_of {
             Some(version) => self.dimensions_of(version).await?,
@@ -215,7 +216,7 @@ impl Replay<'_> {
             started.elapsed().as_secs_f64(),
             opened.base
         ))
-        .note(format!("next: pulso replay compare {into}, then pulso replay swap {into}"));
+        .note(format!("next: pulso replay compare {into}{of}, then pulso replay swap {into}{of}"));
         Ok((answer, Exit::Success))
     }
 
