@@ -107,10 +107,11 @@ mod tests {
     fn only_exactly_the_known_migrations_are_current() {
         assert_eq!(judge("k", &[]), Ok(Standing::Missing));
         assert_eq!(judge("k", &applied(&[1])), Ok(Standing::Older(1)));
-        assert_eq!(judge("k", &applied(&[1, 2])), Ok(Standing::Current));
-        let newer = judge("k", &applied(&[1, 2, 3]));
-        assert!(matches!(newer, Err(SchemaError::Newer { found: 3, known: 2, .. })));
-        let mut changed = applied(&[1, 2]);
+        assert_eq!(judge("k", &applied(&[1, 2])), Ok(Standing::Older(2)));
+        assert_eq!(judge("k", &applied(&[1, 2, 3])), Ok(Standing::Current));
+        let newer = judge("k", &applied(&[1, 2, 3, 4]));
+        assert!(matches!(newer, Err(SchemaError::Newer { found: 4, known: 3, .. })));
+        let mut changed = applied(&[1, 2, 3]);
         changed[0].1 = "0".to_owned();
         assert!(matches!(judge("k", &changed), Err(SchemaError::Changed { version: 1, .. })));
     }
