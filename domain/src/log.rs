@@ -137,6 +137,16 @@ pub enum LogError {
         /// End of the log.
         end: Offset,
     },
+    /// There is another record where one was read before: this is another log.
+    #[error(
+        "partition {partition}: the record at offset {offset} is not the one that was read before: the log was made again, or truncated and written anew. Bring back the right log, or start a new log generation"
+    )]
+    Replaced {
+        /// The partition.
+        partition: Partition,
+        /// The record.
+        offset: Offset,
+    },
     /// A record's bytes do not match their checksum.
     #[error("record {offset} of partition {partition} is damaged: {message}")]
     Damaged {

@@ -5,8 +5,8 @@
 //! `min.insync.replicas`. Times are the brokers' (`LogAppendTime`); a topic with another clock is
 //! refused, here and again by the drain, record by record.
 //!
-//! What it leaves to others: whether this is the topic that was read before. The client cannot see
-//! that a topic was made again under its name; the consumer stage compares anchors at every start.
+//! The client cannot see that a topic was made again under its name. Within a process the drains
+//! find out (`seen.rs`); from one process to the next the consumer stage does, by its anchors.
 //!
 //! One producer, one group consumer for questions and progress, and one client for each drain that
 //! is open: a client is some three threads, and reads ahead by `prefetch_bytes_max`.
@@ -19,6 +19,7 @@ mod error;
 mod feed;
 mod group;
 mod options;
+mod seen;
 pub mod topics;
 
 use std::{sync::Arc, time::Instant};
@@ -35,6 +36,7 @@ use tracing::info;
 use self::{
     appender::{Appender, Message},
     group::Group,
+    seen::Seen,
     topics::{Admin, Found, LOG_APPEND_TIME, MESSAGE_BYTES_MAX, TIMESTAMP_TYPE},
 };
 pub use self::{
@@ -65,6 +67,7 @@ struct Inner {
     generation: Generation,
     appender: Appender,
     group: Group,
+    seen: Seen,
 }
 
 impl KafkaLog {
@@ -112,7 +115,8 @@ fn start(
     .map_err(client)?;
     appender.warm_up(options.request_timeout).map_err(client)?;
     let group = Group::start(&options).map_err(client)?;
-    Ok(Inner { options, generation, appender, group })
+    let seen = Seen::new(generation.partitions);
+    Ok(Inner { options, generation, appender, group, seen })
 }
 
 fn check_topic(
@@ -179,7 +183,8 @@ impl PulseLog for KafkaLog {
         self.check_partition(partition)?;
         let inner = Arc::clone(&self.inner);
         let asked = tokio::task::spawn_blocking(move || {
-            inner.group.bounds(partition, inner.options.request_timeout)
+            let told = inner.group.bounds(partition, inner.options.request_timeout);
+            inner.seen.compare(partition, told)
         });
         asked.await.expect("asking does not panic")
     }

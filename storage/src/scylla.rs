@@ -26,7 +26,7 @@ mod statements;
 mod tenants;
 mod usage;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tracing::info;
 
@@ -54,11 +54,12 @@ impl ScyllaStore {
         let session = session::connect(&options).await?;
         schema::check_with(&session, &options).await?;
         let ScyllaOptions { keyspace, writes_in_flight, .. } = &options;
-        let refused = |failure: error::Failure| SchemaError::Refused {
-            what: format!("prepare the statements for keyspace {keyspace}"),
-            cause: failure.0.to_string(),
+        let started = Instant::now();
+        let failed = |failure: error::Failure| {
+            let what = format!("prepare the statements for keyspace {keyspace}");
+            SchemaError::of(what, failure, options.hosts_listed(), started.elapsed())
         };
-        let client = Client::new(session, keyspace, *writes_in_flight).await.map_err(refused)?;
+        let client = Client::new(session, keyspace, *writes_in_flight).await.map_err(failed)?;
         info!(hosts = options.hosts_listed(), keyspace, "store opened");
         Ok(Self { client: Arc::new(client) })
     }

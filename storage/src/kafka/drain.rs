@@ -6,7 +6,8 @@
 //! believed only if the log itself says that it ends where this drain stands, or if a fresh start
 //! from here meets the end again with nothing in between (the log then ends in offsets that hold no
 //! record). After any failure the client may have skipped what it could not read, so the next read
-//! starts afresh from here.
+//! starts afresh from here; and whenever the topic may have been made again (`seen.rs`), a record
+//! that was lent is read again first.
 
 use std::{
     sync::Arc,
@@ -24,7 +25,7 @@ use rdkafka::{
     message::BorrowedMessage,
 };
 
-use super::{Inner, context::Quiet};
+use super::{Inner, context::Quiet, seen::Last};
 
 /// A silence after which the log is asked where it ends.
 const SILENCE: Duration = Duration::from_millis(200);
@@ -34,6 +35,10 @@ pub struct KafkaDrain {
     source: Source,
     /// Everything below was lent.
     position: Offset,
+    /// The last record that was lent, here or by the reader before this one.
+    last: Option<Last>,
+    /// The doubts that were met so far.
+    doubts: u64,
     step: Step,
     /// Whether the client has said "end of partition" since the last record.
     end: End,
@@ -83,24 +88,30 @@ enum Polled<'a> {
 }
 
 impl KafkaDrain {
-    /// Starts a client that reads ahead from `from`. Blocking, for at most the request timeout.
+    /// Starts a client that reads ahead from `from`. Blocking, for at most some request timeouts.
     pub(super) fn open(
         log: &Arc<Inner>,
         partition: Partition,
         from: Offset,
     ) -> Result<Self, LogError> {
-        let LogBounds { low, end } = log.group.bounds(partition, log.options.request_timeout)?;
-        if from < low || from > end {
-            return Err(LogError::OutOfRange { partition, wanted: from, low, end });
-        }
+        let doubts = log.seen.doubts();
         let consumer: BaseConsumer<Quiet> = log
             .options
             .drain()
             .create_with_context(Quiet)
             .map_err(|error| LogError::Unavailable(format!("no client starts: {error}")))?;
         let source = Source { log: Arc::clone(log), consumer, partition };
-        source.assign(from)?;
-        Ok(Self { source, position: from, step: Step::InStep, end: End::Unseen, held: None })
+        let mut drain = Self {
+            source,
+            position: from,
+            last: log.seen.before(partition, from),
+            doubts,
+            step: Step::Lost,
+            end: End::Unseen,
+            held: None,
+        };
+        drain.start(doubts)?;
+        Ok(drain)
     }
 
     fn lend(
@@ -112,8 +123,9 @@ impl KafkaDrain {
         if self.position >= until {
             return Ok(self.position);
         }
-        if self.step == Step::Lost {
-            self.restart()?;
+        let doubts = self.source.doubts();
+        if self.step == Step::Lost || self.doubts != doubts {
+            self.start(doubts)?;
         }
         let mut bytes = 0;
         if let Some(held) = self.held.take() {
@@ -123,7 +135,7 @@ impl KafkaDrain {
             }
             let Held { offset, appended_at, body } = held;
             visit(LogRecord { offset, appended_at, body: &body });
-            self.position = offset.next();
+            (self.position, self.last) = (offset.next(), Some(Last { offset, appended_at }));
             bytes += body.len();
             if bytes >= bytes_max {
                 return Ok(self.position);
@@ -144,7 +156,8 @@ impl KafkaDrain {
                         return Ok(until);
                     }
                     visit(LogRecord { offset, appended_at, body });
-                    self.position = offset.next();
+                    (self.position, self.last) =
+                        (offset.next(), Some(Last { offset, appended_at }));
                     bytes += body.len();
                     if bytes >= bytes_max {
                         return Ok(self.position);
@@ -201,9 +214,21 @@ impl KafkaDrain {
         Ok(false)
     }
 
+    /// Begins again where it stands, once it is proved that this is still the log that was read.
+    fn start(&mut self, doubts: u64) -> Result<(), LogError> {
+        let timeout = self.source.log.options.request_timeout;
+        let bounds = self.source.bounds(timeout)?;
+        if self.position < bounds.low || self.position > bounds.end {
+            return Err(self.source.out_of_range(self.position, bounds));
+        }
+        self.source.prove(self.last, timeout)?;
+        self.doubts = doubts;
+        self.restart()
+    }
+
     /// Makes the client drop what it has read ahead and go on from `position`.
     fn restart(&mut self) -> Result<(), LogError> {
-        self.source.assign(self.position)?;
+        self.source.assign(self.source.partition, self.position)?;
         (self.held, self.end, self.step) = (None, End::Unseen, Step::InStep);
         Ok(())
     }
@@ -220,15 +245,18 @@ impl LogDrain for KafkaDrain {
         if read.is_err() {
             self.step = Step::Lost;
         }
+        if let Some(last) = self.last {
+            self.source.log.seen.lent(self.source.partition, last);
+        }
         read
     }
 }
 
 impl Source {
-    /// Reads from `from` on; what was read ahead is dropped.
-    fn assign(&self, from: Offset) -> Result<(), LogError> {
+    /// Reads a partition from `from` on; what was read ahead is dropped.
+    fn assign(&self, partition: Partition, from: Offset) -> Result<(), LogError> {
         let unreadable = |error: KafkaError| {
-            let (partition, topic) = (self.partition, &self.log.options.topic);
+            let topic = &self.log.options.topic;
             LogError::Unavailable(format!(
                 "partition {partition} of topic {topic} cannot be read from {from} on: {error}"
             ))
@@ -236,7 +264,7 @@ impl Source {
         let offset = i64::try_from(from.0)
             .map_err(|_| LogError::Fatal(format!("offset {from} is beyond what Kafka has")))?;
         let mut place = TopicPartitionList::with_capacity(1);
-        let (topic, partition) = (&self.log.options.topic, i32::from(self.partition.0));
+        let (topic, partition) = (&self.log.options.topic, i32::from(partition.0));
         place
             .add_partition_offset(topic, partition, rdkafka::Offset::Offset(offset))
             .and_then(|()| self.consumer.unassign())
@@ -294,6 +322,57 @@ impl Source {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Reads a record again that was read before: the one before this place, or where there is none
+    /// one of another partition, for a topic is made again as a whole.
+    fn prove(&self, last: Option<Last>, timeout: Duration) -> Result<(), LogError> {
+        let own = last.map(|last| (self.partition, last));
+        for (partition, last) in own.into_iter().chain(self.log.seen.all()) {
+            let LogBounds { low, end } = self.log.group.bounds(partition, timeout)?;
+            let wanted = last.offset.next();
+            if wanted > end {
+                return Err(LogError::OutOfRange { partition, wanted, low, end });
+            }
+            // What has expired is no proof, and was counted.
+            if last.offset >= low {
+                return self.read_again(partition, last, timeout);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_again(
+        &self,
+        partition: Partition,
+        last: Last,
+        timeout: Duration,
+    ) -> Result<(), LogError> {
+        self.assign(partition, last.offset)?;
+        let since = Instant::now();
+        while since.elapsed() < timeout {
+            let message = match self.poll()? {
+                Polled::Record(message) => message,
+                Polled::End | Polled::Silence => continue,
+                Polled::Trouble(trouble) => {
+                    self.judge(&trouble, last.offset, timeout)?;
+                    continue;
+                }
+            };
+            let (offset, appended_at) = self.place(&message)?;
+            if i32::from(partition.0) != message.partition() || offset < last.offset {
+                continue; // Left over from before.
+            }
+            return match (Last { offset, appended_at }) == last {
+                true => Ok(()),
+                false => Err(LogError::Replaced { partition, offset: last.offset }),
+            };
+        }
+        Err(self.nothing_came(last.offset, None))
+    }
+
+    fn doubts(&self) -> u64 {
+        self.log.seen.doubts()
     }
 
     fn bounds(&self, timeout: Duration) -> Result<LogBounds, LogError> {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use domain::{Offset, codec::CodecError, store::StoreError};
 use scylla::errors::{
-    BadQuery, DbError, DeserializationError, ExecutionError, IntoRowsResultError, NextPageError,
-    NextRowError, PagerExecutionError, PrepareError, RequestAttemptError, RequestError, RowsError,
-    TypeCheckError,
+    BadQuery, ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError,
+    DeserializationError, ExecutionError, IntoRowsResultError, MetadataError, NewSessionError,
+    NextPageError, NextRowError, PagerExecutionError, PrepareError, RequestAttemptError,
+    RequestError, RowsError, TypeCheckError,
 };
 use thiserror::Error;
 
@@ -92,6 +93,53 @@ pub enum SchemaError {
         /// Its words.
         cause: String,
     },
+}
+
+impl SchemaError {
+    /// A request that failed: no answer is another matter than a refusal.
+    pub(super) fn of(what: String, failure: Failure, hosts: String, waited: Duration) -> Self {
+        match failure.0 {
+            StoreError::Unavailable(cause) => {
+                let cause = format!("asked to {what}: {cause}");
+                Self::Unreachable { hosts, waited, cause }
+            }
+            refusal => Self::Refused { what, cause: refusal.to_string() },
+        }
+    }
+
+    /// Why no session came about.
+    pub(super) fn of_session(
+        error: &NewSessionError,
+        user: Option<&str>,
+        hosts: String,
+        waited: Duration,
+    ) -> Self {
+        let cause = error.to_string();
+        if !is_about_credentials(error) {
+            return Self::Unreachable { hosts, waited, cause };
+        }
+        let who =
+            user.map_or_else(|| "anybody without a name".to_owned(), |user| format!("{user:?}"));
+        let what = format!("let {who} in (check `scylla.username` and `scylla.password`)");
+        Self::Refused { what, cause }
+    }
+}
+
+fn is_about_credentials(error: &NewSessionError) -> bool {
+    let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(
+        ConnectionPoolError::Broken {
+            last_connection_error: ConnectionError::ConnectionSetupRequestError(request),
+            ..
+        },
+    )) = error
+    else {
+        return false;
+    };
+    matches!(
+        request.get_error(),
+        ConnectionSetupRequestErrorKind::DbError(DbError::AuthenticationError, _)
+            | ConnectionSetupRequestErrorKind::MissingAuthentication
+    )
 }
 
 /// Why a store in CQL cannot be opened. Nothing was changed.
@@ -309,6 +357,19 @@ mod tests {
         }
         let timeout = ExecutionError::RequestTimeout(Duration::from_secs(1));
         assert!(matches!(Failure::from(timeout).0, StoreError::Unavailable(_)));
+    }
+
+    #[test]
+    fn a_request_without_an_answer_was_not_refused() {
+        let of = |failure: StoreError| {
+            let hosts = "db:9042".to_owned();
+            SchemaError::of("do it".to_owned(), Failure(failure), hosts, Duration::ZERO)
+        };
+        let broken = of(StoreError::Unavailable("connection broken".to_owned()));
+        assert!(matches!(broken, SchemaError::Unreachable { .. }), "{broken}");
+        assert!(broken.to_string().contains("asked to do it: connection broken"), "{broken}");
+        let refused = of(sorted(DbError::Unauthorized));
+        assert!(matches!(refused, SchemaError::Refused { .. }), "{refused}");
     }
 
     #[test]

@@ -39,20 +39,22 @@ const CONNECTION_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 /// Connects.
 ///
 /// # Errors
-/// `Options`, `Unreachable`, or `Refused` where the cluster knows no such user.
+/// `Options`, `Unreachable`, or `Refused` where the cluster does not let the user in.
 pub(super) async fn connect(options: &ScyllaOptions) -> Result<Session, SchemaError> {
     options.check().map_err(SchemaError::Options)?;
     let builder = builder(options)?;
     let started = Instant::now();
-    let unreachable = |cause: String| SchemaError::Unreachable {
-        hosts: options.hosts_listed(),
-        waited: started.elapsed(),
-        cause,
-    };
-    match tokio::time::timeout(options.connect_timeout, builder.build()).await {
-        Ok(Ok(session)) => Ok(session),
-        Ok(Err(error)) => Err(unreachable(error.to_string())),
-        Err(_) => Err(unreachable("no answer at all".to_owned())),
+    let built = tokio::time::timeout(options.connect_timeout, builder.build()).await;
+    let (hosts, waited) = (options.hosts_listed(), started.elapsed());
+    let user = options.credentials.as_ref().map(|credentials| credentials.username.as_str());
+    match built {
+        Ok(session) => {
+            session.map_err(|error| SchemaError::of_session(&error, user, hosts, waited))
+        }
+        Err(_) => {
+            let cause = "no answer at all".to_owned();
+            Err(SchemaError::Unreachable { hosts, waited, cause })
+        }
     }
 }
 

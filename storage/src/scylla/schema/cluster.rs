@@ -1,6 +1,6 @@
 //! What the schema asks of the cluster: its own tables about the keyspace, and changes.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use scylla::{
     client::session::Session,
@@ -13,10 +13,7 @@ use scylla::{
 };
 
 use super::versions::{Applied, Migration};
-use crate::scylla::{
-    error::{Failure, SchemaError},
-    options::ScyllaOptions,
-};
+use crate::scylla::{error::SchemaError, options::ScyllaOptions};
 
 /// A session and the keyspace it is about.
 pub(super) struct Cluster<'a> {
@@ -61,8 +58,9 @@ impl Cluster<'_> {
         change.set_request_timeout(Some(
             self.options.request_timeout.max(self.options.connect_timeout),
         ));
+        let started = Instant::now();
         let done = self.session.query_unpaged(change, ()).await;
-        done.map(drop).map_err(|error| refused(&first_line, error))
+        done.map(drop).map_err(|error| self.failed(&first_line, started, error))
     }
 
     /// The migrations that were applied, ascending; none where the keyspace is not there.
@@ -148,10 +146,15 @@ impl Cluster<'_> {
         statement: &str,
         values: impl SerializeRow,
     ) -> Result<QueryRowsResult, SchemaError> {
+        let started = Instant::now();
         let answer = self.session.query_unpaged(self.named(statement), values).await;
-        let answer =
-            answer.map_err(|error: ExecutionError| refused(statement, Failure::from(error).0))?;
+        let answer = answer.map_err(|error| self.failed(statement, started, error))?;
         answer.into_rows_result().map_err(|error| refused(statement, error))
+    }
+
+    fn failed(&self, what: &str, started: Instant, error: ExecutionError) -> SchemaError {
+        let hosts = self.options.hosts_listed();
+        SchemaError::of(format!("do `{what}`"), error.into(), hosts, started.elapsed())
     }
 
     fn named(&self, statement: &str) -> String {
