@@ -115,6 +115,18 @@ pub trait UsageStore: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<UsageRow>, StoreError>> + Send;
 
+    /// Tenants that have any row, in any epoch, each once, by the bytes of their names, behind
+    /// `after`; at most `limit` (at least 1), fewer only at the end. One whose first row is just being
+    /// flushed may be among them. Costs a look-up a tenant, not a row.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn tenants(
+        &self,
+        after: Option<&Tenant>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Tenant>, StoreError>> + Send;
+
     /// Dead letters of one log in every epoch, after `after`, at most `limit`, sorted by partition,
     /// offset, index, epoch. Payloads are included.
     ///

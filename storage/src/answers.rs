@@ -1,6 +1,8 @@
 //! Refusals that every adapter words in the same way.
 
-use domain::{LogId, Partition, log::LogError, place::Generation, store::StoreError};
+use domain::{
+    LogId, Partition, billing::ENTRY_BYTES_MAX, log::LogError, place::Generation, store::StoreError,
+};
 
 /// A flush for a log that the store does not know.
 pub(crate) fn unregistered(log_id: LogId) -> StoreError {
@@ -41,6 +43,29 @@ pub(crate) fn another_entry(entries: u64) -> StoreError {
 /// Activating a catalogue that is not there.
 pub(crate) fn unknown_catalogue(version: &str) -> StoreError {
     StoreError::Conflict(format!("there is no catalogue {version:?}: publish it first"))
+}
+
+/// Lets an entry of a billing journal pass if it is not too large.
+///
+/// # Errors
+/// `Conflict` for one that is.
+pub(crate) fn check_entry(journal: &str, entry: &[u8]) -> Result<(), StoreError> {
+    let bytes = entry.len();
+    if bytes <= ENTRY_BYTES_MAX {
+        return Ok(());
+    }
+    Err(StoreError::Conflict(format!(
+        "an entry of {bytes} bytes for the journal {journal:?} is too large: {ENTRY_BYTES_MAX} are \
+         the most"
+    )))
+}
+
+/// Adding to a billing journal beyond its next place.
+pub(crate) fn beyond_next(journal: &str, place: u64, next: u64) -> StoreError {
+    StoreError::Conflict(format!(
+        "the journal {journal:?} has {next} entries, so {place} is not its next place: read on from \
+         {next}"
+    ))
 }
 
 /// Reading a partition that is not there.

@@ -5,7 +5,7 @@
 use domain::{
     BillingStore, DeadLetter, LogId, Manifest, Offset, Partition, PulseLog, RowKey, SegmentId,
     Tenant, TotalsFeed, UsageRow, UsageStore,
-    billing::CatalogueVersion,
+    billing::{Appended, CatalogueVersion},
     dead_letter::DeadLetterReason,
     epochs::LogEvent,
     log::{AppendError, LogBounds, LogDrain, LogError, LogRecord},
@@ -199,6 +199,14 @@ impl UsageStore for Usage {
         each!(Usage: self, store => store.scan(filter, after, limit).await)
     }
 
+    async fn tenants(
+        &self,
+        after: Option<&Tenant>,
+        limit: usize,
+    ) -> Result<Vec<Tenant>, StoreError> {
+        each!(Usage: self, store => store.tenants(after, limit).await)
+    }
+
     async fn scan_dead_letters(
         &self,
         log_id: LogId,
@@ -244,5 +252,23 @@ impl BillingStore for Billing {
 
     async fn catalogues(&self) -> Result<Vec<CatalogueVersion>, StoreError> {
         each!(Billing: self, store => store.catalogues().await)
+    }
+
+    async fn append_entry(
+        &self,
+        journal: &str,
+        place: u64,
+        entry: &[u8],
+    ) -> Result<Appended, StoreError> {
+        each!(Billing: self, store => store.append_entry(journal, place, entry).await)
+    }
+
+    async fn entries(
+        &self,
+        journal: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        each!(Billing: self, store => store.entries(journal, from, limit).await)
     }
 }

@@ -101,6 +101,7 @@ macro_rules! usage_conformance {
             manifests_ascend_and_stay_with_their_partition
             segment_rows_are_those_of_the_segment_and_days
             a_scan_is_sorted_filtered_and_the_same_in_pages
+            tenants_are_those_with_rows_each_once_and_sorted
             dead_letters_come_in_pages_by_place
             the_journal_takes_one_entry_a_number
             a_view_reads_each_stretch_in_one_epoch
@@ -118,6 +119,12 @@ macro_rules! billing_conformance {
             of_two_publishers_of_one_name_one_wins
             only_what_is_there_can_be_activated
             catalogues_are_there_after_a_restart
+            places_count_from_zero_without_gaps
+            of_many_writers_at_one_place_one_adds
+            writers_that_read_on_lose_no_entry
+            entries_are_there_after_a_restart_in_pages_of_any_size
+            journals_are_apart
+            an_entry_may_be_empty_and_as_large_as_the_bound
         }
     };
 }

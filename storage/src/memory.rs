@@ -10,7 +10,7 @@ mod usage;
 
 use std::sync::{Mutex, MutexGuard};
 
-pub use billing::MemoryBillingStore;
+pub use billing::{EntryFault, MemoryBillingStore};
 pub use log::{AppendFault, HeldAcks, MemoryDrain, MemoryLog};
 pub use usage::{FlushFault, MemoryUsageStore, StoredUsage};
 

@@ -12,6 +12,7 @@
 
 mod billing;
 mod client;
+mod entries;
 mod error;
 mod journal;
 mod letters;

@@ -9,6 +9,7 @@ use std::{sync::mpsc, time::Duration};
 use common::{directory, no_fatal, open_store, other_program};
 use domain::{
     BillingStore, Epoch, Offset, Timestamp, UsageStore,
+    billing::{Appended, CatalogueVersion},
     epochs::{LogEvent, OpenedEpoch},
     store::{StoreError, UsageFilter},
 };
@@ -143,9 +144,9 @@ async fn a_store_of_version_1_is_upgraded_and_keeps_its_rows() {
         usage.register(&generation(LOG), None).await.unwrap();
         usage.flush(&flush(mine, rows.clone(), 6)).await.unwrap();
     }
-    let what_version_2_added =
-        "DROP VIEW usage; DROP TABLE log_event; DROP TABLE active_stretch; PRAGMA user_version = 1";
-    other_program(home.path(), STORE_FILE).execute_batch(what_version_2_added).unwrap();
+    let what_came_since = "DROP VIEW usage; DROP TABLE log_event; DROP TABLE active_stretch; \
+                           DROP TABLE journal_entry; PRAGMA user_version = 1";
+    other_program(home.path(), STORE_FILE).execute_batch(what_came_since).unwrap();
     let usage = open_store(home.path()).unwrap().usage();
     let opened = OpenedEpoch {
         log_id: LOG,
@@ -164,10 +165,40 @@ async fn a_store_of_version_1_is_upgraded_and_keeps_its_rows() {
         to: Timestamp::MAX,
     };
     assert_eq!(usage.usage(&view, &everything, None, 9).await.unwrap(), rows);
-    let version: u32 = other_program(home.path(), STORE_FILE)
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version(home.path()), 3);
+}
+
+fn version(home: &std::path::Path) -> u32 {
+    let connection = other_program(home, STORE_FILE);
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn a_store_of_version_2_is_upgraded_and_keeps_its_catalogues_and_journal() {
+    let home = tempfile::tempdir().unwrap();
+    let event = LogEvent::Activated { log_id: LOG, epoch: Epoch(0) };
+    let catalogue = CatalogueVersion {
+        version: "v1".to_owned(),
+        sequence: 1,
+        text: "prices: []\n".to_owned(),
+        published_at: at(0),
+        active: false,
+    };
+    {
+        let store = open_store(home.path()).unwrap();
+        store.usage().register(&generation(LOG), None).await.unwrap();
+        store.usage().append_log_event(0, &event).await.unwrap();
+        store.billing().publish_catalogue(&catalogue).await.unwrap();
+    }
+    let what_version_3_added = "DROP TABLE journal_entry; PRAGMA user_version = 2";
+    other_program(home.path(), STORE_FILE).execute_batch(what_version_3_added).unwrap();
+    let store = open_store(home.path()).unwrap();
+    let billing = store.billing();
+    assert_eq!(billing.entries("run", 0, 9).await.unwrap(), Vec::<Vec<u8>>::new());
+    assert_eq!(billing.append_entry("run", 0, b"first").await.unwrap(), Appended::Added);
+    assert_eq!(billing.catalogues().await.unwrap(), [catalogue]);
+    assert_eq!(store.usage().log_events().await.unwrap(), [event]);
+    assert_eq!(version(home.path()), 3);
 }
 
 /// What a person sees who asks the file by SQL.

@@ -11,13 +11,16 @@ use std::{
 
 use common::{FIRST, clock};
 use domain::{
-    Offset, PulseLog, UsageStore,
+    BillingStore, Offset, PulseLog, UsageStore,
+    billing::Appended,
     log::{AppendError, LogDrain as _, LogError},
     store::StoreError,
 };
 use storage::{
     conformance::samples::{LOG, at, close, dead_letter, flush, generation, key, row, segment},
-    memory::{AppendFault, FlushFault, MemoryLog, MemoryUsageStore},
+    memory::{
+        AppendFault, EntryFault, FlushFault, MemoryBillingStore, MemoryLog, MemoryUsageStore,
+    },
 };
 
 fn log() -> MemoryLog {
@@ -111,5 +114,18 @@ async fn each_flush_fault_stops_where_its_name_says_and_a_repeat_completes_it() 
         assert_eq!(counts(&store), [2, 1, 1, 1], "{fault:?}");
         assert!(store.lose_row(&whole.rows[0].key));
         assert!(!store.lose_row(&whole.rows[0].key));
+    }
+}
+
+#[tokio::test]
+async fn each_entry_fault_answers_and_keeps_what_its_name_says() {
+    for (fault, kept) in [(EntryFault::Lost, 0), (EntryFault::Added, 1)] {
+        let store = MemoryBillingStore::new();
+        store.fail_next_entry(fault);
+        let unknown = store.append_entry("run", 0, b"a").await;
+        assert!(matches!(unknown, Err(StoreError::Unavailable(_))), "{fault:?}: {unknown:?}");
+        assert_eq!(store.entries("run", 0, 9).await.unwrap().len(), kept, "{fault:?}");
+        let again = store.append_entry("run", 0, b"a").await.unwrap();
+        assert_eq!(again == Appended::Added, kept == 0, "{fault:?}");
     }
 }

@@ -292,6 +292,47 @@ pub async fn a_scan_is_sorted_filtered_and_the_same_in_pages<S: Subject<Port: Us
     assert_eq!(store.scan(&EVERYTHING, None, 0).await.unwrap(), []);
 }
 
+/// See the name.
+pub async fn tenants_are_those_with_rows_each_once_and_sorted<S: Subject<Port: UsageStore>>(
+    subject: &S,
+) {
+    let store = registered(subject).await;
+    assert_eq!(store.tenants(None, 9).await.unwrap(), []);
+    let names = ["A", "a", "a/b", "ab", "tenant 1", "z", "\u{e9}", "\u{10ffff}"];
+    let tenants = names.map(|name| Tenant::new(name).unwrap());
+    for (number, name) in (0u64..).zip(names.iter().rev()) {
+        // Each in two windows of two segments of one of three epochs.
+        for start in [number, number + 100] {
+            let mut mine = segment(0, start);
+            mine.epoch = Epoch(u16::try_from(number % 3).unwrap());
+            let rows = [0, 86_400].map(|window| row(key(name, "s", at(window), mine), start, 1));
+            let mut flush = flush(mine, rows.to_vec(), start + 1);
+            flush.progress.epoch = mine.epoch;
+            store.flush(&flush).await.unwrap();
+        }
+    }
+    let mut without_rows = flush(segment(1, 0), Vec::new(), 1);
+    without_rows.dead_letters = vec![dead_letter(1, 0, 2, TooLate)];
+    without_rows.close = Some(close(segment(1, 0), 1));
+    store.flush(&without_rows).await.unwrap();
+    for limit in [1, 2, 3, names.len(), names.len() + 1, 5_000] {
+        let mut found: Vec<Tenant> = Vec::new();
+        loop {
+            let page = store.tenants(found.last(), limit).await.unwrap();
+            assert!(page.len() <= limit);
+            let is_last = page.len() < limit;
+            found.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        assert_eq!(found, tenants, "{limit}");
+    }
+    let nobody = Tenant::new("aa").unwrap();
+    assert_eq!(store.tenants(Some(&nobody), 2).await.unwrap(), tenants[3..5]);
+    assert_eq!(store.tenants(tenants.last(), 9).await.unwrap(), []);
+}
+
 async fn letters_in_pages(
     store: &impl UsageStore,
     reason: Option<DeadLetterReason>,

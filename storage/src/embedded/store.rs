@@ -6,6 +6,7 @@
 //! with any SQLite tool, and the view `usage` names what the columns hold.
 
 mod billing;
+mod entries;
 mod failure;
 mod flush;
 mod journal;
@@ -240,6 +241,15 @@ impl UsageStore for EmbeddedUsageStore {
         self.store
             .read(move |connection| rows::scan(connection, &filter, after.as_ref(), limit))
             .await
+    }
+
+    async fn tenants(
+        &self,
+        after: Option<&Tenant>,
+        limit: usize,
+    ) -> Result<Vec<Tenant>, StoreError> {
+        let after = after.cloned();
+        self.store.read(move |connection| rows::tenants(connection, after.as_ref(), limit)).await
     }
 
     async fn scan_dead_letters(

@@ -257,6 +257,22 @@ impl UsageStore for MemoryUsageStore {
         }))
     }
 
+    async fn tenants(
+        &self,
+        after: Option<&Tenant>,
+        limit: usize,
+    ) -> Result<Vec<Tenant>, StoreError> {
+        Ok(self.read(|stored| {
+            let all = stored.rows.keys().map(|key| &key.0.resource.tenant);
+            let mut tenants: Vec<Tenant> =
+                all.filter(|tenant| after.is_none_or(|after| *tenant > after)).cloned().collect();
+            // Rows are sorted by tenant first.
+            tenants.dedup();
+            tenants.truncate(limit);
+            tenants
+        }))
+    }
+
     async fn scan_dead_letters(
         &self,
         log_id: LogId,

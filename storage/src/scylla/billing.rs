@@ -1,17 +1,23 @@
-//! The billing store's part of the keyspace: catalogues, in one CQL partition.
+//! The billing store's part of the keyspace: catalogues, in one CQL partition; journals are in
+//! `entries.rs`.
 //!
 //! A publication is a compare-and-set on the next number, after a look at every name there is; who
 //! loses it looks again. So numbers have no gaps and a name is published once.
 
 use std::sync::Arc;
 
-use domain::{BillingStore, Timestamp, billing::CatalogueVersion, store::StoreError};
+use domain::{
+    BillingStore, Timestamp,
+    billing::{Appended, CatalogueVersion},
+    store::StoreError,
+};
 
 use super::{
     client::Client,
+    entries,
     error::{Failure, damaged},
 };
-use crate::answers::unknown_catalogue;
+use crate::answers::{check_entry, unknown_catalogue};
 
 /// The billing store in a keyspace.
 #[derive(Clone)]
@@ -45,6 +51,25 @@ impl BillingStore for ScyllaBillingStore {
 
     async fn catalogues(&self) -> Result<Vec<CatalogueVersion>, StoreError> {
         Ok(all(&self.client).await?)
+    }
+
+    async fn append_entry(
+        &self,
+        journal: &str,
+        place: u64,
+        entry: &[u8],
+    ) -> Result<Appended, StoreError> {
+        check_entry(journal, entry)?;
+        Ok(entries::append(&self.client, journal, place, entry).await?)
+    }
+
+    async fn entries(
+        &self,
+        journal: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(entries::page(&self.client, journal, from, limit).await?)
     }
 }
 

@@ -201,12 +201,30 @@ impl Link {
         statement: &PreparedStatement,
         values: impl SerializeRow,
     ) -> Result<bool, Failure> {
+        Ok(self.decide_against(statement, values, "[applied]").await? == Decided::Done)
+    }
+
+    /// Tries a compare-and-set, and where it is refused gives the number that stood in a column.
+    pub(super) async fn decide_against(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+        column: &str,
+    ) -> Result<Decided, Failure> {
         let _permit = self.writes.acquire().await.map_err(|_| closed())?;
         let answer = self.session.execute_unpaged(statement, values).await?.into_rows_result()?;
         // The first column is `[applied]`; which others there are depends on the server.
         let rows = answer.rows::<Row>()?.collect::<Result<Vec<_>, _>>()?;
         let applied = rows.first().and_then(|row| row.columns.first());
-        Ok(matches!(applied, Some(Some(CqlValue::Boolean(true)))))
+        if matches!(applied, Some(Some(CqlValue::Boolean(true)))) {
+            return Ok(Decided::Done);
+        }
+        let place = answer.column_specs().iter().position(|found| found.name() == column);
+        let found = rows.iter().find_map(|row| match row.columns.get(place?) {
+            Some(Some(CqlValue::BigInt(number))) => Some(*number),
+            _ => None,
+        });
+        Ok(Decided::Refused(found))
     }
 
     /// Reads an answer whose length the statement bounds.
@@ -250,6 +268,15 @@ impl Link {
         let pages = self.session.execute_iter(statement, values).await?;
         Ok(pages.rows_stream::<R>()?)
     }
+}
+
+/// What became of a compare-and-set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decided {
+    /// It was done.
+    Done,
+    /// Something else stood there; which number, if there was any.
+    Refused(Option<i64>),
 }
 
 /// Most rows that are asked for at once.

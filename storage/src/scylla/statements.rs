@@ -151,6 +151,17 @@ statements! {
     activate_catalogue: prepare_decision = "
         UPDATE {keyspace}.catalogue SET active = true WHERE registry = 0 AND sequence = ?
         IF version = ?";
+
+    /// An entry at a journal's next place, which becomes the one behind it. One statement, so that
+    /// it is decided at once, and whoever is refused hears which place is the next.
+    append_entry: prepare_decision = "
+        BEGIN BATCH
+            UPDATE {keyspace}.journal_entry SET next_place = ? WHERE journal = ? IF next_place = ?;
+            INSERT INTO {keyspace}.journal_entry (journal, place, entry) VALUES (?, ?, ?);
+        APPLY BATCH";
+    /// Entries of a journal from a place on.
+    entries: prepare_serial = "
+        SELECT place, entry FROM {keyspace}.journal_entry WHERE journal = ? AND place >= ? LIMIT ?";
 }
 
 const GENERATIONS: &str = "

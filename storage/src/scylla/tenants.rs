@@ -119,6 +119,29 @@ pub(super) async fn list(
     names.into_iter().take(limit).map(tenant).collect()
 }
 
+/// Tenants behind one, at most `limit`, however many that is.
+pub(super) async fn page(
+    client: &Client,
+    after: Option<&Tenant>,
+    limit: usize,
+) -> Result<Vec<Tenant>, Failure> {
+    /// Names that are read of every part at once, of which a sixteenth is used.
+    const TOGETHER_MAX: usize = 256;
+    let mut tenants: Vec<Tenant> = Vec::new();
+    loop {
+        let asked = (limit - tenants.len()).min(TOGETHER_MAX);
+        let last = tenants.last().or(after);
+        let start =
+            last.map_or_else(|| Start::At(String::new()), |last| Start::Behind(last.clone()));
+        let found = list(client, &start, asked).await?;
+        let is_last = found.len() < asked;
+        tenants.extend(found);
+        if is_last || tenants.len() == limit {
+            return Ok(tenants);
+        }
+    }
+}
+
 /// Days of a tenant between two, inclusive, ascending, with the shards that have rows.
 pub(super) async fn days(
     client: &Client,

@@ -98,6 +98,14 @@ impl UsageStore for ScyllaUsageStore {
         Ok(scan::usage(&self.client, filter, after, limit).await?)
     }
 
+    async fn tenants(
+        &self,
+        after: Option<&Tenant>,
+        limit: usize,
+    ) -> Result<Vec<Tenant>, StoreError> {
+        Ok(tenants::page(&self.client, after, limit).await?)
+    }
+
     async fn scan_dead_letters(
         &self,
         log_id: LogId,

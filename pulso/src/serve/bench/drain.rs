@@ -168,6 +168,10 @@ impl UsageStore for Sums {
         Ok(Vec::new())
     }
 
+    async fn tenants(&self, _: Option<&Tenant>, _: usize) -> Result<Vec<Tenant>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn scan_dead_letters(
         &self,
         _: LogId,

@@ -1,13 +1,17 @@
 //! The billing store's part of `store.db`.
 
-use domain::{BillingStore, Timestamp, billing::CatalogueVersion, store::StoreError};
+use domain::{
+    BillingStore, Timestamp,
+    billing::{Appended, CatalogueVersion},
+    store::StoreError,
+};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{
-    EmbeddedStore,
+    EmbeddedStore, entries,
     failure::{Failure, damaged},
 };
-use crate::answers::unknown_catalogue;
+use crate::answers::{check_entry, unknown_catalogue};
 
 /// The embedded billing store.
 #[derive(Clone)]
@@ -73,6 +77,30 @@ impl BillingStore for EmbeddedBillingStore {
                 Ok(versions)
             })
             .await
+    }
+
+    async fn append_entry(
+        &self,
+        journal: &str,
+        place: u64,
+        entry: &[u8],
+    ) -> Result<Appended, StoreError> {
+        check_entry(journal, entry)?;
+        let (journal, entry) = (journal.to_owned(), entry.to_vec());
+        let bytes = entries::bytes_about(&entry);
+        let append =
+            move |connection: &Connection| entries::append(connection, &journal, place, &entry);
+        self.store.inner.writes.run(bytes, append).await
+    }
+
+    async fn entries(
+        &self,
+        journal: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let journal = journal.to_owned();
+        self.store.read(move |connection| entries::page(connection, &journal, from, limit)).await
     }
 }
 

@@ -235,15 +235,29 @@ pub(super) fn scan(
         scan_tenant(connection, filter, &tenant, start, limit - rows.len(), &mut rows)?;
         next = match filter.tenant {
             Some(_) => None,
-            None => tenant_from(
-                connection,
-                "SELECT min(tenant) FROM usage_segment WHERE tenant > ?1",
-                &tenant,
-            )?,
+            None => tenant_from(connection, TENANT_BEHIND, &tenant)?,
         };
     }
     Ok(rows)
 }
+
+/// Tenants that have rows, behind one; each is a step down the tree.
+pub(super) fn tenants(
+    connection: &Connection,
+    after: Option<&Tenant>,
+    limit: usize,
+) -> Result<Vec<Tenant>, Failure> {
+    let mut tenants: Vec<Tenant> = Vec::new();
+    while tenants.len() < limit {
+        // No name is empty, so the first is behind the empty one.
+        let behind = tenants.last().or(after).map_or("", Tenant::as_str);
+        let Some(next) = tenant_from(connection, TENANT_BEHIND, behind)? else { break };
+        tenants.push(new_tenant(&next)?);
+    }
+    Ok(tenants)
+}
+
+const TENANT_BEHIND: &str = "SELECT min(tenant) FROM usage_segment WHERE tenant > ?1";
 
 fn first_tenant(
     connection: &Connection,

@@ -5,9 +5,9 @@ use crate::embedded::{directory::STORE_FILE, file::FileKind, generation};
 pub(super) const KIND: FileKind = FileKind {
     name: STORE_FILE,
     application_id: 0x506c_7353, // "PlsS"
-    version: 2,
-    schema: &[generation::SCHEMA, USAGE, PROOFS, DEAD_LETTERS, CATALOGUES, EPOCHS],
-    upgrades: &[EPOCHS],
+    version: 3,
+    schema: &[generation::SCHEMA, USAGE, PROOFS, DEAD_LETTERS, CATALOGUES, EPOCHS, JOURNALS],
+    upgrades: &[EPOCHS, JOURNALS],
 };
 
 /// A row's key is in the order of a scan, so a tenant's period is one range of the table. A quantity
@@ -156,4 +156,15 @@ const EPOCHS: &str = "
            product_sku, use_unity, dimensions, sum(count) AS count, sum(amount) AS sum_approximate
     FROM counted
     GROUP BY tenant, window_start, product_sku, use_unity, dimensions;
+";
+
+/// Billing's journals, since version 3: all that happened in billing, by journal and place from 0.
+/// An entry is never changed. Not `WITHOUT ROWID`: entries may be long, and the index stays small.
+const JOURNALS: &str = "
+    CREATE TABLE journal_entry (
+        journal TEXT NOT NULL,
+        place   INTEGER NOT NULL,
+        entry   BLOB NOT NULL,
+        PRIMARY KEY (journal, place)
+    ) STRICT;
 ";

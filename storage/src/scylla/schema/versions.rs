@@ -29,6 +29,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "0003_epochs",
         text: include_str!("../migrations/0003_epochs.cql"),
     },
+    Migration {
+        version: 4,
+        name: "0004_journals",
+        text: include_str!("../migrations/0004_journals.cql"),
+    },
 ];
 
 /// Schema version that this program reads and writes.
@@ -108,10 +113,11 @@ mod tests {
         assert_eq!(judge("k", &[]), Ok(Standing::Missing));
         assert_eq!(judge("k", &applied(&[1])), Ok(Standing::Older(1)));
         assert_eq!(judge("k", &applied(&[1, 2])), Ok(Standing::Older(2)));
-        assert_eq!(judge("k", &applied(&[1, 2, 3])), Ok(Standing::Current));
-        let newer = judge("k", &applied(&[1, 2, 3, 4]));
-        assert!(matches!(newer, Err(SchemaError::Newer { found: 4, known: 3, .. })));
-        let mut changed = applied(&[1, 2, 3]);
+        assert_eq!(judge("k", &applied(&[1, 2, 3])), Ok(Standing::Older(3)));
+        assert_eq!(judge("k", &applied(&[1, 2, 3, 4])), Ok(Standing::Current));
+        let newer = judge("k", &applied(&[1, 2, 3, 4, 5]));
+        assert!(matches!(newer, Err(SchemaError::Newer { found: 5, known: 4, .. })));
+        let mut changed = applied(&[1, 2, 3, 4]);
         changed[0].1 = "0".to_owned();
         assert!(matches!(judge("k", &changed), Err(SchemaError::Changed { version: 1, .. })));
     }
