@@ -8,7 +8,10 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{open_log, open_store};
-use domain::{Offset, Partition, PulseLog, UsageStore, log::LogDrain as _, store::UsageFilter};
+use domain::{
+    BillingStore, Offset, Partition, PulseLog, UsageStore, billing::Appended, log::LogDrain as _,
+    store::UsageFilter,
+};
 use storage::conformance::{
     samples::{LOG, Random, at, flush, generation, key, row, segment},
     together,
@@ -129,6 +132,44 @@ fn of_flushing_and_scanning() {
         assert_eq!(found.len() as u64, count);
         println!(
             "flush {first_rate:>4.0} k/s {first_cpu:>5.0} CPU ns | again {again_rate:>4.0} k/s {again_cpu:>5.0} CPU ns | a tenant's day {scan_rate:>4.0} k rows/s"
+        );
+    }
+}
+
+/// A billing run: tenants one after another, of which some are worked on at once, each with a
+/// journal that is read and then added to entry by entry.
+#[test]
+#[ignore = "a measurement"]
+fn of_adding_to_journals() {
+    const TENANTS: u64 = 10_000;
+    const ENTRIES: u64 = 6;
+    const TASKS: u64 = 64;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for entry_bytes in [200, 2_000] {
+        let home = tempfile::tempdir().unwrap();
+        let billing = open_store(home.path()).unwrap().billing();
+        let entry = vec![7; entry_bytes];
+        let bill = async |tenant: u64| {
+            let journal = format!("tenant/tenant-{tenant:05}");
+            assert!(billing.entries(&journal, 0, 1_000).await.unwrap().is_empty());
+            for place in 0..ENTRIES {
+                let added = billing.append_entry(&journal, place, &entry).await.unwrap();
+                assert_eq!(added, Appended::Added);
+            }
+        };
+        let task = async |task: u64| {
+            for tenant in (task..TENANTS).step_by(TASKS as usize) {
+                bill(tenant).await;
+            }
+        };
+        let (_, rate, cpu) = measured(TENANTS * ENTRIES, || {
+            runtime.block_on(together((0..TASKS).map(|number| task(number))));
+        });
+        let wal = std::fs::metadata(home.path().join("store.db-wal")).map_or(0, |wal| wal.len());
+        println!(
+            "entries of {entry_bytes} bytes: {rate:.1} k/s, {:.1} CPU us each | WAL {} MiB",
+            cpu / 1e3,
+            wal >> 20
         );
     }
 }

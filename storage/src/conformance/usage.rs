@@ -319,7 +319,7 @@ pub async fn tenants_are_those_with_rows_each_once_and_sorted<S: Subject<Port: U
         let mut found: Vec<Tenant> = Vec::new();
         loop {
             let page = store.tenants(found.last(), limit).await.unwrap();
-            assert!(page.len() <= limit);
+            assert!(page.len() <= limit && found.len() <= names.len(), "{found:?}");
             let is_last = page.len() < limit;
             found.extend(page);
             if is_last {

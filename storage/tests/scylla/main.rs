@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // In helpers of tests it is as good as in the tests.
 
 mod cost;
+mod journals;
 mod proxy;
 mod schema;
 mod server;
