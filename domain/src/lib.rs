@@ -7,6 +7,7 @@
 pub mod aggregate;
 pub mod billing;
 pub mod catalogue;
+pub mod contract;
 pub mod dead_letter;
 pub mod dimensions;
 pub mod epochs;

@@ -95,6 +95,32 @@ impl Amount {
         self.0.checked_mul(I256::from(count)).map(Self)
     }
 
+    /// The amount times a factor of zero or more, rounded half up at 36 decimals, once; `None` past
+    /// the range.
+    #[must_use]
+    pub fn scaled(self, factor: Quantity) -> Option<Self> {
+        // In two parts, because the full product needs more than 256 bits.
+        let (one, factor) = (I256::from(ONE_QUANTITY), I256::from(factor.raw()));
+        let (high, low) = (self.0 / one, self.0 % one);
+        let rest = divide(low * factor, one, RoundingMode::HalfUp);
+        high.checked_mul(factor)?.checked_add(rest).map(Self)
+    }
+
+    /// Thousandths of another amount, towards zero, held to a million either way; `None` of zero.
+    #[must_use]
+    pub fn permille_of(self, whole: Self) -> Option<i64> {
+        if whole == Self::ZERO {
+            return None;
+        }
+        let bound = I256::from(1_000_000);
+        // Divided first where a thousandfold would leave the range; then digits matter no more.
+        let permille = match self.0.checked_mul(I256::from(1_000)) {
+            Some(thousandfold) => thousandfold / whole.0,
+            None => self.0 / (whole.0 / I256::from(1_000)),
+        };
+        i64::try_from(permille.clamp(-bound, bound)).ok()
+    }
+
     /// The same on the other side of zero, or `None` for the very least amount.
     #[must_use]
     pub fn checked_neg(self) -> Option<Self> {
@@ -158,6 +184,17 @@ pub fn mean(sum: Amount, count: u128) -> Option<Quantity> {
     // 2^128 x 10^18 is below 2^188.
     let divisor = I256::from(count) * I256::from(ONE_QUANTITY);
     i128::try_from(divide(sum.0, divisor, RoundingMode::HalfUp)).ok().map(Quantity::from_raw)
+}
+
+/// `days` of `of` equal parts of a quantity, rounded half up at 18 decimals, once. `of` above zero.
+#[must_use]
+pub fn part(whole: Quantity, days: u32, of: u32) -> Quantity {
+    let raw = divide(
+        I256::from(whole.raw()) * I256::from(days),
+        I256::from(of.max(1)),
+        RoundingMode::HalfUp,
+    );
+    Quantity::from_raw(i128::try_from(raw).expect("no more than the whole, while days <= of"))
 }
 
 /// Multiplies two quantities and rounds the product to a quantity, or `None` past its range.

@@ -59,7 +59,7 @@ fn bill_of(catalogue: &Catalogue, test: &CatalogueTest) -> Result<Amount, Unpric
     };
     let price = price.ok_or(UnpricedReason::NoPrice)?;
     let measured = measured(definition, price, &test.usage);
-    let bill = bill::bill(&measured, price, catalogue.rounding);
+    let bill = bill::bill(&measured, &bill::Finish::plain(price, catalogue.rounding));
     let mut total = bill.bound.map_or(Amount::ZERO, |bound| bound.amount);
     for part in bill.parts {
         total = total.checked_add(part?.amount).ok_or(UnpricedReason::OutOfRange)?;
@@ -94,7 +94,7 @@ fn measured<'c>(
             _ => Dimensions::none(),
         };
         let tally = tallies.entry(dimensions).or_default();
-        tally.add_aggregate(hour, &Aggregate::of(amount, hour));
+        tally.add(&Aggregate::of(amount, hour));
         tally.add_events(hour, amount, 1);
         hour = hour.plus(Duration::from_secs(3_600));
     }

@@ -2,7 +2,8 @@
 //!
 //! Every mistake names its line, column and path, and what to do; as many as can be found are given
 //! at once. What passes is a [`Catalogue`] that rating needs no second look at, and the file's own
-//! tests, which [`crate::catalogue_tests`] runs.
+//! tests, which [`crate::catalogue_tests`] runs. Contracts are read by the same means, in
+//! [`contract`].
 
 use std::fmt;
 
@@ -16,8 +17,11 @@ use crate::amount::Amount;
 use cursor::{Cursor, Fields, Issues};
 use node::Node;
 
+pub mod contract;
+
 mod cursor;
 mod examples;
+mod known;
 mod model;
 mod node;
 mod percentage;
@@ -80,7 +84,7 @@ pub struct Issue {
     pub remedy: String,
 }
 
-/// Why a file is no catalogue.
+/// Why a file is no catalogue, or no contract.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct FileError {
     /// The file's name, as the caller gave it.
@@ -125,7 +129,30 @@ impl fmt::Display for Issue {
 /// # Errors
 /// Every mistake that was found.
 pub fn parse(name: &str, bytes: &[u8]) -> Result<CatalogueFile, FileError> {
-    let root = text_of(bytes).and_then(tree_of).map_err(|issue| FileError {
+    parse_as(name, bytes, &CATALOGUE, read)
+}
+
+/// What to tell the author of a file in which there is nothing to point at.
+struct Kind {
+    /// How to begin.
+    beginning: &'static str,
+    /// What to do about too many bytes.
+    too_long: &'static str,
+}
+
+const CATALOGUE: Kind = Kind {
+    beginning: "start with `catalogue: \"2026-01\"`, `currency: BRL` and `skus:`",
+    too_long: "split the catalogue",
+};
+
+/// Reads a file by `read`, which gives `None` only after it has noted why.
+fn parse_as<T>(
+    name: &str,
+    bytes: &[u8],
+    kind: &Kind,
+    read: impl FnOnce(&Cursor<'_>) -> Option<T>,
+) -> Result<T, FileError> {
+    let root = text_of(bytes, kind).and_then(tree_of).map_err(|issue| FileError {
         file: name.to_owned(),
         issues: vec![issue],
         issues_left_out: 0,
@@ -142,10 +169,10 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<CatalogueFile, FileError> {
 }
 
 /// Checks what comes before YAML: size, encoding, emptiness.
-fn text_of(bytes: &[u8]) -> Result<&str, Issue> {
+fn text_of<'b>(bytes: &'b [u8], kind: &Kind) -> Result<&'b str, Issue> {
     if bytes.len() > BYTES_MAX {
         let message = format!("{} bytes are more than the {BYTES_MAX} allowed", bytes.len());
-        return Err(whole_file(message, "split the catalogue"));
+        return Err(whole_file(message, kind.too_long));
     }
     let text = str::from_utf8(bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -163,8 +190,7 @@ fn text_of(bytes: &[u8]) -> Result<&str, Issue> {
         ));
     }
     if text.trim().is_empty() {
-        let remedy = "start with `catalogue: \"2026-01\"`, `currency: BRL` and `skus:`";
-        return Err(whole_file("the file is empty".to_owned(), remedy));
+        return Err(whole_file("the file is empty".to_owned(), kind.beginning));
     }
     Ok(text)
 }
@@ -183,12 +209,16 @@ fn tree_of(text: &str) -> Result<Node, Issue> {
             .and_then(|line| usize::try_from(line).ok())
             .and_then(|line| text.lines().nth(line.saturating_sub(1)))
             .is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'));
-        let remedy = if tab { "indent with spaces: YAML allows no tabs" } else { "mend the YAML" };
-        Issue {
-            line,
-            column: place.map(|place| place.column()),
-            ..whole_file(error.to_string(), remedy)
-        }
+        let (message, remedy) = match &error {
+            // The library's own words name its options, which are no business of the author's.
+            serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+                let key = key.as_ref().map_or_else(String::new, |key| format!(" `{key}`"));
+                (format!("the key{key} stands here a second time"), "keep one of them")
+            }
+            _ if tab => (error.to_string(), "indent with spaces: YAML allows no tabs"),
+            _ => (error.to_string(), "mend the YAML"),
+        };
+        Issue { line, column: place.map(|place| place.column()), ..whole_file(message, remedy) }
     })
 }
 

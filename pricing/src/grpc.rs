@@ -1,4 +1,4 @@
-//! The gRPC edge of pricing: catalogues are published and bills are previewed.
+//! The gRPC edge of pricing: catalogues are published, bills previewed, periods billed.
 //!
 //! Publishing is a saga of three steps, each safe to repeat: the text is stored under its version
 //! (once, for ever), the dimensions of its SKUs are declared to every partition of the log, and the
@@ -12,12 +12,19 @@ use domain::{BillingStore, Clock, PulseLog, UsageStore, billing::CatalogueVersio
 use proto::v1;
 use service::{Problem, problem::reasons};
 
-use crate::file::{self, CatalogueFile};
+use crate::{
+    billing::{Billing, BillingConfig},
+    file::{self, CatalogueFile},
+};
 
 mod activate;
+mod billing;
 mod catalogue;
+mod messages;
+mod operations;
 mod preview;
 mod problems;
+mod runner;
 
 pub use activate::ActivationError;
 
@@ -41,6 +48,8 @@ pub struct PricingConfig {
     /// Stretches of the log that one preview lists as sources. Default 10,000, about 1.5 MB of
     /// JSON; gRPC clients take 4 MiB unless told otherwise.
     pub preview_sources_max: usize,
+    /// How runs work.
+    pub billing: BillingConfig,
 }
 
 impl Default for PricingConfig {
@@ -52,6 +61,7 @@ impl Default for PricingConfig {
             preview_rows_max: 1_000_000,
             preview_page_rows: 5_000,
             preview_sources_max: 10_000,
+            billing: BillingConfig::default(),
         }
     }
 }
@@ -67,6 +77,8 @@ struct Inner<U, B, L> {
     log: Arc<L>,
     clock: Arc<dyn Clock>,
     config: PricingConfig,
+    books: Billing<U, B, L>,
+    runner: runner::Runner,
 }
 
 impl<U, B, L> Clone for PricingService<U, B, L> {
@@ -85,7 +97,21 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
         clock: Arc<dyn Clock>,
         config: PricingConfig,
     ) -> Self {
-        Self { inner: Arc::new(Inner { usage, billing, log, clock, config }) }
+        let books = Billing::new(
+            Arc::clone(&usage),
+            Arc::clone(&billing),
+            Arc::clone(&log),
+            Arc::clone(&clock),
+            config.billing,
+        );
+        let runner = runner::Runner::default();
+        Self { inner: Arc::new(Inner { usage, billing, log, clock, config, books, runner }) }
+    }
+
+    /// Billing itself: contracts, runs, invoices.
+    #[must_use]
+    pub fn books(&self) -> &Billing<U, B, L> {
+        &self.inner.books
     }
 
     /// The tonic service for catalogues.

@@ -14,11 +14,24 @@ pub mod rate;
 
 pub mod catalogue_tests;
 
+pub mod page;
 pub mod render;
+
+pub mod timeline;
+
+pub mod invoice;
+
+pub mod simulate;
+
+pub mod billing;
 
 pub mod focus;
 
 pub mod grpc;
+
+pub mod documents;
+
+pub mod http;
 
 pub use amount::Amount;
 pub use file::CatalogueFile;

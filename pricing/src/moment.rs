@@ -1,7 +1,11 @@
-//! Moments and months as text: the only use of the calendar in pricing.
+//! Moments, months and the days of a zone: the only use of the calendar in pricing.
 
 use domain::{Timestamp, Window};
 use jiff::{civil::DateTime, tz::TimeZone};
+
+pub use calendar::Calendar;
+
+mod calendar;
 
 /// Reads RFC 3339 with a zone (`2026-01-01T00:00:00Z`), or `None` where it is not a moment of the
 /// years 1 to 9999.

@@ -4,27 +4,27 @@
 //! What is not priced is never lost: it comes back as [`Unpriced`] with its reason, and rates by
 //! itself once the catalogue catches up.
 
-use std::collections::{BTreeMap, HashMap};
-
 use domain::{
     Dimensions, Name, Offset, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, Window,
-    catalogue::{
-        Catalogue, Currency, Meter, NegativePolicy, Price, PriceModel, Rounding, SkuDefinition,
-    },
+    catalogue::{Catalogue, Currency, Meter, NegativePolicy, Price, Rounding, SkuDefinition},
 };
 
-use crate::amount::Amount;
-use bill::{Measured, Part};
-use events::MixedAmounts;
+use crate::{amount::Amount, moment::Calendar};
+use bill::{Finish, Measured, Part};
+use group::Resource;
 use tally::Tally;
+use terms::Counting;
 
 pub(crate) mod bill;
 mod charge;
 pub(crate) mod events;
+mod group;
 mod step;
 pub(crate) mod tally;
+mod terms;
 
 pub use step::Step;
+pub use terms::{RatingTerms, Share, Sources};
 
 /// A rated period.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Rated {
     pub currency: Currency,
     /// The rule that each line was rounded by.
     pub rounding: Rounding,
-    /// The period.
+    /// The stretch that was rated.
     pub period: Window,
     /// Sorted by tenant, SKU, unit, price version, dimensions; a line that brings several others to
     /// a minimum or maximum follows them.
@@ -68,6 +68,8 @@ pub struct Line {
     pub rounding: Rounding,
     /// First moment of the price version.
     pub valid_from: Timestamp,
+    /// The stretch of the period in which it counted.
+    pub span: Window,
     /// How the amount came about; the steps' amounts add up to it.
     pub steps: Vec<Step>,
     /// The hours of usage behind it, in order.
@@ -173,192 +175,144 @@ impl UnpricedReason {
     }
 }
 
-/// Rates the rows whose window starts in `period`; others are no part of it.
+/// Rates a whole period in UTC under a catalogue alone; see [`rate_under`].
+#[must_use]
+pub fn rate(catalogue: &Catalogue, usage: &[UsageRow], period: Window) -> Rated {
+    rate_under(&RatingTerms::of(catalogue, period, &Calendar::UTC), usage)
+}
+
+/// Rates the rows whose window starts in the span of the terms; others are no part of it.
 ///
 /// - An hour belongs to the price version that is valid at its start. A price that changes inside
-///   the period splits the usage there, and **each version prices its own part as a period of its
-///   own**: tiers, packages, free units and flat fees start again.
-/// - Minimum and maximum hold once for the whole period and SKU, whatever the number of versions:
-///   those of the newest version that is valid in the period count. They hold only for SKUs of
-///   which the tenant has usage that is priced, be it a quantity of zero.
-/// - The meter acts on the whole period and group: sum of sums, sum of counts, least, greatest,
+///   the period splits the usage there, and **each version prices its own part as a shorter period of
+///   its own**: packages start again, and what a price says of a period (flat amounts, free units,
+///   free events, fees and edges of tiers) is its share by calendar days, rounded so that equal
+///   parts add up to the whole.
+/// - A flat price is due for the days of its version once the SKU is used at all.
+/// - Discounts come off what the model gives. Minimum and maximum hold after them, once for the
+///   whole span and SKU, whatever the number of versions: those of the newest version count, by the
+///   share of the days on which the SKU has a price. They hold only for SKUs that are subscribed to,
+///   or of which the tenant has usage that is priced, be it a quantity of zero.
+/// - The meter acts on the whole span and group: sum of sums, sum of counts, least, greatest,
 ///   average, or the amount with the greatest (time, amount).
 /// - A percentage with terms per event needs each event's amount. An hour of one combination of
 ///   dimensions tells it where its least and greatest amount are the same: each event's is then
 ///   sum / count. Other hours wait by themselves.
 /// - A matrix gives one line for each combination of dimensions; its free units are taken by the
 ///   combinations in the order of their text. Other models price all combinations together.
-/// - Each line is rounded once, by the catalogue's rule, which it states.
+/// - A price in another currency goes over into the bill's last of all, by the rate of the terms.
+/// - Each line is rounded once, by the rule of the terms, which it states.
 ///
-/// Costs a pass over the rows and a sort of their groups.
+/// Costs a look-up a row, and a sort of the groups.
 #[must_use]
-pub fn rate(catalogue: &Catalogue, usage: &[UsageRow], period: Window) -> Rated {
-    let (bills, waiting) = group(catalogue, usage, period);
+pub fn rate_under(terms: &RatingTerms<'_>, usage: &[UsageRow]) -> Rated {
+    let (bills, waiting) = group::group(terms, usage);
     let mut rated = Rated {
-        catalogue: catalogue.version.clone(),
-        currency: catalogue.currency,
-        rounding: catalogue.rounding,
-        period,
+        catalogue: terms.catalogue.version.clone(),
+        currency: terms.currency,
+        rounding: terms.rounding,
+        period: terms.span,
         lines: Vec::new(),
         unpriced: Vec::new(),
         total: Amount::ZERO,
     };
-    for (key, tally) in waiting {
-        let (tenant, product_sku, use_unity, reason, dimensions) = key;
-        rated.unpriced.push(unpriced(tenant, product_sku, use_unity, dimensions, reason, tally));
+    for ((tenant, product_sku, use_unity, reason, dimensions), tally) in waiting {
+        let what = (tenant, product_sku, use_unity, dimensions);
+        rated.unpriced.push(unpriced(what, reason, &tally, usage));
     }
     for ((tenant, _, _), resource) in bills {
-        rate_resource(&mut rated, tenant, resource);
+        rate_resource(&mut rated, terms, usage, (tenant, resource));
     }
     rated.unpriced.sort_by(|one, other| one.order().cmp(&other.order()));
     rated.total = bill::sum(rated.lines.iter().map(|line| line.amount));
     rated
 }
 
-/// All usage of one tenant, SKU and unit, by price version and, for a matrix, dimensions.
-struct Resource<'c> {
-    definition: &'c SkuDefinition,
-    parts: BTreeMap<(Timestamp, Dimensions), (&'c Price, Tally)>,
-}
-
-type Bills<'c> = BTreeMap<(Tenant, Sku, Unit), Resource<'c>>;
-type Waiting = BTreeMap<(Tenant, Sku, Unit, UnpricedReason, Dimensions), Tally>;
-
-fn group<'c>(catalogue: &'c Catalogue, usage: &[UsageRow], period: Window) -> (Bills<'c>, Waiting) {
-    let index = Index::of(catalogue);
-    let mixed = MixedAmounts::of(catalogue, usage, |row| index.price_of(row));
-    let (mut bills, mut waiting) = (Bills::new(), Waiting::new());
-    for row in usage {
-        let (resource, hour) = (&row.key.resource, row.key.window_start);
-        if hour < period.start || period.end <= hour {
-            continue;
-        }
-        let key =
-            (resource.tenant.clone(), resource.product_sku.clone(), resource.use_unity.clone());
-        match index.price_of(row).and_then(|found| mixed.refuse(row).map_or(Ok(found), Err)) {
-            Ok((definition, price)) => {
-                let dimensions = match price.model {
-                    PriceModel::Matrix(_) => resource.dimensions.clone(),
-                    _ => Dimensions::none(),
-                };
-                let bill = bills
-                    .entry(key)
-                    .or_insert_with(|| Resource { definition, parts: BTreeMap::new() });
-                let part = (price.valid_from, dimensions);
-                let (_, tally) =
-                    bill.parts.entry(part).or_insert_with(|| (price, Tally::default()));
-                tally.add(row);
-                if price.model.per_event().is_some() {
-                    let aggregate = &row.cell.aggregate;
-                    tally.add_events(hour, aggregate.min, aggregate.count);
-                }
-            }
-            Err(reason) => {
-                let (tenant, sku, unit) = key;
-                let key = (tenant, sku, unit, reason, resource.dimensions.clone());
-                waiting.entry(key).or_default().add(row);
-            }
-        }
-    }
-    (bills, waiting)
-}
-
-/// Finds prices without walking the catalogue for each row.
-struct Index<'c> {
-    currency: Currency,
-    definitions: HashMap<(&'c Sku, &'c Unit), &'c SkuDefinition>,
-    skus: std::collections::HashSet<&'c Sku>,
-}
-
-impl<'c> Index<'c> {
-    fn of(catalogue: &'c Catalogue) -> Self {
-        let definitions = catalogue.skus.iter();
-        Self {
-            currency: catalogue.currency,
-            definitions: definitions.map(|found| ((&found.sku, &found.unit), found)).collect(),
-            skus: catalogue.skus.iter().map(|definition| &definition.sku).collect(),
-        }
-    }
-
-    fn price_of(&self, row: &UsageRow) -> Result<(&'c SkuDefinition, &'c Price), UnpricedReason> {
-        let (resource, hour) = (&row.key.resource, row.key.window_start);
-        let (sku, unit) = (&resource.product_sku, &resource.use_unity);
-        let Some(definition) = self.definitions.get(&(sku, unit)) else {
-            let known = self.skus.contains(sku);
-            return Err(if known {
-                UnpricedReason::UnitMismatch
-            } else {
-                UnpricedReason::UnknownSku
-            });
-        };
-        match definition.price_at(self.currency, hour) {
-            Some(price) => Ok((definition, price)),
-            None if definition.prices.iter().any(|price| price.is_valid_at(hour)) => {
-                Err(UnpricedReason::NoPriceInCurrency)
-            }
-            None => Err(UnpricedReason::NoPrice),
-        }
-    }
-}
-
-fn rate_resource(rated: &mut Rated, tenant: Tenant, resource: Resource<'_>) {
+fn rate_resource(
+    rated: &mut Rated,
+    terms: &RatingTerms<'_>,
+    usage: &[UsageRow],
+    (tenant, resource): (Tenant, Resource<'_>),
+) {
     let definition = resource.definition;
-    let Some(bounds) = newest_price(definition, rated.currency, rated.period) else {
-        unreachable!("a part exists only under a price that is valid in the period")
+    let newest = resource.counting.last().expect("a resource has a price that counts");
+    let shares = resource.counting.iter().map(|found| terms.share(found.span));
+    let (bounds, is_written) = bounds_of(newest.price, shares);
+    let exchange = terms.exchange_from(bounds.currency);
+    let rules = Finish {
+        bounds: &bounds,
+        exchange,
+        discounts: terms.discounts_on(&definition.sku),
+        bounds_hold: resource.bounds,
+        bound_rounding: match exchange {
+            None if is_written => Rounding::Exact,
+            _ => terms.rounding,
+        },
+        rounding: terms.rounding,
     };
+    let prices: Vec<_> = resource
+        .parts
+        .values()
+        .map(|(found, _)| {
+            let share = terms.share(found.span);
+            (share.of_price(found.price), share)
+        })
+        .collect();
     let measured: Vec<Measured<'_>> = resource
         .parts
         .iter()
-        .map(|((_, dimensions), (price, tally))| {
-            measure(price, dimensions, tally, (definition.meter, definition.negative))
+        .zip(&prices)
+        .map(|(((since, dimensions), (_, tally)), (price, share))| {
+            let exchange = terms.exchange_from(price.currency);
+            let mut measured =
+                measure(price, dimensions, tally, (definition.meter, definition.negative));
+            let prorated = Step::Prorated { days: share.days, of: share.of };
+            measured.origin.extend((!share.is_whole()).then_some(prorated));
+            Measured { exchange, since: *since, ..measured }
         })
         .collect();
-    let bill = bill::bill(&measured, bounds, rated.rounding);
-    for (((_, (price, tally)), measured), part) in
-        resource.parts.into_iter().zip(measured).zip(bill.parts)
+    let bill = bill::bill(&measured, &rules);
+    for ((found, tally), (measured, part)) in
+        resource.parts.values().zip(measured.into_iter().zip(bill.parts))
     {
         match part {
             Ok(part) => {
+                let place = LinePlace { tenant: &tenant, definition, found, terms };
                 let quantity = measured.quantity.map_or(Amount::ZERO, Amount::of);
-                let place = LinePlace { tenant: &tenant, definition, price };
-                let hours = tally.into_hours();
-                rated.lines.push(place.line(
-                    measured.dimensions,
-                    quantity,
-                    part,
-                    rated.rounding,
-                    hours,
-                ));
+                let line = place.line(measured.dimensions, quantity, part, tally.hours(usage));
+                rated.lines.push(line);
             }
-            Err(reason) => rated.unpriced.push(unpriced(
-                tenant.clone(),
-                definition.sku.clone(),
-                definition.unit.clone(),
-                measured.dimensions,
-                reason,
-                tally,
-            )),
+            Err(reason) => {
+                let (sku, unit) = (definition.sku.clone(), definition.unit.clone());
+                let what = (tenant.clone(), sku, unit, measured.dimensions);
+                rated.unpriced.push(unpriced(what, reason, tally, usage));
+            }
         }
     }
     if let Some(part) = bill.bound {
-        let place = LinePlace { tenant: &tenant, definition, price: bounds };
-        let line = place.line(Dimensions::none(), Amount::ZERO, part, Rounding::Exact, Vec::new());
-        rated.lines.push(line);
+        let place = LinePlace { tenant: &tenant, definition, found: newest, terms };
+        let line = place.line(Dimensions::none(), Amount::ZERO, part, Vec::new());
+        rated.lines.push(Line { rounding: rules.bound_rounding, span: terms.span, ..line });
     }
 }
 
-/// The newest price that is valid at any moment of the period.
-pub(crate) fn newest_price(
-    definition: &SkuDefinition,
-    currency: Currency,
-    period: Window,
-) -> Option<&Price> {
-    let inside = |price: &&Price| {
-        price.currency == currency
-            && price.valid_from < period.end
-            && price.valid_to.is_none_or(|end| period.start < end)
+/// The newest price's minimum and maximum for the days on which the SKU has a price, and whether they
+/// are as they were written.
+fn bounds_of(newest: &Price, shares: impl Iterator<Item = Share> + Clone) -> (Price, bool) {
+    let covered: u32 = shares.clone().map(|share| share.days).sum();
+    let is_written = shares.clone().next().is_some_and(|share| covered == share.of);
+    if is_written {
+        return (newest.clone(), true);
+    }
+    let of = |bound: Option<domain::Quantity>| {
+        bound.map(|bound| {
+            let parts = shares.clone().map(|share| share.of(bound));
+            let add = |sum: domain::Quantity, part| sum.checked_add(part);
+            let sum = parts.into_iter().try_fold(domain::Quantity::ZERO, add);
+            sum.expect("parts of a bound are no more than it")
+        })
     };
-    definition.prices.iter().rev().find(inside)
+    (Price { minimum: of(newest.minimum), maximum: of(newest.maximum), ..newest.clone() }, false)
 }
 
 /// What the meter gives of a tally, for its price.
@@ -370,36 +324,33 @@ pub(crate) fn measure<'c>(
 ) -> Measured<'c> {
     let quantity = tally.metered(meter, negative);
     let origin = quantity.ok().map(|quantity| Step::Metered { meter, quantity });
-    let events = tally.events();
-    Measured { price, dimensions: dimensions.clone(), quantity, events, origin }
+    let (origin, events) = (origin.into_iter().collect(), tally.events());
+    let dimensions = dimensions.clone();
+    let since = price.valid_from;
+    Measured { price, since, exchange: None, dimensions, quantity, events, origin }
 }
 
 /// Where a line stands.
 struct LinePlace<'a> {
     tenant: &'a Tenant,
     definition: &'a SkuDefinition,
-    price: &'a Price,
+    found: &'a Counting<'a>,
+    terms: &'a RatingTerms<'a>,
 }
 
 impl LinePlace<'_> {
-    fn line(
-        &self,
-        dimensions: Dimensions,
-        quantity: Amount,
-        part: Part,
-        rounding: Rounding,
-        hours: Vec<Hour>,
-    ) -> Line {
+    fn line(&self, dimensions: Dimensions, quantity: Amount, part: Part, hours: Vec<Hour>) -> Line {
         let line = Line {
             tenant: self.tenant.clone(),
             product_sku: self.definition.sku.clone(),
             use_unity: self.definition.unit.clone(),
             dimensions,
-            model: self.price.model.as_str(),
+            model: self.found.price.model.as_str(),
             quantity,
             amount: part.amount,
-            rounding,
-            valid_from: self.price.valid_from,
+            rounding: self.terms.rounding,
+            valid_from: self.found.price.valid_from,
+            span: self.found.span,
             steps: part.steps,
             hours,
         };
@@ -418,15 +369,12 @@ impl Line {
 }
 
 fn unpriced(
-    tenant: Tenant,
-    product_sku: Sku,
-    use_unity: Unit,
-    dimensions: Dimensions,
+    (tenant, product_sku, use_unity, dimensions): (Tenant, Sku, Unit, Dimensions),
     reason: UnpricedReason,
-    tally: Tally,
+    tally: &Tally,
+    usage: &[UsageRow],
 ) -> Unpriced {
-    let (quantity, count) = (tally.sum(), tally.count());
-    let hours = tally.into_hours();
+    let (quantity, count, hours) = (tally.sum(), tally.count(), tally.hours(usage));
     Unpriced { tenant, product_sku, use_unity, dimensions, quantity, count, reason, hours }
 }
 

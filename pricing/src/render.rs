@@ -34,7 +34,7 @@ pub fn bill(tenant: &Tenant, rated: &Rated, sources_max: usize) -> Value {
     })
 }
 
-fn period(period: Window) -> Value {
+pub(crate) fn period(period: Window) -> Value {
     json!({"start": period.start.to_string(), "end": period.end.to_string()})
 }
 
@@ -57,7 +57,7 @@ fn line(rated: &Rated, line: &Line, budget: &mut usize) -> Value {
     value
 }
 
-fn waiting(unpriced: &Unpriced, budget: &mut usize) -> Value {
+pub(crate) fn waiting(unpriced: &Unpriced, budget: &mut usize) -> Value {
     let mut value = json!({
         "product_sku": unpriced.product_sku.as_str(),
         "use_unity": unpriced.use_unity.as_str(),
@@ -71,7 +71,7 @@ fn waiting(unpriced: &Unpriced, budget: &mut usize) -> Value {
     value
 }
 
-fn dimensions(dimensions: &Dimensions) -> Value {
+pub(crate) fn dimensions(dimensions: &Dimensions) -> Value {
     let pairs = dimensions.pairs().into_iter().map(|(name, value)| (name, Value::from(value)));
     Value::Object(pairs.collect())
 }
@@ -94,7 +94,7 @@ fn add_hours(value: &mut Value, hours: &[Hour], budget: &mut usize) {
     }
 }
 
-fn hour(hour: &Hour) -> Value {
+pub(crate) fn hour(hour: &Hour) -> Value {
     let segments = hour.segments.iter().map(|part| {
         json!({
             "log_id": part.segment.log_id.to_string(),
@@ -113,7 +113,7 @@ fn hour(hour: &Hour) -> Value {
 }
 
 /// A step as an object: `step`, then what it is about, then `amount` where it adds to the line.
-fn step(step: &Step) -> Value {
+pub(crate) fn step(step: &Step) -> Value {
     let mut object = Map::new();
     object.insert("step".into(), step.as_str().into());
     describe(step, &mut object);
@@ -141,6 +141,10 @@ fn describe(step: &Step, object: &mut Map<String, Value>) {
         Step::FreeUnits { used, quantity } => {
             put("used", text(used));
             put("quantity", text(quantity));
+        }
+        Step::Prorated { days, of } => {
+            put("days", (*days).into());
+            put("of", (*of).into());
         }
         Step::Flat { .. } => {}
         Step::Units { quantity, unit_price, cell, .. } => {
@@ -177,6 +181,19 @@ fn describe(step: &Step, object: &mut Map<String, Value>) {
         | Step::MaximumPerEvent { .. }
         | Step::RateTier { .. }
         | Step::Multiplied { .. } => describe_share(step, &mut put),
+        Step::Discounted { name, share, .. } => {
+            put("name", text(name));
+            put("share", text(share));
+        }
+        Step::Exchanged { from, rate, .. } => {
+            put("from", text(from));
+            put("rate", text(rate));
+        }
+        Step::AmountOff { .. }
+        | Step::Shortfall { .. }
+        | Step::Overage { .. }
+        | Step::Taxed { .. }
+        | Step::Invoiced { .. } => describe_charge(step, &mut put),
         Step::Maximum { bound, .. } | Step::Minimum { bound, .. } => put("bound", text(bound)),
         Step::Rounded { rounding, .. } => put("rounding", text(rounding)),
     }
@@ -219,6 +236,30 @@ fn describe_share(step: &Step, put: &mut impl FnMut(&str, Value)) {
         Step::Multiplied { quantity, multiplier, .. } => {
             put("quantity", text(quantity));
             put("multiplier", text(multiplier));
+        }
+        _ => {}
+    }
+}
+
+/// The steps that hold several lines together.
+fn describe_charge(step: &Step, put: &mut impl FnMut(&str, Value)) {
+    match step {
+        Step::AmountOff { offered, base, .. } => {
+            put("offered", text(offered));
+            put("base", text(base));
+        }
+        Step::Shortfall { committed, spent, .. } => {
+            put("committed", text(committed));
+            put("spent", text(spent));
+        }
+        Step::Overage { committed, beyond, factor, .. } => {
+            put("committed", text(committed));
+            put("beyond", text(beyond));
+            put("factor", text(factor));
+        }
+        Step::Taxed { base, rate, .. } => {
+            put("base", text(base));
+            put("rate", text(rate));
         }
         _ => {}
     }

@@ -12,9 +12,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     commands::{
         audit::AuditArgs, bill::BillCommand, catalog::CatalogCommand, config::ConfigCommand,
-        dlq::DlqCommand, ingest::IngestArgs, log::LogCommand, query::QueryCommand,
-        replay::ReplayArgs, schema::SchemaCommand, shell::CompletionsArgs, status::StatusArgs,
-        topics::TopicsCommand,
+        contract::ContractCommand, dlq::DlqCommand, ingest::IngestArgs, invoice::InvoiceCommand,
+        log::LogCommand, query::QueryCommand, replay::ReplayArgs, schema::SchemaCommand,
+        shell::CompletionsArgs, status::StatusArgs, topics::TopicsCommand,
     },
     config::{self, Loaded, Sources},
     exit::{Exit, Failure},
@@ -161,9 +161,15 @@ pub enum Command {
     Query(QueryCommand),
     /// Show where the pipeline stands; exits with 10 when it is not healthy.
     Status(StatusArgs),
-    /// What usage costs.
+    /// What usage costs: previews, billing runs, explanations.
     #[command(subcommand)]
     Bill(BillCommand),
+    /// Invoices: list, show, print and void them.
+    #[command(subcommand)]
+    Invoice(InvoiceCommand),
+    /// What tenants have agreed to: check, apply and show contracts.
+    #[command(subcommand)]
+    Contract(ContractCommand),
     /// Prices: import, check, test and publish them.
     #[command(subcommand)]
     Catalog(CatalogCommand),

@@ -7,8 +7,10 @@ pub mod audit;
 pub mod bill;
 pub mod catalog;
 pub mod config;
+pub mod contract;
 pub mod dlq;
 pub mod ingest;
+pub mod invoice;
 pub mod log;
 pub mod query;
 pub mod replay;
@@ -46,10 +48,15 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Bench(BenchCommand::Drain(args)) => {
             served(&globals, |serving| serve::bench_drain(serving, args))
         }
+        Command::Bench(BenchCommand::Rate(args)) => {
+            served(&globals, |serving| async move { serve::bench::rate::run(&serving, &args) })
+        }
         Command::Ingest(args) => block_on(ingest::run(&globals, args)),
         Command::Query(command) => block_on(query::run(&globals, command)),
         Command::Status(args) => block_on(status::run(&globals, args)),
         Command::Bill(command) => block_on(bill::run(&globals, command)),
+        Command::Invoice(command) => block_on(invoice::run(&globals, command)),
+        Command::Contract(command) => block_on(contract::run(&globals, command)),
         Command::Catalog(command) => block_on(catalog::run(&globals, command)),
         Command::Dlq(command) => block_on(dlq::run(&globals, command)),
         Command::Audit(args) => block_on(audit::run(&globals, args)),

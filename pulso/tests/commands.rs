@@ -14,7 +14,7 @@ use std::{
 
 use prost_types::Timestamp;
 use proto::v1::{
-    AuditMismatch, AuditRequest, AuditResponse, DeadLetter, Freshness, GetDeadLetterRequest,
+    self, AuditMismatch, AuditRequest, AuditResponse, DeadLetter, Freshness, GetDeadLetterRequest,
     GetStatusRequest, GetStatusResponse, ListDeadLettersRequest, ListDeadLettersResponse,
     PartitionStatus, PreviewBillRequest, PreviewBillResponse, PulseCounts, QueryUsageRequest,
     QueryUsageResponse, UsageRow,
@@ -157,6 +157,115 @@ impl BillingService for Script {
         let bill_json = bill().to_string();
         Ok(Response::new(PreviewBillResponse { bill_json }))
     }
+
+    async fn apply_contract(
+        &self,
+        _: Request<v1::ApplyContractRequest>,
+    ) -> Result<Response<v1::ApplyContractResponse>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn get_contract(
+        &self,
+        _: Request<v1::GetContractRequest>,
+    ) -> Result<Response<v1::Contract>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn list_contracts(
+        &self,
+        _: Request<v1::ListContractsRequest>,
+    ) -> Result<Response<v1::ListContractsResponse>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn start_run(
+        &self,
+        _: Request<v1::StartRunRequest>,
+    ) -> Result<Response<v1::Run>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn get_run(&self, _: Request<v1::GetRunRequest>) -> Result<Response<v1::Run>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn list_runs(
+        &self,
+        _: Request<v1::ListRunsRequest>,
+    ) -> Result<Response<v1::ListRunsResponse>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn resume_run(
+        &self,
+        _: Request<v1::ResumeRunRequest>,
+    ) -> Result<Response<v1::Run>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn cancel_run(
+        &self,
+        _: Request<v1::CancelRunRequest>,
+    ) -> Result<Response<v1::Run>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn list_invoices(
+        &self,
+        _: Request<v1::ListInvoicesRequest>,
+    ) -> Result<Response<v1::ListInvoicesResponse>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn get_invoice(
+        &self,
+        _: Request<v1::GetInvoiceRequest>,
+    ) -> Result<Response<v1::Invoice>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn explain_invoice(
+        &self,
+        _: Request<v1::ExplainInvoiceRequest>,
+    ) -> Result<Response<v1::ExplainInvoiceResponse>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn verify_invoice(
+        &self,
+        _: Request<v1::VerifyInvoiceRequest>,
+    ) -> Result<Response<v1::VerifyInvoiceResponse>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn void_invoice(
+        &self,
+        _: Request<v1::VoidInvoiceRequest>,
+    ) -> Result<Response<v1::Invoice>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn simulate(
+        &self,
+        _: Request<v1::SimulateRequest>,
+    ) -> Result<Response<v1::SimulateResponse>, Status> {
+        Err(not_scripted())
+    }
+
+    type WatchInvoicesStream = tokio_stream::Empty<Result<v1::InvoiceMessage, Status>>;
+
+    async fn watch_invoices(
+        &self,
+        _: Request<v1::WatchInvoicesRequest>,
+    ) -> Result<Response<Self::WatchInvoicesStream>, Status> {
+        Err(not_scripted())
+    }
+}
+
+/// Billing goes through the program itself in `billing.rs`.
+fn not_scripted() -> Status {
+    Status::unimplemented("not scripted")
 }
 
 fn bill() -> Value {

@@ -35,6 +35,19 @@ pub const POINTS: &[&str] = &[
     "consumer.before_flush",
     "consumer.after_rows",
     "consumer.after_close",
+    "billing.after_open",
+    "billing.before_cut",
+    "billing.after_cut",
+    "billing.before_draft",
+    "billing.after_draft",
+    "billing.before_number",
+    "billing.after_number",
+    "billing.before_finalise",
+    "billing.after_finalise",
+    "billing.before_outbox",
+    "billing.after_outbox",
+    "billing.before_published",
+    "billing.before_close",
 ];
 
 /// `PULSO_FAULT` holds something that arms no point.

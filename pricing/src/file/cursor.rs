@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use domain::{Name, Quantity, Timestamp, name::NameError};
 
 use super::{
-    Issue,
+    ISSUES_MAX, Issue,
     node::{Node, Place, Value},
 };
 use crate::amount::Amount;
@@ -60,6 +60,19 @@ impl<'d> Cursor<'d> {
         None
     }
 
+    /// As [`suggestion`], but nothing once more mistakes are noted than are listed: looking through
+    /// a great catalogue for each of a flood of wrong names would take minutes.
+    pub(super) fn suggestion<'w>(
+        &self,
+        text: &str,
+        known: impl Iterator<Item = &'w str>,
+    ) -> String {
+        if self.issues.0.borrow().len() >= ISSUES_MAX {
+            return String::new();
+        }
+        suggestion(text, &known.collect::<Vec<_>>())
+    }
+
     fn wrong_kind<T>(&self, wanted: &str, remedy: impl Into<String>) -> Option<T> {
         self.fail(format!("{wanted} is needed, but this is {}", self.node.value.kind()), remedy)
     }
@@ -87,7 +100,7 @@ impl<'d> Cursor<'d> {
         if nodes.len() > entries_max {
             return self.fail(
                 format!("{} entries are more than the {entries_max} allowed", nodes.len()),
-                "split the catalogue",
+                "give fewer entries",
             );
         }
         let entry = |(index, node)| Self {

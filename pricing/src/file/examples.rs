@@ -1,10 +1,11 @@
 //! The file's own tests: read here, run by [`crate::catalogue_tests`].
 
-use domain::{Dimensions, Quantity, Sku, Unit, catalogue::SkuDefinition};
+use domain::{Dimensions, Quantity, catalogue::SkuDefinition};
 
 use super::{
     CatalogueTest, ENTRIES_MAX, TestUsage,
-    cursor::{Cursor, Fields, suggestion},
+    cursor::{Cursor, Fields},
+    known::Known,
 };
 
 /// Most groups of a test, and most events.
@@ -13,15 +14,16 @@ const GROUPS_MAX: usize = 10_000;
 /// Reads `tests`. Each names a SKU of the file.
 pub(super) fn read(cursor: &Cursor<'_>, skus: &[SkuDefinition]) -> Option<Vec<CatalogueTest>> {
     let entries = cursor.list(ENTRIES_MAX)?;
-    let tests: Vec<_> = entries.iter().filter_map(|entry| test(entry, skus)).collect();
+    let known = Known::new(skus, "this file");
+    let tests: Vec<_> = entries.iter().filter_map(|entry| test(entry, &known)).collect();
     (tests.len() == entries.len()).then_some(tests)
 }
 
-fn test(entry: &Cursor<'_>, skus: &[SkuDefinition]) -> Option<CatalogueTest> {
+fn test(entry: &Cursor<'_>, known: &Known<'_>) -> Option<CatalogueTest> {
     let fields =
         entry.map(&["name", "sku", "unit", "at", "quantity", "groups", "events", "expect"])?;
     let name = fields.need("name", "say what it shows").and_then(|name| name.text());
-    let definition = definition(&fields, skus);
+    let definition = known.definition(&fields);
     let at = match fields.get("at") {
         Some(at) => Some(at.instant()?),
         None => None,
@@ -38,36 +40,6 @@ fn test(entry: &Cursor<'_>, skus: &[SkuDefinition]) -> Option<CatalogueTest> {
         usage: usage?,
         expect: expect?,
     })
-}
-
-fn definition<'s>(fields: &Fields<'_>, skus: &'s [SkuDefinition]) -> Option<&'s SkuDefinition> {
-    let cursor = fields.need("sku", "name the SKU")?;
-    let sku = cursor.name(Sku::new)?;
-    let of_sku: Vec<&SkuDefinition> = skus.iter().filter(|known| known.sku == sku).collect();
-    if of_sku.is_empty() {
-        let known: Vec<&str> = skus.iter().map(|known| known.sku.as_str()).collect();
-        return cursor.fail(
-            format!("SKU `{sku}` is not in this file{}", suggestion(sku.as_str(), &known)),
-            "name a SKU of this file",
-        );
-    }
-    let units = || of_sku.iter().map(|known| known.unit.as_str()).collect::<Vec<_>>().join(", ");
-    match (fields.get("unit"), of_sku.as_slice()) {
-        (None, [only]) => Some(only),
-        (None, _) => fields
-            .here()
-            .fail(format!("SKU `{sku}` has several units: {}", units()), "name one, as `unit:`"),
-        (Some(unit), _) => {
-            let wanted = unit.name(Unit::new)?;
-            match of_sku.iter().find(|known| known.unit == wanted) {
-                Some(found) => Some(found),
-                None => unit.fail(
-                    format!("SKU `{sku}` has no unit `{wanted}`"),
-                    format!("name one of {}", units()),
-                ),
-            }
-        }
-    }
 }
 
 fn usage(fields: &Fields<'_>, definition: &SkuDefinition) -> Option<TestUsage> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use domain::{
-    Name, Quantity,
+    Quantity,
     catalogue::{Matrix, MatrixCell, PackageRounding, PriceModel, Tier, Tiers},
 };
 
@@ -75,7 +75,7 @@ pub(super) fn read(
         Word::Graduated => tiers(fields).map(PriceModel::Graduated),
         Word::Volume => tiers(fields).map(PriceModel::Volume),
         Word::Package => package(fields),
-        Word::Matrix => matrix(fields, frame.dimensions).map(PriceModel::Matrix),
+        Word::Matrix => matrix(fields, frame).map(PriceModel::Matrix),
         Word::Percentage => percentage::read(fields, cursor, frame).map(PriceModel::Percentage),
         Word::GraduatedPercentage => {
             percentage::check_money(cursor, frame)?;
@@ -198,7 +198,7 @@ pub(super) fn up_to(fields: &Fields<'_>, place: Place) -> Option<Option<Quantity
     }
 }
 
-fn matrix(fields: &Fields<'_>, dimensions: &[Name]) -> Option<Matrix> {
+fn matrix(fields: &Fields<'_>, frame: &Frame<'_>) -> Option<Matrix> {
     let default = match fields.get("default") {
         Some(cursor) => Some(cursor.decimal()?),
         None => None,
@@ -209,7 +209,7 @@ fn matrix(fields: &Fields<'_>, dimensions: &[Name]) -> Option<Matrix> {
     let mut cells: Vec<(Cursor<'_>, MatrixCell)> = Vec::new();
     let mut complete = true;
     for entry in entries {
-        match cell(&entry, dimensions) {
+        match cell(&entry, frame) {
             Some(cell) => cells.push((entry, cell)),
             None => complete = false,
         }
@@ -222,22 +222,13 @@ fn matrix(fields: &Fields<'_>, dimensions: &[Name]) -> Option<Matrix> {
     complete.then_some(Matrix { cells, default })
 }
 
-fn cell(entry: &Cursor<'_>, dimensions: &[Name]) -> Option<MatrixCell> {
+fn cell(entry: &Cursor<'_>, frame: &Frame<'_>) -> Option<MatrixCell> {
     let fields = entry.map(&["when", "unit_price"])?;
     let when = fields.need("when", "name the dimensions, as `when: {region: \"br-se1\"}`")?;
     let unit_price = fields.need("unit_price", "give the price of a unit")?.decimal()?;
     let mut pairs = Vec::new();
     for (name, value) in when.any_map()?.pairs() {
-        if !dimensions.iter().any(|declared| declared.as_str() == name) {
-            let known: Vec<&str> = dimensions.iter().map(Name::as_str).collect();
-            return value.fail(
-                format!(
-                    "`{name}` is no dimension of this SKU{}",
-                    super::cursor::suggestion(name, &known)
-                ),
-                "add it to `dimensions`, so that the totals keep it apart",
-            );
-        }
+        frame.check_dimension(&value, name)?;
         pairs.push((name.to_owned(), value.text()?.to_owned()));
     }
     if pairs.is_empty() {

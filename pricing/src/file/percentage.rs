@@ -6,7 +6,7 @@ use domain::{
 };
 
 use super::{
-    cursor::{Cursor, Fields, suggestion},
+    cursor::{Cursor, Fields},
     model::{Place, flat_fee, flat_fee_at_zero, tier_list, up_to},
     sku::Frame,
 };
@@ -29,7 +29,7 @@ const RATE_REMEDY: &str = "give the share as a factor: \"0.015\" is 1.5 %";
 
 /// Checks that the meter of a SKU whose amounts are money gives money.
 pub(super) fn check_money(word: &Cursor<'_>, frame: &Frame<'_>) -> Option<()> {
-    if frame.meter == Meter::Count {
+    if frame.meter == Some(Meter::Count) {
         return word.fail(
             "prices amounts of money, but the meter `count` gives a number of pulses",
             "remove `meter`, or use per_unit",
@@ -44,12 +44,11 @@ pub(super) fn read(
     word: &Cursor<'_>,
     frame: &Frame<'_>,
 ) -> Option<Percentage> {
-    if frame.meter != Meter::Sum {
+    if let Some(meter) = frame.meter
+        && meter != Meter::Sum
+    {
         return word.fail(
-            format!(
-                "bills the sum of the events' amounts, but the meter is `{}`",
-                frame.meter.as_str()
-            ),
+            format!("bills the sum of the events' amounts, but the meter is `{}`", meter.as_str()),
             "remove `meter`, or use another model",
         );
     }
@@ -123,14 +122,8 @@ fn amount_dimension(
         );
     };
     let name = named.name(Name::new)?;
-    if frame.dimensions.contains(&name) {
-        return Some(name);
-    }
-    let known: Vec<&str> = frame.dimensions.iter().map(Name::as_str).collect();
-    named.fail(
-        format!("`{name}` is no dimension of this SKU{}", suggestion(name.as_str(), &known)),
-        "add it to `dimensions`, so that the totals keep it apart",
-    )
+    frame.check_dimension(&named, name.as_str())?;
+    Some(name)
 }
 
 /// Refuses what acts on the period's whole quantity, where single events are priced.

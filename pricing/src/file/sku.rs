@@ -8,10 +8,14 @@ use domain::{
     },
 };
 
-use super::{ROUNDING_WORDS, currency, cursor::Cursor, cursor::Fields, model, to_rounding};
+use super::{
+    ROUNDING_WORDS, currency,
+    cursor::{Cursor, Fields},
+    model, to_rounding,
+};
 
 /// Most prices of a SKU.
-const PRICES_MAX: usize = 1_000;
+pub(super) const PRICES_MAX: usize = 1_000;
 /// Most dimensions of a SKU: as many as a pulse may have properties.
 const DIMENSIONS_MAX: usize = 64;
 const METERS_LATER: &[&str] = &["unique", "percentile", "time_weighted"];
@@ -34,11 +38,7 @@ pub(super) fn read(cursor: &Cursor<'_>, default: Currency) -> Option<SkuDefiniti
     let (sku, unit) =
         (sku.and_then(|sku| sku.name(Sku::new)), unit.and_then(|unit| unit.name(Unit::new)));
     let prices = fields.need("prices", "list its prices, each with valid_from and model").and_then(
-        |prices| {
-            let dimensions = dimensions.as_deref().unwrap_or(&[]);
-            // A meter that is wrong is noted already; prices are read as for the usual one.
-            read_prices(&prices, default, &Frame { dimensions, meter: meter.unwrap_or(Meter::Sum) })
-        },
+        |prices| read_prices(&prices, default, &Frame { dimensions: dimensions.as_deref(), meter }),
     );
     Some(SkuDefinition {
         sku: sku?,
@@ -63,16 +63,37 @@ fn negative(fields: &Fields<'_>) -> Option<NegativePolicy> {
     cursor.word("policy for negative amounts", &words, &[])
 }
 
-/// What a price has to fit.
+/// What a price has to fit. What is not known, or is wrong and noted already, fits every price.
 #[derive(Clone, Copy)]
 pub(super) struct Frame<'a> {
     /// The SKU's dimensions.
-    pub(super) dimensions: &'a [Name],
+    pub(super) dimensions: Option<&'a [Name]>,
     /// The SKU's meter.
-    pub(super) meter: Meter,
+    pub(super) meter: Option<Meter>,
 }
 
-fn read_prices(cursor: &Cursor<'_>, default: Currency, frame: &Frame<'_>) -> Option<Vec<Price>> {
+impl Frame<'_> {
+    /// Checks that a name is a dimension of the SKU.
+    pub(super) fn check_dimension(&self, cursor: &Cursor<'_>, name: &str) -> Option<()> {
+        let Some(dimensions) = self.dimensions else { return Some(()) };
+        let known = dimensions.iter().map(Name::as_str);
+        if known.clone().any(|declared| declared == name) {
+            return Some(());
+        }
+        cursor.fail(
+            format!("`{name}` is no dimension of this SKU{}", cursor.suggestion(name, known)),
+            "add it to the SKU's `dimensions`, so that the totals keep it apart",
+        )
+    }
+}
+
+/// Reads a list of prices, from the oldest to the newest within a currency. `default` is the
+/// currency of those that name none.
+pub(super) fn read_prices(
+    cursor: &Cursor<'_>,
+    default: Currency,
+    frame: &Frame<'_>,
+) -> Option<Vec<Price>> {
     let entries = cursor.list(PRICES_MAX)?;
     let count = entries.len();
     let mut prices: Vec<_> = entries

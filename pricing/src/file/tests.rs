@@ -142,7 +142,11 @@ fn mistakes_in_the_frame_are_named() {
             "`zone` is no dimension",
         ),
         ("quantity: \"100\"", "quantity: \"100\", unit: second", "has no unit `second`"),
-        ("quantity: \"100\"", "quantity: \"100\", quantity: \"100\"", "uplicate"),
+        (
+            "quantity: \"100\"",
+            "quantity: \"100\", quantity: \"100\"",
+            "the key `quantity` stands here a second time (keep one of them)",
+        ),
     ] {
         let text = GOOD.replace(good, bad);
         assert_ne!(text, GOOD, "{good} is not in the good file");
@@ -196,7 +200,10 @@ fn mistakes_in_a_price_are_named() {
             "model: matrix, prices: [{when: {region: a}, unit_price: \"1\"}, {when: {size: b}, unit_price: \"2\"}]",
             "neither would win",
         ),
-        ("model: matrix, default: \"1\", default: \"2\", prices: []", "uplicate"),
+        (
+            "model: matrix, default: \"1\", default: \"2\", prices: []",
+            "the key `default` stands here a second time",
+        ),
     ] {
         let message = errors(&with_price(price)).to_string();
         assert!(message.contains(part), "{price}: wanted {part:?}, got {message}");
@@ -237,7 +244,7 @@ fn mistakes_in_prices_of_amounts_are_named_with_place_and_remedy() {
         (
             "model: percentage, rate: \"0\", amount_dimension: regio, free_events: 1",
             "amount_dimension",
-            "`regio` is no dimension of this SKU; did you mean `region`? (add it to `dimensions`",
+            "`regio` is no dimension of this SKU; did you mean `region`? (add it to the SKU's `dimensions`",
         ),
         (
             percentage,

@@ -23,29 +23,40 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> CatalogService for PricingServ
         &self,
         request: Request<v1::GetCatalogueRequest>,
     ) -> Result<Response<v1::CatalogueVersion>, Status> {
-        let wanted = request.into_inner().version;
-        let wanted = Some(wanted.as_str()).filter(|version| !version.is_empty());
-        let found = find_version(&*self.inner.billing, wanted, |_| true).await?;
-        Ok(Response::new(describe(found).await?))
+        Ok(Response::new(self.find_catalogue(&request.into_inner().version).await?))
     }
 
     async fn list_catalogues(
         &self,
         _: Request<v1::ListCataloguesRequest>,
     ) -> Result<Response<v1::ListCataloguesResponse>, Status> {
+        Ok(Response::new(self.catalogues().await?))
+    }
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
+    /// One version, or the latest for an empty name.
+    pub(crate) async fn find_catalogue(
+        &self,
+        version: &str,
+    ) -> Result<v1::CatalogueVersion, Problem> {
+        let wanted = Some(version).filter(|version| !version.is_empty());
+        describe(find_version(&*self.inner.billing, wanted, |_| true).await?).await
+    }
+
+    /// All versions without their texts, newest first.
+    pub(crate) async fn catalogues(&self) -> Result<v1::ListCataloguesResponse, Problem> {
         let versions = self.inner.billing.catalogues().await.map_err(problems::of_store)?;
         let mut catalogues = Vec::with_capacity(versions.len());
         for version in versions {
             let described = describe(version).await?;
             catalogues.push(v1::CatalogueVersion { text: String::new(), ..described });
         }
-        Ok(Response::new(v1::ListCataloguesResponse { catalogues }))
+        Ok(v1::ListCataloguesResponse { catalogues })
     }
-}
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
     /// Checks, stores, declares, activates; or only checks.
-    async fn publish(
+    pub(crate) async fn publish(
         &self,
         request: v1::PublishCatalogueRequest,
     ) -> Result<v1::PublishCatalogueResponse, Problem> {

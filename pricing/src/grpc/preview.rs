@@ -1,30 +1,20 @@
-//! `BillingService`: a tenant's period as it stands now.
+//! Preview: a tenant's period as it stands now.
 
 use domain::{
     BillingStore, PulseLog, RowKey, Tenant, UsageRow, UsageStore, Window, catalogue::Catalogue,
     store::UsageFilter,
 };
-use proto::v1::{self, billing_service_server::BillingService};
+use proto::v1;
 use service::{Problem, problem::reasons};
-use tonic::{Request, Response, Status};
 
-use super::{PricingService, catalogue::count, find_version, parse, problems};
+use super::{PricingService, find_version, parse, problems};
 use crate::{moment, rate, render};
 
-#[tonic::async_trait]
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for PricingService<U, B, L> {
-    async fn preview_bill(
-        &self,
-        request: Request<v1::PreviewBillRequest>,
-    ) -> Result<Response<v1::PreviewBillResponse>, Status> {
-        let outcome = self.preview(&request.into_inner()).await;
-        count("preview", outcome.is_ok());
-        Ok(Response::new(v1::PreviewBillResponse { bill_json: outcome? }))
-    }
-}
-
 impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
-    async fn preview(&self, request: &v1::PreviewBillRequest) -> Result<String, Problem> {
+    pub(crate) async fn preview(
+        &self,
+        request: &v1::PreviewBillRequest,
+    ) -> Result<String, Problem> {
         let tenant =
             Tenant::new(&request.tenant).map_err(|error| problems::of_name("tenant", error))?;
         let period = moment::month(&request.period).ok_or_else(|| {

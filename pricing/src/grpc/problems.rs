@@ -3,7 +3,11 @@
 use domain::{name::NameError, store::StoreError};
 use service::{Problem, Violation, problem::reasons};
 
-use crate::{catalogue_tests::TestResult, file::FileError};
+use crate::{
+    billing::{BillingError, Refusal},
+    catalogue_tests::TestResult,
+    file::FileError,
+};
 
 pub(super) fn of_store(error: StoreError) -> Problem {
     match error {
@@ -62,4 +66,53 @@ fn invalid(violations: Vec<Violation>) -> Problem {
         Err(problem) => problem,
         Ok(()) => Problem::internal("a file was refused without a reason"),
     }
+}
+
+pub(super) fn of_billing(error: BillingError) -> Problem {
+    let message = error.to_string();
+    match error {
+        BillingError::Store(error) => of_store(error),
+        BillingError::File(error) => of_contract_file(&error),
+        BillingError::Log { .. } | BillingError::Grown => {
+            Problem::unavailable(reasons::LOG_UNAVAILABLE, message)
+        }
+        BillingError::NoCatalogue | BillingError::UnknownCatalogue(_) => {
+            Problem::failed_precondition(reasons::CATALOGUE_NOT_FOUND, message)
+        }
+        BillingError::Invoice(_) => {
+            Problem::failed_precondition(reasons::CONTRACT_CONFLICTS, message)
+        }
+        BillingError::Journal { .. } | BillingError::Unreadable { .. } => {
+            tracing::error!(%message, "billing data is not as it was written");
+            Problem::new(tonic::Code::DataLoss, reasons::BILLING_UNREADABLE, message)
+        }
+        BillingError::Task(_) => {
+            tracing::error!(%message, "a billing task did not finish");
+            Problem::internal("a billing task did not finish; the server's log says why")
+        }
+        BillingError::Refused { reason, message } => of_refusal(reason, message),
+    }
+}
+
+fn of_refusal(reason: Refusal, message: String) -> Problem {
+    match reason {
+        Refusal::ContractExists => Problem::already_exists(reasons::CONTRACT_EXISTS, message),
+        Refusal::ContractConflicts => {
+            Problem::failed_precondition(reasons::CONTRACT_CONFLICTS, message)
+        }
+        Refusal::ContractNotFound => Problem::not_found(reasons::CONTRACT_NOT_FOUND, message),
+        Refusal::NotDue => Problem::failed_precondition(reasons::PERIOD_NOT_DUE, message),
+        Refusal::RunNotFound => Problem::not_found(reasons::RUN_NOT_FOUND, message),
+        Refusal::RunEnded => Problem::failed_precondition(reasons::RUN_ENDED, message),
+        Refusal::InvoiceNotFound => Problem::not_found(reasons::INVOICE_NOT_FOUND, message),
+        Refusal::InvoiceState => Problem::failed_precondition(reasons::INVOICE_STATE, message),
+    }
+}
+
+fn of_contract_file(error: &FileError) -> Problem {
+    let violations = error.issues.iter().map(|issue| {
+        let field = if issue.path.is_empty() { "text" } else { &issue.path };
+        Violation::new(field, reasons::CONTRACT_INVALID, issue.to_string())
+    });
+    invalid(violations.collect())
 }

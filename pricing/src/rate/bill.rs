@@ -4,6 +4,7 @@
 use domain::{
     Dimensions, Quantity, Timestamp,
     catalogue::{Price, Rounding},
+    contract::{Discount, ExchangeRate},
 };
 
 use super::{
@@ -17,13 +18,59 @@ use crate::amount::Amount;
 #[derive(Clone, Debug)]
 pub(crate) struct Measured<'c> {
     pub(crate) price: &'c Price,
+    /// First moment of the stretch in which the price counts: what is priced together shares its
+    /// allowances.
+    pub(crate) since: Timestamp,
+    /// The rate into the bill's currency, where the price is in another.
+    pub(crate) exchange: Option<ExchangeRate>,
     pub(crate) dimensions: Dimensions,
     /// The quantity, or why there is none to price.
     pub(crate) quantity: Result<Quantity, UnpricedReason>,
     /// The single events behind it.
     pub(crate) events: Events,
-    /// The step that says where the quantity came from.
-    pub(crate) origin: Option<Step>,
+    /// The steps that say where the quantity came from, and what share of a period it is priced for.
+    pub(crate) origin: Vec<Step>,
+}
+
+/// What happens to the charges of a SKU once their models have priced them.
+#[derive(Clone, Debug)]
+pub(crate) struct Finish<'c> {
+    /// Holds the least and the greatest amount of the period, in its own currency.
+    pub(crate) bounds: &'c Price,
+    /// The rate from that currency into the bill's, where they differ.
+    pub(crate) exchange: Option<ExchangeRate>,
+    /// Shares that are taken off, in order.
+    pub(crate) discounts: Vec<(&'c Discount, Quantity)>,
+    /// When the bounds hold.
+    pub(crate) bounds_hold: BoundsHold,
+    /// How a bound is rounded that several lines are held to: not at all where it stands as it was
+    /// written, for then their total must meet it.
+    pub(crate) bound_rounding: Rounding,
+    /// How lines are rounded.
+    pub(crate) rounding: Rounding,
+}
+
+/// When a minimum and a maximum hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BoundsHold {
+    /// Where there is usage that is priced, be it a quantity of zero.
+    WherePriced,
+    /// In any case: the SKU is subscribed to.
+    Always,
+}
+
+impl<'c> Finish<'c> {
+    /// Bounds and rounding, and nothing of a contract.
+    pub(crate) const fn plain(bounds: &'c Price, rounding: Rounding) -> Self {
+        Self {
+            bounds,
+            exchange: None,
+            discounts: Vec::new(),
+            bounds_hold: BoundsHold::WherePriced,
+            bound_rounding: Rounding::Exact,
+            rounding,
+        }
+    }
 }
 
 /// What the quantities of a SKU come to.
@@ -47,22 +94,27 @@ fn line_max() -> Amount {
     Amount::multiple(10i128.pow(30), Quantity::ONE).expect("10^30 is below 10^40")
 }
 
-/// Prices the quantities of one SKU, ordered by price version and dimensions. `bounds` is the price
-/// whose minimum and maximum hold for the period.
+/// Prices the quantities of one SKU, ordered by price version and dimensions.
 ///
 /// A single quantity takes the bounds before it is rounded. Several are rounded first, and one more
 /// part brings their sum to the bound.
-pub(crate) fn bill(measured: &[Measured<'_>], bounds: &Price, rounding: Rounding) -> Bill {
+pub(crate) fn bill(measured: &[Measured<'_>], rules: &Finish<'_>) -> Bill {
     let charges = charges(measured);
     let priced = charges.iter().filter(|charge| charge.is_ok()).count();
-    let inner = if priced == 1 { Some(bounds) } else { None };
-    let finish = |charge: Result<Charge, UnpricedReason>| {
-        charge.and_then(|charge| finish(charge, inner, rounding))
+    let finish = |(charge, one): (Result<Charge, UnpricedReason>, &Measured<'_>)| {
+        let alone = priced == 1 && one.price.currency == rules.bounds.currency;
+        finish(charge?, alone.then_some(rules.bounds), one.exchange, rules)
     };
-    let parts: Vec<_> = charges.into_iter().map(finish).collect();
+    let parts: Vec<_> = charges.into_iter().zip(measured).map(finish).collect();
     let sum = sum(parts.iter().flatten().map(|part| part.amount));
-    // A part that left its range has taken the bounds with it.
-    let bound = if priced > 1 { outer_bound(sum, bounds) } else { None };
+    // A single part has taken the bounds with it, and one that left its range too.
+    let alone = measured
+        .iter()
+        .zip(&parts)
+        .filter(|(_, part)| part.is_ok())
+        .all(|(one, _)| priced == 1 && one.price.currency == rules.bounds.currency);
+    let holds = priced > 0 || rules.bounds_hold == BoundsHold::Always;
+    let bound = if holds && !(priced > 0 && alone) { outer_bound(sum, rules) } else { None };
     Bill { parts, bound }
 }
 
@@ -78,8 +130,8 @@ fn charges(measured: &[Measured<'_>]) -> Vec<Result<Charge, UnpricedReason>> {
     let mut free_left = Quantity::ZERO;
     let mut charges = Vec::with_capacity(measured.len());
     for one in measured {
-        if version != Some(one.price.valid_from) {
-            version = Some(one.price.valid_from);
+        if version != Some(one.since) {
+            version = Some(one.since);
             free_left = one.price.free_units;
         }
         // Free units go off only when the whole charge stands.
@@ -96,32 +148,50 @@ fn charges(measured: &[Measured<'_>]) -> Vec<Result<Charge, UnpricedReason>> {
 fn charge_one(one: &Measured<'_>, free_left: &mut Quantity) -> Result<Charge, UnpricedReason> {
     let quantity = one.quantity?;
     let mut steps = Charge::new();
-    if let Some(origin) = &one.origin {
+    for origin in &one.origin {
         steps.push(origin.clone())?;
     }
     charge(one, quantity, free_left, &mut steps)?;
     Ok(steps)
 }
 
+/// Discounts, bounds, the bill's currency, one rounding; in this order.
 fn finish(
     mut charge: Charge,
     bounds: Option<&Price>,
-    rounding: Rounding,
+    exchange: Option<ExchangeRate>,
+    rules: &Finish<'_>,
 ) -> Result<Part, UnpricedReason> {
+    for (discount, share) in &rules.discounts {
+        let taken = charge.amount.scaled(*share).and_then(Amount::checked_neg);
+        let amount = taken.ok_or(UnpricedReason::OutOfRange)?;
+        charge.push(Step::Discounted { name: discount.name.clone(), share: *share, amount })?;
+    }
     if let Some(bounds) = bounds {
         for step in bound_steps(charge.amount, bounds).ok_or(UnpricedReason::OutOfRange)? {
             charge.push(step)?;
         }
     }
+    if let Some(ExchangeRate { from, rate, .. }) = exchange {
+        let exchanged = charge.amount.scaled(rate);
+        let added = exchanged.and_then(|exchanged| exchanged.checked_sub(charge.amount));
+        let amount = added.ok_or(UnpricedReason::OutOfRange)?;
+        charge.push(Step::Exchanged { from, rate, amount })?;
+    }
+    round(&mut charge, rules.rounding)?;
+    if charge.amount.checked_abs().is_none_or(|amount| amount > line_max()) {
+        return Err(UnpricedReason::OutOfRange);
+    }
+    Ok(Part { amount: charge.amount, steps: charge.steps })
+}
+
+fn round(charge: &mut Charge, rounding: Rounding) -> Result<(), UnpricedReason> {
     let rounded = charge.amount.rounded(rounding).ok_or(UnpricedReason::OutOfRange)?;
     let difference = rounded.checked_sub(charge.amount).ok_or(UnpricedReason::OutOfRange)?;
     if difference != Amount::ZERO {
         charge.push(Step::Rounded { rounding, amount: difference })?;
     }
-    if rounded.checked_abs().is_none_or(|amount| amount > line_max()) {
-        return Err(UnpricedReason::OutOfRange);
-    }
-    Ok(Part { amount: charge.amount, steps: charge.steps })
+    Ok(())
 }
 
 /// What brings an amount between the bounds: maximum first, then minimum. `None` past the range.
@@ -140,10 +210,26 @@ fn bound_steps(amount: Amount, bounds: &Price) -> Option<Vec<Step>> {
     Some(steps)
 }
 
-/// The part that brings the sum of several lines to a bound. It is not rounded: the lines are, and
-/// their total must meet the bound as it is written.
-fn outer_bound(sum: Amount, bounds: &Price) -> Option<Part> {
-    let steps = bound_steps(sum, bounds).expect("lines and bounds are far inside the range");
+/// The part that brings the sum of several lines, or of none, to a bound.
+fn outer_bound(sum: Amount, rules: &Finish<'_>) -> Option<Part> {
+    let to_bill = |bound: Quantity| {
+        let exact = match rules.exchange {
+            None => Amount::of(bound),
+            Some(ExchangeRate { rate, .. }) => Amount::product(bound, rate),
+        };
+        exact.rounded(rules.bound_rounding)
+    };
+    let mut steps = Vec::new();
+    if let Some(bound) = rules.bounds.maximum
+        && let Some(most) = to_bill(bound).filter(|most| sum > *most)
+    {
+        steps.push(Step::Maximum { bound, amount: most.checked_sub(sum)? });
+    }
+    if let Some(bound) = rules.bounds.minimum
+        && let Some(least) = to_bill(bound).filter(|least| sum < *least)
+    {
+        steps.push(Step::Minimum { bound, amount: least.checked_sub(sum)? });
+    }
     let amount = self::sum(steps.iter().map(Step::amount));
     (!steps.is_empty()).then_some(Part { amount, steps })
 }

@@ -8,12 +8,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use domain::{
-    Quantity, ResourceKey, Timestamp, UsageRow,
-    catalogue::{Catalogue, Price, SkuDefinition},
-};
+use domain::{Quantity, ResourceKey, Timestamp, UsageRow, catalogue::Catalogue};
 
-use super::UnpricedReason;
+use super::{UnpricedReason, terms::Counting};
 
 /// The events behind a quantity, as far as its price needs to know them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,14 +31,14 @@ impl<'u> MixedAmounts<'u> {
     pub(super) fn of<'c>(
         catalogue: &Catalogue,
         usage: &'u [UsageRow],
-        price_of: impl Fn(&UsageRow) -> Result<(&'c SkuDefinition, &'c Price), UnpricedReason>,
+        price_of: impl Fn(&UsageRow) -> Result<Counting<'c>, UnpricedReason>,
     ) -> Self {
         let mut prices = catalogue.skus.iter().flat_map(|definition| &definition.prices);
         if !prices.any(|price| price.model.per_event().is_some()) {
             return Self(HashSet::new());
         }
         let needed = |row: &&UsageRow| {
-            price_of(row).is_ok_and(|(_, price)| price.model.per_event().is_some())
+            price_of(row).is_ok_and(|found| found.price.model.per_event().is_some())
         };
         let mut seen: HashMap<(&ResourceKey, Timestamp), Quantity> = HashMap::new();
         let mut mixed = HashSet::new();

@@ -2,7 +2,7 @@
 
 use domain::{
     Name, Quantity,
-    catalogue::{Conversion, Meter, Rounding},
+    catalogue::{Conversion, Currency, Meter, Rounding},
 };
 
 use crate::amount::Amount;
@@ -30,6 +30,13 @@ pub enum Step {
         used: Quantity,
         /// What is left to pay for.
         quantity: Quantity,
+    },
+    /// The price's amounts, allowances and tier edges are for a share of a period only.
+    Prorated {
+        /// Calendar days of the share.
+        days: u32,
+        /// Calendar days of the period.
+        of: u32,
     },
     /// A fee that does not depend on the quantity.
     Flat {
@@ -162,6 +169,67 @@ pub enum Step {
         /// Their product.
         amount: Amount,
     },
+    /// What a contract's discount took off.
+    Discounted {
+        /// The discount.
+        name: Name,
+        /// The share as a factor.
+        share: Quantity,
+        /// Its product with what the line was before, on the other side of zero.
+        amount: Amount,
+    },
+    /// The amount went over into the currency of the bill.
+    Exchanged {
+        /// The currency of the price.
+        from: Currency,
+        /// Units of the bill's currency for one of the price's.
+        rate: Quantity,
+        /// What the line became, minus what it was as a number in the other currency.
+        amount: Amount,
+    },
+    /// What a discount of an amount took off the lines together.
+    AmountOff {
+        /// What it takes off at most, for this part of the period.
+        offered: Quantity,
+        /// What the lines come to.
+        base: Amount,
+        /// The lesser of both, on the other side of zero.
+        amount: Amount,
+    },
+    /// What was missing to a commitment.
+    Shortfall {
+        /// What was promised for this part of the period.
+        committed: Quantity,
+        /// What was spent.
+        spent: Amount,
+        /// The difference.
+        amount: Amount,
+    },
+    /// What spend beyond a commitment costs more or less than the normal price.
+    Overage {
+        /// What was promised for this part of the period.
+        committed: Quantity,
+        /// What was spent beyond it.
+        beyond: Amount,
+        /// What a unit of money beyond it costs.
+        factor: Quantity,
+        /// `beyond` x (`factor` - 1).
+        amount: Amount,
+    },
+    /// A tax on lines.
+    Taxed {
+        /// What the lines come to.
+        base: Amount,
+        /// The share as a factor.
+        rate: Quantity,
+        /// Their product.
+        amount: Amount,
+    },
+    /// What earlier documents have billed of the line already.
+    Invoiced {
+        /// It, on the other side of zero.
+        amount: Amount,
+    },
     /// What the period's maximum took off.
     Maximum {
         /// The maximum.
@@ -193,6 +261,7 @@ impl Step {
             Self::Metered { .. } => "meter",
             Self::Converted { .. } => "convert",
             Self::FreeUnits { .. } => "free_units",
+            Self::Prorated { .. } => "proration",
             Self::Flat { .. } => "flat",
             Self::Units { .. } => "units",
             Self::Packages { .. } => "packages",
@@ -206,10 +275,23 @@ impl Step {
             Self::MaximumPerEvent { .. } => "max_per_event",
             Self::RateTier { .. } => "rate_tier",
             Self::Multiplied { .. } => "multiplier",
+            Self::Discounted { .. } => "discount",
+            Self::Exchanged { .. } => "exchange",
+            Self::AmountOff { .. } => "amount_off",
+            Self::Shortfall { .. } => "shortfall",
+            Self::Overage { .. } => "overage",
+            Self::Taxed { .. } => "tax",
+            Self::Invoiced { .. } => "invoiced_before",
             Self::Maximum { .. } => "maximum",
             Self::Minimum { .. } => "minimum",
             Self::Rounded { .. } => "rounding",
         }
+    }
+
+    /// Tells whether the step only brings other lines to a bound of the period.
+    #[must_use]
+    pub const fn is_bound(&self) -> bool {
+        matches!(self, Self::Maximum { .. } | Self::Minimum { .. })
     }
 
     /// Tells whether the step adds to the line; the others only change the quantity.
@@ -220,6 +302,7 @@ impl Step {
             Self::Metered { .. }
                 | Self::Converted { .. }
                 | Self::FreeUnits { .. }
+                | Self::Prorated { .. }
                 | Self::Events { .. }
                 | Self::FreeEvents { .. }
         )
@@ -232,6 +315,7 @@ impl Step {
             Self::Metered { .. }
             | Self::Converted { .. }
             | Self::FreeUnits { .. }
+            | Self::Prorated { .. }
             | Self::Events { .. }
             | Self::FreeEvents { .. } => Amount::ZERO,
             Self::Flat { amount }
@@ -245,6 +329,13 @@ impl Step {
             | Self::MaximumPerEvent { amount, .. }
             | Self::RateTier { amount, .. }
             | Self::Multiplied { amount, .. }
+            | Self::Discounted { amount, .. }
+            | Self::Exchanged { amount, .. }
+            | Self::AmountOff { amount, .. }
+            | Self::Shortfall { amount, .. }
+            | Self::Overage { amount, .. }
+            | Self::Taxed { amount, .. }
+            | Self::Invoiced { amount, .. }
             | Self::Maximum { amount, .. }
             | Self::Minimum { amount, .. }
             | Self::Rounded { amount, .. } => *amount,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Aggregate, Quantity, SegmentId, Timestamp, UsageRow,
+    Aggregate, Quantity, Timestamp, UsageRow,
     catalogue::{Meter, NegativePolicy},
 };
 
@@ -15,7 +15,8 @@ use crate::amount::{self, Amount};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     total: Option<Total>,
-    hours: BTreeMap<Timestamp, HourTally>,
+    /// Places of the rows behind it, where sources are listed.
+    rows: Vec<u32>,
     /// How many events of each amount an hour holds, where the price needs to know.
     amounts: BTreeMap<(Timestamp, Quantity), u128>,
 }
@@ -27,12 +28,6 @@ struct Total {
     min: Quantity,
     max: Quantity,
     last: (Timestamp, Quantity),
-}
-
-#[derive(Clone, Debug, Default)]
-pub(crate) struct HourTally {
-    total: Option<Total>,
-    segments: BTreeMap<SegmentId, domain::Offset>,
 }
 
 impl Total {
@@ -57,29 +52,28 @@ impl Total {
     }
 }
 
-fn merge(into: &mut Option<Total>, other: Total) {
-    *into = Some(into.map_or(other, |total| total.merged(other)));
-}
-
 impl Tally {
-    /// Takes a row.
-    pub(super) fn add(&mut self, row: &UsageRow) {
-        let hour = self.add_aggregate(row.key.window_start, &row.cell.aggregate);
-        let offset_last = hour.segments.entry(row.key.segment).or_default();
-        *offset_last = (*offset_last).max(row.cell.offset_last);
+    /// Takes what one row holds, wherever it came from.
+    pub(crate) fn add(&mut self, aggregate: &Aggregate) {
+        let other = Total::of(aggregate);
+        self.total = Some(self.total.map_or(other, |total| total.merged(other)));
     }
 
-    /// Takes what an hour holds, wherever it came from.
-    pub(crate) fn add_aggregate(
-        &mut self,
-        hour: Timestamp,
-        aggregate: &Aggregate,
-    ) -> &mut HourTally {
-        let total = Total::of(aggregate);
-        merge(&mut self.total, total);
-        let hour = self.hours.entry(hour).or_default();
-        merge(&mut hour.total, total);
-        hour
+    /// Takes all that another holds.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.total = match (self.total, other.total) {
+            (Some(one), Some(other)) => Some(one.merged(other)),
+            (one, other) => one.or(other),
+        };
+        self.rows.extend(other.rows);
+        for ((hour, amount), count) in other.amounts {
+            *self.amounts.entry((hour, amount)).or_default() += count;
+        }
+    }
+
+    /// Notes the place of the row that was taken.
+    pub(super) fn note(&mut self, row: u32) {
+        self.rows.push(row);
     }
 
     /// Notes that events of an hour have this amount each.
@@ -123,26 +117,34 @@ impl Tally {
         self.total.map_or(0, |total| total.count)
     }
 
-    /// Its hours, in order.
-    pub(super) fn into_hours(self) -> Vec<Hour> {
-        self.hours.into_iter().map(|(window_start, hour)| hour.into_hour(window_start)).collect()
+    /// The hours of the rows that were noted, in order, each with its stretches of the log in order.
+    pub(super) fn hours(&self, usage: &[UsageRow]) -> Vec<Hour> {
+        let mut rows: Vec<&UsageRow> =
+            self.rows.iter().map(|place| &usage[*place as usize]).collect();
+        rows.sort_by_key(|row| (row.key.window_start, row.key.segment));
+        let same_hour =
+            |one: &&UsageRow, other: &&UsageRow| one.key.window_start == other.key.window_start;
+        rows.chunk_by(same_hour).map(hour).collect()
     }
 }
 
-impl HourTally {
-    fn into_hour(self, window_start: Timestamp) -> Hour {
-        let segments = self
-            .segments
-            .into_iter()
-            .map(|(segment, offset_last)| SegmentPart { segment, offset_last })
-            .collect();
-        Hour {
-            window_start,
-            count: self.total.map_or(0, |total| total.count),
-            sum: self.total.map_or(Amount::ZERO, |total| total.sum),
-            segments,
+/// One hour of rows, sorted by segment.
+fn hour(rows: &[&UsageRow]) -> Hour {
+    let mut segments: Vec<SegmentPart> = Vec::new();
+    let (mut count, mut sum) = (0, Amount::ZERO);
+    for UsageRow { key, cell } in rows {
+        count += u128::from(cell.aggregate.count);
+        let added = sum.checked_add(Amount::of(cell.aggregate.sum));
+        sum = added.expect("2^68 rows are within an amount");
+        // Rows of several dimensions may come from one segment.
+        match segments.last_mut().filter(|part| part.segment == key.segment) {
+            Some(part) => part.offset_last = part.offset_last.max(cell.offset_last),
+            None => {
+                segments.push(SegmentPart { segment: key.segment, offset_last: cell.offset_last })
+            }
         }
     }
+    Hour { window_start: rows[0].key.window_start, count, sum, segments }
 }
 
 fn whole(count: u128) -> Option<Quantity> {

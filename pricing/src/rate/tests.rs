@@ -1,5 +1,7 @@
 //! Rating: laws that hold for every catalogue, and edges from both sides.
 
+use std::collections::BTreeMap;
+
 use domain::{
     Aggregate, Cell, Epoch, LogId, Partition, Quantity, ResourceKey, RowKey, WindowLength,
 };
@@ -200,10 +202,10 @@ fn a_price_that_changes_inside_the_period_splits_the_usage_and_starts_packages_a
         row("changing", "hour", "", "3", "2026-01-20T00:00:00Z", 0),
         row("changing", "hour", "", "9", "2026-01-26T00:00:00Z", 0),
     ]);
-    // 1 package of the old price; 3 of the new (11 + 14 = 25); the newest price's minimum of 50
-    // holds once for both, as a line of its own.
-    assert_eq!(amounts(&rated), ["1.00", "6.00", "43.00"]);
-    assert_eq!(rated.total.text(2), "50.00");
+    // 1 package of the old price; 3 of the new (11 + 14 = 25). The newest price's minimum of 50 holds
+    // once for both, for the 19 of 31 days that have a price, as a line of its own.
+    assert_eq!(amounts(&rated), ["1.00", "6.00", "23.65"]);
+    assert_eq!(rated.total.text(2), "30.65");
     assert_eq!(rated.lines[2].steps[0].as_str(), "minimum");
     assert!(rated.lines[2].hours.is_empty());
     let expected =

@@ -90,6 +90,22 @@ pub enum BenchCommand {
     Pipeline(PipelineArgs),
     /// Fill a log, then measure draining and aggregating alone.
     Drain(PipelineArgs),
+    /// Rate hourly rows of a month, on one core.
+    Rate(RateArgs),
+}
+
+/// `pulso bench rate`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  pulso bench rate
+  pulso bench rate --tenants 10000 --skus-per-tenant 100     a million keys")]
+pub struct RateArgs {
+    /// Tenants, one after the other.
+    #[arg(long, default_value = "200", value_name = "N")]
+    pub tenants: NonZeroU64,
+    /// SKUs that each uses in every hour of the month.
+    #[arg(long, default_value = "100", value_name = "N")]
+    pub skus_per_tenant: NonZeroU64,
 }
 
 /// `pulso bench pipeline`.

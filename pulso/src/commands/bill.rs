@@ -1,8 +1,16 @@
-//! `pulso bill preview`: what a tenant's usage of a month costs, with the reason for every number.
+//! `pulso bill`: what usage costs. Previews, runs, and why an invoice comes to what it does.
+
+mod run;
+pub(super) mod simulate;
 
 use clap::{Args, Subcommand};
-use proto::v1::{PreviewBillRequest, billing_service_client::BillingServiceClient};
+use pricing::documents;
+use proto::v1::{
+    ExplainInvoiceRequest, PreviewBillRequest, VerifyInvoiceRequest,
+    billing_service_client::BillingServiceClient,
+};
 use serde_json::Value;
+use tonic::transport::Channel;
 
 use crate::{
     cli::Globals,
@@ -16,6 +24,20 @@ use crate::{
 pub enum BillCommand {
     /// Rate a tenant's usage of a month as it stands now. Writes nothing.
     Preview(PreviewArgs),
+    /// Bill the periods that begin in a month, once each, and wait for the end.
+    Run(run::RunArgs),
+    /// Show billing runs, and what they wait for.
+    Status(run::StatusArgs),
+    /// Go on with a run that stopped.
+    Resume(run::ResumeArgs),
+    /// End a run: its drafts are discarded, final invoices stay.
+    Cancel(run::CancelArgs),
+    /// Say what another catalogue would have made of past usage.
+    Simulate(simulate::SimulateArgs),
+    /// Say why an invoice, or a line of it, comes to what it does.
+    Explain(ExplainArgs),
+    /// Compute an invoice again and name the lines that differ; exits with 1 when one does.
+    Verify(VerifyArgs),
 }
 
 /// `pulso bill preview`.
@@ -35,6 +57,23 @@ pub struct PreviewArgs {
     pub catalogue: Option<String>,
 }
 
+/// `pulso bill explain`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  pulso bill explain INV-000042
+  pulso bill explain INV-000042/3 -o json")]
+pub struct ExplainArgs {
+    /// An invoice number, or one of its lines: INV-000042/3.
+    pub invoice: String,
+}
+
+/// `pulso bill verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// An invoice number.
+    pub invoice: String,
+}
+
 const COLUMNS: [&str; 6] =
     ["product_sku", "use_unity", "dimensions", "model", "quantity", "amount"];
 
@@ -43,10 +82,26 @@ const COLUMNS: [&str; 6] =
 /// # Errors
 /// When the server cannot be reached or refuses.
 pub async fn run(globals: &Globals, command: BillCommand) -> Result<Exit, Failure> {
-    let BillCommand::Preview(args) = command;
+    match command {
+        BillCommand::Preview(args) => preview(globals, args).await,
+        BillCommand::Run(args) => run::start(globals, args).await,
+        BillCommand::Status(args) => run::status(globals, args).await,
+        BillCommand::Resume(args) => run::resume(globals, args).await,
+        BillCommand::Cancel(args) => run::cancel(globals, args).await,
+        BillCommand::Simulate(args) => simulate::run(globals, args).await,
+        BillCommand::Explain(args) => explain(globals, args).await,
+        BillCommand::Verify(args) => verify(globals, args).await,
+    }
+}
+
+/// A client of the billing service.
+pub(super) async fn connect(globals: &Globals) -> Result<BillingServiceClient<Channel>, Failure> {
     let channel = client::connect(&globals.server).await?;
-    let mut client =
-        BillingServiceClient::new(channel).max_decoding_message_size(client::ANSWER_BYTES_MAX);
+    Ok(BillingServiceClient::new(channel).max_decoding_message_size(client::ANSWER_BYTES_MAX))
+}
+
+async fn preview(globals: &Globals, args: PreviewArgs) -> Result<Exit, Failure> {
+    let mut client = connect(globals).await?;
     let request = PreviewBillRequest {
         tenant: args.tenant,
         period: args.period,
@@ -72,4 +127,78 @@ fn answer(bill: Value) -> Answer {
             answer.note(format!("{more} resources have no price yet: see `unpriced` in -o json"))
         }
     }
+}
+
+const EXPLAIN_COLUMNS: [&str; 6] = ["line", "kind", "product_sku", "name", "quantity", "amount"];
+
+async fn explain(globals: &Globals, args: ExplainArgs) -> Result<Exit, Failure> {
+    let (number, line) = match args.invoice.split_once('/') {
+        None => (args.invoice.as_str(), 0),
+        Some((number, line)) => {
+            let parsed = line.parse().ok().filter(|line| *line > 0);
+            let wrong = || {
+                Failure::new(
+                    Exit::Usage,
+                    format_args!("`{line}` is no line: give its place from 1, as {number}/1"),
+                )
+            };
+            (number, parsed.ok_or_else(wrong)?)
+        }
+    };
+    let request = ExplainInvoiceRequest { number: number.to_owned(), line };
+    let explained = connect(globals).await?.explain_invoice(request).await;
+    let text = explained.map_err(|status| Failure::status(&status))?.into_inner();
+    let document: Value =
+        serde_json::from_str(&text.explanation_json).map_err(Failure::internal)?;
+    let lines = document["lines"].as_array().cloned().unwrap_or_default();
+    let notes: Vec<String> = lines.iter().flat_map(explanation).collect();
+    let answer = Answer::list(document, "lines", &EXPLAIN_COLUMNS);
+    Printer::new(globals.output).print(&notes.into_iter().fold(answer, Answer::note))?;
+    Ok(Exit::Success)
+}
+
+/// A line in words: its price, its steps, the usage behind it.
+fn explanation(line: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut words = vec![format!("line {}: {}", line["line"], text(&line["amount"]))];
+    if let Some(price) = line["price"].as_object() {
+        words.push(format!(
+            "  {} price of catalogue {} from {}, under contract {}",
+            text(&line["model"]),
+            text(&price["catalogue"]),
+            text(&price["valid_from"]),
+            text(&line["contract"])
+        ));
+    }
+    for step in line["detail"].as_array().into_iter().flatten() {
+        let parts = step.as_object().into_iter().flatten().filter(|(key, _)| *key != "step");
+        let parts: Vec<String> =
+            parts.map(|(key, value)| format!("{key} {}", text(value))).collect();
+        words.push(format!("  {}: {}", text(&step["step"]), parts.join(", ")));
+    }
+    let hours = line["hours"].as_array().map_or(0, Vec::len);
+    let stretches = line["hours"].as_array().into_iter().flatten();
+    let stretches: usize =
+        stretches.map(|hour| hour["segments"].as_array().map_or(0, Vec::len)).sum();
+    if hours > 0 {
+        words.push(format!(
+            "  {hours} hours of usage out of {stretches} stretches of the log (in -o json)"
+        ));
+    }
+    words
+}
+
+async fn verify(globals: &Globals, args: VerifyArgs) -> Result<Exit, Failure> {
+    let request = VerifyInvoiceRequest { number: args.invoice.clone() };
+    let verified = connect(globals).await?.verify_invoice(request).await;
+    let verified = verified.map_err(|status| Failure::status(&status))?.into_inner();
+    let document = documents::verification(&args.invoice, &verified);
+    let columns = ["line", "invoiced.amount", "computed.amount"];
+    let note = match verified.differences.len() {
+        0 => format!("{} lines computed again: all as invoiced", verified.lines),
+        more => format!("{} lines computed again: {more} differ", verified.lines),
+    };
+    let answer = Answer::list(document, "differences", &columns).note(note);
+    Printer::new(globals.output).print(&answer)?;
+    Ok(if verified.matches { Exit::Success } else { Exit::CheckFailed })
 }

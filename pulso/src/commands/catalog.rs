@@ -3,17 +3,19 @@
 
 mod local;
 
+pub(super) use local::read_text;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use pricing::documents;
 use proto::v1::{
-    CatalogueVersion, GetCatalogueRequest, ListCataloguesRequest, PublishCatalogueRequest,
+    GetCatalogueRequest, ListCataloguesRequest, PublishCatalogueRequest,
     catalog_service_client::CatalogServiceClient,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::transport::Channel;
 
-use super::wire;
 use crate::{
     cli::Globals,
     client,
@@ -36,6 +38,8 @@ pub enum CatalogCommand {
     Show(ShowArgs),
     /// List the published catalogues, newest first.
     List,
+    /// Show what differs between two published catalogues, and what that makes of a month's usage.
+    Diff(DiffArgs),
 }
 
 /// `pulso catalog import`.
@@ -88,6 +92,21 @@ pub struct ShowArgs {
     pub version: Option<String>,
 }
 
+/// `pulso catalog diff`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  pulso catalog diff 2026-10 2026-11
+  pulso catalog diff 2026-10 2026-11 --period 2026-09 -o csv")]
+pub struct DiffArgs {
+    /// The version before.
+    pub before: String,
+    /// The version after.
+    pub after: String,
+    /// The month whose usage is compared. Default: last month.
+    #[arg(long, value_name = "YYYY-MM")]
+    pub period: Option<String>,
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -101,6 +120,7 @@ pub async fn run(globals: &Globals, command: CatalogCommand) -> Result<Exit, Fai
         CatalogCommand::Publish(args) => publish(globals, &printer, args).await,
         CatalogCommand::Show(args) => show(globals, &printer, args).await,
         CatalogCommand::List => list(globals, &printer).await,
+        CatalogCommand::Diff(args) => diff(globals, &printer, args).await,
     }
 }
 
@@ -117,7 +137,7 @@ async fn publish(globals: &Globals, printer: &Printer, args: PublishArgs) -> Res
     let validate_only = args.validate_only;
     let answered = client.publish_catalogue(PublishCatalogueRequest { text, validate_only }).await;
     let published = answered.map_err(|status| Failure::status(&status))?.into_inner();
-    let mut document = version(&published.catalogue.unwrap_or_default());
+    let mut document = documents::catalogue(&published.catalogue.unwrap_or_default());
     document["already_published"] = published.already_published.into();
     document["validate_only"] = validate_only.into();
     let note = match (validate_only, published.already_published) {
@@ -139,8 +159,7 @@ async fn show(globals: &Globals, printer: &Printer, args: ShowArgs) -> Result<Ex
         Printer::print_text(&catalogue.text)?;
         return Ok(Exit::Success);
     }
-    let mut document = version(&catalogue);
-    document["text"] = catalogue.text.into();
+    let document = documents::catalogue(&catalogue);
     let columns = COLUMNS.into_iter().chain(["text"]).collect();
     printer.print(&Answer { columns, ..Answer::single(document, &[]) })?;
     Ok(Exit::Success)
@@ -150,17 +169,45 @@ async fn list(globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let mut client = connect(globals).await?;
     let answered = client.list_catalogues(ListCataloguesRequest {}).await;
     let catalogues = answered.map_err(|status| Failure::status(&status))?.into_inner().catalogues;
-    let document = json!({"catalogues": catalogues.iter().map(version).collect::<Vec<_>>()});
+    let document =
+        json!({"catalogues": catalogues.iter().map(documents::catalogue).collect::<Vec<_>>()});
     let answer = Answer::list(document, "catalogues", &COLUMNS);
     printer.print(&answer.note(format!("{} catalogues", catalogues.len())))?;
     Ok(Exit::Success)
 }
 
-fn version(catalogue: &CatalogueVersion) -> Value {
-    json!({
-        "version": catalogue.version,
-        "published_at": wire::moment(catalogue.published_at.as_ref()),
-        "skus": catalogue.skus,
-        "digest": catalogue.digest,
-    })
+/// The lines that differ, on stderr but for a table, and the usage of a month under both.
+async fn diff(globals: &Globals, printer: &Printer, args: DiffArgs) -> Result<Exit, Failure> {
+    let mut client = connect(globals).await?;
+    let mut texts = Vec::new();
+    for version in [&args.before, &args.after] {
+        let request = GetCatalogueRequest { version: version.clone() };
+        let found = client.get_catalogue(request).await;
+        texts.push(found.map_err(|status| Failure::status(&status))?.into_inner().text);
+    }
+    let changes = similar::TextDiff::from_lines(&texts[0], &texts[1]);
+    let unified = changes.unified_diff().header(&args.before, &args.after).to_string();
+    if printer.format() == Format::Table {
+        Printer::print_text(&unified)?;
+    }
+    let period = match args.period {
+        Some(period) => period,
+        None => last_month()?,
+    };
+    let request = proto::v1::SimulateRequest {
+        period,
+        old_version: args.before,
+        new_version: args.after,
+        new_text: String::new(),
+    };
+    let mut document = super::bill::simulate::ask(globals, request).await?;
+    document["text_diff"] = unified.into();
+    printer.print(&super::bill::simulate::answer(document))?;
+    Ok(Exit::Success)
+}
+
+fn last_month() -> Result<String, Failure> {
+    let now = domain::Clock::now(&service::clock::system()).to_string();
+    let this: pricing::timeline::Month = now[..7].parse().map_err(Failure::internal)?;
+    Ok(this.previous().to_string())
 }

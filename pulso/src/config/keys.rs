@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use super::{
     place::{Assignment, LogUrl, StoreUrl},
     value::{
-        ByteSize, Compression, Count, Directory, Lanes, LogFilter, LogFormat, SaslMechanism,
-        Schedule, Secret, SecurityProtocol, Setting, Span, Text, Tls,
+        BillingSchedule, ByteSize, Compression, Count, Directory, Lanes, LogFilter, LogFormat,
+        SaslMechanism, Schedule, Secret, SecurityProtocol, Setting, Span, Text, Tls,
     },
 };
 
@@ -271,6 +271,18 @@ settings! {
         chunks_in_flight: Count<1, 65_536> = "8";
         /// Flushes between a lane and the store.
         flushes_in_flight: Count<1, 1_024> = "4";
+    }
+
+    /// Billing runs.
+    billing: Billing {
+        /// When the price stage bills what is due: `off`, or a cron expression of six fields in UTC
+        /// (seconds first). A tick bills periods of the last two months that have no invoice.
+        schedule: BillingSchedule = "0 30 4 * * *";
+        /// How long after its end a period is billed at the earliest. Below log.lateness, usage that
+        /// is late makes deltas.
+        grace: Span<0, { 8_784 * HOUR }> = "24h";
+        /// Tenants that are billed at once. Each holds one period's usage in memory.
+        tenants_at_once: Count<1, 1_024> = "16";
     }
 
     /// Answers to analysts.

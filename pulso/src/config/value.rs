@@ -243,6 +243,41 @@ impl Setting for Schedule {
     }
 }
 
+/// When the price stage bills what is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BillingSchedule {
+    /// Only when it is told to.
+    Off,
+    /// By a cron expression of six fields (seconds first), in UTC.
+    Cron(String),
+}
+
+impl fmt::Display for BillingSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Cron(expression) => f.write_str(expression),
+        }
+    }
+}
+
+impl Setting for BillingSchedule {
+    fn expects() -> String {
+        "`off` or a cron expression of six fields, seconds first, such as `0 30 4 * * *` (each day)"
+            .to_owned()
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        match service::Schedule::parse(text) {
+            Ok(_) => Ok(Self::Cron(text.to_owned())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
 /// A directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory(pub PathBuf);

@@ -9,6 +9,7 @@ mod cpu;
 pub mod drain;
 mod ledger;
 mod load;
+pub mod rate;
 
 use std::{
     num::NonZeroUsize,

@@ -42,7 +42,7 @@ use super::{
 };
 use crate::{
     cli::serving::Stage,
-    config::{Config, Loaded},
+    config::{Config, Loaded, value::BillingSchedule},
     exit::{Exit, Failure},
 };
 
@@ -153,15 +153,16 @@ impl Process {
             services.audit = Some(AuditService::new(backends.logs(), usage));
         }
         if plan.runs(Stage::Price) {
-            services.pricing = Some(start_pricing(&backends, &health, &shutdown, &mut tasks));
+            services.pricing =
+                Some(start_pricing(&backends, config, &health, &shutdown, &mut tasks)?);
         }
         let query = Arc::new(query_api(&backends, config, &health));
         if plan.runs(Stage::Query) {
             services.query = Some(Arc::clone(&query));
         }
         let kept = metrics.clone();
-        let router =
-            query_api::http::router(query, Arc::new(move || metrics.render()), axum::Router::new());
+        let others = services.pricing.clone().map_or_else(axum::Router::new, pricing::http::router);
+        let router = query_api::http::router(query, Arc::new(move || metrics.render()), others);
         let (until, serving) = (shutdown.clone(), health.register("serving"));
         tasks.push(tokio::spawn(async move {
             axum::serve(http_listener, router)
@@ -334,16 +335,20 @@ fn start_ingest(
 
 fn start_pricing(
     backends: &Backends,
+    config: &Config,
     health: &Health,
     shutdown: &Shutdown,
     tasks: &mut Vec<JoinHandle<Result<(), Failure>>>,
-) -> PricingService<Usage, storage::choice::Billing, Log> {
+) -> Result<PricingService<Usage, storage::choice::Billing, Log>, Failure> {
+    let mut pricing_config = PricingConfig::default();
+    pricing_config.billing.grace = config.billing.grace.duration();
+    pricing_config.billing.tenants_at_once = config.billing.tenants_at_once.as_usize();
     let pricing = PricingService::new(
         Arc::clone(&backends.usage),
         Arc::clone(&backends.billing),
         Arc::clone(&backends.log),
         Arc::new(clock::system()),
-        PricingConfig::default(),
+        pricing_config,
     );
     let (resuming, check, until) = (pricing.clone(), health.register("pricing"), shutdown.clone());
     tasks.push(tokio::spawn(async move {
@@ -356,7 +361,33 @@ fn start_pricing(
         until.requested().await;
         Ok(())
     }));
-    pricing
+    let (billing, until) = (pricing.clone(), shutdown.clone());
+    tasks.push(tokio::spawn(async move {
+        billing.keep_billing(&until).await;
+        Ok(())
+    }));
+    if let BillingSchedule::Cron(expression) = &config.billing.schedule {
+        let schedule =
+            Schedule::parse(expression).map_err(|error| Failure::new(Exit::Config, error))?;
+        let (billing, until) = (pricing.clone(), shutdown.clone());
+        tasks.push(tokio::spawn(async move { bill_on(&schedule, &until, &billing).await }));
+    }
+    Ok(pricing)
+}
+
+/// Bills what is due at each tick. A tick that fails is made up for by the next.
+async fn bill_on(
+    schedule: &Schedule,
+    until: &Shutdown,
+    billing: &PricingService<Usage, storage::choice::Billing, Log>,
+) -> Result<(), Failure> {
+    let tick = |_| async {
+        if let Err(error) = billing.bill_what_is_due().await {
+            warn!(%error, "what is due was not billed; the next tick tries again");
+        }
+        Ok::<(), Failure>(())
+    };
+    schedule.run(&clock::system(), until, tick).await.map(drop)
 }
 
 fn query_api(backends: &Backends, config: &Config, health: &Health) -> QueryApi<Usage, Log> {

@@ -6,36 +6,20 @@ use axum::{
     extract::Request,
     http::{HeaderValue, StatusCode, header},
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use service::{
     correlation::CorrelationId,
-    problem::{Problem, ProblemJson, http::CONTENT_TYPE, reasons},
+    problem::{
+        Problem, ProblemJson,
+        http::{CONTENT_TYPE, HttpProblem},
+        reasons,
+    },
 };
 use tonic::Code;
 
 /// Most bytes of a foreign error's text that become the detail.
 const DETAIL_BYTES_MAX: usize = 4_096;
-
-/// A problem as a handler's error. The layer of [`super::router`] writes it out, because only there
-/// the request's id is known.
-#[derive(Clone, Debug)]
-pub struct HttpProblem(pub Problem);
-
-impl From<Problem> for HttpProblem {
-    fn from(problem: Problem) -> Self {
-        Self(problem)
-    }
-}
-
-impl IntoResponse for HttpProblem {
-    fn into_response(self) -> Response {
-        // The status is set by `dress`; this one only shows if a router forgot that layer.
-        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        response.extensions_mut().insert(self);
-        response
-    }
-}
 
 /// Marks an answer that is not an error for all its status: a probe that says no.
 #[derive(Clone, Copy, Debug)]

@@ -74,6 +74,26 @@ impl ProblemJson {
     }
 }
 
+/// A problem as a handler's error. The layer of the HTTP door writes it out, because only there
+/// the request's id is known.
+#[derive(Clone, Debug)]
+pub struct HttpProblem(pub Problem);
+
+impl From<Problem> for HttpProblem {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl axum::response::IntoResponse for HttpProblem {
+    fn into_response(self) -> axum::response::Response {
+        // The status is set by `dress`; this one only shows if a router forgot that layer.
+        let mut response = axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
 /// HTTP status of a problem. Four reasons exist over HTTP only and have a status of their own; all
 /// others follow their code.
 #[must_use]

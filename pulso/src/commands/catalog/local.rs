@@ -116,7 +116,7 @@ fn parse(path: &Path) -> Result<CatalogueFile, Failure> {
 }
 
 /// Reads a catalogue file's text, to be checked by a server.
-pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
+pub(in crate::commands) fn read_text(path: &Path) -> Result<String, Failure> {
     let text = String::from_utf8(read_bytes(path)?);
     text.map_err(|_| Failure::data(format_args!("{}: not UTF-8 text", path.display())))
 }

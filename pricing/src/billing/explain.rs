@@ -1,0 +1,295 @@
+//! Explain and verify: a document is derived again from the stored totals below its run's cut, under
+//! the contracts and catalogues of then, and compared.
+//!
+//! Invariant I9: an invoice re-derives to the same bytes for ever. What it leaves out, because it is
+//! as large as the usage (hours, and the stretches of the log behind them), comes back here.
+
+use domain::{BillingStore, PulseLog, Tenant, UsageStore};
+use serde_json::{Value, json};
+
+use super::{
+    Billing, BillingError, Refusal,
+    ledger::{Document, Kind, Ledger, State, number_text, parse_number},
+};
+use crate::{
+    Amount,
+    invoice::{self, Invoice, Subject, document},
+    rate::Sources,
+    render,
+};
+
+/// A document of the ledger with its tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// The document.
+    pub document: Document,
+}
+
+/// A line that does not come out as it was invoiced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The line's key.
+    pub key: String,
+    /// As it stands in the document.
+    pub invoiced: Option<Value>,
+    /// As it comes out now.
+    pub computed: Option<Value>,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// Lines that were computed again.
+    pub lines: usize,
+    /// Those that differ, in the order of the document; then those that it does not have.
+    pub differences: Vec<Difference>,
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+    /// The document with an invoice number (`INV-000042`, or the digits).
+    ///
+    /// # Errors
+    /// When there is none; when the store fails.
+    pub async fn find_invoice(&self, number: &str) -> Result<Found, BillingError> {
+        let missing = || {
+            let message = format!("there is no invoice {number:?}");
+            BillingError::refused(Refusal::InvoiceNotFound, message)
+        };
+        let parsed = parse_number(number).ok_or_else(missing)?;
+        let item = self.shared.numbers.item(&*self.billing, parsed).await?.ok_or_else(missing)?;
+        self.found(&item.body, parsed).await?.ok_or_else(missing)
+    }
+
+    /// The document that a number was drawn for. `None` while it is not final.
+    async fn found(&self, item: &Value, number: u64) -> Result<Option<Found>, BillingError> {
+        let tenant = item["tenant"].as_str().and_then(|tenant| Tenant::new(tenant).ok());
+        let (Some(tenant), Some(place)) = (tenant, item["place"].as_u64()) else {
+            return Err(BillingError::Journal {
+                journal: super::NUMBERS.to_owned(),
+                place: number,
+                message: "names no document".to_owned(),
+            });
+        };
+        let ledger = Ledger::read(&*self.billing, &tenant).await?;
+        let document = ledger.document(place).filter(|found| found.number.is_some()).cloned();
+        Ok(document.map(|document| Found { tenant, document }))
+    }
+
+    /// Final documents in the order of their numbers, from a number on, at most `limit` numbers.
+    /// Gives the number to go on with, where there may be more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn invoices(
+        &self,
+        from: u64,
+        limit: usize,
+    ) -> Result<(Vec<Found>, Option<u64>), BillingError> {
+        let items = self.shared.numbers.items(&*self.billing, from.max(1), limit).await?;
+        let next = items.last().map(|(number, _)| number + 1).filter(|_| items.len() == limit);
+        let mut invoices = Vec::with_capacity(items.len());
+        for (number, item) in items {
+            invoices.extend(self.found(&item.body, number).await?);
+        }
+        Ok((invoices, next))
+    }
+
+    /// All documents of a tenant, drafts too, oldest first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn documents_of(&self, tenant: &Tenant) -> Result<Vec<Found>, BillingError> {
+        let ledger = Ledger::read(&*self.billing, tenant).await?;
+        let found =
+            |document: &Document| Found { tenant: tenant.clone(), document: document.clone() };
+        Ok(ledger.documents().iter().map(found).collect())
+    }
+
+    /// The invoice of a document's period as it comes out of the stored totals below the cut of the
+    /// run that made the document.
+    async fn derive(&self, found: &Found, sources: Sources) -> Result<Invoice, BillingError> {
+        let Found { tenant, document } = found;
+        let run = self.run(document.draft.run).await?;
+        let cut = run.cut.as_ref().ok_or_else(|| BillingError::Journal {
+            journal: format!("run/{}", run.number),
+            place: 0,
+            message: "has documents and no cut".to_owned(),
+        })?;
+        let below = self.below(cut).await?;
+        let account = self.account(&run, tenant).await?;
+        self.rate_window(&below, &account, run.request.month, document.window(), sources).await
+    }
+
+    /// The document as it comes out now: an invoice, or the delta to the documents that it corrects.
+    async fn derive_document(
+        &self,
+        found: &Found,
+        invoice: &Invoice,
+    ) -> Result<Value, BillingError> {
+        if found.document.draft.kind == Kind::Invoice {
+            return Ok(document::invoice(invoice));
+        }
+        let ledger = Ledger::read(&*self.billing, &found.tenant).await?;
+        let mut billed = document::Billed::default();
+        for place in &found.document.draft.corrects {
+            let before =
+                ledger.document(*place).ok_or_else(|| unreadable(found, "names no document"))?;
+            let content = self.content(before).await?;
+            billed.add(&content).map_err(|message| unreadable(found, &message))?;
+        }
+        Ok(document::delta(invoice, &billed).unwrap_or_else(|| json!({"lines": []})))
+    }
+
+    /// Computes a document again and compares every line.
+    ///
+    /// # Errors
+    /// When there is no such invoice, or the store fails. Differences are no error.
+    pub async fn verify(&self, number: &str) -> Result<Verification, BillingError> {
+        let found = self.find_invoice(number).await?;
+        let invoiced = self.content(&found.document).await?;
+        let invoice = self.derive(&found, Sources::LeftOut).await?;
+        let computed = self.derive_document(&found, &invoice).await?;
+        Ok(compare(&invoiced, &computed))
+    }
+
+    /// Says why a document's lines come to what they do. `line` is a place from 1, or 0 for all.
+    ///
+    /// # Errors
+    /// When there is no such invoice or line; when a line does not come out as it was invoiced, or its
+    /// hours do not add up to it.
+    pub async fn explain(&self, number: &str, line: usize) -> Result<Value, BillingError> {
+        let found = self.find_invoice(number).await?;
+        let content = self.content(&found.document).await?;
+        let lines = content["lines"].as_array().cloned().unwrap_or_default();
+        if line > lines.len() {
+            let message = format!("invoice {number} has {} lines", lines.len());
+            return Err(BillingError::refused(Refusal::InvoiceNotFound, message));
+        }
+        let invoice = self.derive(&found, Sources::Listed).await?;
+        let computed = self.derive_document(&found, &invoice).await?;
+        let verified = compare(&content, &computed);
+        if let Some(difference) = verified.differences.first() {
+            return Err(unreadable(
+                &found,
+                &format!(
+                    "line {:?} no longer comes out as it was invoiced: `pulso bill verify {number}` shows how",
+                    difference.key
+                ),
+            ));
+        }
+        let chosen = lines.iter().enumerate().filter(|(place, _)| line == 0 || place + 1 == line);
+        let mut explained = Vec::new();
+        for (place, value) in chosen {
+            explained.push(explain_line(&found, &invoice, place + 1, value)?);
+        }
+        Ok(json!({
+            "number": number_text(found.document.number.unwrap_or_default()),
+            "tenant": found.tenant.as_str(),
+            "currency": found.document.draft.currency,
+            "run": found.document.draft.run,
+            "lines": explained,
+        }))
+    }
+
+    /// Takes a final document back. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// When there is none, or it is the base of a delta that stands; when the store fails.
+    pub async fn void(&self, number: &str, reason: &str) -> Result<Found, BillingError> {
+        loop {
+            let found = self.find_invoice(number).await?;
+            let (tenant, place) = (&found.tenant, found.document.place);
+            let mut ledger = Ledger::read(&*self.billing, tenant).await?;
+            if found.document.state == State::Void && self.void_is_out(&found).await? {
+                return Ok(found);
+            }
+            let corrected = ledger.documents().iter().find(|other| {
+                !matches!(other.state, State::Discarded | State::Void)
+                    && other.draft.corrects.contains(&place)
+            });
+            if let Some(other) = corrected {
+                let by = other.number.map_or_else(|| "a draft".to_owned(), number_text);
+                let message = format!("invoice {number} is corrected by {by}: void that first");
+                return Err(BillingError::refused(Refusal::InvoiceState, message));
+            }
+            if found.document.state != State::Void {
+                let (reason, at) = (reason.to_owned(), self.now());
+                let entry = super::ledger::Entry::Voided { document: place, reason, at };
+                ledger.append(&*self.billing, entry).await?;
+                continue;
+            }
+            self.publish_void(&found).await?;
+        }
+    }
+}
+
+fn unreadable(found: &Found, message: &str) -> BillingError {
+    let number = found.document.number.map_or_else(|| "a draft".to_owned(), number_text);
+    BillingError::Unreadable { what: format!("invoice {number}"), message: message.to_owned() }
+}
+
+fn compare(invoiced: &Value, computed: &Value) -> Verification {
+    let lines = |document: &Value| document["lines"].as_array().cloned().unwrap_or_default();
+    let (invoiced, mut computed) = (lines(invoiced), lines(computed));
+    let count = computed.len();
+    let mut differences = Vec::new();
+    for line in invoiced {
+        let place = computed.iter().position(|other| other["key"] == line["key"]);
+        let other = place.map(|place| computed.remove(place));
+        if other.as_ref() != Some(&line) {
+            let key = line["key"].as_str().unwrap_or_default().to_owned();
+            differences.push(Difference { key, invoiced: Some(line), computed: other });
+        }
+    }
+    differences.extend(computed.into_iter().map(|line| Difference {
+        key: line["key"].as_str().unwrap_or_default().to_owned(),
+        invoiced: None,
+        computed: Some(line),
+    }));
+    Verification { lines: count, differences }
+}
+
+/// A line with the hours behind it. Their sum is what the meter counted, by assertion.
+fn explain_line(
+    found: &Found,
+    invoice: &Invoice,
+    place: usize,
+    line: &Value,
+) -> Result<Value, BillingError> {
+    let mut value = line.clone();
+    value["line"] = place.into();
+    let own = invoice.lines.iter().find(|own| line["key"] == own.key().as_str());
+    let Some(own) = own else { return Ok(value) };
+    let digits = invoice.terms.rounding.digits();
+    let billed =
+        render::steps_total(line).ok_or_else(|| unreadable(found, "a step without an amount"))?;
+    if line["amount"] != billed.text(digits).as_str() {
+        return Err(unreadable(found, &format!("the steps of line {place} do not add up to it")));
+    }
+    if let Subject::Usage(usage) = &own.subject {
+        let hours: Vec<Value> = usage.hours.iter().map(render::hour).collect();
+        let added = usage.hours.iter().map(|hour| hour.sum);
+        let added = added.into_iter().try_fold(Amount::ZERO, Amount::checked_add);
+        let metered_sum = usage_sum(own);
+        if metered_sum.is_some() && metered_sum != added {
+            return Err(unreadable(
+                found,
+                &format!("the hours of line {place} do not add up to it"),
+            ));
+        }
+        value["hours"] = hours.into();
+    }
+    Ok(value)
+}
+
+/// What the hours of a line add up to, where its meter is a sum.
+fn usage_sum(line: &invoice::Line) -> Option<Amount> {
+    line.steps.iter().find_map(|step| match step {
+        crate::rate::Step::Metered { meter: domain::catalogue::Meter::Sum, quantity } => {
+            Some(Amount::of(*quantity))
+        }
+        _ => None,
+    })
+}

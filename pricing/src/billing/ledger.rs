@@ -1,0 +1,311 @@
+//! Ledger: all documents of one tenant, and how far each has come, as one journal.
+//!
+//! What is owed, which periods are invoiced and what is left of a credit follow from the entries and
+//! from nothing else. Each entry is added behind all that were read, so whoever decides (this period
+//! has no invoice yet, so much of the credit is left) knows that it still holds.
+
+use domain::{BillingStore, Tenant, Timestamp, Window, billing::Appended};
+use serde::{Deserialize, Serialize};
+
+use super::{BillingError, journal};
+use crate::Amount;
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Entry {
+    /// A document was made. Its place in the ledger is its identity.
+    Drafted(Draft),
+    /// It got its number; from here on it is owed.
+    Finalised {
+        /// Place of the draft.
+        document: u64,
+        /// The invoice number, from 1.
+        number: u64,
+        /// When.
+        #[serde(with = "journal::moment")]
+        issued_at: Timestamp,
+        /// What prepaid credits pay of it.
+        payments: Vec<Payment>,
+    },
+    /// Its message stands in the outbox.
+    Published {
+        /// Place of the draft.
+        document: u64,
+        /// The message's number.
+        message: u64,
+    },
+    /// A draft that will not be final: its run was cancelled.
+    Discarded {
+        /// Place of the draft.
+        document: u64,
+    },
+    /// A final document that is not owed after all. Its number stays its own.
+    Voided {
+        /// Place of the draft.
+        document: u64,
+        /// Why, in somebody's words.
+        reason: String,
+        /// When.
+        #[serde(with = "journal::moment")]
+        at: Timestamp,
+    },
+}
+
+/// A document as it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draft {
+    /// The run that made it.
+    pub run: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// First moment of what is billed.
+    #[serde(with = "journal::moment")]
+    pub start: Timestamp,
+    /// First moment after it.
+    #[serde(with = "journal::moment")]
+    pub end: Timestamp,
+    /// Currency of the amounts.
+    pub currency: String,
+    /// What it comes to.
+    #[serde(with = "journal::text")]
+    pub total: Amount,
+    /// Digest that its content stands under.
+    pub content: String,
+    /// The documents that it corrects, by place; empty but for deltas and credit notes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub corrects: Vec<u64>,
+}
+
+/// What a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The bill of a period.
+    Invoice,
+    /// What changed about a period since.
+    Delta,
+    /// An amount that is given back, for a reason that is not in the usage.
+    CreditNote,
+}
+
+impl Kind {
+    /// The stable word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invoice => "invoice",
+            Self::Delta => "delta",
+            Self::CreditNote => "credit_note",
+        }
+    }
+}
+
+/// What a prepaid credit pays of a document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payment {
+    /// The credit.
+    pub credit: String,
+    /// How much.
+    #[serde(with = "journal::text")]
+    pub amount: Amount,
+}
+
+/// How far a document has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// It is made, and not owed yet.
+    Draft,
+    /// It has its number.
+    Final,
+    /// And its message is out.
+    Published,
+    /// It will never be final.
+    Discarded,
+    /// It is not owed after all.
+    Void,
+}
+
+impl State {
+    /// The stable word. A document that is final and one whose message is out are both `final`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Final | Self::Published => "final",
+            Self::Discarded => "discarded",
+            Self::Void => "void",
+        }
+    }
+}
+
+/// A document, as the entries say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its identity in the ledger.
+    pub place: u64,
+    /// As it was made.
+    pub draft: Draft,
+    /// How far it is.
+    pub state: State,
+    /// Its number, once it has one.
+    pub number: Option<u64>,
+    /// When it became final.
+    pub issued_at: Option<Timestamp>,
+    /// What credits pay of it.
+    pub payments: Vec<Payment>,
+    /// Why it is void.
+    pub void_reason: Option<String>,
+}
+
+impl Document {
+    /// What is billed.
+    #[must_use]
+    pub const fn window(&self) -> Window {
+        Window { start: self.draft.start, end: self.draft.end }
+    }
+
+    /// Tells whether it is owed.
+    #[must_use]
+    pub const fn is_owed(&self) -> bool {
+        matches!(self.state, State::Final | State::Published)
+    }
+
+    /// What is left to pay after the credits.
+    #[must_use]
+    pub fn due(&self) -> Option<Amount> {
+        let paid = self.payments.iter().map(|payment| payment.amount);
+        let paid = paid.into_iter().try_fold(Amount::ZERO, Amount::checked_add)?;
+        self.draft.total.checked_sub(paid)
+    }
+}
+
+/// A tenant's ledger, read to its end.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    journal: String,
+    /// Entries there are.
+    entries: u64,
+    documents: Vec<Document>,
+}
+
+impl Ledger {
+    /// Reads a tenant's.
+    ///
+    /// # Errors
+    /// When the store fails or an entry is unknown.
+    pub async fn read(store: &impl BillingStore, tenant: &Tenant) -> Result<Self, BillingError> {
+        let journal = format!("ledger/{tenant}");
+        let entries: Vec<Entry> = journal::read(store, &journal, 0).await?;
+        let mut ledger = Self { journal, ..Self::default() };
+        entries.into_iter().for_each(|entry| ledger.take(entry));
+        Ok(ledger)
+    }
+
+    fn take(&mut self, entry: Entry) {
+        let place = self.entries;
+        self.entries += 1;
+        match entry {
+            Entry::Drafted(draft) => self.documents.push(Document {
+                place,
+                draft,
+                state: State::Draft,
+                number: None,
+                issued_at: None,
+                payments: Vec::new(),
+                void_reason: None,
+            }),
+            Entry::Finalised { document, number, issued_at, payments } => {
+                self.change(document, |found| {
+                    found.state = State::Final;
+                    (found.number, found.issued_at) = (Some(number), Some(issued_at));
+                    found.payments = payments;
+                });
+            }
+            Entry::Published { document, .. } => {
+                // A document that was voided meanwhile stays so.
+                self.change(document, |found| {
+                    if found.state == State::Final {
+                        found.state = State::Published;
+                    }
+                });
+            }
+            Entry::Discarded { document } => {
+                self.change(document, |found| found.state = State::Discarded);
+            }
+            Entry::Voided { document, reason, .. } => self.change(document, |found| {
+                found.state = State::Void;
+                found.void_reason = Some(reason);
+            }),
+        }
+    }
+
+    fn change(&mut self, place: u64, change: impl FnOnce(&mut Document)) {
+        if let Some(found) = self.documents.iter_mut().find(|found| found.place == place) {
+            change(found);
+        }
+    }
+
+    /// Adds an entry behind all that were read. `Taken` says to read the ledger again and to decide
+    /// anew.
+    ///
+    /// # Errors
+    /// When the store fails; the entry may have been added all the same.
+    pub async fn append(
+        &mut self,
+        store: &impl BillingStore,
+        entry: Entry,
+    ) -> Result<Appended, BillingError> {
+        let appended = journal::append(store, &self.journal, self.entries, &entry).await?;
+        if appended == Appended::Added {
+            self.take(entry);
+        }
+        Ok(appended)
+    }
+
+    /// All documents, oldest first.
+    #[must_use]
+    pub fn documents(&self) -> &[Document] {
+        &self.documents
+    }
+
+    /// The document with this identity.
+    #[must_use]
+    pub fn document(&self, place: u64) -> Option<&Document> {
+        self.documents.iter().find(|found| found.place == place)
+    }
+
+    /// Documents that bill a period and stand: drafts and those that are owed, oldest first.
+    pub fn billing(&self, start: Timestamp) -> impl Iterator<Item = &Document> {
+        let stands = |found: &&Document| {
+            !matches!(found.state, State::Discarded | State::Void)
+                && found.draft.kind != Kind::CreditNote
+        };
+        self.documents.iter().filter(move |found| found.draft.start == start).filter(stands)
+    }
+
+    /// What documents that are owed have used of a credit.
+    #[must_use]
+    pub fn used(&self, credit: &str) -> Option<Amount> {
+        let owed = self.documents.iter().filter(|found| found.is_owed());
+        let payments = owed.flat_map(|found| &found.payments);
+        let of_credit = payments.filter(|payment| payment.credit == credit);
+        of_credit.map(|payment| payment.amount).try_fold(Amount::ZERO, Amount::checked_add)
+    }
+}
+
+/// An invoice number as it is printed: `INV-000042`.
+#[must_use]
+pub fn number_text(number: u64) -> String {
+    format!("{NUMBER_PREFIX}{number:06}")
+}
+
+/// Reads an invoice number, with its prefix or without.
+#[must_use]
+pub fn parse_number(text: &str) -> Option<u64> {
+    let digits = text.strip_prefix(NUMBER_PREFIX).unwrap_or(text);
+    let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|number| is_plain && *number > 0)
+}
+
+const NUMBER_PREFIX: &str = "INV-";

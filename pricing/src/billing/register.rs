@@ -1,0 +1,198 @@
+//! Register: a journal that gives each key the next number, once and for ever, without gaps.
+//!
+//! Invoice numbers and the outbox are registers. Who adds to a register has read it to its end, so it
+//! knows every key that has a number; a process that died between a draw and what it was for finds
+//! the number again. Keys that wait are drawn together, so that many tenants cost one append.
+
+use std::sync::{Mutex as Waiting, PoisonError};
+
+use domain::{BillingStore, billing::Appended};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use tokio::sync::Mutex;
+
+use super::{BillingError, journal};
+
+/// One item of a register.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// What the number is for, unique in the register.
+    pub key: String,
+    /// What is kept beside it.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub body: serde_json::Value,
+}
+
+/// Most items of one entry, and about how many bytes.
+const ITEMS_MAX: usize = 200;
+const BYTES_MAX: usize = 1 << 20;
+
+/// A register, as far as this process has read it.
+#[derive(Debug)]
+pub struct Register {
+    journal: String,
+    waiting: Waiting<Vec<Item>>,
+    read: Mutex<Read>,
+}
+
+/// Memory: about 40 bytes a number that was ever drawn.
+#[derive(Debug, Default)]
+struct Read {
+    /// The first number of each entry that was read.
+    firsts: Vec<u64>,
+    /// Items in them.
+    items: u64,
+    numbers: HashMap<u128, u64>,
+}
+
+impl Register {
+    /// The register that is kept in a journal.
+    #[must_use]
+    pub fn new(journal: &str) -> Self {
+        Self { journal: journal.to_owned(), waiting: Waiting::default(), read: Mutex::default() }
+    }
+
+    /// The number of an item's key, from 1: the one it has, or the next.
+    ///
+    /// # Errors
+    /// When the store fails. The number may have been drawn all the same; asking again finds it.
+    pub async fn draw(&self, store: &impl BillingStore, item: Item) -> Result<u64, BillingError> {
+        self.waiting().push(item.clone());
+        let drawn = self.draw_with_others(store, &item).await;
+        // After a failure nobody else is to draw for a key that nobody waits for.
+        self.waiting().retain(|waiting| waiting.key != item.key);
+        drawn
+    }
+
+    async fn draw_with_others(
+        &self,
+        store: &impl BillingStore,
+        item: &Item,
+    ) -> Result<u64, BillingError> {
+        let key = hash(&item.key);
+        let mut read = self.read.lock().await;
+        loop {
+            // Whoever held the lock before may have drawn for this one too.
+            if let Some(number) = read.numbers.get(&key) {
+                return Ok(*number);
+            }
+            let batch = self.batch(&read, item);
+            match journal::append(store, &self.journal, read.firsts.len() as u64, &batch).await? {
+                Appended::Added => read.take(&batch),
+                Appended::Taken => self.read_on(store, &mut read).await?,
+            }
+        }
+    }
+
+    /// This item and others that wait and have no number.
+    fn batch(&self, read: &Read, item: &Item) -> Vec<Item> {
+        let mut batch = vec![item.clone()];
+        let mut bytes = weight(item);
+        for other in self.waiting().iter() {
+            let fits = batch.len() < ITEMS_MAX && bytes + weight(other) <= BYTES_MAX;
+            let is_new = !read.numbers.contains_key(&hash(&other.key))
+                && batch.iter().all(|taken| taken.key != other.key);
+            if fits && is_new {
+                bytes += weight(other);
+                batch.push(other.clone());
+            }
+        }
+        batch
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Item>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read_on(
+        &self,
+        store: &impl BillingStore,
+        read: &mut Read,
+    ) -> Result<(), BillingError> {
+        let entries: Vec<Vec<Item>> =
+            journal::read(store, &self.journal, read.firsts.len() as u64).await?;
+        entries.iter().for_each(|entry| read.take(entry));
+        Ok(())
+    }
+
+    /// Items with their numbers, from a number on (from 1), at most `limit`, in order.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn items(
+        &self,
+        store: &impl BillingStore,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Item)>, BillingError> {
+        let (entry, first) = {
+            let mut read = self.read.lock().await;
+            self.read_on(store, &mut read).await?;
+            let entry = read.firsts.partition_point(|first| *first <= from).saturating_sub(1);
+            (entry as u64, read.firsts.get(entry).copied().unwrap_or(1))
+        };
+        let mut items: Vec<(u64, Item)> = Vec::new();
+        let (mut place, mut number) = (entry, first);
+        while items.len() < limit {
+            let page: Vec<Vec<Item>> = journal::read_page(store, &self.journal, place, 1).await?;
+            let Some(entry) = page.into_iter().next() else { break };
+            place += 1;
+            for item in entry {
+                if number >= from && items.len() < limit {
+                    items.push((number, item));
+                }
+                number += 1;
+            }
+        }
+        Ok(items)
+    }
+
+    /// The number that a key has, if it has one.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn find(
+        &self,
+        store: &impl BillingStore,
+        key: &str,
+    ) -> Result<Option<u64>, BillingError> {
+        let mut read = self.read.lock().await;
+        self.read_on(store, &mut read).await?;
+        Ok(read.numbers.get(&hash(key)).copied())
+    }
+
+    /// The item with a number.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn item(
+        &self,
+        store: &impl BillingStore,
+        number: u64,
+    ) -> Result<Option<Item>, BillingError> {
+        let found = self.items(store, number, 1).await?;
+        Ok(found.into_iter().next().filter(|(found, _)| *found == number).map(|(_, item)| item))
+    }
+}
+
+impl Read {
+    fn take(&mut self, entry: &[Item]) {
+        self.firsts.push(self.items + 1);
+        for item in entry {
+            self.items += 1;
+            // Of a key that stands twice, which no register's writer does, the first counts.
+            self.numbers.entry(hash(&item.key)).or_insert(self.items);
+        }
+    }
+}
+
+fn hash(key: &str) -> u128 {
+    domain::hash::bytes128(0, key.as_bytes())
+}
+
+fn weight(item: &Item) -> usize {
+    item.key.len() + item.body.to_string().len() + 32
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,434 @@
+//! Saga: one tenant's period becomes one document, step by step, each journalled before the next:
+//! rate, draft, finalise, publish.
+//!
+//! The loop looks at the ledger, does the one step that comes next, and looks again. It keeps nothing
+//! of its own, so whoever comes, comes back, or comes at the same time goes on where the ledger is.
+
+use std::sync::Arc;
+
+use domain::{
+    BillingStore, PulseLog, Quantity, RowKey, Tenant, UsageRow, UsageStore, Window,
+    catalogue::Catalogue,
+    contract::{CatalogueChoice, Contract, Credit},
+    store::UsageFilter,
+};
+use serde_json::{Value, json};
+use service::fault;
+
+use super::{
+    Billing, BillingError,
+    cut::Below,
+    explain::Found,
+    journal,
+    ledger::{Document, Draft, Entry, Kind, Ledger, Payment, State, number_text},
+    register::Item,
+    run::{Ended, Outcome, Run},
+};
+use crate::{
+    Amount,
+    invoice::{self, Invoice, InvoiceError, credits, document},
+    rate::Sources,
+    timeline::Month,
+};
+
+/// What a tenant is billed under, read once for all of its periods.
+#[derive(Clone, Debug)]
+pub(super) struct Account {
+    pub(super) tenant: Tenant,
+    /// In the order of application; the standard terms where there is none.
+    pub(super) contracts: Arc<Vec<Contract>>,
+    /// The catalogue of each contract.
+    pub(super) catalogues: Arc<Vec<Arc<Catalogue>>>,
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+    /// Bills every period of a tenant that is due, and gives what came of each, with the number of
+    /// resources that wait for a price.
+    pub(super) async fn bill_tenant(
+        &self,
+        run: &Run,
+        below: &Below,
+        tenant: &Tenant,
+    ) -> Result<Vec<(Outcome, u64)>, BillingError> {
+        let account = self.account(run, tenant).await?;
+        let periods = Self::windows_of(&account.contracts, run.request.month)?;
+        let due = run.cut.as_ref().map_or(domain::Timestamp::MIN, |cut| cut.taken_at);
+        let mut outcomes = Vec::new();
+        for window in periods {
+            if window.end.plus(self.config.grace) > due {
+                outcomes.push((Outcome::NotDue, 0));
+            } else {
+                outcomes.push(self.bill_period(run, below, &account, window).await?);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// What a tenant is billed under as of a run's cut.
+    pub(super) async fn account(
+        &self,
+        run: &Run,
+        tenant: &Tenant,
+    ) -> Result<Account, BillingError> {
+        let cut = run.cut.as_ref();
+        let latest = match cut.and_then(|cut| cut.catalogue.as_deref()) {
+            Some(version) => Some(self.catalogue(version).await?),
+            None => None,
+        };
+        self.account_of(tenant, cut.map_or(0, |cut| cut.contracts), latest).await
+    }
+
+    /// What a tenant is billed under by the first `count` contracts that were applied, with this
+    /// catalogue where they want the latest.
+    pub(super) async fn account_of(
+        &self,
+        tenant: &Tenant,
+        count: u64,
+        latest: Option<Arc<Catalogue>>,
+    ) -> Result<Account, BillingError> {
+        let latest = || latest.clone().ok_or(BillingError::NoCatalogue);
+        let applied = self.contracts_of(tenant, count).await?;
+        let mut contracts: Vec<Contract> =
+            applied.iter().map(|applied| applied.contract.clone()).collect();
+        if contracts.is_empty() {
+            contracts.push(invoice::standard_contract(tenant, &*latest()?));
+        }
+        let mut catalogues = Vec::with_capacity(contracts.len());
+        for contract in &contracts {
+            catalogues.push(match &contract.catalogue {
+                CatalogueChoice::Version(version) => self.catalogue(version.as_str()).await?,
+                CatalogueChoice::Latest => latest()?,
+            });
+        }
+        let (contracts, catalogues) = (Arc::new(contracts), Arc::new(catalogues));
+        Ok(Account { tenant: tenant.clone(), contracts, catalogues })
+    }
+
+    /// One period, to its end.
+    async fn bill_period(
+        &self,
+        run: &Run,
+        below: &Below,
+        account: &Account,
+        window: Window,
+    ) -> Result<(Outcome, u64), BillingError> {
+        // Rated once, however often the ledger is looked at.
+        let mut rated: Option<Arc<Invoice>> = None;
+        let mut made: Option<(Outcome, u64)> = None;
+        loop {
+            let mut ledger = Ledger::read(&*self.billing, &account.tenant).await?;
+            let billing: Vec<Document> = ledger.billing(window.start).cloned().collect();
+            if let Some(open) = billing.iter().find(|found| found.state != State::Published) {
+                if open.draft.run != run.number && self.is_cancelled(open.draft.run).await? {
+                    self.settle_drafts(&self.run(open.draft.run).await?, &account.tenant).await?;
+                    continue;
+                }
+                let outcome = outcome_of(open);
+                self.advance(&mut ledger, account, open).await?;
+                if open.draft.run == run.number {
+                    let unpriced = rated.as_ref().map_or(0, |rated| rated.unpriced.len() as u64);
+                    made = Some((outcome, unpriced));
+                }
+                continue;
+            }
+            if let Some(made) = made {
+                return Ok(made);
+            }
+            if let Some(ours) = billing.iter().find(|found| found.draft.run == run.number) {
+                return Ok((outcome_of(ours), 0));
+            }
+            if !billing.is_empty() && !run.request.deltas {
+                return Ok((Outcome::Unchanged, 0));
+            }
+            let now = match &rated {
+                Some(rated) => Arc::clone(rated),
+                None => {
+                    let invoice = self.rate_window(
+                        below,
+                        account,
+                        run.request.month,
+                        window,
+                        Sources::LeftOut,
+                    );
+                    Arc::clone(rated.insert(Arc::new(invoice.await?)))
+                }
+            };
+            let unpriced = now.unpriced.len() as u64;
+            let Some((kind, content)) = self.document(&now, &billing).await? else {
+                let outcome = if billing.is_empty() { Outcome::Empty } else { Outcome::Unchanged };
+                return Ok((outcome, unpriced));
+            };
+            if self.is_cancelled(run.number).await? {
+                return Ok((Outcome::Unchanged, unpriced));
+            }
+            let draft = self.draft(run, &now, kind, &content, &billing).await?;
+            fault::point("billing.before_draft");
+            ledger.append(&*self.billing, Entry::Drafted(draft)).await?;
+            fault::point("billing.after_draft");
+        }
+    }
+
+    async fn is_cancelled(&self, run: u64) -> Result<bool, BillingError> {
+        Ok(matches!(self.run(run).await?.ended, Some(Ended::Cancelled(_))))
+    }
+
+    /// Reads a period's usage below the cut and bills it.
+    pub(super) async fn rate_window(
+        &self,
+        below: &Below,
+        account: &Account,
+        month: Month,
+        window: Window,
+        sources: Sources,
+    ) -> Result<Invoice, BillingError> {
+        self.check_windows(window)?;
+        let usage = self.usage_below(below, &account.tenant, window).await?;
+        let account = account.clone();
+        // A large tenant's rating is a second of arithmetic, which the runtime's threads are not for.
+        let task = tokio::task::spawn_blocking(move || {
+            let periods = Self::periods_of(&account.contracts, month)?;
+            let period = periods.into_iter().find(|period| period.window == window);
+            let period = period.expect("the same contracts and month give the same periods");
+            let catalogue_of = |contract: &Contract| {
+                let found =
+                    account.contracts.iter().position(|other| std::ptr::eq(other, contract));
+                &*account.catalogues[found.expect("stretches are of these contracts")]
+            };
+            let catalogues: Vec<&Catalogue> =
+                period.parts.iter().map(|part| catalogue_of(part.contract)).collect();
+            let tenant = &account.tenant;
+            Ok(invoice::invoice(tenant, &period, &catalogues, &usage, sources)?)
+        });
+        task.await.map_err(|error| BillingError::Task(error.to_string()))?
+    }
+
+    /// Hours of usage are not cut: a period has to begin and end where they do.
+    fn check_windows(&self, window: Window) -> Result<(), BillingError> {
+        let length = self.log.generation().window;
+        for edge in [window.start, window.end] {
+            if length.start_of(edge) != edge {
+                let seconds = length.duration().as_secs();
+                return Err(InvoiceError::Windows(window.start, window.end, seconds).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// A tenant's rows of a period, below the cut.
+    pub(super) async fn usage_below(
+        &self,
+        below: &Below,
+        tenant: &Tenant,
+        window: Window,
+    ) -> Result<Vec<UsageRow>, BillingError> {
+        let filter = UsageFilter {
+            tenant: Some(tenant.clone()),
+            product_sku: None,
+            use_unity: None,
+            from: window.start,
+            to: window.end,
+        };
+        let page_rows = self.config.page_rows.max(1);
+        let (mut rows, mut after): (Vec<UsageRow>, Option<RowKey>) = (Vec::new(), None);
+        loop {
+            let page = self.usage.usage(below.view(), &filter, after.as_ref(), page_rows).await?;
+            let is_last = page.len() < page_rows;
+            after = page.last().map(|row| row.key.clone());
+            rows.extend(page.into_iter().filter(|row| below.holds(&row.key.segment)));
+            if is_last {
+                return Ok(rows);
+            }
+        }
+    }
+
+    /// The document that an invoice needs beside those that bill its period; `None` where it needs
+    /// none.
+    async fn document(
+        &self,
+        now: &Invoice,
+        billing: &[Document],
+    ) -> Result<Option<(Kind, Value)>, BillingError> {
+        if billing.is_empty() {
+            let document = (!now.lines.is_empty()).then(|| document::invoice(now));
+            return Ok(document.map(|document| (Kind::Invoice, document)));
+        }
+        let mut billed = document::Billed::default();
+        for before in billing {
+            let content = self.content(before).await?;
+            billed.add(&content).map_err(|message| BillingError::Unreadable {
+                what: format!("document {} of {}", before.place, now.tenant),
+                message,
+            })?;
+        }
+        Ok(document::delta(now, &billed).map(|document| (Kind::Delta, document)))
+    }
+
+    /// What a document says.
+    ///
+    /// # Errors
+    /// When the store fails or has other content under its digest.
+    pub async fn content(&self, document: &Document) -> Result<Value, BillingError> {
+        let bytes = journal::content(&*self.billing, &document.draft.content).await?;
+        serde_json::from_slice(&bytes).map_err(|error| BillingError::Unreadable {
+            what: format!("document {}", document.draft.content),
+            message: error.to_string(),
+        })
+    }
+
+    async fn draft(
+        &self,
+        run: &Run,
+        invoice: &Invoice,
+        kind: Kind,
+        document: &Value,
+        billing: &[Document],
+    ) -> Result<Draft, BillingError> {
+        let content = journal::put_content(&*self.billing, document.to_string().as_bytes()).await?;
+        let total = document["total"].as_str().and_then(|total| total.parse().ok());
+        Ok(Draft {
+            run: run.number,
+            kind,
+            start: invoice.window.start,
+            end: invoice.window.end,
+            currency: invoice.currency().code().to_owned(),
+            total: total.expect("a document prints its total as an amount"),
+            content,
+            corrects: billing.iter().map(|before| before.place).collect(),
+        })
+    }
+
+    /// The next step of a document that is not out yet.
+    async fn advance(
+        &self,
+        ledger: &mut Ledger,
+        account: &Account,
+        document: &Document,
+    ) -> Result<(), BillingError> {
+        if document.state == State::Draft {
+            let entry = self.finalise(ledger, account, document).await?;
+            fault::point("billing.before_finalise");
+            ledger.append(&*self.billing, entry).await?;
+            fault::point("billing.after_finalise");
+        } else {
+            let entry = self.publish(&account.tenant, document).await?;
+            fault::point("billing.before_published");
+            ledger.append(&*self.billing, entry).await?;
+        }
+        Ok(())
+    }
+
+    /// Draws the number and reckons what credits pay, as of this ledger.
+    async fn finalise(
+        &self,
+        ledger: &Ledger,
+        account: &Account,
+        document: &Document,
+    ) -> Result<Entry, BillingError> {
+        let key = number_key(&account.tenant, document.place);
+        let body = json!({"tenant": account.tenant.as_str(), "place": document.place});
+        fault::point("billing.before_number");
+        let number = self.shared.numbers.draw(&*self.billing, Item { key, body }).await?;
+        fault::point("billing.after_number");
+        let payments = payments(ledger, account, document);
+        Ok(Entry::Finalised { document: document.place, number, issued_at: self.now(), payments })
+    }
+
+    /// Puts the message into the outbox.
+    pub(super) async fn publish(
+        &self,
+        tenant: &Tenant,
+        document: &Document,
+    ) -> Result<Entry, BillingError> {
+        let content = self.content(document).await?;
+        let number = document.number.expect("a final document has a number");
+        let item = Item {
+            key: format!("final/{number}"),
+            body: message("final", tenant, document, content),
+        };
+        fault::point("billing.before_outbox");
+        let message = self.shared.outbox.draw(&*self.billing, item).await?;
+        fault::point("billing.after_outbox");
+        Ok(Entry::Published { document: document.place, message })
+    }
+
+    /// Puts the message that a document is void into the outbox, once.
+    pub(super) async fn publish_void(&self, found: &Found) -> Result<(), BillingError> {
+        let content = self.content(&found.document).await?;
+        let body = message("void", &found.tenant, &found.document, content);
+        let item = Item { key: void_key(&found.document), body };
+        self.shared.outbox.draw(&*self.billing, item).await.map(drop)
+    }
+
+    /// Tells whether that message is in the outbox.
+    pub(super) async fn void_is_out(&self, found: &Found) -> Result<bool, BillingError> {
+        let key = void_key(&found.document);
+        Ok(self.shared.outbox.find(&*self.billing, &key).await?.is_some())
+    }
+
+    /// Discards the drafts of a cancelled run, but for those whose number was drawn: numbers have no
+    /// gaps, so these become final.
+    pub(super) async fn settle_drafts(
+        &self,
+        run: &Run,
+        tenant: &Tenant,
+    ) -> Result<(), BillingError> {
+        loop {
+            let mut ledger = Ledger::read(&*self.billing, tenant).await?;
+            let open = ledger.documents().iter().find(|found| {
+                found.draft.run == run.number && matches!(found.state, State::Draft | State::Final)
+            });
+            let Some(open) = open.cloned() else { return Ok(()) };
+            let key = number_key(tenant, open.place);
+            let has_number = open.state == State::Final
+                || self.shared.numbers.find(&*self.billing, &key).await?.is_some();
+            if has_number {
+                let account = self.account(run, tenant).await?;
+                self.advance(&mut ledger, &account, &open).await?;
+            } else {
+                ledger.append(&*self.billing, Entry::Discarded { document: open.place }).await?;
+            }
+        }
+    }
+}
+
+fn void_key(document: &Document) -> String {
+    format!("void/{}", document.number.unwrap_or_default())
+}
+
+/// What a document's number is drawn for.
+fn number_key(tenant: &Tenant, place: u64) -> String {
+    format!("{tenant}#{place}")
+}
+
+const fn outcome_of(document: &Document) -> Outcome {
+    match document.draft.kind {
+        Kind::Invoice => Outcome::Invoice,
+        Kind::Delta | Kind::CreditNote => Outcome::Delta,
+    }
+}
+
+/// What credits pay of a document, as of this ledger.
+fn payments(ledger: &Ledger, account: &Account, document: &Document) -> Vec<Payment> {
+    let Draft { currency, total, .. } = &document.draft;
+    // Sums out of range are those of another program: then nothing is left.
+    let used = |credit: &str| ledger.used(credit).unwrap_or_else(|| Amount::of(Quantity::MAX));
+    let period = (currency.as_str(), document.window());
+    let payments = credits::payments(account.contracts.iter(), period, *total, used).into_iter();
+    let payment = |(credit, amount): (&Credit, Amount)| Payment {
+        credit: credit.name.as_str().to_owned(),
+        amount,
+    };
+    payments.map(payment).collect()
+}
+
+/// A message of the outbox: what happened to which document, and the document.
+fn message(event: &str, tenant: &Tenant, document: &Document, content: Value) -> Value {
+    json!({
+        "event": event,
+        "number": document.number.map(number_text),
+        "tenant": tenant.as_str(),
+        "issued_at": document.issued_at.map(|at| at.to_string()),
+        "due": document.due().map(|due| due.to_string()),
+        "document": content,
+    })
+}

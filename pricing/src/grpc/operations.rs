@@ -1,0 +1,201 @@
+//! What billing answers, whichever door it is asked at: gRPC in `billing.rs`, HTTP in
+//! [`crate::http`].
+
+use std::sync::Arc;
+
+use domain::{BillingStore, PulseLog, Tenant, UsageStore};
+use proto::v1;
+use service::{Problem, problem::reasons};
+
+use super::{PricingService, messages, parse, problems};
+use crate::{
+    billing::{BillingError, contracts::Apply, run::RunRequest},
+    simulate,
+    timeline::Month,
+};
+
+/// Invoices on a page, and most of them.
+const PAGE_SIZE: (i32, i32) = (50, 1_000);
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+fn month(text: &str) -> Result<Month, Problem> {
+    text.parse().map_err(|error| {
+        let message = format!("{text:?} is {error}");
+        Problem::invalid("period", reasons::PERIOD_INVALID, message)
+    })
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
+    /// Checks a contract and applies it, or only checks.
+    pub(crate) async fn apply(
+        &self,
+        request: v1::ApplyContractRequest,
+    ) -> Result<v1::ApplyContractResponse, Problem> {
+        let mode = if request.validate_only { Apply::CheckOnly } else { Apply::Now };
+        let applied = self.inner.books.apply_contract(&request.text, mode).await;
+        let (contract, already_applied) = applied.map_err(problems::of_billing)?;
+        let contract = Some(messages::contract(&contract));
+        Ok(v1::ApplyContractResponse { contract, already_applied })
+    }
+
+    /// The contracts of a tenant, or of all for an empty name.
+    pub(crate) async fn contracts(
+        &self,
+        tenant: &str,
+    ) -> Result<v1::ListContractsResponse, Problem> {
+        let contracts = self.inner.books.contracts().await.map_err(problems::of_billing)?;
+        let wanted = contracts
+            .iter()
+            .filter(|contract| tenant.is_empty() || contract.contract.tenant.as_str() == tenant);
+        Ok(v1::ListContractsResponse { contracts: wanted.map(messages::contract).collect() })
+    }
+
+    pub(crate) async fn runs(&self) -> Result<v1::ListRunsResponse, Problem> {
+        let books = &self.inner.books;
+        let runs = books.runs().await.map_err(problems::of_billing)?;
+        let runs = runs.iter().map(|run| messages::run(run, books.progress(run.number)));
+        Ok(v1::ListRunsResponse { runs: runs.collect() })
+    }
+
+    pub(crate) async fn resume(&self, number: u64) -> Result<v1::Run, Problem> {
+        let run = self.run(number).await?;
+        if run.state == "open" {
+            self.work_on(number);
+        }
+        Ok(run)
+    }
+
+    pub(crate) async fn cancel(&self, number: u64) -> Result<v1::Run, Problem> {
+        let books = &self.inner.books;
+        let run = books.cancel(number).await.map_err(problems::of_billing)?;
+        Ok(messages::run(&run, books.progress(number)))
+    }
+
+    pub(crate) async fn explain(
+        &self,
+        number: &str,
+        line: u32,
+    ) -> Result<v1::ExplainInvoiceResponse, Problem> {
+        let line = usize::try_from(line).unwrap_or(usize::MAX);
+        let explained = self.inner.books.explain(number, line).await;
+        let explanation_json = explained.map_err(problems::of_billing)?.to_string();
+        Ok(v1::ExplainInvoiceResponse { explanation_json })
+    }
+
+    pub(crate) async fn verify(&self, number: &str) -> Result<v1::VerifyInvoiceResponse, Problem> {
+        let verified = self.inner.books.verify(number).await.map_err(problems::of_billing)?;
+        Ok(v1::VerifyInvoiceResponse {
+            matches: verified.differences.is_empty(),
+            lines: u32::try_from(verified.lines).unwrap_or(u32::MAX),
+            differences: verified.differences.into_iter().map(messages::difference).collect(),
+        })
+    }
+
+    pub(crate) async fn contract(&self, name: &str) -> Result<v1::Contract, Problem> {
+        let contracts = self.inner.books.contracts().await.map_err(problems::of_billing)?;
+        let found = contracts.iter().find(|found| found.contract.name.as_str() == name);
+        let found = found.ok_or_else(|| {
+            let message = format!("no contract was applied as {name:?}");
+            Problem::not_found(reasons::CONTRACT_NOT_FOUND, message)
+        })?;
+        Ok(v1::Contract { text: found.text.clone(), ..messages::contract(found) })
+    }
+
+    pub(crate) async fn start(&self, request: v1::StartRunRequest) -> Result<v1::Run, Problem> {
+        let month = month(&request.period)?;
+        if request.request_id.len() > REQUEST_ID_BYTES_MAX {
+            let message = format!("longer than {REQUEST_ID_BYTES_MAX} bytes");
+            return Err(Problem::invalid("request_id", reasons::ID_TOO_LONG, message));
+        }
+        let mut tenants = request.tenants;
+        for (index, tenant) in tenants.iter().enumerate() {
+            let field = format!("tenants[{index}]");
+            Tenant::new(tenant).map_err(|error| problems::of_name(&field, error))?;
+        }
+        tenants.sort();
+        tenants.dedup();
+        let (deltas, request_id) = (request.deltas, request.request_id);
+        let request = RunRequest { month, tenants, deltas, request_id };
+        let run = self.inner.books.open_run(request).await.map_err(problems::of_billing)?;
+        if run.ended.is_none() {
+            self.work_on(run.number);
+        }
+        Ok(messages::run(&run, self.inner.books.progress(run.number)))
+    }
+
+    pub(crate) async fn run(&self, number: u64) -> Result<v1::Run, Problem> {
+        let run = self.inner.books.run(number).await.map_err(problems::of_billing)?;
+        Ok(messages::run(&run, self.inner.books.progress(number)))
+    }
+
+    pub(crate) async fn invoices(
+        &self,
+        request: &v1::ListInvoicesRequest,
+    ) -> Result<v1::ListInvoicesResponse, Problem> {
+        let books = &self.inner.books;
+        if !request.tenant.is_empty() {
+            let tenant =
+                Tenant::new(&request.tenant).map_err(|error| problems::of_name("tenant", error))?;
+            let found = books.documents_of(&tenant).await.map_err(problems::of_billing)?;
+            let invoices = found.iter().map(messages::invoice).collect();
+            return Ok(v1::ListInvoicesResponse { invoices, next_page_token: String::new() });
+        }
+        let size = match request.page_size {
+            0 => PAGE_SIZE.0,
+            size if (1..=PAGE_SIZE.1).contains(&size) => size,
+            size => {
+                let message = format!("{size} is not 1 to {}", PAGE_SIZE.1);
+                return Err(Problem::invalid("page_size", reasons::PAGE_SIZE_INVALID, message));
+            }
+        };
+        let from = match request.page_token.as_str() {
+            "" => 1,
+            token => token.parse().map_err(|_| {
+                let message = format!("{token:?} is not a token of this list");
+                Problem::invalid("page_token", reasons::PAGE_TOKEN_INVALID, message)
+            })?,
+        };
+        let size = usize::try_from(size).expect("is above zero");
+        let (found, next) = books.invoices(from, size).await.map_err(problems::of_billing)?;
+        Ok(v1::ListInvoicesResponse {
+            invoices: found.iter().map(messages::invoice).collect(),
+            next_page_token: next.map_or_else(String::new, |next| next.to_string()),
+        })
+    }
+
+    pub(crate) async fn invoice(&self, number: &str) -> Result<v1::Invoice, Problem> {
+        let books = &self.inner.books;
+        let found = books.find_invoice(number).await.map_err(problems::of_billing)?;
+        let content = books.content(&found.document).await.map_err(problems::of_billing)?;
+        Ok(v1::Invoice { document_json: content.to_string(), ..messages::invoice(&found) })
+    }
+
+    pub(crate) async fn simulated(&self, request: v1::SimulateRequest) -> Result<String, Problem> {
+        let month = month(&request.period)?;
+        let books = &self.inner.books;
+        let old = match request.old_version.as_str() {
+            "" => {
+                let latest = books.latest_catalogue().await.map_err(problems::of_billing)?;
+                latest.ok_or(BillingError::NoCatalogue).map_err(problems::of_billing)?
+            }
+            version => version.to_owned(),
+        };
+        let old = books.catalogue(&old).await.map_err(problems::of_billing)?;
+        let new = match (request.new_version.as_str(), request.new_text) {
+            ("", text) => Arc::new(parse("catalogue", text).await?.catalogue),
+            (version, _) => books.catalogue(version).await.map_err(problems::of_billing)?,
+        };
+        let changes = books.simulate(month, &old, &new).await.map_err(problems::of_billing)?;
+        let catalogues = (old.version.as_str(), new.version.as_str());
+        Ok(simulate::document(&request.period, catalogues, &changes).to_string())
+    }
+
+    pub(crate) async fn void(&self, number: &str, reason: &str) -> Result<v1::Invoice, Problem> {
+        if reason.trim().is_empty() {
+            let message = "say why: it is kept with the invoice";
+            return Err(Problem::invalid("reason", reasons::PARAMETER_INVALID, message));
+        }
+        let found = self.inner.books.void(number, reason).await.map_err(problems::of_billing)?;
+        Ok(messages::invoice(&found))
+    }
+}

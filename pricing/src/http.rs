@@ -1,0 +1,258 @@
+//! The HTTP door of pricing: catalogues, contracts, runs and invoices, with the same answers and the
+//! same refusals as over gRPC.
+//!
+//! | route | what it does |
+//! | --- | --- |
+//! | `GET, POST /v1/catalog`, `GET /v1/catalog/{version}` | list, publish (YAML body), show |
+//! | `GET, POST /v1/contracts`, `GET /v1/contracts/{name}` | list, apply (YAML body), show |
+//! | `GET /v1/billing:preview?tenant=&period=` | a tenant's month as it stands now |
+//! | `GET, POST /v1/billing/runs`, `GET /v1/billing/runs/{number}` | list, start (JSON body), show |
+//! | `POST /v1/billing/runs/{number}:resume`, `:cancel` | go on, end |
+//! | `GET /v1/invoices?tenant=`, `GET /v1/invoices/{number}` | list, show |
+//! | `GET /v1/invoices/{number}:explain?line=`, `:verify`, `:html` | why, compute again, print |
+//! | `POST /v1/invoices/{number}:void` | take back (JSON body with `reason`) |
+//!
+//! Writes of YAML take `?validate_only=true`.
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Path, Query, State},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use domain::{BillingStore, PulseLog, UsageStore};
+use proto::v1;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use service::{
+    Problem,
+    problem::{http::HttpProblem, reasons},
+};
+
+use crate::{documents, file, grpc::PricingService, page};
+
+type Answer = Result<Json<Value>, HttpProblem>;
+
+/// The routes, for merging with those of other stages.
+pub fn router<U: UsageStore, B: BillingStore, L: PulseLog>(
+    pricing: PricingService<U, B, L>,
+) -> Router {
+    Router::new()
+        .route("/v1/catalog", get(catalogues::<U, B, L>).post(publish::<U, B, L>))
+        .route("/v1/catalog/{version}", get(catalogue::<U, B, L>))
+        .route("/v1/contracts", get(contracts::<U, B, L>).post(apply::<U, B, L>))
+        .route("/v1/contracts/{name}", get(contract::<U, B, L>))
+        .route("/v1/billing:preview", get(preview::<U, B, L>))
+        .route("/v1/billing/runs", get(runs::<U, B, L>).post(start::<U, B, L>))
+        .route("/v1/billing/runs/{run}", get(run::<U, B, L>).post(act_on_run::<U, B, L>))
+        .route("/v1/invoices", get(invoices::<U, B, L>))
+        .route("/v1/invoices/{invoice}", get(invoice::<U, B, L>).post(void::<U, B, L>))
+        .layer(DefaultBodyLimit::max(file::BYTES_MAX))
+        .with_state(pricing)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Writing {
+    validate_only: bool,
+}
+
+async fn catalogues<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+) -> Answer {
+    let listed = pricing.catalogues().await?.catalogues;
+    let listed: Vec<Value> = listed.iter().map(documents::catalogue).collect();
+    Ok(Json(json!({"catalogues": listed})))
+}
+
+async fn publish<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Query(Writing { validate_only }): Query<Writing>,
+    text: String,
+) -> Answer {
+    let published = pricing.publish(v1::PublishCatalogueRequest { text, validate_only }).await?;
+    let mut document = documents::catalogue(&published.catalogue.unwrap_or_default());
+    document["already_published"] = published.already_published.into();
+    document["validate_only"] = validate_only.into();
+    Ok(Json(document))
+}
+
+async fn catalogue<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Path(version): Path<String>,
+) -> Answer {
+    Ok(Json(documents::catalogue(&pricing.find_catalogue(&version).await?)))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct OfTenant {
+    tenant: String,
+}
+
+async fn contracts<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Query(OfTenant { tenant }): Query<OfTenant>,
+) -> Answer {
+    let listed = pricing.contracts(&tenant).await?.contracts;
+    let listed: Vec<Value> = listed.iter().map(documents::contract).collect();
+    Ok(Json(json!({"contracts": listed})))
+}
+
+async fn apply<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Query(Writing { validate_only }): Query<Writing>,
+    text: String,
+) -> Answer {
+    let applied = pricing.apply(v1::ApplyContractRequest { text, validate_only }).await?;
+    let mut document = documents::contract(&applied.contract.unwrap_or_default());
+    document["already_applied"] = applied.already_applied.into();
+    document["validate_only"] = validate_only.into();
+    Ok(Json(document))
+}
+
+async fn contract<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Path(name): Path<String>,
+) -> Answer {
+    Ok(Json(documents::contract(&pricing.contract(&name).await?)))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Previewed {
+    tenant: String,
+    period: String,
+    catalogue: String,
+}
+
+async fn preview<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Query(Previewed { tenant, period, catalogue }): Query<Previewed>,
+) -> Answer {
+    let request = v1::PreviewBillRequest { tenant, period, catalogue_version: catalogue };
+    Ok(Json(document(&pricing.preview(&request).await?)?))
+}
+
+async fn runs<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+) -> Answer {
+    let listed: Vec<Value> = pricing.runs().await?.runs.iter().map(documents::run).collect();
+    Ok(Json(json!({"runs": listed})))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Started {
+    period: String,
+    tenants: Vec<String>,
+    deltas: bool,
+    request_id: String,
+}
+
+async fn start<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Json(Started { period, tenants, deltas, request_id }): Json<Started>,
+) -> Answer {
+    let request = v1::StartRunRequest { period, tenants, deltas, request_id };
+    Ok(Json(documents::run(&pricing.start(request).await?)))
+}
+
+async fn run<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Path(run): Path<String>,
+) -> Answer {
+    Ok(Json(documents::run(&pricing.run(number(&run)?).await?)))
+}
+
+async fn act_on_run<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Path(run): Path<String>,
+) -> Answer {
+    let acted = match run.split_once(':') {
+        Some((run, "resume")) => pricing.resume(number(run)?).await?,
+        Some((run, "cancel")) => pricing.cancel(number(run)?).await?,
+        _ => return Err(no_action(&run, ":resume and :cancel")),
+    };
+    Ok(Json(documents::run(&acted)))
+}
+
+fn number(text: &str) -> Result<u64, HttpProblem> {
+    text.parse().map_err(|_| {
+        let message = format!("{text:?} is no number of a run");
+        Problem::not_found(reasons::RUN_NOT_FOUND, message).into()
+    })
+}
+
+fn no_action(path: &str, known: &str) -> HttpProblem {
+    let message = format!("{path:?} names no action; there are {known}");
+    Problem::not_found(reasons::ROUTE_NOT_FOUND, message).into()
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Listed {
+    tenant: String,
+    page_size: i32,
+    page_token: String,
+}
+
+async fn invoices<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Query(Listed { tenant, page_size, page_token }): Query<Listed>,
+) -> Answer {
+    let request = v1::ListInvoicesRequest { tenant, page_size, page_token };
+    let page = pricing.invoices(&request).await?;
+    let listed: Vec<Value> = page.invoices.iter().map(documents::invoice).collect();
+    Ok(Json(json!({"invoices": listed, "next_page_token": page.next_page_token})))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct OfLine {
+    line: u32,
+}
+
+async fn invoice<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Path(invoice): Path<String>,
+    Query(OfLine { line }): Query<OfLine>,
+) -> Result<Response, HttpProblem> {
+    let document = match invoice.split_once(':') {
+        None => documents::invoice(&pricing.invoice(&invoice).await?),
+        Some((number, "explain")) => {
+            document(&pricing.explain(number, line).await?.explanation_json)?
+        }
+        Some((number, "verify")) => documents::verification(number, &pricing.verify(number).await?),
+        Some((number, "html")) => {
+            let invoice = documents::invoice(&pricing.invoice(number).await?);
+            return Ok(Html(page::html(&invoice)).into_response());
+        }
+        Some(_) => return Err(no_action(&invoice, ":explain, :verify and :html")),
+    };
+    Ok(Json(document).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Voided {
+    reason: String,
+}
+
+async fn void<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Path(invoice): Path<String>,
+    Json(Voided { reason }): Json<Voided>,
+) -> Answer {
+    match invoice.split_once(':') {
+        Some((number, "void")) => {
+            Ok(Json(documents::invoice(&pricing.void(number, &reason).await?)))
+        }
+        _ => Err(no_action(&invoice, ":void")),
+    }
+}
+
+fn document(text: &str) -> Result<Value, HttpProblem> {
+    serde_json::from_str(text)
+        .map_err(|error| Problem::internal(format!("an answer is not JSON: {error}")).into())
+}

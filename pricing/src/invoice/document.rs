@@ -1,0 +1,178 @@
+//! Document: an invoice, or the delta to earlier ones, as the JSON that is stored, published and
+//! shown. What is stored is never changed; a number, a date and payments are drawn when it becomes
+//! final and stand beside it.
+//!
+//! Decimals and 64-bit integers are strings, keys stand in a fixed order: the same invoice gives the
+//! same bytes. Keys are only ever added.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{Name, Window};
+use serde_json::{Map, Value, json};
+
+use super::{Invoice, Line, Subject, Usage, sum};
+use crate::{Amount, moment::Calendar, rate::Step, render};
+
+/// An invoice as a document.
+#[must_use]
+pub fn invoice(invoice: &Invoice) -> Value {
+    let digits = invoice.terms.rounding.digits();
+    let lines = invoice.lines.iter().map(|found| (found.amount, line(found, digits)));
+    document("invoice", invoice, lines.collect())
+}
+
+/// What the documents of a billing period have billed, line by line.
+#[derive(Clone, Debug, Default)]
+pub struct Billed {
+    lines: BTreeMap<String, (Amount, Value)>,
+}
+
+impl Billed {
+    /// Adds a document of the period.
+    ///
+    /// # Errors
+    /// Says what is wrong with a document that this module did not make.
+    pub fn add(&mut self, document: &Value) -> Result<(), String> {
+        let lines = document["lines"].as_array().ok_or("a document without lines")?;
+        for line in lines {
+            let key = line["key"].as_str().ok_or("a line without a key")?;
+            let amount = line["amount"].as_str().and_then(|text| text.parse().ok());
+            let amount: Amount = amount.ok_or_else(|| format!("line {key:?} without an amount"))?;
+            let (before, _) = self.lines.remove(key).unwrap_or((Amount::ZERO, Value::Null));
+            let after = before.checked_add(amount).ok_or("amounts out of range")?;
+            self.lines.insert(key.to_owned(), (after, line.clone()));
+        }
+        Ok(())
+    }
+
+    /// What was billed in all.
+    #[must_use]
+    pub fn total(&self) -> Option<Amount> {
+        sum(self.lines.values().map(|(amount, _)| *amount))
+    }
+}
+
+/// The delta that brings what was billed to what an invoice says now: one line for each that
+/// differs, with the difference. `None` where nothing does.
+#[must_use]
+pub fn delta(now: &Invoice, billed: &Billed) -> Option<Value> {
+    let digits = now.terms.rounding.digits();
+    let mut before = billed.lines.clone();
+    let mut lines = Vec::new();
+    for found in &now.lines {
+        let was = before.remove(&found.key()).map_or(Amount::ZERO, |(amount, _)| amount);
+        let Some(difference) = found.amount.checked_sub(was).filter(|it| *it != Amount::ZERO)
+        else {
+            continue;
+        };
+        let mut value = line(found, digits);
+        value["amount"] = difference.text(digits).into();
+        push_before(&mut value, was);
+        lines.push((difference, value));
+    }
+    for (was, mut value) in before.into_values() {
+        let Some(difference) = was.checked_neg().filter(|it| *it != Amount::ZERO) else { continue };
+        value["amount"] = difference.text(digits).into();
+        value["quantity"] = "0".into();
+        value["detail"] = json!([]);
+        push_before(&mut value, was);
+        lines.push((difference, value));
+    }
+    (!lines.is_empty()).then(|| document("delta", now, lines))
+}
+
+/// Says at the end of a line's steps what earlier documents have billed of it.
+fn push_before(line: &mut Value, was: Amount) {
+    let Some(amount) = was.checked_neg().filter(|amount| *amount != Amount::ZERO) else { return };
+    if let Some(detail) = line["detail"].as_array_mut() {
+        detail.push(render::step(&Step::Invoiced { amount }));
+    }
+}
+
+fn document(kind: &str, invoice: &Invoice, lines: Vec<(Amount, Value)>) -> Value {
+    let digits = invoice.terms.rounding.digits();
+    let of_kind = |kind: &str| {
+        let amounts = lines.iter().filter(|(_, line)| line["kind"] == kind);
+        let amounts = sum(amounts.map(|(amount, _)| *amount));
+        Value::from(amounts.expect("no more than the total's lines").text(digits))
+    };
+    let subtotals: Map<String, Value> = ["usage", "discount", "commitment", "tax"]
+        .into_iter()
+        .map(|kind| (kind.to_owned(), of_kind(kind)))
+        .collect();
+    let total = sum(lines.iter().map(|(amount, _)| *amount));
+    let total = total.expect("differences of two totals in range").text(digits);
+    let contracts: BTreeSet<&str> =
+        lines.iter().filter_map(|(_, line)| line["contract"].as_str()).collect();
+    json!({
+        "document": kind,
+        "tenant": invoice.tenant.as_str(),
+        "currency": invoice.currency().code(),
+        "period": period(invoice),
+        "payment_term_days": invoice.terms.payment_term_days,
+        "contracts": contracts,
+        "subtotals": subtotals,
+        "total": total,
+        "lines": lines.into_iter().map(|(_, line)| line).collect::<Vec<_>>(),
+        "unpriced": invoice.unpriced.iter().map(waiting).collect::<Vec<_>>(),
+    })
+}
+
+/// The period with its first and last day in the contract's zone.
+fn period(invoice: &Invoice) -> Value {
+    let zone: &Name = &invoice.terms.time_zone;
+    let calendar = Calendar::named(zone.as_str()).unwrap_or(Calendar::UTC);
+    let Window { start, end } = invoice.window;
+    let last = end.minus(std::time::Duration::from_micros(1));
+    json!({
+        "start": start.to_string(),
+        "end": end.to_string(),
+        "first_day": calendar.date_of(start),
+        "last_day": calendar.date_of(last),
+        "time_zone": zone.as_str(),
+        "whole": render::period(invoice.whole),
+    })
+}
+
+fn waiting(unpriced: &crate::rate::Unpriced) -> Value {
+    let mut value = render::waiting(unpriced, &mut 0);
+    if let Some(object) = value.as_object_mut() {
+        object.remove("hours");
+        object.remove("hours_left_out");
+    }
+    value
+}
+
+/// A line without its hours, which are as many as the usage; they are derived again when asked for.
+fn line(line: &Line, digits: u8) -> Value {
+    let mut object = Map::new();
+    let mut put = |key: &str, value: Value| _ = object.insert(key.to_owned(), value);
+    put("key", line.key().into());
+    put("kind", line.subject.kind().into());
+    match &line.subject {
+        Subject::Usage(usage) => put_usage(usage, &mut put),
+        Subject::Discount(name) | Subject::Commitment(name) | Subject::Tax(name) => {
+            put("name", name.as_str().into());
+        }
+    }
+    put("contract", line.contract.as_str().into());
+    put("span", render::period(line.span));
+    put("amount", line.amount.text(digits).into());
+    put("rounding", line.rounding.to_string().into());
+    put("detail", line.steps.iter().map(render::step).collect::<Vec<_>>().into());
+    Value::Object(object)
+}
+
+fn put_usage(usage: &Usage, put: &mut impl FnMut(&str, Value)) {
+    put("name", usage.name.as_str().into());
+    put("product_sku", usage.product_sku.as_str().into());
+    put("use_unity", usage.use_unity.as_str().into());
+    put("dimensions", render::dimensions(&usage.dimensions));
+    put("model", usage.model.into());
+    put("quantity", usage.quantity.to_string().into());
+    let price = json!({
+        "catalogue": usage.catalogue.as_str(),
+        "valid_from": usage.valid_from.to_string(),
+    });
+    put("price", price);
+}

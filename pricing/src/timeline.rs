@@ -1,0 +1,166 @@
+//! Timeline: which of a tenant's contracts holds when, and the billing periods that follow.
+
+use domain::{
+    Timestamp, Window,
+    contract::{Contract, Terms},
+};
+
+use crate::moment::Calendar;
+
+/// A stretch of time in which one contract holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch<'c> {
+    /// The contract.
+    pub contract: &'c Contract,
+    /// The stretch.
+    pub window: Window,
+}
+
+/// A billing period: what one invoice is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BillingPeriod<'c> {
+    /// From anchor to anchor: what amounts and allowances are for.
+    pub whole: Window,
+    /// The stretch of it that is billed: all, but where contracts begin, end, or go over into others
+    /// with other terms.
+    pub window: Window,
+    /// The contracts that hold in it, in order. They have the same terms and tile the window, but
+    /// for time in which none holds.
+    pub parts: Vec<Stretch<'c>>,
+}
+
+impl<'c> BillingPeriod<'c> {
+    /// How and when it is billed.
+    ///
+    /// # Panics
+    /// Never for a period that [`periods`] gave: it has a part.
+    #[must_use]
+    pub fn terms(&self) -> &'c Terms {
+        &self.parts.first().expect("a period is of some contract").contract.terms
+    }
+}
+
+/// The stretches in which contracts hold, in order of time. `applied` are a tenant's contracts in the
+/// order in which they were applied: from its first moment on, a contract supersedes all that were
+/// applied before it.
+#[must_use]
+pub fn stretches<'c>(applied: impl IntoIterator<Item = &'c Contract>) -> Vec<Stretch<'c>> {
+    let mut stretches: Vec<Stretch<'c>> = Vec::new();
+    for contract in applied {
+        let start = contract.valid_from;
+        stretches.retain(|before| before.window.start < start);
+        if let Some(before) = stretches.last_mut() {
+            before.window.end = before.window.end.min(start);
+        }
+        let end = contract.valid_to.unwrap_or(Timestamp::MAX);
+        stretches.push(Stretch { contract, window: Window { start, end } });
+    }
+    stretches
+}
+
+/// The billing periods that begin in a month of the terms' own zone, in order. Gives `None` for a
+/// zone that this program does not know, which no contract that was applied has.
+#[must_use]
+pub fn periods<'c>(stretches: &[Stretch<'c>], month: Month) -> Option<Vec<BillingPeriod<'c>>> {
+    let mut periods = Vec::new();
+    for alike in stretches.chunk_by(|one, other| {
+        one.contract.terms == other.contract.terms && one.window.end == other.window.start
+    }) {
+        let terms = &alike.first().expect("a chunk has an entry").contract.terms;
+        let calendar = Calendar::named(terms.time_zone.as_str())?;
+        let agreed = Window {
+            start: alike.first().expect("as above").window.start,
+            end: alike.last().expect("as above").window.end,
+        };
+        let asked = month.window(&calendar)?;
+        // A period that begins in the month lies within it and the next two.
+        let from = agreed.start.max(asked.start);
+        let to = agreed.end.min(asked.end);
+        if to <= from {
+            continue;
+        }
+        for whole in calendar.periods(terms.anchor_day, from, to) {
+            let window = overlap(whole, agreed);
+            if asked.start <= window.start && window.start < asked.end {
+                periods.push(BillingPeriod { whole, window, parts: parts(alike, window) });
+            }
+        }
+    }
+    Some(periods)
+}
+
+fn parts<'c>(stretches: &[Stretch<'c>], window: Window) -> Vec<Stretch<'c>> {
+    let clipped = stretches.iter().map(|stretch| Stretch {
+        contract: stretch.contract,
+        window: overlap(stretch.window, window),
+    });
+    clipped.filter(|stretch| stretch.window.start < stretch.window.end).collect()
+}
+
+/// What two windows share; empty, with its start as its end, where they share nothing.
+fn overlap(one: Window, other: Window) -> Window {
+    let start = one.start.max(other.start);
+    Window { start, end: one.end.min(other.end).max(start) }
+}
+
+/// A calendar month, in whatever zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month {
+    /// 1 to 9999.
+    pub year: i16,
+    /// 1 to 12.
+    pub month: i8,
+}
+
+impl Month {
+    /// The month after.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        match self.month {
+            12 => Self { year: self.year + 1, month: 1 },
+            month => Self { year: self.year, month: month + 1 },
+        }
+    }
+
+    /// The month before.
+    #[must_use]
+    pub const fn previous(self) -> Self {
+        match self.month {
+            1 => Self { year: self.year - 1, month: 12 },
+            month => Self { year: self.year, month: month - 1 },
+        }
+    }
+
+    /// From its first local midnight to the next month's.
+    #[must_use]
+    pub fn window(self, calendar: &Calendar) -> Option<Window> {
+        let next = self.next();
+        let start = calendar.midnight(self.year, self.month, 1)?;
+        Some(Window { start, end: calendar.midnight(next.year, next.month, 1)? })
+    }
+}
+
+/// Text that is no month, as 2024-09 is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a month: write it as 2024-09")]
+pub struct NotAMonth;
+
+impl std::str::FromStr for Month {
+    type Err = NotAMonth;
+
+    fn from_str(text: &str) -> Result<Self, NotAMonth> {
+        crate::moment::month(text).ok_or(NotAMonth)?;
+        let (year, month) = text.split_once('-').ok_or(NotAMonth)?;
+        let (year, month) = (year.parse().ok(), month.parse().ok());
+        Ok(Self { year: year.ok_or(NotAMonth)?, month: month.ok_or(NotAMonth)? })
+    }
+}
+
+impl std::fmt::Display for Month {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04}-{:02}", self.year, self.month)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! `pulso bill simulate` and `pulso catalog diff`: what another catalogue makes of past usage.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use pricing::simulate::picture;
+use proto::v1::SimulateRequest;
+use serde_json::Value;
+
+use super::connect;
+use crate::{
+    cli::Globals,
+    commands::catalog::read_text,
+    exit::{Exit, Failure},
+    output::{Answer, Printer},
+};
+
+/// `pulso bill simulate`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  pulso bill simulate --catalogue new.yaml --period 2024-09
+  pulso bill simulate --catalogue new.yaml --period 2024-09 -o csv > changes.csv
+  pulso bill simulate --catalogue new.yaml --period 2024-09 --picture changes.svg")]
+pub struct SimulateArgs {
+    /// The YAML file of the other catalogue; it need not be published.
+    #[arg(long, value_name = "FILE")]
+    pub catalogue: PathBuf,
+    /// The month in which billing periods begin, such as 2024-09.
+    #[arg(long, value_name = "YYYY-MM")]
+    pub period: String,
+    /// Compare with this version instead of the latest.
+    #[arg(long, value_name = "VERSION")]
+    pub against: Option<String>,
+    /// Draw how many bills change by how much into this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub picture: Option<PathBuf>,
+}
+
+const COLUMNS: [&str; 6] = ["tenant", "currency", "old", "new", "difference", "change_permille"];
+
+/// Runs it.
+pub(super) async fn run(globals: &Globals, args: SimulateArgs) -> Result<Exit, Failure> {
+    let request = SimulateRequest {
+        period: args.period,
+        old_version: args.against.unwrap_or_default(),
+        new_version: String::new(),
+        new_text: read_text(&args.catalogue)?,
+    };
+    let document = ask(globals, request).await?;
+    if let Some(path) = &args.picture {
+        std::fs::write(path, picture::svg(&document)).map_err(|error| {
+            Failure::new(Exit::Data, format_args!("{}: {error}", path.display()))
+        })?;
+    }
+    Printer::new(globals.output).print(&answer(document))?;
+    Ok(Exit::Success)
+}
+
+/// Asks the server for a comparison.
+///
+/// # Errors
+/// When it cannot be reached or refuses.
+pub(in crate::commands) async fn ask(
+    globals: &Globals,
+    request: SimulateRequest,
+) -> Result<Value, Failure> {
+    let simulated = connect(globals).await?.simulate(request).await;
+    let text = simulated.map_err(|status| Failure::status(&status))?.into_inner().simulation_json;
+    serde_json::from_str(&text).map_err(Failure::internal)
+}
+
+/// A comparison as an answer: a row a tenant, and the sums.
+#[must_use]
+pub(in crate::commands) fn answer(document: Value) -> Answer {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let notes: Vec<String> = document["totals"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|total| {
+            format!(
+                "{}: {} under {}, {} under {}, difference {}",
+                text(&total["currency"]),
+                text(&total["old"]),
+                text(&document["old_catalogue"]),
+                text(&total["new"]),
+                text(&document["new_catalogue"]),
+                text(&total["difference"])
+            )
+        })
+        .collect();
+    let answer = Answer::list(document, "tenants", &COLUMNS);
+    notes.into_iter().fold(answer, Answer::note)
+}

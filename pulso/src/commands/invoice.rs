@@ -1,0 +1,183 @@
+//! `pulso invoice`: documents that are owed, and the stream of them that others read.
+
+use clap::{Args, Subcommand, ValueEnum};
+use pricing::{documents, page};
+use proto::v1::{GetInvoiceRequest, ListInvoicesRequest, VoidInvoiceRequest, WatchInvoicesRequest};
+use serde_json::{Value, json};
+
+use super::{bill::connect, wire};
+use crate::{
+    cli::Globals,
+    exit::{Exit, Failure},
+    output::{Answer, Printer},
+};
+
+/// `pulso invoice`.
+#[derive(Debug, Subcommand)]
+pub enum InvoiceCommand {
+    /// List invoices in the order of their numbers; with --tenant also drafts.
+    List(ListArgs),
+    /// Show an invoice with its lines.
+    Get(NumberArgs),
+    /// Print an invoice for people.
+    Render(RenderArgs),
+    /// Take a final invoice back. Its number stays its own; the period may be invoiced again.
+    Void(VoidArgs),
+    /// Print the messages about invoices, one JSON document a line, as they come.
+    Watch(WatchArgs),
+}
+
+/// `pulso invoice list`.
+#[derive(Clone, Debug, Args)]
+pub struct ListArgs {
+    /// Only this tenant's, with drafts.
+    #[arg(long)]
+    pub tenant: Option<String>,
+}
+
+/// An invoice number.
+#[derive(Clone, Debug, Args)]
+pub struct NumberArgs {
+    /// Such as INV-000042, or the digits.
+    pub number: String,
+}
+
+/// `pulso invoice render`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  pulso invoice render INV-000042 > invoice.html")]
+pub struct RenderArgs {
+    /// Such as INV-000042, or the digits.
+    pub number: String,
+    /// What for.
+    #[arg(long, value_enum, default_value_t = RenderFormat::Html)]
+    pub format: RenderFormat,
+}
+
+/// How an invoice is printed for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RenderFormat {
+    /// One page that stands by itself, for a browser and for printing.
+    Html,
+}
+
+/// `pulso invoice void`.
+#[derive(Clone, Debug, Args)]
+pub struct VoidArgs {
+    /// Such as INV-000042, or the digits.
+    pub number: String,
+    /// Why; it is kept with the invoice.
+    #[arg(long)]
+    pub reason: String,
+}
+
+/// `pulso invoice watch`.
+#[derive(Clone, Debug, Args)]
+pub struct WatchArgs {
+    /// The last message that was seen.
+    #[arg(long, default_value_t = 0, value_name = "MESSAGE")]
+    pub after: u64,
+    /// End once all there is was printed.
+    #[arg(long)]
+    pub until_now: bool,
+}
+
+const COLUMNS: [&str; 8] =
+    ["number", "kind", "state", "tenant", "period_start", "total", "due", "currency"];
+const LINE_COLUMNS: [&str; 7] =
+    ["kind", "product_sku", "name", "dimensions", "model", "quantity", "amount"];
+
+/// Runs the command.
+///
+/// # Errors
+/// When the server cannot be reached or refuses.
+pub async fn run(globals: &Globals, command: InvoiceCommand) -> Result<Exit, Failure> {
+    match command {
+        InvoiceCommand::List(args) => list(globals, args).await,
+        InvoiceCommand::Get(args) => show(globals, args).await,
+        InvoiceCommand::Render(args) => render(globals, args).await,
+        InvoiceCommand::Void(args) => void(globals, args).await,
+        InvoiceCommand::Watch(args) => watch(globals, args).await,
+    }
+}
+
+async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Failure> {
+    let client = connect(globals).await?;
+    let tenant = args.tenant.unwrap_or_default();
+    let invoices = wire::all_pages(|page_token| {
+        let request = ListInvoicesRequest { tenant: tenant.clone(), page_size: 1_000, page_token };
+        let mut client = client.clone();
+        async move {
+            let listed = client.list_invoices(request).await;
+            let page = listed.map_err(|status| Failure::status(&status))?.into_inner();
+            Ok((page.invoices, page.next_page_token))
+        }
+    })
+    .await?;
+    let document = json!({"invoices": invoices.iter().map(documents::invoice).collect::<Vec<_>>()});
+    let answer = Answer::list(document, "invoices", &COLUMNS);
+    Printer::new(globals.output).print(&answer.note(format!("{} invoices", invoices.len())))?;
+    Ok(Exit::Success)
+}
+
+async fn get(globals: &Globals, number: String) -> Result<Value, Failure> {
+    let found = connect(globals).await?.get_invoice(GetInvoiceRequest { number }).await;
+    let invoice = found.map_err(|status| Failure::status(&status))?.into_inner();
+    Ok(documents::invoice(&invoice))
+}
+
+async fn show(globals: &Globals, args: NumberArgs) -> Result<Exit, Failure> {
+    let document = get(globals, args.number).await?;
+    let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
+    let mut notes = vec![format!(
+        "{} {} for {}, {} to {}: {} {}",
+        text("document"),
+        text("number"),
+        text("tenant"),
+        document["period"]["first_day"].as_str().unwrap_or_default(),
+        document["period"]["last_day"].as_str().unwrap_or_default(),
+        text("total"),
+        text("currency")
+    )];
+    if text("due") != text("total") {
+        notes.push(format!("credits pay the rest: {} due", text("due")));
+    }
+    let waiting = document["unpriced"].as_array().map_or(0, Vec::len);
+    if waiting > 0 {
+        notes.push(format!("{waiting} resources had no price: see `unpriced` in -o json"));
+    }
+    let answer = Answer::list(document, "lines", &LINE_COLUMNS);
+    let answer = notes.into_iter().fold(answer, Answer::note);
+    Printer::new(globals.output).print(&answer)?;
+    Ok(Exit::Success)
+}
+
+async fn render(globals: &Globals, args: RenderArgs) -> Result<Exit, Failure> {
+    let document = get(globals, args.number).await?;
+    let RenderFormat::Html = args.format;
+    Printer::print_text(&page::html(&document))?;
+    Ok(Exit::Success)
+}
+
+async fn void(globals: &Globals, args: VoidArgs) -> Result<Exit, Failure> {
+    let VoidArgs { number, reason } = args;
+    let voided = connect(globals).await?.void_invoice(VoidInvoiceRequest { number, reason }).await;
+    let invoice = voided.map_err(|status| Failure::status(&status))?.into_inner();
+    let answer = Answer::single(documents::invoice(&invoice), &COLUMNS);
+    Printer::new(globals.output).print(&answer)?;
+    Ok(Exit::Success)
+}
+
+async fn watch(globals: &Globals, args: WatchArgs) -> Result<Exit, Failure> {
+    let WatchArgs { after, until_now } = args;
+    let request = WatchInvoicesRequest { after, until_now };
+    let opened = connect(globals).await?.watch_invoices(request).await;
+    let mut messages = opened.map_err(|status| Failure::status(&status))?.into_inner();
+    loop {
+        let next = messages.message().await.map_err(|status| Failure::status(&status))?;
+        let Some(message) = next else { return Ok(Exit::Success) };
+        let body: Value = serde_json::from_str(&message.message_json).map_err(Failure::internal)?;
+        let line = json!({"message": wire::integer(message.number), "body": body});
+        Printer::print_text(&format!("{line}\n"))?;
+    }
+}

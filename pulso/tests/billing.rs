@@ -1,0 +1,338 @@
+//! From usage to invoices through the built program: runs, documents, deltas, credits, and what a
+//! person is told.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
+
+mod harness;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use harness::{Home, Server, Settings, root};
+use pricing::{
+    Amount,
+    focus::{self, Basis, Checkable},
+};
+use serde_json::{Value, json};
+
+const CATALOGUE: &str = r#"
+catalogue: "2024-01"
+currency: BRL
+skus:
+  - sku: vm
+    name: Virtual machine
+    unit: hour
+    prices:
+      - valid_from: 2024-01-01T00:00:00Z
+        model: graduated
+        tiers:
+          - {up_to: "100", unit_price: "0.50"}
+          - {unit_price: "0.40"}
+  - sku: support
+    unit: month
+    prices:
+      - {valid_from: 2024-01-01T00:00:00Z, model: flat, amount: "30.00"}
+"#;
+
+fn settings() -> Settings {
+    // Due at once: the usage is of 2024.
+    Settings::default().with("PULSO_BILLING__SCHEDULE", "off")
+}
+
+fn file(home: &Home, name: &str, text: &str) -> String {
+    let path = home.path(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Usage by (tenant, SKU, unit, amount, time), as a backfill of this name.
+async fn use_up(
+    server: &Server,
+    home: &Home,
+    name: &str,
+    usage: &[(&str, &str, &str, &str, &str)],
+) {
+    let lines = usage.iter().map(|(tenant, sku, unit, amount, time)| {
+        json!({"tenant": tenant, "product_sku": sku, "use_unity": unit, "used_amount": amount, "time": time})
+            .to_string()
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let path = file(home, &format!("{name}.jsonl"), &text);
+    let sent = server.json(&["ingest", &path, "--format", "jsonl", "--backfill", name]).await;
+    assert_eq!(sent["rejected"], "0", "{sent}");
+    server.drained().await;
+}
+
+async fn publish(server: &Server, home: &Home, text: &str) {
+    let path = file(home, "catalogue.yaml", text);
+    server.json(&["catalog", "publish", &path]).await;
+}
+
+async fn apply(server: &Server, home: &Home, text: &str) {
+    let path = file(home, "contract.yaml", text);
+    server.json(&["contract", "apply", &path]).await;
+}
+
+async fn bill(server: &Server, more: &[&str]) -> Value {
+    let run = server.json(&[&["bill", "run", "--period", "2024-09"], more].concat()).await;
+    assert_eq!(run["state"], "closed", "{run}");
+    run["outcomes"].clone()
+}
+
+async fn invoice(server: &Server, number: &str) -> Value {
+    server.json(&["invoice", "get", number]).await
+}
+
+fn amounts(invoice: &Value) -> Vec<(&str, &str)> {
+    let lines = invoice["lines"].as_array().unwrap().iter();
+    lines.map(|line| (line["kind"].as_str().unwrap(), line["amount"].as_str().unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_usage_is_invoiced_once_and_every_invoice_equals_the_providers_sums() {
+    let home = Home::new();
+    let server = Server::start(&home, &settings()).await;
+    let sample = root().join("samples/focus-1.0-sample-1000.csv");
+    let sample = sample.to_str().unwrap();
+    let imported = server.pulso(&["catalog", "import", "--format", "focus", sample]).await;
+    publish(&server, &home, &String::from_utf8(imported.stdout).unwrap()).await;
+    server.json(&["ingest", sample, "--format", "focus", "--backfill", "sample"]).await;
+    server.drained().await;
+
+    let outcomes = bill(&server, &[]).await;
+    let listed = server.json(&["invoice", "list"]).await;
+    let invoices = listed["invoices"].as_array().unwrap();
+    assert_eq!(outcomes["invoices"], invoices.len().to_string());
+    let mut tenants = BTreeSet::new();
+    let mut billed: BTreeMap<Resource, Amount> = BTreeMap::new();
+    for (index, listed) in (1..).zip(invoices) {
+        assert_eq!(listed["number"], format!("INV-{index:06}"));
+        let tenant = listed["tenant"].as_str().unwrap();
+        assert!(tenants.insert(tenant), "{tenant} has two invoices");
+        let invoice = invoice(&server, listed["number"].as_str().unwrap()).await;
+        for line in invoice["lines"].as_array().unwrap() {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let dimension = text(&line["dimensions"]["sku_price_id"]);
+            let resource = (
+                tenant.to_owned(),
+                text(&line["product_sku"]),
+                text(&line["use_unity"]),
+                dimension,
+            );
+            let sum = billed.entry(resource).or_insert(Amount::ZERO);
+            *sum = sum.checked_add(text(&line["amount"]).parse().unwrap()).unwrap();
+        }
+    }
+    let mut compared = 0;
+    for (resource, (rows, list_cost)) in provider_sums(sample) {
+        let difference = billed[&resource].checked_sub(list_cost).unwrap().checked_abs().unwrap();
+        assert!(difference <= focus::tolerance().times(rows).unwrap(), "{resource:?}");
+        compared += rows;
+    }
+    assert_eq!(compared, 968);
+
+    for number in ["INV-000001", "INV-000040", "INV-000060"] {
+        let verified = server.json(&["bill", "verify", number]).await;
+        assert_eq!(verified["matches"], true, "{verified}");
+        let explained = server.json(&["bill", "explain", number]).await;
+        for line in explained["lines"].as_array().unwrap() {
+            assert!(!line["hours"][0]["segments"].as_array().unwrap().is_empty(), "{line}");
+        }
+    }
+    let again = bill(&server, &[]).await;
+    assert_eq!((&again["invoices"], &again["unchanged"]), (&json!("0"), &outcomes["invoices"]));
+    let deltas = bill(&server, &["--deltas"]).await;
+    assert_eq!(deltas["deltas"], "0", "nothing has changed");
+}
+
+/// Tenant, SKU, unit and SkuPriceId.
+type Resource = (String, String, String, String);
+
+/// What the provider charged by list for each resource, and for how many rows, over the rows whose
+/// cost follows from their price.
+fn provider_sums(sample: &str) -> BTreeMap<Resource, (u128, Amount)> {
+    let mut sums: BTreeMap<Resource, (u128, Amount)> = BTreeMap::new();
+    let mut others = BTreeSet::new();
+    for row in focus::read(&std::fs::read(sample).unwrap(), Basis::Pricing).unwrap() {
+        let row = row.unwrap();
+        let text = |name: &str| name.to_owned();
+        let resource = (
+            text(row.tenant.as_str()),
+            text(row.product_sku.as_str()),
+            text(row.use_unity.as_str()),
+            row.sku_price_id.unwrap_or_default(),
+        );
+        if row.checkable != Checkable::Yes {
+            others.insert(resource);
+            continue;
+        }
+        let (rows, sum) = sums.entry(resource).or_insert((0, Amount::ZERO));
+        *rows += 1;
+        *sum = sum.checked_add(Amount::of(row.list_cost.unwrap())).unwrap();
+    }
+    assert!(others.iter().all(|other| !sums.contains_key(other)), "no resource is half comparable");
+    sums
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_usage_and_other_contracts_are_billed_as_deltas_that_bring_the_sum_to_the_truth() {
+    let home = Home::new();
+    let server = Server::start(&home, &settings()).await;
+    publish(&server, &home, CATALOGUE).await;
+    use_up(
+        &server,
+        &home,
+        "first",
+        &[
+            ("acme", "vm", "hour", "90", "2024-09-10T10:00:00Z"),
+            ("acme", "support", "month", "0", "2024-09-10T10:00:00Z"),
+        ],
+    )
+    .await;
+    assert_eq!(bill(&server, &[]).await["invoices"], "1");
+    let first = invoice(&server, "INV-000001").await;
+    assert_eq!(amounts(&first), [("usage", "30.00"), ("usage", "45.00")]);
+
+    // Twenty hours more cross the edge of the tier: 10 x 0.50 + 10 x 0.40.
+    use_up(&server, &home, "late", &[("acme", "vm", "hour", "20", "2024-09-30T23:00:00Z")]).await;
+    assert_eq!(bill(&server, &[]).await["unchanged"], "1");
+    assert_eq!(bill(&server, &["--deltas"]).await["deltas"], "1");
+    let delta = invoice(&server, "INV-000002").await;
+    assert_eq!((&delta["kind"], &delta["total"]), (&json!("delta"), &json!("9.00")));
+    assert_eq!(delta["period"], first["period"], "it keeps the service period");
+    let steps = delta["lines"][0]["detail"].as_array().unwrap();
+    assert_eq!(steps.last().unwrap(), &json!({"step": "invoiced_before", "amount": "-45"}));
+
+    // A contract that supersedes the past: half off, and the support fee is gone for half the month.
+    apply(
+        &server,
+        &home,
+        "
+contract: acme-1
+tenant: acme
+valid_from: 2024-09-01
+currency: BRL
+discounts:
+  - {name: launch, percentage: \"50\", skus: [vm]}
+",
+    )
+    .await;
+    assert_eq!(bill(&server, &["--deltas"]).await["deltas"], "1");
+    let listed = server.json(&["invoice", "list", "--tenant", "acme"]).await;
+    let total = listed["invoices"].as_array().unwrap().iter().fold(Amount::ZERO, |sum, invoice| {
+        sum.checked_add(invoice["total"].as_str().unwrap().parse().unwrap()).unwrap()
+    });
+    // 30.00 + (100 x 0.50 + 10 x 0.40) / 2
+    assert_eq!(total.text(2), "57.00");
+    for number in ["1", "2", "3"] {
+        assert_eq!(server.json(&["bill", "verify", number]).await["matches"], true);
+    }
+    assert_eq!(bill(&server, &["--deltas"]).await["deltas"], "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credits_pay_once_and_come_back_when_an_invoice_is_void() {
+    let home = Home::new();
+    let server = Server::start(&home, &settings()).await;
+    publish(&server, &home, CATALOGUE).await;
+    apply(
+        &server,
+        &home,
+        "
+contract: acme-1
+tenant: acme
+valid_from: 2024-08-01
+currency: BRL
+credits:
+  - {name: prepaid, amount: \"60.00\", priority: 2}
+  - {name: bonus, amount: \"5.00\", expires: 2024-09-15, priority: 1}
+taxes:
+  - {name: ISS, rate: \"0.05\", on: [usage]}
+",
+    )
+    .await;
+    use_up(
+        &server,
+        &home,
+        "two-months",
+        &[
+            ("acme", "vm", "hour", "100", "2024-08-10T10:00:00Z"),
+            ("acme", "vm", "hour", "100", "2024-09-10T10:00:00Z"),
+        ],
+    )
+    .await;
+    server.json(&["bill", "run", "--period", "2024-08"]).await;
+    bill(&server, &[]).await;
+    let august = invoice(&server, "INV-000001").await;
+    assert_eq!(amounts(&august), [("usage", "50.00"), ("tax", "2.50")]);
+    let paid = json!([{"credit": "bonus", "amount": "5"}, {"credit": "prepaid", "amount": "47.5"}]);
+    assert_eq!((&august["payments"], &august["due"]), (&paid, &json!("0")));
+    let september = invoice(&server, "INV-000002").await;
+    assert_eq!(september["payments"], json!([{"credit": "prepaid", "amount": "12.5"}]));
+    assert_eq!(september["due"], "40");
+
+    let voided = server.json(&["invoice", "void", "INV-000001", "--reason", "wrong tenant"]).await;
+    assert_eq!(
+        (&voided["state"], &voided["void_reason"]),
+        (&json!("void"), &json!("wrong tenant"))
+    );
+    server.json(&["bill", "run", "--period", "2024-08"]).await;
+    let again = invoice(&server, "INV-000003").await;
+    assert_eq!(
+        (&again["payments"], &again["due"]),
+        (&paid, &json!("0")),
+        "it got its credits back"
+    );
+
+    let watched = server.pulso(&["invoice", "watch", "--until-now"]).await;
+    let messages: Vec<Value> = String::from_utf8(watched.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let seen: Vec<_> = messages
+        .iter()
+        .map(|message| {
+            let body = &message["body"];
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            (text(&message["message"]), text(&body["event"]), text(&body["number"]))
+        })
+        .collect();
+    let expected = [
+        ("1", "final", "INV-000001"),
+        ("2", "final", "INV-000002"),
+        ("3", "void", "INV-000001"),
+        ("4", "final", "INV-000003"),
+    ];
+    assert_eq!(seen, expected.map(|(n, event, number)| (n.into(), event.into(), number.into())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn periods_that_are_not_over_wait_and_mistakes_are_named_with_what_to_do() {
+    let home = Home::new();
+    let server = Server::start(&home, &settings()).await;
+    publish(&server, &home, CATALOGUE).await;
+    for (arguments, code, words) in [
+        (vec!["bill", "run", "--period", "2999-01"], 65, "has not come yet"),
+        (vec!["bill", "run", "--period", "2024-9"], 65, "not a month: write it as 2024-09"),
+        (vec!["bill", "status", "7"], 65, "there is no billing run 7"),
+        (vec!["invoice", "get", "INV-000009"], 65, "there is no invoice"),
+        (vec!["bill", "explain", "INV-000001/0"], 64, "give its place from 1"),
+        (vec!["contract", "show", "nobody"], 65, "no contract was applied"),
+    ] {
+        let output = server.pulso(&arguments).await;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(words), "{arguments:?}: {stderr}");
+    }
+    let path = file(
+        &home,
+        "wrong.yaml",
+        "contract: c\ntenant: acme\nvalid_from: 2024-01-01\ncurrency: BRL\noverrides:\n  - {sku: vn, unit: hour, prices: []}\ntime_zone: Mars/Base\n",
+    );
+    let output = server.pulso(&["contract", "apply", &path]).await;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{stderr}");
+    assert!(stderr.contains("wrong.yaml") && stderr.contains("did you mean `vm`?"), "{stderr}");
+    assert!(stderr.contains("Mars/Base"), "{stderr}");
+    assert_eq!(server.json(&["contract", "list"]).await["contracts"], json!([]));
+}
