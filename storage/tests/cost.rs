@@ -163,7 +163,7 @@ fn of_adding_to_journals() {
             }
         };
         let (_, rate, cpu) = measured(TENANTS * ENTRIES, || {
-            runtime.block_on(together((0..TASKS).map(|number| task(number))));
+            runtime.block_on(together((0..TASKS).map(task)));
         });
         let wal = std::fs::metadata(home.path().join("store.db-wal")).map_or(0, |wal| wal.len());
         println!(

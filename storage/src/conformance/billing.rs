@@ -176,9 +176,8 @@ pub async fn places_count_from_zero_without_gaps<S: Subject<Port: BillingStore>>
 pub async fn of_many_writers_at_one_place_one_adds<S: Subject<Port: BillingStore>>(subject: &S) {
     const WRITERS: u8 = 8;
     let store = subject.fresh().await;
-    let (same, own): (fn(u8) -> u8, fn(u8) -> u8) = (|_| 7, |writer| writer);
-    for (place, bytes_of) in [(0, same), (1, own), (2, same), (3, own)] {
-        let entries: Vec<[u8; 1]> = (0..WRITERS).map(|writer| [bytes_of(writer)]).collect();
+    let (same, own) = ([[7]; WRITERS as usize], std::array::from_fn(|writer| [writer as u8]));
+    for (place, entries) in [(0, same), (1, own), (2, same), (3, own)] {
         let writes = entries.iter().map(|entry| store.append_entry("run", place, &entry[..]));
         let answers = together(writes).await;
         let known = answers.iter().filter_map(|answer| answer.as_ref().ok());
@@ -209,7 +208,7 @@ pub async fn writers_that_read_on_lose_no_entry<S: Subject<Port: BillingStore>>(
         assert!(places.is_sorted(), "{places:?}");
         places
     };
-    let mut added = together((0..4).map(|name| writer(name))).await.concat();
+    let mut added = together((0..4).map(writer)).await.concat();
     added.sort();
     let stands = all(&store, "run").await;
     assert_eq!(added, (0..).zip(stands).collect::<Vec<_>>());
