@@ -111,25 +111,41 @@ pub(super) fn varint(rest: &mut &[u8]) -> Result<u64, WireError> {
 #[inline]
 fn long_varint(rest: &mut &[u8]) -> Result<u64, WireError> {
     const STOPS: u64 = 0x8080_8080_8080_8080;
-    if let Some(chunk) = rest.first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        let stops = !word & STOPS;
-        if stops != 0 {
-            // Everything up to and with the first byte whose high bit is clear.
-            let bits = stops.trailing_zeros() + 1;
+    let word = first_word(rest);
+    let stops = !word & STOPS;
+    if stops != 0 {
+        // Everything up to and with the first byte whose high bit is clear.
+        let bits = stops.trailing_zeros() + 1;
+        if let Some(tail) = rest.get(bits as usize / 8..) {
             let word = word & (u64::MAX >> (64 - bits)) & !STOPS;
             // Groups of 7 bits move together: pairs, then fours, then eights.
             let word = (word & 0x007f_007f_007f_007f) | ((word & 0x7f00_7f00_7f00_7f00) >> 1);
             let word = (word & 0x0000_3fff_0000_3fff) | ((word & 0x3fff_0000_3fff_0000) >> 2);
             let word = (word & 0x0fff_ffff) | ((word & 0x0fff_ffff_0000_0000) >> 4);
-            *rest = &rest[bits as usize / 8..];
+            *rest = tail;
             return Ok(word);
         }
     }
     varint_by_bytes(rest)
 }
 
-/// Near the end of the message, or of nine bytes and more.
+/// The first eight bytes as a word. Of four to seven, with zeros behind them: an amount and a time end
+/// their messages, and to take those byte by byte was a quarter of the walk (435 instructions a pulse
+/// instead of 392, and two ends of a loop to guess). Of fewer, a word without an end.
+#[inline]
+fn first_word(bytes: &[u8]) -> u64 {
+    if let Some(chunk) = bytes.first_chunk() {
+        return u64::from_le_bytes(*chunk);
+    }
+    let (Some(head), Some(tail)) = (bytes.first_chunk(), bytes.last_chunk()) else {
+        return u64::MAX;
+    };
+    // The two may overlap, where they are equal.
+    let tail = u64::from(u32::from_le_bytes(*tail)) << (8 * (bytes.len() - 4));
+    u64::from(u32::from_le_bytes(*head)) | tail
+}
+
+/// In the last three bytes of the message, or of nine bytes and more.
 fn varint_by_bytes(rest: &mut &[u8]) -> Result<u64, WireError> {
     let mut value = 0u64;
     for (i, byte) in rest.iter().take(10).enumerate() {
