@@ -2,12 +2,17 @@
 //!
 //! The identity of a source's batch is judged first, once; then each of its pulses, in order. What
 //! is decided here is decided for ever: whoever folds the record again decides the same.
+//!
+//! Pulses that count wait until they are a group and are added together (`rows.rs` says why). No
+//! verdict before depends on a total, so only an overflow is found later, and takes its place then.
+
+use std::borrow::Cow;
 
 use domain::{DeadLetterReason, Offset, Timestamp, log::LogRecord};
 use proto::{
     record::{self, RecordView},
     v1,
-    walk::{self, PulseSlice, PulseWire},
+    walk::{self, PulseWire},
 };
 use tracing::debug;
 
@@ -16,7 +21,7 @@ use super::{
     backfills::BackfillKey,
     ids::{IdVerdict, Identity},
     producers::{BatchVerdict, Landed, ProducerKey},
-    rows::AddError,
+    rows::{AddError, Addend},
 };
 
 /// What a source batch's identity says about its pulses.
@@ -33,7 +38,7 @@ enum SourceVerdict {
 
 /// One pulse about to be judged.
 struct Candidate<'a> {
-    slice: PulseSlice<'a>,
+    body: &'a [u8],
     source: &'a v1::SourceBatch,
     /// Place in the record.
     index: u32,
@@ -41,11 +46,24 @@ struct Candidate<'a> {
     place: u32,
 }
 
-/// What became of a pulse.
-enum Outcome {
-    Accepted,
+/// What becomes of a pulse.
+enum Outcome<'a> {
+    /// It counts, unless a total would leave its range.
+    Counts(Addend<'a>),
     Duplicate,
     Dead(DeadLetterReason, String),
+}
+
+/// Pulses that wait to be added together, and where each of them came from.
+struct Group<'a> {
+    candidates: Vec<Candidate<'a>>,
+    addends: Vec<Addend<'a>>,
+}
+
+impl Group<'_> {
+    fn of(pulses: usize) -> Self {
+        Self { candidates: Vec::with_capacity(pulses), addends: Vec::with_capacity(pulses) }
+    }
 }
 
 /// What came behind the end leaves no trace in any identity: sent again to the next generation, it
@@ -61,6 +79,8 @@ impl Fold {
     /// Judges every pulse of a record, in the record's order.
     pub(super) fn pulses(&mut self, record: &LogRecord<'_>, view: &RecordView<'_>) {
         let mut slices = view.pulses();
+        let mut group = Group::of(self.group_pulses);
+        let letters_before = self.open.dead_letters.len();
         let mut index = 0;
         for source in &view.envelope.sources {
             let (partition, offset) = (self.partition.partition, record.offset);
@@ -71,12 +91,15 @@ impl Fold {
             };
             let mut refused = source.refused.iter().copied().peekable();
             for place in (0..source.sent).filter(|place| refused.next_if_eq(place).is_none()) {
-                let slice = slices.next().expect("`open` compared the counts");
-                let candidate = Candidate { slice, source, index, place };
-                self.judge(record.offset, &candidate, &mut verdict);
+                let body = slices.next().expect("`open` compared the counts").body;
+                let candidate = Candidate { body, source, index, place };
+                self.judge(record.offset, candidate, &mut verdict, &mut group);
                 index += 1;
             }
         }
+        self.add(record.offset, &mut group);
+        // What could not be added was found out after its group was judged.
+        self.open.dead_letters[letters_before..].sort_by_key(|letter| letter.index);
     }
 
     /// Lands a source's batch, before any of its pulses.
@@ -130,31 +153,42 @@ impl Fold {
     }
 
     #[inline]
-    fn judge(&mut self, offset: Offset, candidate: &Candidate<'_>, verdict: &mut SourceVerdict) {
+    fn judge<'a>(
+        &mut self,
+        offset: Offset,
+        candidate: Candidate<'a>,
+        verdict: &mut SourceVerdict,
+        group: &mut Group<'a>,
+    ) {
         self.open.counts.read += 1;
         let outcome = match verdict {
             SourceVerdict::DeadLetters(reason, message) => Outcome::Dead(*reason, message.clone()),
-            _ => match walk::pulse(candidate.slice.body) {
-                Ok(pulse) => self.judge_pulse(offset, candidate, &pulse, verdict),
+            _ => match walk::pulse(candidate.body) {
+                Ok(pulse) => self.judge_pulse(&candidate, &pulse, verdict),
                 Err(error) => Outcome::Dead(DeadLetterReason::Undecodable, error.to_string()),
             },
         };
         match outcome {
-            Outcome::Accepted => self.open.counts.accepted += 1,
+            Outcome::Counts(addend) => {
+                group.candidates.push(candidate);
+                group.addends.push(addend);
+                if group.addends.len() == self.group_pulses {
+                    self.add(offset, group);
+                }
+            }
             Outcome::Duplicate => self.open.counts.duplicate += 1,
-            Outcome::Dead(reason, message) => self.bury(offset, candidate, reason, message),
+            Outcome::Dead(reason, message) => self.bury(offset, &candidate, reason, message),
         }
     }
 
     /// The order is the law: duplicate, then too late or in the future, then the checked sum.
     #[inline]
-    fn judge_pulse(
+    fn judge_pulse<'a>(
         &mut self,
-        offset: Offset,
-        candidate: &Candidate<'_>,
-        pulse: &PulseWire<'_>,
+        candidate: &Candidate<'a>,
+        pulse: &PulseWire<'a>,
         verdict: &SourceVerdict,
-    ) -> Outcome {
+    ) -> Outcome<'a> {
         if self.is_duplicate(candidate, pulse, verdict) {
             return Outcome::Duplicate;
         }
@@ -175,15 +209,34 @@ impl Fold {
         {
             return outcome;
         }
-        let key = pulse.key(candidate.source.scope.as_bytes(), &mut self.scratch);
-        match self.rows.add(&self.state.declarations, key, pulse, (amount, time, offset)) {
-            Ok(()) => Outcome::Accepted,
-            Err(AddError::Overflow) => Outcome::Dead(
-                DeadLetterReason::Overflow,
-                format!("adding {amount} would take the total of this hour out of its range"),
+        let key = match pulse.canonical_key() {
+            Some(key) => Cow::Borrowed(key),
+            None => Cow::Owned(
+                pulse.key(candidate.source.scope.as_bytes(), &mut self.scratch).to_owned(),
             ),
-            Err(AddError::Name(field, error)) => undecodable(&format!("{field}: {error}")),
+        };
+        Outcome::Counts(Addend { key, properties: pulse.properties, amount, time })
+    }
+
+    /// Adds a group and empties it.
+    fn add(&mut self, offset: Offset, group: &mut Group<'_>) {
+        let refused = self.rows.add(&self.state.declarations, &group.addends, offset);
+        self.open.counts.accepted += (group.addends.len() - refused.len()) as u64;
+        for (number, error) in refused {
+            let amount = group.addends[number as usize].amount;
+            let (reason, message) = match error {
+                AddError::Overflow => (
+                    DeadLetterReason::Overflow,
+                    format!("adding {amount} would take the total of this hour out of its range"),
+                ),
+                AddError::Name((field, error)) => {
+                    (DeadLetterReason::Undecodable, format!("{field}: {error}"))
+                }
+            };
+            self.bury(offset, &group.candidates[number as usize], reason, message);
         }
+        group.candidates.clear();
+        group.addends.clear();
     }
 
     #[inline]
@@ -226,21 +279,23 @@ impl Fold {
     }
 
     #[inline]
-    fn untimely(&self, time: Timestamp) -> Option<Outcome> {
+    fn untimely(&self, time: Timestamp) -> Option<Outcome<'static>> {
+        if self.timely.contains(&time) {
+            return None;
+        }
         let log_time = self.state.eff_ts;
-        if time < log_time.minus(self.generation.lateness) {
+        let (reason, message) = if time < *self.timely.start() {
             let message = format!(
                 "event time {time} is too old at log time {log_time}; send old usage as a backfill"
             );
-            return Some(Outcome::Dead(DeadLetterReason::TooLate, message));
-        }
-        if time > log_time.plus(self.generation.future_tolerance) {
+            (DeadLetterReason::TooLate, message)
+        } else {
             let message = format!(
                 "event time {time} is ahead of log time {log_time}; set the client's clock"
             );
-            return Some(Outcome::Dead(DeadLetterReason::InTheFuture, message));
-        }
-        None
+            (DeadLetterReason::InTheFuture, message)
+        };
+        Some(Outcome::Dead(reason, message))
     }
 
     #[cold]
@@ -255,9 +310,8 @@ impl Fold {
             DeadLetterReason::TooLate => self.open.counts.late += 1,
             _ => self.open.counts.dead_lettered += 1,
         }
-        let mut letter =
-            self.dead_letter(offset, candidate.index, reason, message, candidate.slice.body);
-        if let Ok(pulse) = walk::pulse(candidate.slice.body) {
+        let mut letter = self.dead_letter(offset, candidate.index, reason, message, candidate.body);
+        if let Ok(pulse) = walk::pulse(candidate.body) {
             let scope = candidate.source.scope.as_bytes();
             let tenant = if pulse.tenant.is_empty() { scope } else { pulse.tenant };
             letter.tenant = String::from_utf8_lossy(tenant).into_owned();

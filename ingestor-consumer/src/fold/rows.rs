@@ -1,18 +1,23 @@
 //! Open rows: the totals of the open segment, by resource and window.
 //!
-//! A resource key is hashed once, as one slice, and found by its bytes; each key remembers the row
-//! it last touched, since usage comes hour by hour. Nothing is allocated for a key seen before.
+//! A segment has more rows than a cache holds, so nearly every pulse of old usage waits for memory.
+//! Pulses are therefore added in groups, in steps over the whole group: each step reads, for every
+//! pulse, the one thing that the next step needs, and the processor waits for all of them at once.
+//! The last step adds one pulse after the other, so a group of any size gives the same rows.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, hint::black_box};
 
 use domain::{
-    Aggregate, Cell, Dimensions, Offset, Quantity, ResourceKey, RowKey, SegmentId, Sku, Tenant,
-    Timestamp, Unit, UsageRow, WindowLength, aggregate::Overflow, hash, name::NameError,
+    Aggregate, Cell, Dimensions, Offset, Quantity, ResourceKey, RowKey, SegmentId, Timestamp,
+    UsageRow, WindowLength, aggregate::Overflow, hash,
 };
-use hashbrown::HashTable;
-use proto::walk::{self, PulseWire};
+use proto::walk::Properties;
 
-use super::state::Declarations;
+use super::{
+    index::{Index, NO_PLACE},
+    keys::{BadName, Keys, Names},
+    state::Declarations,
+};
 
 /// Keys kept from segment to segment, so that steady traffic interns nothing anew.
 const KEYS_KEPT_MAX: usize = 1 << 20;
@@ -22,41 +27,28 @@ const KEYS_KEPT_MAX: usize = 1 << 20;
 pub(crate) struct Rows {
     seed: u64,
     window: WindowLength,
-    keys: Vec<Key>,
-    keys_by_bytes: HashTable<u32>,
-    key_bytes: Vec<u8>,
-    rows: Vec<Row>,
-    rows_by_place: HashTable<u32>,
-    dimensions: Vec<Dimensions>,
-    dimensions_by_text: HashMap<Dimensions, u32>,
+    keys: Keys,
+    dimensions: DimensionSets,
+    rows: Blocks,
+    index: Index,
     changed: Vec<u32>,
+    /// Where the group being added belongs; empty between groups.
+    places: Vec<Place>,
 }
 
+/// A pulse to be added: what it says, and nothing of where it came from.
 #[derive(Debug)]
-struct Key {
-    hash: u64,
-    start: usize,
-    end: usize,
-    tenant: Tenant,
-    product_sku: Sku,
-    use_unity: Unit,
-    /// What the SKU declares; usually nothing.
-    declared: Option<Arc<[String]>>,
-    /// The row touched last, with its place, so that to find that it is another's costs no look at
-    /// the row: a segment has more rows than a cache holds.
-    row_last: u32,
-    window_last: Timestamp,
-    dimensions_last: u32,
+pub(crate) struct Addend<'a> {
+    /// The canonical key.
+    pub(crate) key: Cow<'a, [u8]>,
+    pub(crate) properties: Properties<'a>,
+    pub(crate) amount: Quantity,
+    pub(crate) time: Timestamp,
 }
 
-impl Key {
-    #[inline]
-    const fn touched(&mut self, row: u32, dimensions: u32, window_start: Timestamp) {
-        (self.row_last, self.dimensions_last, self.window_last) = (row, dimensions, window_start);
-    }
-}
-
+/// A row on two lines of memory of its own.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Row {
     window_start: Timestamp,
     key: u32,
@@ -67,15 +59,27 @@ struct Row {
     changed: bool,
 }
 
-const NO_ROW: u32 = u32::MAX;
-/// Place in `Rows::dimensions` of the empty set.
-const NO_DIMENSIONS: u32 = 0;
+const _: () = assert!(size_of::<Row>() == 128);
+
+/// Where a pulse belongs, as far as the steps have come.
+#[derive(Debug)]
+struct Place {
+    /// Its number in the group.
+    number: u32,
+    key: u32,
+    dimensions: u32,
+    /// All but surely; what stands there decides.
+    row: u32,
+    window_start: Timestamp,
+    /// Of the key, then of the row.
+    hash: u64,
+}
 
 /// Why a pulse was not added.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum AddError {
     /// A name in the key is not one.
-    Name(&'static str, NameError),
+    Name(BadName),
     /// The total would leave its range.
     Overflow,
 }
@@ -85,188 +89,138 @@ impl Rows {
         Self {
             seed,
             window,
-            keys: Vec::new(),
-            keys_by_bytes: HashTable::new(),
-            key_bytes: Vec::new(),
-            rows: Vec::new(),
-            rows_by_place: HashTable::new(),
-            dimensions: vec![Dimensions::none()],
-            dimensions_by_text: HashMap::from([(Dimensions::none(), NO_DIMENSIONS)]),
+            keys: Keys::new(),
+            dimensions: DimensionSets::new(),
+            rows: Blocks::default(),
+            index: Index::new(),
             changed: Vec::new(),
+            places: Vec::new(),
         }
     }
 
-    /// Adds one pulse of the record at `offset` to its row. `key` is its canonical key.
-    #[inline]
+    /// Adds pulses of the record at `offset` to their rows, in order. Gives those that it refused, by
+    /// their number, in no particular order.
     pub(crate) fn add(
         &mut self,
         declarations: &Declarations,
-        key: &[u8],
-        pulse: &PulseWire<'_>,
-        (amount, time, offset): (Quantity, Timestamp, Offset),
-    ) -> Result<(), AddError> {
-        let key = self.key(declarations, key)?;
-        let window_start = self.window.start_of(time);
-        let dimensions = match &self.keys[key as usize].declared {
-            None => NO_DIMENSIONS,
-            Some(declared) => {
-                let declared = Arc::clone(declared);
-                self.dimensions_of(&declared, pulse)
+        group: &[Addend<'_>],
+        offset: Offset,
+    ) -> Vec<(u32, AddError)> {
+        let mut refused = Vec::new();
+        self.look_for_keys(group);
+        self.find_keys(declarations, group, &mut refused);
+        self.look_for_rows();
+        for at in 0..self.places.len() {
+            let number = self.places[at].number;
+            let Addend { amount, time, .. } = group[number as usize];
+            if let Err(Overflow) = self.add_one(at, (amount, time, offset)) {
+                refused.push((number, AddError::Overflow));
             }
-        };
-        let row = self.row(key, dimensions, window_start);
-        match row {
-            Some(row) => {
-                let entry = &mut self.rows[row as usize];
-                entry.aggregate.add(amount, time).map_err(|Overflow| AddError::Overflow)?;
-                entry.offset_last = offset;
-                if !entry.changed {
-                    entry.changed = true;
-                    self.changed.push(row);
+        }
+        self.places.clear();
+        refused
+    }
+
+    fn look_for_keys(&mut self, group: &[Addend<'_>]) {
+        for (number, addend) in (0u32..).zip(group) {
+            self.places.push(Place {
+                number,
+                key: NO_PLACE,
+                dimensions: NO_DIMENSIONS,
+                row: NO_PLACE,
+                window_start: self.window.start_of(addend.time),
+                hash: hash::bytes64(self.seed, &addend.key),
+            });
+        }
+        let (places, keys) = (&mut self.places, &self.keys);
+        black_box(places.iter().fold(0, |seen, place| seen ^ keys.touch(place.hash)));
+        places.iter_mut().for_each(|place| place.key = keys.likely(place.hash));
+        black_box(places.iter().fold(0, |seen, place| seen ^ keys.touch_bytes(place.key)));
+    }
+
+    fn find_keys(
+        &mut self,
+        declarations: &Declarations,
+        group: &[Addend<'_>],
+        refused: &mut Vec<(u32, AddError)>,
+    ) {
+        let (keys, dimensions) = (&mut self.keys, &mut self.dimensions);
+        self.places.retain_mut(|place| {
+            let addend = &group[place.number as usize];
+            match keys.find(declarations, (place.hash, &addend.key, place.key)) {
+                Ok(key) => place.key = key,
+                Err(bad_name) => {
+                    refused.push((place.number, AddError::Name(bad_name)));
+                    return false;
                 }
-                self.keys[key as usize].touched(row, dimensions, window_start);
             }
-            None => self.start_row(key, dimensions, window_start, amount, time, offset),
+            if let Some(declared) = keys.declared(place.key) {
+                place.dimensions = dimensions.of(declared, &addend.properties);
+            }
+            place.hash = row_hash(place);
+            true
+        });
+    }
+
+    fn look_for_rows(&mut self) {
+        let (places, index, rows) = (&mut self.places, &self.index, &self.rows);
+        black_box(places.iter().fold(0, |seen, place| seen ^ index.touch(place.hash)));
+        places.iter_mut().for_each(|place| place.row = index.likely(place.hash));
+        black_box(places.iter().filter(|place| place.row != NO_PLACE).fold(0, |seen, place| {
+            let row = rows.at(place.row);
+            seen ^ row.key ^ row.aggregate.sum.raw() as u32
+        }));
+    }
+
+    #[inline]
+    fn add_one(
+        &mut self,
+        at: usize,
+        (amount, time, offset): (Quantity, Timestamp, Offset),
+    ) -> Result<(), Overflow> {
+        let place = &self.places[at];
+        let rows = &self.rows;
+        let is_right = |row: u32| rows.at(row).is_at(place);
+        let row = if place.row != NO_PLACE && is_right(place.row) {
+            place.row
+        } else if let Some(row) = self.index.find(place.hash, is_right) {
+            row
+        } else {
+            self.start_row(at, (amount, time, offset));
+            return Ok(());
+        };
+        let entry = self.rows.at_mut(row);
+        entry.aggregate.add(amount, time)?;
+        entry.offset_last = offset;
+        if !entry.changed {
+            entry.changed = true;
+            self.changed.push(row);
         }
         Ok(())
     }
 
-    #[inline]
-    fn row(&self, key: u32, dimensions: u32, window_start: Timestamp) -> Option<u32> {
-        let last = &self.keys[key as usize];
-        if last.row_last != NO_ROW
-            && last.window_last == window_start
-            && last.dimensions_last == dimensions
-        {
-            return Some(last.row_last);
-        }
-        let hash = self.place_hash(key, dimensions, window_start);
-        self.rows_by_place
-            .find(hash, |row| {
-                let row = &self.rows[*row as usize];
-                row.key == key && row.dimensions == dimensions && row.window_start == window_start
-            })
-            .copied()
-    }
-
-    #[inline]
-    fn place_hash(&self, key: u32, dimensions: u32, window_start: Timestamp) -> u64 {
-        place_hash(self.keys[key as usize].hash, dimensions, window_start)
-    }
-
-    #[cold]
-    fn start_row(
-        &mut self,
-        key: u32,
-        dimensions: u32,
-        window_start: Timestamp,
-        amount: Quantity,
-        time: Timestamp,
-        offset_last: Offset,
-    ) {
-        let row = u32::try_from(self.rows.len()).expect("a segment has below 2^32 rows");
+    fn start_row(&mut self, at: usize, (amount, time, offset_last): (Quantity, Timestamp, Offset)) {
+        let Place { key, dimensions, window_start, hash, .. } = self.places[at];
         let aggregate = Aggregate::of(amount, time);
-        self.rows.push(Row {
-            window_start,
-            key,
-            dimensions,
-            offset_last,
-            aggregate,
-            changed: true,
-        });
+        let changed = true;
+        let row = Row { window_start, key, dimensions, offset_last, aggregate, changed };
+        let row = self.rows.push(row);
         self.changed.push(row);
-        self.keys[key as usize].touched(row, dimensions, window_start);
-        let hash = self.place_hash(key, dimensions, window_start);
-        let (rows, keys) = (&self.rows, &self.keys);
-        self.rows_by_place.insert_unique(hash, row, |row| {
-            let row = &rows[*row as usize];
-            place_hash(keys[row.key as usize].hash, row.dimensions, row.window_start)
-        });
-    }
-
-    /// Finds or interns a key. A key whose names are not names is refused and not kept.
-    #[inline]
-    fn key(&mut self, declarations: &Declarations, bytes: &[u8]) -> Result<u32, AddError> {
-        let hash = hash::bytes64(self.seed, bytes);
-        let found = self.keys_by_bytes.find(hash, |key| {
-            let key = &self.keys[*key as usize];
-            &self.key_bytes[key.start..key.end] == bytes
-        });
-        match found {
-            Some(key) => Ok(*key),
-            None => self.intern(declarations, bytes, hash),
-        }
-    }
-
-    #[cold]
-    fn intern(
-        &mut self,
-        declarations: &Declarations,
-        bytes: &[u8],
-        hash: u64,
-    ) -> Result<u32, AddError> {
-        let names = walk::pulse(bytes).expect("a key is the first three fields of a pulse");
-        let text = |bytes, field| {
-            domain::name::check_name(bytes).map_err(|error| AddError::Name(field, error))
-        };
-        let name = |error| AddError::Name("", error);
-        let tenant = Tenant::new(text(names.tenant, "tenant")?).map_err(name)?;
-        let product_sku = Sku::new(text(names.product_sku, "product_sku")?).map_err(name)?;
-        let use_unity = Unit::new(text(names.use_unity, "use_unity")?).map_err(name)?;
-        let declared = declared(declarations, product_sku.as_str());
-        let place = u32::try_from(self.keys.len()).expect("a segment has below 2^32 keys");
-        let start = self.key_bytes.len();
-        self.key_bytes.extend_from_slice(bytes);
-        let end = self.key_bytes.len();
-        self.keys.push(Key {
-            hash,
-            start,
-            end,
-            tenant,
-            product_sku,
-            use_unity,
-            declared,
-            row_last: NO_ROW,
-            window_last: Timestamp::MIN,
-            dimensions_last: NO_DIMENSIONS,
-        });
-        let keys = &self.keys;
-        self.keys_by_bytes.insert_unique(hash, place, |key| keys[*key as usize].hash);
-        Ok(place)
-    }
-
-    /// Gives the place of a pulse's declared properties among the known sets.
-    fn dimensions_of(&mut self, declared: &[String], pulse: &PulseWire<'_>) -> u32 {
-        let pairs = declared.iter().filter_map(|name| {
-            let value = pulse.properties.get(name.as_bytes())?;
-            // Ingest has refused what is not text; foreign bytes stay visible as they can.
-            Some((name, String::from_utf8_lossy(value)))
-        });
-        let pairs: Vec<_> = pairs.collect();
-        let found = Dimensions::from_pairs(pairs.iter().map(|(n, v)| (n.as_str(), &**v)));
-        if let Some(place) = self.dimensions_by_text.get(&found) {
-            return *place;
-        }
-        let place = u32::try_from(self.dimensions.len()).expect("below 2^32 sets of dimensions");
-        self.dimensions.push(found.clone());
-        self.dimensions_by_text.insert(found, place);
-        place
+        self.index.insert(hash, row);
     }
 
     /// Takes new declarations into account for the pulses to come.
     pub(crate) fn redeclare(&mut self, declarations: &Declarations) {
-        for key in &mut self.keys {
-            key.declared = declared(declarations, key.product_sku.as_str());
-        }
+        self.keys.redeclare(declarations);
     }
 
     /// Gives the rows that changed since they were last taken.
     pub(crate) fn take_changed(&mut self, segment: SegmentId) -> Vec<UsageRow> {
         let changed = std::mem::take(&mut self.changed);
         for row in &changed {
-            self.rows[*row as usize].changed = false;
+            self.rows.at_mut(*row).changed = false;
         }
-        changed.iter().map(|row| self.usage_row(segment, &self.rows[*row as usize])).collect()
+        changed.iter().map(|row| self.usage_row(segment, self.rows.at(*row))).collect()
     }
 
     /// The rows that did not change since they were last taken.
@@ -281,13 +235,9 @@ impl Rows {
     }
 
     fn usage_row(&self, segment: SegmentId, row: &Row) -> UsageRow {
-        let key = &self.keys[row.key as usize];
-        let resource = ResourceKey {
-            tenant: key.tenant.clone(),
-            product_sku: key.product_sku.clone(),
-            use_unity: key.use_unity.clone(),
-            dimensions: self.dimensions[row.dimensions as usize].clone(),
-        };
+        let Names { tenant, product_sku, use_unity } = self.keys.names(row.key).clone();
+        let dimensions = self.dimensions.sets[row.dimensions as usize].clone();
+        let resource = ResourceKey { tenant, product_sku, use_unity, dimensions };
         UsageRow {
             key: RowKey { resource, window_start: row.window_start, segment },
             cell: Cell { offset_last: row.offset_last, aggregate: row.aggregate },
@@ -297,25 +247,105 @@ impl Rows {
     /// Starts the next segment: no rows; the keys stay, unless they have become too many.
     pub(crate) fn clear(&mut self) {
         self.rows.clear();
-        self.rows_by_place.clear();
+        self.index.clear();
         self.changed.clear();
-        if self.keys.len() > KEYS_KEPT_MAX || self.dimensions.len() > KEYS_KEPT_MAX {
+        if self.keys.len() > KEYS_KEPT_MAX || self.dimensions.sets.len() > KEYS_KEPT_MAX {
             *self = Self::new(self.seed, self.window);
-        }
-        for key in &mut self.keys {
-            key.row_last = NO_ROW;
         }
     }
 }
 
-fn declared(declarations: &Declarations, sku: &str) -> Option<Arc<[String]>> {
-    let declaration = declarations.0.get(sku)?;
-    (!declaration.dimensions.is_empty()).then(|| declaration.dimensions.clone().into())
+impl Row {
+    #[inline]
+    fn is_at(&self, place: &Place) -> bool {
+        self.key == place.key
+            && self.window_start == place.window_start
+            && self.dimensions == place.dimensions
+    }
+}
+
+/// Rows by place, in blocks of two mebibytes: growing moves none of them, and a block that was
+/// never written costs no memory.
+#[derive(Debug, Default)]
+struct Blocks {
+    blocks: Vec<Vec<Row>>,
+    rows: usize,
+}
+
+const BLOCK_ROWS: usize = 1 << 14;
+
+impl Blocks {
+    #[inline]
+    fn at(&self, row: u32) -> &Row {
+        &self.blocks[row as usize / BLOCK_ROWS][row as usize % BLOCK_ROWS]
+    }
+
+    #[inline]
+    fn at_mut(&mut self, row: u32) -> &mut Row {
+        &mut self.blocks[row as usize / BLOCK_ROWS][row as usize % BLOCK_ROWS]
+    }
+
+    /// Takes a row and gives its place.
+    fn push(&mut self, row: Row) -> u32 {
+        let place = u32::try_from(self.rows).expect("a segment has below 2^32 rows");
+        let block = self.rows / BLOCK_ROWS;
+        if block == self.blocks.len() {
+            self.blocks.push(Vec::with_capacity(BLOCK_ROWS));
+        }
+        self.blocks[block].push(row);
+        self.rows += 1;
+        place
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Row> {
+        self.blocks.iter().flatten()
+    }
+
+    /// Forgets all rows and keeps the memory.
+    fn clear(&mut self) {
+        self.blocks.iter_mut().for_each(Vec::clear);
+        self.rows = 0;
+    }
 }
 
 /// Multiplicative mixing (Knuth) of an already well mixed key hash.
 #[inline]
-fn place_hash(key: u64, dimensions: u32, window_start: Timestamp) -> u64 {
-    let place = (window_start.micros() as u64) ^ (u64::from(dimensions) << 40);
-    (key ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd)
+fn row_hash(place: &Place) -> u64 {
+    let of_row = (place.window_start.micros() as u64) ^ (u64::from(place.dimensions) << 40);
+    (place.hash ^ of_row.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd)
+}
+
+/// The sets of declared properties that were seen, each once.
+#[derive(Debug)]
+struct DimensionSets {
+    sets: Vec<Dimensions>,
+    by_text: HashMap<Dimensions, u32>,
+}
+
+/// Place of the empty set.
+const NO_DIMENSIONS: u32 = 0;
+
+impl DimensionSets {
+    fn new() -> Self {
+        let none = Dimensions::none();
+        Self { sets: vec![none.clone()], by_text: HashMap::from([(none, NO_DIMENSIONS)]) }
+    }
+
+    /// Gives the place of a pulse's declared properties.
+    fn of(&mut self, declared: &[String], properties: &Properties<'_>) -> u32 {
+        let pairs = declared.iter().filter_map(|name| {
+            let value = properties.get(name.as_bytes())?;
+            // Ingest has refused what is not text; foreign bytes stay visible as they can.
+            Some((name, String::from_utf8_lossy(value)))
+        });
+        let pairs: Vec<_> = pairs.collect();
+        let found = Dimensions::from_pairs(pairs.iter().map(|(n, v)| (n.as_str(), &**v)));
+        if let Some(place) = self.by_text.get(&found) {
+            return *place;
+        }
+        let place = u32::try_from(self.sets.len()).expect("below 2^32 sets of dimensions");
+        self.sets.push(found.clone());
+        self.by_text.insert(found, place);
+        place
+    }
 }

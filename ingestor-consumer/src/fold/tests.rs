@@ -511,3 +511,5 @@ fn behind_a_seal_nothing_counts_and_no_identity_is_kept() {
     assert_eq!(sealed_at(&close.state), Ok(Some(Offset(2))));
     assert_eq!(reasons(&longer), [DeadLetterReason::AfterSeal; 4]);
 }
+
+mod groups;

@@ -166,6 +166,13 @@ fn canonical_key<'a>(body: &'a [u8], wire: &PulseWire<'a>) -> Option<&'a [u8]> {
 }
 
 impl<'a> PulseWire<'a> {
+    /// The resource key as a slice of the pulse itself, where its encoder wrote it so.
+    #[inline]
+    #[must_use]
+    pub const fn canonical_key(&self) -> Option<&'a [u8]> {
+        self.canonical_key
+    }
+
     /// The resource key: tenant, SKU and unit in their canonical encoding, with `scope` standing in
     /// for an absent tenant. A slice of the pulse itself where its encoder wrote it so (all common
     /// ones do), else built in `scratch`.
