@@ -43,7 +43,8 @@ pub trait PulseLog: Send + Sync + 'static {
 
     /// Partitions that this process is to drain now, ascending: all of them, unless several
     /// processes share a log. Two processes that drain the same partition for a while do no harm.
-    /// `None` while the processes have not yet agreed.
+    /// `None` while the processes have not yet agreed, which they have not where this one has none and
+    /// nobody has them all: a share is empty only beside others that drain everything.
     ///
     /// # Errors
     /// See [`LogError`].
@@ -115,6 +116,10 @@ pub enum AppendError {
     /// They may be in the log or not. Only an identity makes sending again safe.
     #[error("it is not known whether the log has the records: {0}")]
     Unknown(String),
+    /// This is not the log any more that took earlier records, so nobody would count these. They may be
+    /// in it or not. From then on every append is answered so, until the log is opened again.
+    #[error(transparent)]
+    Replaced(LogError),
 }
 
 /// Why the log cannot be read.
@@ -137,9 +142,9 @@ pub enum LogError {
         /// End of the log.
         end: Offset,
     },
-    /// There is another record where one was read before: this is another log.
+    /// There is another record where one was before: this is another log.
     #[error(
-        "partition {partition}: the record at offset {offset} is not the one that was read before: the log was made again, or truncated and written anew. Bring back the right log, or start a new log generation"
+        "partition {partition}: the record at offset {offset} is not the one that was there before: the log was made again, or truncated and written anew. Bring back the right log, or start a new log generation"
     )]
     Replaced {
         /// The partition.

@@ -6,7 +6,7 @@
 
 use domain::{Partition, PulseLog, log::AppendError};
 use service::{fault, health::Trouble};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::{
     metrics::Metrics,
@@ -42,6 +42,12 @@ pub(crate) async fn append_then_settle<L: PulseLog>(
         Err(AppendError::Unknown(cause)) => {
             if trouble.met(&cause) {
                 warn!(%partition, cause, "outcome of an append is unknown; clients are told so");
+            }
+            Outcome::Unknown
+        }
+        Err(AppendError::Replaced(cause)) => {
+            if trouble.lasting(&cause) {
+                error!(%partition, %cause, "the log is another one; nothing is acknowledged any more");
             }
             Outcome::Unknown
         }
@@ -117,6 +123,7 @@ mod tests {
             (AppendFault::Unavailable, Outcome::Unavailable),
             (AppendFault::UnknownButAppended, Outcome::Unknown),
             (AppendFault::UnknownAndLost, Outcome::Unknown),
+            (AppendFault::Replaced, Outcome::Unknown),
         ] {
             log.fail_next_append(fault);
             let (pledges, receipt) = pledges(1);

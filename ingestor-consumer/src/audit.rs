@@ -159,14 +159,17 @@ impl<'a, L: PulseLog, U: UsageStore> StretchAudit<'a, L, U> {
     fn start(&self, manifests: &[Manifest]) -> Result<Option<(Fold, Offset)>, ConsumerError> {
         let generation = self.log.generation();
         let low = self.handle.block_on(self.log.bounds(self.key.partition))?.low;
+        let mut inheritance = restart::Inheritance::of(vec![self.key.partition]);
+        let inheritance = &mut inheritance;
         if low <= self.from {
-            let begun = restart::begin(generation, self.store, self.history, self.key);
+            let begun = restart::begin(generation, self.store, self.history, self.key, inheritance);
             return Ok(Some((self.handle.block_on(begun)?, self.from)));
         }
         let Some(before) = manifests.iter().find(|manifest| manifest.end >= low) else {
             return Ok(None);
         };
-        let resumed = restart::resume(generation, self.store, self.history, self.key, before);
+        let resumed =
+            restart::resume(generation, self.store, self.history, self.key, before, inheritance);
         Ok(Some((self.handle.block_on(resumed)?, before.end)))
     }
 

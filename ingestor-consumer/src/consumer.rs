@@ -220,10 +220,13 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
             self.ended.remove(&partition);
         }
         let new: Vec<_> = assigned.difference(&self.taken).copied().collect();
+        let mut inheritance = restart::Inheritance::of(new.clone());
         for partition in new {
             let key =
                 PartitionKey { log_id: self.generation.log_id, partition, epoch: self.epoch() };
-            let fold = restart::restore(&self.log, &*self.store, &self.history, key).await?;
+            let fold =
+                restart::restore(&self.log, &*self.store, &self.history, key, &mut inheritance)
+                    .await?;
             info!(%partition, epoch = %key.epoch, folded_to = %fold.folded_to(), ids = fold.ids_held(), "partition restored");
             if fold.sealed_at().is_some() {
                 self.ended.insert(partition);
@@ -283,6 +286,10 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
     /// again.
     pub async fn tick(&mut self) -> Result<TickReport, ConsumerError> {
         self.follow_assignment().await?;
+        if self.taken.is_empty() {
+            // Nothing else would tell that the log is gone.
+            self.log.bounds(Partition(0)).await?;
+        }
         let mut waiting = Vec::with_capacity(self.taken.len());
         for partition in self.taken.iter().copied() {
             let seen_at = self.clock.now();

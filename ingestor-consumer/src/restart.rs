@@ -4,16 +4,18 @@
 //! was read: the anchors' records have the same bytes at the same offsets, and nothing that is
 //! still needed has expired. Otherwise the partition stops and names the offsets.
 
+pub mod anchors;
 mod inherit;
+
+pub use self::inherit::Inheritance;
 
 use std::sync::Arc;
 
 use domain::{
     LogId, Manifest, Offset, Partition, PulseLog, SegmentId, Timestamp, UsageStore,
     epochs::{LogHistory, Stretch},
-    log::{LogDrain, LogError},
+    log::LogError,
     place::Generation,
-    segment::Anchor,
     store::{PartitionKey, StoreError},
 };
 use thiserror::Error;
@@ -66,7 +68,8 @@ pub enum RestartError {
     Store(#[from] StoreError),
 }
 
-/// Restores a partition's fold behind its newest manifest, or at the start of its epoch.
+/// Restores a partition's fold behind its newest manifest, or at the start of its epoch. It must be one
+/// of those that `inheritance` is for, here and below.
 ///
 /// # Errors
 /// See [`RestartError`].
@@ -75,6 +78,7 @@ pub async fn restore<L: PulseLog, U: UsageStore>(
     store: &U,
     history: &LogHistory,
     key: PartitionKey,
+    inheritance: &mut Inheritance,
 ) -> Result<Fold, RestartError> {
     let manifest = store.newest_manifest(key).await?;
     let progress = store.progress(key).await?;
@@ -87,14 +91,15 @@ pub async fn restore<L: PulseLog, U: UsageStore>(
             LogError::OutOfRange { partition: key.partition, wanted: from, low, end }.into()
         );
     }
-    let anchors =
-        [manifest.map(|manifest| manifest.anchor), progress.and_then(|progress| progress.anchor)];
-    for anchor in anchors.into_iter().flatten() {
-        check_anchor(log, key.partition, bounds.low, anchor).await?;
+    let of_progress = progress.and_then(|progress| progress.anchor);
+    for anchor in manifest.map(|manifest| manifest.anchor).into_iter().chain(of_progress) {
+        anchors::check(log, key.partition, bounds.low, anchor).await?;
     }
     match manifest {
-        Some(manifest) => resume(log.generation(), store, history, key, &manifest).await,
-        None => begin(log.generation(), store, history, key).await,
+        Some(manifest) => {
+            resume(log.generation(), store, history, key, &manifest, inheritance).await
+        }
+        None => begin(log.generation(), store, history, key, inheritance).await,
     }
 }
 
@@ -109,6 +114,7 @@ pub async fn begin<U: UsageStore>(
     store: &U,
     history: &LogHistory,
     key: PartitionKey,
+    inheritance: &mut Inheritance,
 ) -> Result<Fold, RestartError> {
     let start = history.start_of(key.epoch, key.partition);
     let last = match start {
@@ -120,8 +126,8 @@ pub async fn begin<U: UsageStore>(
         }
     };
     let fold = match &last {
-        Some(last) => resume(generation, store, history, key, last).await?,
-        None => inherit::first_fold(generation, store, key).await?,
+        Some(last) => resume(generation, store, history, key, last, inheritance).await?,
+        None => inheritance.first_fold(generation, store, key).await?,
     };
     let declared = history.opened(key.epoch).map_or(&[][..], |opened| &opened.declared);
     Ok(fold.declaring(declared))
@@ -137,12 +143,13 @@ pub async fn resume<U: UsageStore>(
     history: &LogHistory,
     key: PartitionKey,
     manifest: &Manifest,
+    inheritance: &mut Inheritance,
 ) -> Result<Fold, RestartError> {
     let state = state_of(store, manifest).await?;
     // Behind its end a partition knows no ids any more.
     let runs = match fold::sealed_at(&state)? {
         Some(_) => Vec::new(),
-        None => remembered_runs(generation, store, history, key.partition, manifest).await?,
+        None => remembered_runs(generation, store, history, manifest, inheritance).await?,
     };
     Ok(Fold::resume(*generation, key, manifest, &state, runs.iter().map(Vec::as_slice))?)
 }
@@ -152,14 +159,15 @@ async fn remembered_runs<U: UsageStore>(
     generation: &Generation,
     store: &U,
     history: &LogHistory,
-    partition: Partition,
     last: &Manifest,
+    inheritance: &mut Inheritance,
 ) -> Result<Vec<Vec<u8>>, RestartError> {
+    let partition = last.segment.partition;
     let since = remembered_since(generation, last.eff_ts);
     let within = manifests_since(store, history, last, since).await?;
     let from_start = within.first().is_some_and(|first| first.segment.start == Offset(0));
     let mut runs = match from_start {
-        true => inherit::older_runs(generation, store, partition, since).await?,
+        true => inheritance.runs_since(generation, store, partition, since).await?,
         false => Vec::new(),
     };
     for manifest in &within {
@@ -284,37 +292,4 @@ pub async fn first_from<U: UsageStore>(
         }
     }
     Ok(Offset(low))
-}
-
-async fn check_anchor<L: PulseLog>(
-    log: &Arc<L>,
-    partition: Partition,
-    low: Offset,
-    anchor: Anchor,
-) -> Result<(), RestartError> {
-    if anchor.offset < low {
-        return Ok(());
-    }
-    let log = Arc::clone(log);
-    let read = tokio::task::spawn_blocking(move || record_digest(&*log, partition, anchor.offset));
-    match read.await.expect("reading does not panic") {
-        Ok(Some(digest)) if digest == anchor.digest => Ok(()),
-        Ok(_) | Err(LogError::OutOfRange { .. }) => {
-            Err(RestartError::AnotherLog { partition, offset: anchor.offset })
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn record_digest<L: PulseLog>(
-    log: &L,
-    partition: Partition,
-    offset: Offset,
-) -> Result<Option<u128>, LogError> {
-    let seed = log.generation().hash_seed;
-    let mut digest = None;
-    log.drain(partition, offset)?.read(offset.next(), 1, &mut |record| {
-        digest = Some(domain::hash::bytes128(seed, record.body));
-    })?;
-    Ok(digest)
 }

@@ -1,9 +1,9 @@
 //! Serving: the stages put together in one process, on the adapters that the configuration names.
 //!
 //! Stages never call one another; this is the only place that knows them all. In reading order:
-//! [`backends`] opens log and stores, [`consuming`] is the consumer with its schedule, [`process`] starts stages and ends them in order,
-//! `growth` starts them again when the log has grown, [`addresses`] says where they are; then the
-//! commands that run on top.
+//! [`backends`] opens log and stores, [`consuming`] is the consumer with its schedule, [`process`]
+//! starts stages and ends them in order, `growth` starts them again when the log has grown,
+//! [`addresses`] says where they are; then the commands that run on top.
 
 pub mod addresses;
 pub mod backends;

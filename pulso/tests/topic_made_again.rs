@@ -1,6 +1,6 @@
 //! A topic that was deleted and made again under its name, with other records: a consumer that had
-//! counted the first one names the place and counts nothing of the second, whether it starts or
-//! runs.
+//! counted the first one names the place and counts nothing of the second, and ingest acknowledges
+//! nothing into it, whether they start or run.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
 
@@ -15,16 +15,22 @@ use harness::{
     load::{Difference, Load, Totals, add, difference, stored_totals},
     until,
 };
+use proto::v1::{
+    Decimal, IngestAck, Pulse, PulseBatch, ingest_service_client::IngestServiceClient,
+};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
 };
 use storage::conformance::servers::shared_pair;
+use tonic::Status;
 
 const LOG: &str = "resource-consumption";
 /// How long a sleep must be to be noticed, and less than a session's timeout.
 const ASLEEP: Duration = Duration::from_secs(4);
+/// More than a session's timeout.
+const SESSION_OVER: Duration = Duration::from_secs(8);
 /// Looks at a process that must go on saying the same: some ticks of 100 ms.
 const LOOKS: usize = 20;
 
@@ -52,6 +58,11 @@ async fn send(cluster: &Cluster, seeds: impl IntoIterator<Item = u64>) -> Totals
 
 /// Deletes the log's topic and makes it again, empty.
 async fn make_again(cluster: &Cluster) {
+    delete(cluster).await;
+    cluster.run(&["topics", "apply"]).await;
+}
+
+async fn delete(cluster: &Cluster) {
     let topic = cluster.topic(LOG);
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", cluster.brokers()).create().unwrap();
@@ -61,7 +72,6 @@ async fn make_again(cluster: &Cluster) {
         all.topics().iter().all(|found| found.name() != topic)
     })
     .await;
-    cluster.run(&["topics", "apply"]).await;
 }
 
 /// Whether it says which partition cannot go on, and at which offset.
@@ -71,7 +81,13 @@ fn names_the_place(said: &str) -> bool {
     said.contains("partition ") && (other_record || out_of_range)
 }
 
-/// A consumer that starts now ends with the code for data that is not right, and says why.
+/// Makes it again and fills it, by an ingest process whose store knows nothing of the first one.
+async fn make_again_and_fill(cluster: &Cluster) {
+    make_again(cluster).await;
+    send(&cluster.with_empty_store().await, 2..5).await;
+}
+
+/// A process that starts now ends with the code for data that is not right, and says why.
 async fn is_refused(cluster: &Cluster, arguments: &[&str]) -> String {
     let home = Home::new();
     let mut process = Server::spawn(&home, &cluster.stages("consume").command(arguments));
@@ -103,7 +119,7 @@ async fn a_consumer_does_not_start_on_a_topic_that_was_made_again() {
     let serve = ["serve", "--stage", "consume"];
     let empty = is_refused(&cluster, &serve).await;
     assert!(empty.contains("holds offsets 0 to 0"), "{empty}");
-    send(&cluster, 2..5).await;
+    send(&cluster.with_empty_store().await, 2..5).await;
     let refilled = is_refused(&cluster, &serve).await;
     assert!(refilled.contains("is not the one that was counted"), "{refilled}");
     is_refused(&cluster, &["consume", "--once"]).await;
@@ -123,22 +139,31 @@ async fn stops(partitions: &str, meanwhile: Meanwhile) {
     let home = Home::new();
     let expected = send(&cluster, [1]).await;
     let settings = cluster.stages("consume,query").with("PULSO_KAFKA__SESSION_TIMEOUT", "40s");
-    let consumer = Server::start(&home, &settings).await;
+    let mut consumer = Server::start(&home, &settings).await;
     consumer.healthy_and_drained().await;
 
     if meanwhile == Meanwhile::Asleep {
         consumer.signal(libc::SIGSTOP);
     }
     let asleep = tokio::time::sleep(ASLEEP);
-    make_again(&cluster).await;
-    send(&cluster, 2..5).await;
+    make_again_and_fill(&cluster).await;
     if meanwhile == Meanwhile::Asleep {
         asleep.await;
     }
     consumer.signal(libc::SIGCONT);
+    goes_unready(&consumer).await;
+    totals_are(&cluster, &expected).await;
+    let status = consumer.pulso(&["status"]).await;
+    assert_eq!(status.status.code(), Some(10));
+    consumer.signal(libc::SIGTERM);
+    assert_eq!(consumer.end_status().await.code(), Some(65), "{}", consumer.log());
+}
+
+/// It says which partition cannot go on and why, and goes on saying so.
+async fn goes_unready(server: &Server) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let (status, said) = http_get(&consumer.http, "/readyz?verbose").await;
+        let (status, said) = http_get(&server.http, "/readyz?verbose").await;
         if status == 503 && names_the_place(&said) {
             break;
         }
@@ -146,13 +171,10 @@ async fn stops(partitions: &str, meanwhile: Meanwhile) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for _ in 0..LOOKS {
-        let (status, said) = http_get(&consumer.http, "/readyz?verbose").await;
+        let (status, said) = http_get(&server.http, "/readyz?verbose").await;
         assert!(status == 503 && names_the_place(&said), "{status}: {said}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    totals_are(&cluster, &expected).await;
-    let status = consumer.pulso(&["status"]).await;
-    assert_eq!(status.status.code(), Some(10));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,4 +195,87 @@ async fn a_running_consumer_of_named_partitions_stops_when_the_topic_is_made_aga
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_of_named_partitions_that_slept_stops_when_it_wakes() {
     stops("0-3", Meanwhile::Asleep).await;
+}
+
+/// A member whose session is over before it wakes joins again while there is no topic, and is given
+/// nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_has_nothing_because_the_topic_was_gone_is_never_ready() {
+    let Some(servers) = shared_pair() else { return };
+    let cluster = Cluster::new(servers, settings("auto")).await;
+    let home = Home::new();
+    let expected = send(&cluster, [1]).await;
+    let consumer = Server::start(&home, &cluster.stages("consume,query")).await;
+    consumer.healthy_and_drained().await;
+
+    consumer.signal(libc::SIGSTOP);
+    delete(&cluster).await;
+    tokio::time::sleep(SESSION_OVER).await;
+    consumer.signal(libc::SIGCONT);
+    until("it was given nothing", || consumer.log().contains("partitions=Some({})")).await;
+    is_unready(&consumer, "are not known").await;
+    cluster.run(&["topics", "apply"]).await;
+    is_unready(&consumer, "").await;
+    goes_unready(&consumer).await;
+    totals_are(&cluster, &expected).await;
+}
+
+/// It is not ready, at each of some looks, and comes to say why.
+async fn is_unready(server: &Server, why: &str) {
+    let mut said = String::new();
+    for _ in 0..LOOKS {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let status;
+        (status, said) = http_get(&server.http, "/readyz?verbose").await;
+        assert_eq!(status, 503, "{said}");
+    }
+    assert!(said.contains(why), "{said}");
+}
+
+/// Batches of one pulse, of producers that reach every partition.
+async fn answers(server: &Server) -> Vec<Result<IngestAck, Status>> {
+    const PRODUCERS: u8 = 24;
+    let mut client = IngestServiceClient::new(server.channel().await);
+    let mut answers = Vec::new();
+    for producer in 0..PRODUCERS {
+        let pulse = Pulse {
+            tenant: "late".to_owned(),
+            product_sku: "sku".to_owned(),
+            use_unity: "GiB".to_owned(),
+            used_amount: Some(Decimal { unscaled: 1, scale: 0 }),
+            ..Pulse::default()
+        };
+        let producer_id = vec![producer; 16];
+        let batch = PulseBatch { producer_id, pulses: vec![pulse], ..PulseBatch::default() };
+        answers.push(client.ingest(batch).await.map(tonic::Response::into_inner));
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ingest_acknowledges_nothing_into_a_topic_that_was_made_again() {
+    let Some(servers) = shared_pair() else { return };
+    let cluster = Cluster::new(servers, settings("all")).await;
+    let (home, consuming) = (Home::new(), Home::new());
+    let ingest = Server::start(&home, &cluster.stages("ingest")).await;
+    let mut plan = Load::new(1);
+    plan.send_all(&ingest, PATIENCE).await;
+    let consumer = Server::start(&consuming, &cluster.stages("consume,query")).await;
+    consumer.healthy_and_drained().await;
+    consumer.terminate().await;
+
+    make_again(&cluster).await;
+    for _ in 0..2 {
+        for answer in answers(&ingest).await {
+            let status = answer.expect_err("acknowledged into another log");
+            assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
+        }
+    }
+    goes_unready(&ingest).await;
+    ingest.terminate().await;
+    is_refused(&cluster, &["serve", "--stage", "ingest"]).await;
+    send(&cluster.with_empty_store().await, 2..5).await;
+    let refilled = is_refused(&cluster, &["serve", "--stage", "ingest"]).await;
+    assert!(refilled.contains("is not the one that was counted"), "{refilled}");
+    totals_are(&cluster, &plan.totals()).await;
 }

@@ -5,13 +5,15 @@
 //! `min.insync.replicas`. Times are the brokers' (`LogAppendTime`); a topic with another clock is
 //! refused, here and again by the drain, record by record.
 //!
-//! The client cannot see that a topic was made again under its name. Within a process the drains
-//! find out (`seen.rs`); from one process to the next the consumer stage does, by its anchors.
+//! The client does not tell that a topic was made again under its name. Within a process the drains
+//! and the appends find out (`seen.rs`); from one process to the next the stages do, by the consumer's
+//! anchors.
 //!
 //! One producer, one group consumer for questions and progress, and one client for each drain that
 //! is open: a client is some three threads, and reads ahead by `prefetch_bytes_max`.
 
 mod appender;
+mod assignment;
 mod context;
 mod delivery;
 mod drain;
@@ -114,7 +116,7 @@ fn start(
     )
     .map_err(client)?;
     appender.warm_up(options.request_timeout).map_err(client)?;
-    let group = Group::start(&options).map_err(client)?;
+    let group = Group::start(&options, generation.partitions).map_err(client)?;
     let seen = Seen::new(generation.partitions);
     Ok(Inner { options, generation, appender, group, seen })
 }
@@ -164,19 +166,20 @@ impl PulseLog for KafkaLog {
         if records.is_empty() {
             return Ok(Vec::new());
         }
+        let end = self.inner.seen.end(partition).map_err(AppendError::Replaced)?;
         fault::point("kafka.before_append");
         let (started, bytes) = (Instant::now(), records.iter().map(Vec::len).sum::<usize>());
         let messages = records.into_iter().map(Message::from).collect();
         let answered = self.inner.appender.hand_over(partition, messages)?;
-        let answer = answered.await.unwrap_or_else(|_| {
+        let offsets = answered.await.unwrap_or_else(|_| {
             Err(AppendError::Unknown("the client ended before it answered".to_owned()))
-        });
-        if answer.is_ok() {
-            fault::point("kafka.after_append");
-            histogram!("pulso_log_append_seconds").record(started.elapsed());
-            counter!("pulso_log_append_bytes_total").increment(bytes as u64);
-        }
-        answer
+        })?;
+        let noted = self.inner.seen.acknowledged(partition, end, &offsets);
+        noted.map_err(AppendError::Replaced)?;
+        fault::point("kafka.after_append");
+        histogram!("pulso_log_append_seconds").record(started.elapsed());
+        counter!("pulso_log_append_bytes_total").increment(bytes as u64);
+        Ok(offsets)
     }
 
     async fn bounds(&self, partition: Partition) -> Result<LogBounds, LogError> {

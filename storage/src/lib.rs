@@ -1,11 +1,12 @@
 //! Every adapter of every port, and the suites that each adapter must pass.
 //!
-//! In reading order: the order of a usage scan and the answers that all adapters share; the
-//! adapters that keep everything in memory, for tests; the embedded ones on SQLite, the default;
+//! In reading order: the identity of a fresh log, the order of a usage scan and the answers that all
+//! adapters share; the adapters that keep everything in memory, for tests; the embedded ones on SQLite, the default;
 //! those on servers, Kafka for the log and CQL for the stores; the choice between them;
 //! the conformance suites, one per port (feature `conformance`).
 
 mod answers;
+pub mod identity;
 pub mod order;
 
 pub mod memory;

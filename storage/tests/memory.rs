@@ -34,6 +34,7 @@ async fn each_append_fault_answers_and_keeps_what_its_name_says() {
         (AppendFault::Unavailable, 0),
         (AppendFault::UnknownAndLost, 0),
         (AppendFault::UnknownButAppended, 1),
+        (AppendFault::Replaced, 0),
     ] {
         let log = log();
         log.fail_next_append(fault);
@@ -45,6 +46,7 @@ async fn each_append_fault_answers_and_keeps_what_its_name_says() {
                 AppendFault::Unavailable => matches!(error, AppendError::Unavailable(_)),
                 AppendFault::UnknownAndLost | AppendFault::UnknownButAppended =>
                     matches!(error, AppendError::Unknown(_)),
+                AppendFault::Replaced => matches!(error, AppendError::Replaced(_)),
             },
             "{fault:?}: {error:?}"
         );

@@ -11,6 +11,7 @@ pub(super) use storage::memory::{FlushFault, MemoryLog, MemoryUsageStore};
 pub(super) use domain::{NoFeed, Offset};
 
 use super::*;
+use crate::restart::anchors;
 
 const NOW: i64 = 2_000_000_000;
 
@@ -236,9 +237,13 @@ fn another_log_under_the_same_name_stops_the_start_and_names_the_offset() {
         }
         let error = other.try_consumer().await.err().unwrap();
         assert!(error.to_string().contains("record at offset 1 is not the one"), "{error}");
+        let appends = async |world: &World| anchors::check_log(&world.log, &*world.store).await;
+        assert_eq!(appends(&other).await.unwrap_err().to_string(), error.to_string());
         let empty = World { store: Arc::clone(&world.store), ..World::new() };
         let error = empty.try_consumer().await.err().unwrap();
         assert!(error.to_string().contains("truncated, expired or made again"), "{error}");
+        assert_eq!(appends(&empty).await.unwrap_err().to_string(), error.to_string());
+        appends(&world).await.unwrap();
     });
 }
 
@@ -252,6 +257,7 @@ fn records_that_expired_before_they_were_counted_stop_the_start() {
         let error = world.try_consumer().await.err().unwrap();
         assert!(matches!(error, ConsumerError::Restart(_)), "{error}");
         assert!(error.to_string().contains("holds offsets 1 to 2, but 0 is needed"), "{error}");
+        anchors::check_log(&world.log, &*world.store).await.expect("more may be appended to it");
     });
 }
 

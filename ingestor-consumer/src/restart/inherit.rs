@@ -19,17 +19,99 @@ struct Ancestor {
     sealed: SealedLog,
 }
 
-/// The fold before the first record of a partition.
-///
-/// # Errors
-/// `NotSealed` while nobody knows how it begins; see [`RestartError`].
-pub(super) async fn first_fold<U: UsageStore>(
+/// What generations before leave to some partitions of this one. It is read from the store once for
+/// all of them, and only if one of them needs it.
+#[derive(Debug)]
+pub struct Inheritance {
+    heirs: Vec<Partition>,
+    left: Option<Left>,
+}
+
+#[derive(Debug, Default)]
+struct Left {
+    /// How the partitions of the last generation before ended; none where this is the first.
+    ended: Vec<(Manifest, Vec<u8>)>,
+    /// Runs of ids that may still matter, oldest first.
+    runs: Vec<LeftRun>,
+}
+
+#[derive(Debug)]
+struct LeftRun {
+    /// Log time at the end of its segment.
+    eff_ts: Timestamp,
+    /// What of it may come to each heir, in their order.
+    parts: Vec<Vec<u8>>,
+}
+
+impl Inheritance {
+    /// Of these partitions. Reads nothing yet.
+    #[must_use]
+    pub const fn of(heirs: Vec<Partition>) -> Self {
+        Self { heirs, left: None }
+    }
+
+    /// The fold before the first record of a partition.
+    ///
+    /// # Errors
+    /// `NotSealed` while nobody knows how it begins; see [`RestartError`].
+    pub(super) async fn first_fold<U: UsageStore>(
+        &mut self,
+        generation: &Generation,
+        store: &U,
+        key: PartitionKey,
+    ) -> Result<Fold, RestartError> {
+        let heir = self.place_of(key.partition);
+        let Left { ended, runs } = self.read(generation, store).await?;
+        if ended.is_empty() {
+            return Ok(Fold::new(*generation, key));
+        }
+        let ended = ended.iter().map(|(manifest, state)| (manifest, state.as_slice()));
+        let runs = runs.iter().map(|run| run.parts[heir].as_slice());
+        Ok(Fold::inherit(*generation, key, ended, runs)?)
+    }
+
+    /// Runs of ids that may be this partition's and were seen at `since` or later, oldest first.
+    ///
+    /// # Errors
+    /// See [`RestartError`].
+    pub(super) async fn runs_since<U: UsageStore>(
+        &mut self,
+        generation: &Generation,
+        store: &U,
+        partition: Partition,
+        since: Timestamp,
+    ) -> Result<Vec<Vec<u8>>, RestartError> {
+        let heir = self.place_of(partition);
+        let runs = self.read(generation, store).await?.runs.iter();
+        let runs = runs.filter(|run| run.eff_ts >= since);
+        Ok(runs.map(|run| run.parts[heir].clone()).collect())
+    }
+
+    fn place_of(&self, partition: Partition) -> usize {
+        let place = self.heirs.iter().position(|heir| *heir == partition);
+        place.expect("only heirs ask for what is left to them")
+    }
+
+    async fn read<U: UsageStore>(
+        &mut self,
+        generation: &Generation,
+        store: &U,
+    ) -> Result<&Left, RestartError> {
+        let left = match self.left.take() {
+            Some(left) => left,
+            None => left(generation, store, &self.heirs).await?,
+        };
+        Ok(self.left.insert(left))
+    }
+}
+
+async fn left<U: UsageStore>(
     generation: &Generation,
     store: &U,
-    key: PartitionKey,
-) -> Result<Fold, RestartError> {
+    heirs: &[Partition],
+) -> Result<Left, RestartError> {
     let ancestors = ancestors(generation, store).await?;
-    let Some(before) = ancestors.last() else { return Ok(Fold::new(*generation, key)) };
+    let Some(before) = ancestors.last() else { return Ok(Left::default()) };
     let mut ended = Vec::new();
     for partition in before.generation.partitions() {
         let last = before.last_manifest(store, partition).await?;
@@ -37,45 +119,19 @@ pub(super) async fn first_fold<U: UsageStore>(
     }
     let log_time = ended.iter().map(|(manifest, _)| manifest.eff_ts).max();
     let since = remembered_since(generation, log_time.unwrap_or(Timestamp::MIN));
-    let runs = runs_since(generation, store, key.partition, &ancestors, since).await?;
-    let ended = ended.iter().map(|(manifest, state)| (manifest, state.as_slice()));
-    Ok(Fold::inherit(*generation, key, ended, runs.iter().map(Vec::as_slice))?)
-}
-
-/// What generations before left of ids that may be this partition's and were seen at `since` or
-/// later, oldest first.
-///
-/// # Errors
-/// See [`RestartError`].
-pub(super) async fn older_runs<U: UsageStore>(
-    generation: &Generation,
-    store: &U,
-    partition: Partition,
-    since: Timestamp,
-) -> Result<Vec<Vec<u8>>, RestartError> {
-    let ancestors = ancestors(generation, store).await?;
-    runs_since(generation, store, partition, &ancestors, since).await
-}
-
-async fn runs_since<U: UsageStore>(
-    generation: &Generation,
-    store: &U,
-    now: Partition,
-    ancestors: &[Ancestor],
-    since: Timestamp,
-) -> Result<Vec<Vec<u8>>, RestartError> {
     let mut runs = Vec::new();
-    for before in ancestors {
+    for before in &ancestors {
         for was in before.generation.partitions() {
             let last = before.last_manifest(store, was).await?;
             for manifest in manifests_since(store, &before.history, &last, since).await? {
                 let run = run_of(store, &manifest).await?;
-                let ours = fold::run_of((generation, now), (&before.generation, was), &run);
-                runs.push(ours);
+                let part = |now| fold::run_of((generation, now), (&before.generation, was), &run);
+                let parts = heirs.iter().copied().map(part).collect();
+                runs.push(LeftRun { eff_ts: manifest.eff_ts, parts });
             }
         }
     }
-    Ok(runs)
+    Ok(Left { ended, runs })
 }
 
 /// Every generation before this one, oldest first.

@@ -258,6 +258,24 @@ fn a_generation_begins_only_once_the_one_before_has_wholly_ended() {
 }
 
 #[test]
+fn what_a_generation_leaves_is_read_once_for_all_partitions_of_the_next() {
+    multi_thread().block_on(async {
+        let mut world = World::new(2).await;
+        for sent in round(0) {
+            world.send(0, sent).await;
+        }
+        world.grow(5).await;
+        world.seal(0).await;
+        world.consume(0).await;
+        let segments = world.store.stored().manifests.len() as u64;
+        assert!(segments >= 10, "{segments}");
+        let before = world.store.runs_read();
+        world.consume(1).await;
+        assert_eq!(world.store.runs_read() - before, segments);
+    });
+}
+
+#[test]
 fn log_time_goes_on_so_that_what_is_forgotten_is_too_late() {
     multi_thread().block_on(async {
         let mut world = World::new(2).await;

@@ -132,6 +132,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
                     | AppendError::Unavailable(_)
                     | AppendError::Unknown(_)),
                 ) => error,
+                Err(error @ AppendError::Replaced(_)) => {
+                    return Err(ActivationError::Log { partition, tries, last: error.to_string() });
+                }
             };
             tracing::warn!(%partition, tries, %error, "dimension declarations were not appended");
             if tries >= config.declare_tries_max {

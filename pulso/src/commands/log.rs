@@ -10,7 +10,7 @@ use std::{io::Write, time::Duration};
 
 use clap::{Args, Subcommand};
 use domain::{
-    LogId, Offset, Partition, PulseLog as _, UsageStore as _,
+    Offset, Partition, PulseLog as _, UsageStore as _,
     epochs::Journal,
     place::Generation,
     store::{PartitionKey, StoreError},
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use service::Backoff;
 use storage::{
     choice::Usage,
+    identity,
     kafka::{KafkaLog, topics},
 };
 
@@ -224,8 +225,7 @@ impl Growth<'_> {
         let kept = Some(self.loaded.config.kafka.retention.duration());
         let spec = servers::topic_spec(self.loaded, options.topic.clone(), partitions, kept);
         topics::apply(&options, &[spec]).await.map_err(|e| servers::topics_failure(&e))?;
-        let log_id = LogId(uuid::Uuid::new_v4().into_bytes());
-        let next = known.newest().grown(log_id, partitions);
+        let next = known.newest().grown(identity::fresh_log_id(), partitions);
         match self.usage.register(&next, Some(known.newest().log_id)).await {
             // Another command was first: what it registered stands.
             Ok(()) | Err(StoreError::Conflict(_)) => Ok(()),

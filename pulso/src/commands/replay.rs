@@ -123,8 +123,13 @@ pub async fn run(globals: &Globals, args: ReplayArgs) -> Result<Exit, Failure> {
     let loaded = globals.serving.load()?;
     // As a stage that reads every generation and drains none.
     let backends = backends::open(&loaded, &[Stage::Query]).await?;
-    let done = match generation(&backends, args.generation) {
-        Ok(log) => run_on(&Replay { loaded: &loaded, backends: &backends, log }, args).await,
+    let newest = backends.older.len() + 1;
+    let number = args.generation.unwrap_or(newest);
+    let done = match generation(&backends, number) {
+        Ok(log) => {
+            let of = Of { number, newest };
+            run_on(&Replay { loaded: &loaded, backends: &backends, log, of }, args).await
+        }
         Err(failure) => Err(failure),
     };
     backends.close().await;
@@ -139,11 +144,19 @@ struct Replay<'a> {
     backends: &'a Backends,
     /// The generation of the log.
     log: Arc<Log>,
+    of: Of,
 }
 
-fn generation(backends: &Backends, number: Option<usize>) -> Result<Arc<Log>, Failure> {
+/// Which generation of how many, from 1.
+#[derive(Clone, Copy)]
+struct Of {
+    number: usize,
+    newest: usize,
+}
+
+fn generation(backends: &Backends, number: usize) -> Result<Arc<Log>, Failure> {
     let newest = backends.older.len() + 1;
-    match number.unwrap_or(newest) {
+    match number {
         number if number == newest => Ok(Arc::clone(&backends.log)),
         number => {
             let older = number.checked_sub(1).and_then(|place| backends.older.get(place));
@@ -167,6 +180,10 @@ async fn run_on(replay: &Replay<'_>, args: ReplayArgs) -> Result<(Answer, Exit),
 }
 
 impl Replay<'_> {
+    fn failure(&self, error: ReplayError) -> Failure {
+        failure(&error, self.of)
+    }
+
     async fn fold(&self, args: ReplayArgs) -> Result<(Answer, Exit), Failure> {
         let into = Epoch(args.into.unwrap_or_default());
         let of = args.generation.map_or_else(String::new, |of| format!(" --generation {of}"));
@@ -176,8 +193,9 @@ impl Replay<'_> {
             None => Vec::new(),
         };
         let plan = ReplayPlan { into, from, declared };
-        let opened =
-            replay::open(&*self.log, &*self.backends.usage, &plan).await.map_err(failure)?;
+        let opened = replay::open(&*self.log, &*self.backends.usage, &plan)
+            .await
+            .map_err(|error| self.failure(error))?;
         let started = Instant::now();
         let mut consumer = self.rebuilding(into).await?;
         let mut records = 0;
@@ -252,7 +270,7 @@ impl Replay<'_> {
         let mut differences = Vec::new();
         let visit = |found: Difference| differences.push(difference(&found));
         let compared = replay::compare(&*self.log, &*self.backends.usage, epochs, visit).await;
-        let compared = compared.map_err(failure)?;
+        let compared = compared.map_err(|error| self.failure(error))?;
         let accounts = compared.accounts.iter().map(|(partition, before, after)| {
             json!({
                 "partition": partition.0,
@@ -301,7 +319,7 @@ impl Replay<'_> {
             }
             consumer.shutdown().await;
         }
-        swapped.map_err(failure)?;
+        swapped.map_err(|error| self.failure(error))?;
         let answer = Answer::single(json!({ "epoch": epoch.0 }), &["epoch"]).note(format!(
         "epoch {epoch} is in use: queries and bills see it now, and the consumer folds it from its next tick on"
     ));
@@ -367,8 +385,9 @@ fn difference(found: &Difference) -> Value {
     })
 }
 
-fn failure(error: ReplayError) -> Failure {
-    let exit = match &error {
+/// What an epoch cannot be, and where the log has grown, in which generation: each has epochs of its own.
+fn failure(error: &ReplayError, Of { number, newest }: Of) -> Failure {
+    let exit = match error {
         ReplayError::Active(_)
         | ReplayError::Number { .. }
         | ReplayError::OpenedOtherwise(_)
@@ -377,5 +396,27 @@ fn failure(error: ReplayError) -> Failure {
         ReplayError::Behind { .. } => Exit::Retry,
         ReplayError::Log(_) | ReplayError::Store(_) => Exit::Internal,
     };
-    Failure::new(exit, error)
+    if newest == 1 {
+        return Failure::new(exit, error);
+    }
+    Failure::new(
+        exit,
+        format_args!(
+            "{error}. This is about generation {number} of {newest} of the log; each has epochs of its own, and --generation names one"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_generation_where_there_are_several() {
+        let said = |number, newest| failure(&ReplayError::Unknown(Epoch(7)), Of { number, newest });
+        assert!(!said(1, 1).message.contains("generation"), "{}", said(1, 1));
+        let (grown, of_grown) = (said(2, 3), "generation 2 of 3");
+        assert!(grown.message.contains(of_grown) && grown.message.contains("--generation"));
+        assert_eq!(grown.exit, Exit::Data);
+    }
 }

@@ -100,12 +100,13 @@ impl Loaded {
         Ok(changed)
     }
 
-    /// The fixed parameters that a log made by this configuration has.
+    /// The fixed parameters that a log made by this configuration has. Its identity and seed are drawn
+    /// when it is made, and are zero here.
     #[must_use]
-    pub fn generation(&self, log_id: LogId, hash_seed: u64) -> Generation {
+    pub fn generation(&self) -> Generation {
         let log = &self.config.log;
         Generation {
-            log_id,
+            log_id: LogId([0; 16]),
             partitions: u16::try_from(log.partitions.get()).unwrap_or(u16::MAX),
             segment_records_max: log.segment_records_max.get(),
             segment_span: log.segment_span.duration(),
@@ -114,7 +115,7 @@ impl Loaded {
             future_tolerance: log.future_tolerance.duration(),
             window: WindowLength::HOUR,
             shards: 1,
-            hash_seed,
+            hash_seed: 0,
         }
     }
 
@@ -315,7 +316,7 @@ fn check_together(loaded: &Loaded) -> Vec<ConfigError> {
         let value = find(key).map_or_else(String::new, |key| (key.text)(config));
         errors.push(ConfigError::Together { key, value, origin: loaded.origin(key), problem });
     };
-    if let Err(error) = loaded.generation(LogId([0; 16]), 0).check() {
+    if let Err(error) = loaded.generation().check() {
         let key = match &error {
             domain::place::GenerationError::Range("segment_span", _) => "log.segment_span",
             _ => "log.lateness",

@@ -9,11 +9,12 @@ pub mod servers;
 
 use std::sync::Arc;
 
-use domain::{LogId, PulseLog, UsageStore, place::Generation};
+use domain::{PulseLog, UsageStore, place::Generation, store::StoreError};
 use service::clock;
 use storage::{
     choice::{Billing, Feed, Log, Usage},
     embedded::{DataDirectory, EmbeddedStore, LOG_FILE, STORE_FILE},
+    identity,
     memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore},
     scylla::ScyllaStore,
 };
@@ -113,12 +114,13 @@ pub async fn open(loaded: &Loaded, stages: &[Stage]) -> Result<Backends, Failure
             (Log::Embedded(log), None, embedded::kept_at(Some(held), LOG_FILE))
         }
         (LogUrl::Embedded(_), None) => {
-            let log = MemoryLog::new(servers::fresh_generation(loaded), Arc::new(clock::system()));
+            let log =
+                MemoryLog::new(identity::fresh(loaded.generation()), Arc::new(clock::system()));
             (Log::Memory(log), None, embedded::kept_at(None, LOG_FILE))
         }
     };
     if let LogUrl::Embedded(_) = config.log.url {
-        check_same_log(&usage, log.generation().log_id, &store_at).await?;
+        register(&usage, log.generation(), &store_at).await?;
     }
     let kept = [("log", log_at), ("totals, catalogues", store_at)];
     let (log, usage, billing) = (Arc::new(log), Arc::new(usage), Arc::new(billing));
@@ -196,16 +198,13 @@ fn open_embedded_store(
 /// Refuses a store whose totals came from another log: that log is gone, with whatever of it was
 /// not in the store yet, and what is sent again would count again, because what was known of its
 /// senders went with it.
-async fn check_same_log(usage: &Usage, log_id: LogId, store_at: &str) -> Result<(), Failure> {
-    let generations = usage.generations().await.map_err(Failure::internal)?;
-    let Some(known) = generations.last().filter(|newest| newest.log_id != log_id) else {
-        return Ok(());
-    };
-    let known = known.log_id;
-    let message = format!(
-        "{store_at} holds the totals of log {known}, and the log here is another one ({log_id}): put the {LOG_FILE} back that belongs to it, from a backup if it was lost; or name another store for new totals. A log in memory needs a store in memory."
-    );
-    Err(Failure::new(Exit::Data, message))
+async fn register(usage: &Usage, log: &Generation, store_at: &str) -> Result<(), Failure> {
+    usage.register(log, None).await.map_err(|error| match error {
+        StoreError::Conflict(why) => Failure::data(format_args!(
+            "{store_at}: {why}. The log here is {LOG_FILE}, from a backup if it was lost; a log in memory needs a store in memory"
+        )),
+        error => servers::store_failure(&error),
+    })
 }
 
 impl Backends {

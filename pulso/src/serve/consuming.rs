@@ -2,8 +2,14 @@
 
 use std::{num::NonZero, sync::Arc, time::Duration};
 
-use domain::{LogId, PulseLog as _, UsageStore as _, epochs::Journal};
-use ingestor_consumer::{Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport, Work};
+use domain::{
+    LogId, PulseLog as _, UsageStore as _,
+    epochs::Journal,
+    log::{AppendError, LogError},
+};
+use ingestor_consumer::{
+    Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport, Work, restart::RestartError,
+};
 use service::{
     Health, Schedule, Shutdown, clock,
     clock::SystemClock,
@@ -19,6 +25,8 @@ use crate::{
     exit::{Exit, Failure},
 };
 
+/// Why a member of a group that has no partitions is not ready.
+const NO_SHARE: &str = "the consumer group has given this process no partitions yet, and the others do not have all of them";
 /// Most partitions of a log.
 const PARTITIONS_MAX: usize = 1_024;
 
@@ -211,7 +219,7 @@ impl Consuming {
     async fn note(&self, ticked: Result<TickReport, ConsumerError>) {
         match ticked {
             Ok(_) if !self.is_assigned().await.unwrap_or(false) => {
-                self.check.not_ready("the consumer group has not yet given this process a share");
+                self.check.not_ready(NO_SHARE);
             }
             Ok(_) => self.check.ready(),
             Err(error) => {
@@ -244,9 +252,44 @@ pub(crate) fn consumer_config(config: &Config, work: Work) -> ConsumerConfig {
 /// The exit of a consumer that cannot go on.
 pub(crate) fn failure(error: ConsumerError) -> Failure {
     let exit = match &error {
+        ConsumerError::Log(error)
+        | ConsumerError::Append(AppendError::Replaced(error))
+        | ConsumerError::Restart(RestartError::Log(error)) => exit_of_log(error),
         ConsumerError::Restart(_) | ConsumerError::Stopped { .. } => Exit::Data,
         ConsumerError::Append(_) | ConsumerError::Ended => Exit::Retry,
-        ConsumerError::Log(_) | ConsumerError::Store(_) => Exit::Internal,
+        ConsumerError::Store(_) => Exit::Internal,
     };
     Failure::new(exit, error)
+}
+
+const fn exit_of_log(error: &LogError) -> Exit {
+    match error {
+        LogError::OutOfRange { .. } | LogError::Replaced { .. } | LogError::Damaged { .. } => {
+            Exit::Data
+        }
+        LogError::Unavailable(_) => Exit::Unavailable,
+        LogError::Fatal(_) => Exit::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Offset, Partition};
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_another_one_is_bad_data_and_one_that_does_not_answer_is_away() {
+        let replaced = LogError::Replaced { partition: Partition(0), offset: Offset(7) };
+        let away = LogError::Unavailable("no broker".to_owned());
+        for (error, exit) in [(replaced, Exit::Data), (away, Exit::Unavailable)] {
+            for error in [
+                ConsumerError::Log(error.clone()),
+                ConsumerError::Restart(RestartError::Log(error.clone())),
+                ConsumerError::Append(AppendError::Replaced(error)),
+            ] {
+                assert_eq!(failure(error).exit, exit);
+            }
+        }
+    }
 }

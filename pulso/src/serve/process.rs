@@ -18,7 +18,7 @@ use std::{
 use domain::PulseLog as _;
 
 use ingestor_api::{Ingest, Packers, Packing, Ports};
-use ingestor_consumer::service::AuditService;
+use ingestor_consumer::{ConsumerError, restart::anchors, service::AuditService};
 use pricing::{PricingConfig, PricingService};
 use query_api::{QueryApi, QueryConfig, ReadGeneration, TokenKey};
 use service::{
@@ -130,6 +130,7 @@ impl Process {
 
         let mut packers = None;
         if plan.runs(Stage::Ingest) {
+            check_log(&backends).await?;
             let (ingest, started) = start_ingest(&plan, &backends, &shutdown)?;
             let (billing, until) = (Arc::clone(&backends.billing), shutdown.clone());
             tasks.push(tokio::spawn(async move {
@@ -307,6 +308,12 @@ fn watch_growth(
         }
         Ok(())
     })
+}
+
+/// Nothing is acknowledged into a log that is not the one whose totals the store has.
+async fn check_log(backends: &Backends) -> Result<(), Failure> {
+    let checked = anchors::check_log(&backends.log, &*backends.usage).await;
+    checked.map_err(|error| consuming::failure(ConsumerError::Restart(error)))
 }
 
 struct StartedIngest {

@@ -1,7 +1,11 @@
 //! A cluster for tests: topics and a keyspace of a test's own on real Kafka and CQL servers, which are
 //! mostly those that all tests share (`storage::conformance::servers`).
 
-use storage::conformance::servers::{Server, keyspaces::Keyspace};
+use domain::UsageStore as _;
+use storage::{
+    conformance::servers::{Server, keyspaces::Keyspace},
+    scylla::{ScyllaOptions, ScyllaStore},
+};
 
 use super::{Settings, program};
 
@@ -32,6 +36,27 @@ impl Cluster {
         let cluster = Self { kafka: kafka.clone(), cql: cql.clone(), keyspace, topics, settings };
         tokio::join!(cluster.run(&["topics", "apply"]), cluster.run(&["schema", "apply"]));
         cluster
+    }
+
+    /// The same topics and a store that knows the generations of the log and has counted nothing of them.
+    pub(crate) async fn with_empty_store(&self) -> Self {
+        let (kafka, cql) = (self.kafka.clone(), self.cql.clone());
+        let (topics, settings) = (self.topics.clone(), self.settings.clone());
+        let keyspace = Keyspace::empty(&cql).await;
+        let other = Self { kafka, cql, keyspace, topics, settings };
+        let (known, empty) = (self.store().await, other.store().await);
+        for generation in known.usage().generations().await.unwrap() {
+            empty.usage().register(&generation, None).await.unwrap();
+        }
+        known.close().await;
+        empty.close().await;
+        other
+    }
+
+    async fn store(&self) -> ScyllaStore {
+        let mut options = ScyllaOptions::new([&self.cql.address], &self.keyspace.name);
+        options.replication = 1;
+        ScyllaStore::open(options).await.unwrap()
     }
 
     fn settings(&self) -> Settings {

@@ -2,7 +2,7 @@
 //!
 //! The part tells of each failure and never of success: trouble is over once nothing has failed for
 //! [`TROUBLE_LASTS`]. Success could not end it anyway where readiness steers the traffic: a process
-//! that is not ready is sent no work to succeed at.
+//! that is not ready is sent no work to succeed at. What only another start can mend lasts.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -18,7 +18,19 @@ pub const TROUBLE_LASTS: Duration = Duration::from_secs(15);
 /// What a part fails at now. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Trouble {
-    latest: Arc<watch::Sender<Option<String>>>,
+    latest: Arc<watch::Sender<Option<Failure>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failure {
+    cause: String,
+    lasts: Lasts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasts {
+    AWhile,
+    ToTheEnd,
 }
 
 impl Default for Trouble {
@@ -32,9 +44,28 @@ impl Trouble {
     /// cause, again and again, would fill a disk that is full already.
     #[must_use = "says whether the failure is to be logged"]
     pub fn met(&self, cause: impl fmt::Display) -> bool {
-        let cause = cause.to_string();
-        let before = self.latest.send_replace(Some(cause.clone()));
-        before.is_none_or(|before| before != cause)
+        self.tell(cause.to_string(), Lasts::AWhile)
+    }
+
+    /// The same of a failure that trying again cannot mend: there is trouble, with this cause, until the
+    /// process ends.
+    #[must_use = "says whether the failure is to be logged"]
+    pub fn lasting(&self, cause: impl fmt::Display) -> bool {
+        self.tell(cause.to_string(), Lasts::ToTheEnd)
+    }
+
+    fn tell(&self, cause: String, lasts: Lasts) -> bool {
+        let failure = Failure { cause, lasts };
+        let mut is_news = false;
+        self.latest.send_if_modified(|latest| {
+            if latest.as_ref().is_some_and(|before| before.lasts == Lasts::ToTheEnd) {
+                return false;
+            }
+            is_news = latest.as_ref() != Some(&failure);
+            *latest = Some(failure);
+            true
+        });
+        is_news
     }
 
     /// Keeps a check to it until shutdown: not ready, with the cause, while there is trouble.
@@ -48,8 +79,8 @@ impl Trouble {
     async fn keep(&self, check: &Check) {
         let mut failures = self.latest.subscribe();
         loop {
-            let cause = failures.borrow_and_update().clone();
-            let Some(cause) = cause else {
+            let failure = failures.borrow_and_update().clone();
+            let Some(Failure { cause, .. }) = failure else {
                 check.ready();
                 // The sender lives as long as `self`, so this ends only with a failure.
                 let _ = failures.changed().await;
@@ -57,7 +88,9 @@ impl Trouble {
             };
             check.not_ready(cause);
             if timeout(TROUBLE_LASTS, failures.changed()).await.is_err() {
-                self.latest.send_replace(None);
+                self.latest.send_if_modified(|latest| {
+                    latest.take_if(|failure| failure.lasts == Lasts::AWhile).is_some()
+                });
             }
         }
     }
@@ -90,6 +123,15 @@ mod tests {
         sleep(TROUBLE_LASTS + soon).await;
         assert!(health.report().is_ready());
         assert!(trouble.met("disk gone"), "after a pause the same cause is news again");
+
+        assert!(trouble.lasting("another log"), "so is what lasts");
+        assert!(
+            !trouble.met("disk full") && !trouble.lasting("another log"),
+            "nothing after it is"
+        );
+        sleep(TROUBLE_LASTS * 3).await;
+        let failed = "[-]log failed: another log\nnot ready\n";
+        assert_eq!(health.report().to_string(), failed, "it lasts");
 
         shutdown.request();
         task.await.unwrap();

@@ -31,7 +31,7 @@ use super::{
     generation,
     queue::{self, PushError, Pusher},
 };
-use crate::answers::no_partition;
+use crate::{answers::no_partition, identity};
 
 /// Bits of a place that are the offset; the partition stands above them.
 const OFFSET_BITS: u32 = 48;
@@ -228,7 +228,8 @@ fn open_generation(
 ) -> Result<Generation, OpenError> {
     let sqlite = |error: rusqlite::Error| OpenError::sqlite(file.path(), &error);
     let Some(stored) = generation::newest(connection).map_err(sqlite)? else {
-        let fresh = fresh_generation(options);
+        let partitions = options.partitions.unwrap_or(options.defaults.partitions);
+        let fresh = identity::fresh(Generation { partitions, ..options.defaults });
         fresh.check()?;
         generation::check_storable(&fresh)?;
         generation::insert(connection, &fresh).map_err(sqlite)?;
@@ -240,17 +241,6 @@ fn open_generation(
             Err(OpenError::Partitions { path, wanted, stored })
         }
         _ => Ok(stored),
-    }
-}
-
-fn fresh_generation(options: &LogOptions) -> Generation {
-    // The fixed bits of one half meet random bits of the other, so all 64 are random.
-    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
-    Generation {
-        log_id: domain::LogId(uuid::Uuid::new_v4().into_bytes()),
-        hash_seed: high ^ low,
-        partitions: options.partitions.unwrap_or(options.defaults.partitions),
-        ..options.defaults
     }
 }
 

@@ -365,7 +365,7 @@ impl Source {
             }
             return match (Last { offset, appended_at }) == last {
                 true => Ok(()),
-                false => Err(LogError::Replaced { partition, offset: last.offset }),
+                false => Err(self.log.seen.replaced(partition, last.offset)),
             };
         }
         Err(self.nothing_came(last.offset, None))

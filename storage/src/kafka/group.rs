@@ -4,6 +4,10 @@
 //! Progress must be committed by the member where there are members, because brokers take commits
 //! from outside only for a group that has none. So the same consumer does both, whether it is
 //! subscribed or not, and a thread of its own keeps its session alive.
+//!
+//! A member with no partitions is either one too many, or one whose topic was not there when the
+//! group shared it out: then nobody drains, and nothing would say so. So it asks what the others have,
+//! and takes an empty share for one only while they have everything.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +16,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use domain::{
@@ -30,39 +34,64 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::{
-    context,
+    assignment, context,
     options::{KafkaOptions, Membership},
 };
 
 /// How long the thread waits for an event before it looks whether it is to end.
 const POLL: Duration = Duration::from_millis(100);
+/// How often a member with no partitions asks what the others have, and how long it waits for that.
+const ASK_OTHERS_EVERY: Duration = Duration::from_secs(1);
 
 /// The group's consumer and the thread that serves it.
 pub(super) struct Group {
     topic: String,
     consumer: Arc<BaseConsumer<Shares>>,
-    /// `None` until the group has told this member what is its.
-    assigned: watch::Receiver<Option<BTreeSet<Partition>>>,
+    share: watch::Receiver<Share>,
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// What the group has said.
+#[derive(Debug, Default)]
+struct Share {
+    /// `None` until it has told this member what is its.
+    mine: Option<BTreeSet<Partition>>,
+    /// Whether the others were seen to have all partitions since then.
+    others_have_all: bool,
+}
+
+impl Share {
+    fn is_empty(&self) -> bool {
+        self.mine.as_ref().is_some_and(BTreeSet::is_empty)
+    }
+
+    /// What this member is to drain, once that is certain.
+    fn agreed(&self) -> Option<Vec<Partition>> {
+        let mine = self.mine.as_ref().filter(|mine| !mine.is_empty() || self.others_have_all)?;
+        Some(mine.iter().copied().collect())
+    }
+}
+
 impl Group {
-    /// Starts the consumer; with [`Membership::Group`] it joins the group in the background.
-    pub(super) fn start(options: &KafkaOptions) -> KafkaResult<Self> {
-        let (shares, assigned) = watch::channel(None);
+    /// Starts the consumer for a topic of so many partitions; with [`Membership::Group`] it joins the
+    /// group in the background.
+    pub(super) fn start(options: &KafkaOptions, partitions: u16) -> KafkaResult<Self> {
+        let (shares, share) = watch::channel(Share::default());
         let consumer: BaseConsumer<Shares> =
-            options.group().create_with_context(Shares { assigned: shares })?;
+            options.group().create_with_context(Shares { share: shares })?;
         if options.membership == Membership::Group {
             consumer.subscribe(&[&options.topic])?;
         }
         let (consumer, end) = (Arc::new(consumer), Arc::new(AtomicBool::new(false)));
         let (served, ending) = (Arc::clone(&consumer), Arc::clone(&end));
+        let others =
+            Others { group: options.group.clone(), topic: options.topic.clone(), partitions };
         let thread = std::thread::Builder::new()
             .name("kafka-group".to_owned())
-            .spawn(move || serve(&served, &ending))
+            .spawn(move || serve(&served, &others, &ending))
             .map_err(|error| KafkaError::ClientCreation(format!("no thread: {error}")))?;
-        Ok(Self { topic: options.topic.clone(), consumer, assigned, end, thread: Some(thread) })
+        Ok(Self { topic: options.topic.clone(), consumer, share, end, thread: Some(thread) })
     }
 
     /// What the partition holds now. Blocks for at most `timeout`.
@@ -87,10 +116,11 @@ impl Group {
         }
     }
 
-    /// Partitions that the group has assigned to this member, ascending; `None` until it has. After
-    /// a member that was killed, it has once that member's session is over.
+    /// Partitions that the group has assigned to this member, ascending; `None` until it has, and while
+    /// it has assigned none although the others do not have all of them. After a member that was
+    /// killed, it has once that member's session is over.
     pub(super) fn assigned(&self) -> Option<Vec<Partition>> {
-        self.assigned.borrow().as_ref().map(|partitions| partitions.iter().copied().collect())
+        self.share.borrow().agreed()
     }
 
     /// Shows progress. Returns at once; a failure is nobody's trouble but a watcher's.
@@ -118,8 +148,13 @@ impl Drop for Group {
     }
 }
 
-fn serve(consumer: &BaseConsumer<Shares>, end: &AtomicBool) {
+fn serve(consumer: &BaseConsumer<Shares>, others: &Others, end: &AtomicBool) {
+    let mut ask_at = Instant::now();
     while !end.load(Ordering::Acquire) {
+        if Instant::now() >= ask_at {
+            others.ask(consumer);
+            ask_at = Instant::now() + ASK_OTHERS_EVERY;
+        }
         match consumer.poll(POLL) {
             None | Some(Ok(_)) => {}
             Some(Err(error)) => {
@@ -131,9 +166,42 @@ fn serve(consumer: &BaseConsumer<Shares>, end: &AtomicBool) {
     }
 }
 
+/// The other members, as the brokers describe them.
+struct Others {
+    group: String,
+    topic: String,
+    partitions: u16,
+}
+
+impl Others {
+    /// Asks what they have, where this member has nothing. Where nobody answers, what was seen last is
+    /// still the best that is known.
+    fn ask(&self, consumer: &BaseConsumer<Shares>) {
+        let shares = consumer.context();
+        if !shares.share.borrow().is_empty() {
+            return;
+        }
+        let groups = match consumer.fetch_group_list(Some(&self.group), ASK_OTHERS_EVERY) {
+            Ok(groups) => groups,
+            Err(error) => {
+                debug!(%error, group = self.group, "what the others of the group have is not known");
+                return;
+            }
+        };
+        let of_group = groups.groups().iter().filter(|group| group.name() == self.group);
+        let members = of_group.flat_map(|group| group.members());
+        let taken: BTreeSet<_> = members
+            .filter_map(|member| assignment::of_topic(member.assignment()?, &self.topic))
+            .flatten()
+            .collect();
+        let have_all = (0..self.partitions).all(|partition| taken.contains(&Partition(partition)));
+        shares.others(have_all);
+    }
+}
+
 /// Takes what the group assigns, paused.
 struct Shares {
-    assigned: watch::Sender<Option<BTreeSet<Partition>>>,
+    share: watch::Sender<Share>,
 }
 
 impl Shares {
@@ -169,8 +237,20 @@ impl Shares {
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeSet<Partition>)) {
-        self.assigned.send_modify(|assigned| change(assigned.get_or_insert_default()));
-        info!(partitions = ?*self.assigned.borrow(), "the group shared out the partitions");
+        self.share.send_modify(|share| {
+            change(share.mine.get_or_insert_default());
+            share.others_have_all = false;
+        });
+        info!(partitions = ?self.share.borrow().mine, "the group shared out the partitions");
+    }
+
+    fn others(&self, have_all: bool) {
+        let changed = self.share.send_if_modified(|share| {
+            std::mem::replace(&mut share.others_have_all, have_all) != have_all
+        });
+        if changed && !have_all {
+            warn!("this member of the group has no partitions, and nobody has all of them");
+        }
     }
 }
 

@@ -267,6 +267,9 @@ impl KafkaOptions {
             .set("compression.type", compression)
             .set("linger.ms", self.linger.as_millis().to_string())
             .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())
+            // A topic that was deleted is gone. The client would make it again, as brokers that allow
+            // it make topics by themselves: with another clock, and not as the log that it was.
+            .set("allow.auto.create.topics", "false")
             .set("message.max.bytes", batch_bytes_max.to_string())
             .set("batch.size", batch_bytes_max.to_string())
             // The budget of this adapter is the bound. The client's own would strike in the middle
@@ -319,6 +322,9 @@ impl KafkaOptions {
         // Partitions that stay where they are go on without a pause while others move.
         config
             .set("partition.assignment.strategy", "cooperative-sticky")
+            // A member whose topic was not there when the group shared it out hears of it so late at the
+            // most; the client's own 5 minutes would let a log stand for as long.
+            .set("topic.metadata.refresh.interval.ms", "15000")
             .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
             .set("heartbeat.interval.ms", (self.session_timeout / 4).as_millis().to_string());
         config

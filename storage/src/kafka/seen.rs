@@ -1,15 +1,20 @@
-//! Seen: the last record that was read of each partition, and whether the topic may be another one by
-//! now.
+//! Seen: what this process knows of each partition, and whether the topic may be another one by now.
 //!
 //! A topic that was deleted and made again under its name has other records at the same offsets,
 //! and the client reads on among them without a word. So whenever something happened that may have
 //! been that, and whenever it is opened, a drain first reads a record again that was read before,
 //! which must have the append time it had. The time tells them apart: a record that came after
 //! another was deleted has a later one.
+//!
+//! Who appends reads nothing, and needs not to: a record lies behind all that the log was known to hold
+//! when it was handed over. One that is given an offset below was put into another log, or into one
+//! that lost its end. It is not acknowledged, and neither is any other from then on, because nobody
+//! would count them. A topic that was made again, and filled beyond what was known of a partition
+//! before anything was appended to that, is not told apart so.
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -38,20 +43,24 @@ pub(super) struct Seen {
     /// Rises whenever the topic may have been made again: with all of its partitions, so that what
     /// is seen of one is a doubt about each.
     doubts: AtomicU64,
+    /// The proof that it was, or that it was truncated and written anew.
+    replaced: OnceLock<LogError>,
 }
 
 #[derive(Debug)]
 struct OfPartition {
     /// The record with the greatest offset.
     last: Option<Last>,
+    /// The log held everything below: the brokers said so, or acknowledged it.
+    end: Offset,
     asked_at: Instant,
 }
 
 impl Seen {
     pub(super) fn new(partitions: u16) -> Self {
-        let nothing = || OfPartition { last: None, asked_at: Instant::now() };
+        let nothing = || OfPartition { last: None, end: Offset(0), asked_at: Instant::now() };
         let partitions = (0..partitions).map(|_| Mutex::new(nothing())).collect();
-        Self { partitions, doubts: AtomicU64::new(0) }
+        Self { partitions, doubts: AtomicU64::new(0), replaced: OnceLock::new() }
     }
 
     fn of(&self, partition: Partition) -> MutexGuard<'_, OfPartition> {
@@ -76,10 +85,55 @@ impl Seen {
             true => Err(LogError::OutOfRange { partition, wanted, low, end }),
             false => Ok(LogBounds { low, end }),
         });
+        if let Ok(LogBounds { end, .. }) = compared {
+            seen.end = seen.end.max(end);
+        }
         if compared.is_err() || unwatched > UNWATCHED_MAX {
-            self.doubts.fetch_add(1, Ordering::AcqRel);
+            self.doubt();
         }
         compared
+    }
+
+    /// The least offset of a record that is handed over from now on.
+    ///
+    /// # Errors
+    /// The proof that this is another log.
+    pub(super) fn end(&self, partition: Partition) -> Result<Offset, LogError> {
+        self.is_same().map(|()| self.of(partition).end)
+    }
+
+    /// Takes note of where the log put records that were handed over when it ended at `end`, or later.
+    ///
+    /// # Errors
+    /// The proof that this is another log, which may be that one of them lies below.
+    pub(super) fn acknowledged(
+        &self,
+        partition: Partition,
+        end: Offset,
+        offsets: &[Offset],
+    ) -> Result<(), LogError> {
+        if let Some(&offset) = offsets.iter().find(|offset| **offset < end) {
+            return Err(self.replaced(partition, offset));
+        }
+        let behind = offsets.iter().map(|offset| offset.next()).max();
+        let mut seen = self.of(partition);
+        seen.end = behind.map_or(seen.end, |behind| seen.end.max(behind));
+        drop(seen);
+        self.is_same()
+    }
+
+    /// Takes note of the proof that this is another log, and gives the first there was.
+    pub(super) fn replaced(&self, partition: Partition, offset: Offset) -> LogError {
+        self.doubt();
+        self.replaced.get_or_init(|| LogError::Replaced { partition, offset }).clone()
+    }
+
+    fn is_same(&self) -> Result<(), LogError> {
+        self.replaced.get().cloned().map_or(Ok(()), Err)
+    }
+
+    fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn lent(&self, partition: Partition, last: Last) {
@@ -134,6 +188,30 @@ mod tests {
         assert_eq!(seen.all().collect::<Vec<_>>(), [(FIRST, last(9))]);
         let places = [9, 10, 11].map(|from| seen.before(FIRST, Offset(from)));
         assert_eq!(places, [None, Some(last(9)), None]);
+    }
+
+    #[test]
+    fn a_record_below_what_the_log_held_is_in_another_log_and_so_is_all_that_follows() {
+        let seen = Seen::new(2);
+        let acknowledged = |partition, end, offsets: &[u64]| {
+            let offsets: Vec<_> = offsets.iter().copied().map(Offset).collect();
+            seen.acknowledged(partition, Offset(end), &offsets)
+        };
+        assert_eq!((acknowledged(FIRST, 0, &[0, 1]), seen.end(FIRST)), (Ok(()), Ok(Offset(2))));
+        // Of two that were under way at once, the answers may be taken in any order.
+        assert_eq!(
+            (acknowledged(FIRST, 2, &[4]), acknowledged(FIRST, 2, &[2, 3])),
+            (Ok(()), Ok(()))
+        );
+        assert_eq!((seen.compare(FIRST, to(9)), seen.end(FIRST)), (to(9), Ok(Offset(9))));
+        assert_eq!((seen.compare(FIRST, to(3)), seen.end(FIRST)), (to(3), Ok(Offset(9))));
+        assert_eq!((acknowledged(FIRST, 9, &[]), seen.doubts()), (Ok(()), 0));
+
+        let proof = LogError::Replaced { partition: FIRST, offset: Offset(8) };
+        assert_eq!((acknowledged(FIRST, 9, &[9, 8]), seen.doubts()), (Err(proof.clone()), 1));
+        let other = Partition(1);
+        assert_eq!(acknowledged(other, 0, &[0]), Err(proof.clone()), "a topic is made again whole");
+        assert_eq!(seen.end(other), Err(proof));
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub enum AppendFault {
     UnknownButAppended,
     /// `Unknown`, and the records are not in the log.
     UnknownAndLost,
+    /// `Replaced`, and the records are not in the log.
+    Replaced,
 }
 
 impl MemoryLog {
@@ -157,6 +159,10 @@ impl MemoryLog {
             }
             Some(AppendFault::Unavailable) => return Err(unavailable("as the test asked")),
             Some(AppendFault::UnknownAndLost) => return Err(unknown()),
+            Some(AppendFault::Replaced) => {
+                let offset = Offset(0);
+                return Err(AppendError::Replaced(LogError::Replaced { partition, offset }));
+            }
             Some(AppendFault::UnknownButAppended) | None => {}
         }
         let now = self.shared.clock.now();

@@ -29,6 +29,7 @@ pub struct MemoryUsageStore {
 struct State {
     stored: StoredUsage,
     faults: VecDeque<FlushFault>,
+    runs_read: u64,
 }
 
 /// All that a usage store keeps, for comparing what two ways of folding left behind.
@@ -90,6 +91,12 @@ impl MemoryUsageStore {
     /// Loses a row, as a failed disk would; tells whether there was one. For tests of audits.
     pub fn lose_row(&self, key: &RowKey) -> bool {
         lock(&self.state).stored.rows.remove(&ScanKey(key.clone())).is_some()
+    }
+
+    /// How many runs of ids were read so far. For tests of what a start costs.
+    #[must_use]
+    pub fn runs_read(&self) -> u64 {
+        lock(&self.state).runs_read
     }
 
     fn read<T>(&self, read: impl FnOnce(&StoredUsage) -> T) -> T {
@@ -221,7 +228,9 @@ impl UsageStore for MemoryUsageStore {
     }
 
     async fn run(&self, segment: SegmentId) -> Result<Vec<u8>, StoreError> {
-        Ok(self.read(|stored| stored.runs.get(&segment).cloned()).unwrap_or_default())
+        let mut state = lock(&self.state);
+        state.runs_read += 1;
+        Ok(state.stored.runs.get(&segment).cloned().unwrap_or_default())
     }
 
     async fn segment_rows(

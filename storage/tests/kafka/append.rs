@@ -4,15 +4,20 @@ use std::time::Duration;
 
 use domain::{
     Offset, Partition, PulseLog as _,
-    log::{AppendError, LogDrain as _},
+    log::{AppendError, LogDrain as _, LogError},
     place::Generation,
+};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
 };
 use storage::{
     conformance::together,
     kafka::{Compression, KafkaLog, KafkaOptions, OpenError, TopicsError, topics::TopicSpec},
 };
 
-use crate::broker::{fresh_name, two_partitions};
+use crate::broker::{Broker, fresh_name, two_partitions};
 
 const FIRST: Partition = Partition(0);
 
@@ -138,6 +143,43 @@ async fn brokers_that_do_not_answer_are_named_with_the_setting() {
     let words = error.to_string();
     assert!(words.contains("127.0.0.1:1") && words.contains("`log.url`"), "{words}");
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+/// Deletes a topic and makes it again, empty.
+async fn make_again(broker: &Broker, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &broker.address).create().unwrap();
+    admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    let (options, spec) = (broker.options(topic), [TopicSpec::log(topic, 2)]);
+    while storage::kafka::topics::check(&options, &spec).await.is_ok() {}
+    storage::kafka::topics::apply(&options, &spec).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_into_a_topic_that_was_made_again() {
+    let broker = kafka_or_skip!();
+    let topic = broker.topic("again").await;
+    let open = || KafkaLog::open(broker.options(&topic), two_partitions());
+    let (first, second) = (open().await.unwrap(), open().await.unwrap());
+    let body = || vec![b"pulse".to_vec()];
+    assert_eq!(first.append(FIRST, body()).await.unwrap(), [Offset(0)]);
+    assert_eq!(second.bounds(FIRST).await.unwrap().end, Offset(1));
+
+    let proof = LogError::Replaced { partition: FIRST, offset: Offset(0) };
+    // The first was acknowledged at that offset, the second was told that there was a record.
+    for log in [&first, &second] {
+        make_again(broker, &topic).await;
+        for partition in [FIRST, Partition(1), FIRST] {
+            let answer = log.append(partition, body()).await;
+            assert!(
+                matches!(&answer, Err(AppendError::Replaced(error)) if *error == proof),
+                "{answer:?}"
+            );
+        }
+        assert_eq!(log.bounds(Partition(1)).await.unwrap().end, Offset(0), "nothing came after it");
+    }
+    let reopened = open().await.unwrap();
+    assert_eq!(reopened.append(FIRST, body()).await.unwrap(), [Offset(1)]);
 }
 
 #[tokio::test]

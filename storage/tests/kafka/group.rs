@@ -102,3 +102,21 @@ async fn members_share_the_partitions_out_and_take_over_what_another_leaves() {
     first.append(BOTH[0], vec![vec![7]]).await.unwrap();
     assert_eq!(first.bounds(BOTH[0]).await.unwrap().end, Offset(1));
 }
+
+#[tokio::test]
+async fn a_member_without_a_share_is_one_too_many_only_while_the_others_have_everything() {
+    let broker = kafka_or_skip!();
+    let options = broker.options(&broker.topic("spare").await);
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        members.push(open(&options, Membership::Group).await);
+    }
+    eventually("one of three has nothing, and knows why", async || {
+        let shares: Option<Vec<_>> =
+            members.iter().map(|member| member.assignment().unwrap()).collect();
+        let mut counts: Vec<_> = shares?.iter().map(Vec::len).collect();
+        counts.sort_unstable();
+        (counts == [0, 1, 1]).then_some(())
+    })
+    .await;
+}

@@ -10,7 +10,6 @@ use std::{
     sync::Arc,
 };
 
-use domain::LogId;
 use service::clock;
 use storage::embedded::{
     DataDirectory, EmbeddedLog, EmbeddedStore, FatalHook, LogOptions, OpenError, OpenOptions,
@@ -59,7 +58,7 @@ fn same(held: &DataDirectory, path: &Path) -> bool {
 pub(super) fn open_log(loaded: &Loaded, directory: &DataDirectory) -> Result<EmbeddedLog, Failure> {
     let config = &loaded.config.log;
     // A fresh log draws its own identity and seed.
-    let defaults = loaded.generation(LogId([0; 16]), 0);
+    let defaults = loaded.generation();
     let asked_for = loaded.origin("log.partitions") != Origin::Default;
     let options = LogOptions {
         partitions: asked_for.then_some(defaults.partitions),

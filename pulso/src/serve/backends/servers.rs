@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use domain::{LogId, Partition, PulseLog as _, UsageStore, place::Generation, store::StoreError};
 use storage::{
     choice::{Log, Usage},
+    identity,
     kafka::{self, KafkaFeed, KafkaLog, KafkaOptions, Membership, TopicSpec, TopicsError},
     scylla::{self, SchemaError, ScyllaOptions, ScyllaStore},
 };
@@ -29,13 +30,6 @@ pub const PULSES: &str = "resource-consumption";
 /// Where final totals are published.
 pub const TOTALS: &str = "processor-storage-consumption";
 
-/// A generation with an identity and a seed of its own, from the configuration's numbers.
-pub(super) fn fresh_generation(loaded: &Loaded) -> Generation {
-    // The fixed bits of one half meet random bits of the other, so all 64 are random.
-    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
-    loaded.generation(LogId(uuid::Uuid::new_v4().into_bytes()), high ^ low)
-}
-
 /// Opens the newest generation of the log, after registering one where there is none.
 pub(super) async fn open_log(
     loaded: &Loaded,
@@ -45,7 +39,8 @@ pub(super) async fn open_log(
 ) -> Result<(KafkaLog, KafkaFeed), Failure> {
     loop {
         let known = usage.generations().await.map_err(|error| store_failure(&error))?;
-        let generation = known.last().copied().unwrap_or_else(|| fresh_generation(loaded));
+        let fresh = || identity::fresh(loaded.generation());
+        let generation = known.last().copied().unwrap_or_else(fresh);
         let number = known.len().max(1);
         let options = generation_options(loaded, brokers, number);
         let options = KafkaOptions { membership: membership(loaded, stages), ..options };

@@ -67,3 +67,11 @@ async fn a_producer_that_has_failed_for_good_is_replaced_by_the_next_append() {
     cluster.clear_request_errors(rdkafka::types::RDKafkaApiKey::Produce);
     assert!(append(b"after").await.is_ok());
 }
+
+#[tokio::test]
+async fn a_topic_that_is_gone_is_not_made_by_an_append() {
+    let cluster = MockCluster::new(1).unwrap(); // It lets clients make topics.
+    let appender = appender(&cluster.bootstrap_servers(), 1 << 20, Duration::from_secs(2));
+    let answer = appender.hand_over(FIRST, messages(&[vec![1]])).unwrap().await.unwrap();
+    assert!(matches!(answer, Err(AppendError::Unknown(_))), "{answer:?}");
+}
