@@ -83,7 +83,7 @@ async fn a_file_that_is_something_else_is_refused() {
 
 #[tokio::test]
 async fn a_file_written_by_a_newer_version_is_refused() {
-    for (file, version) in [(LOG_FILE, 1), (STORE_FILE, 2)] {
+    for (file, version) in [(LOG_FILE, 1), (STORE_FILE, 3)] {
         let home = filled().await;
         let newer = version + 1;
         let pragma = format!("PRAGMA user_version = {newer}");

@@ -174,10 +174,11 @@ pub async fn places_count_from_zero_without_gaps<S: Subject<Port: BillingStore>>
 
 /// See the name.
 pub async fn of_many_writers_at_one_place_one_adds<S: Subject<Port: BillingStore>>(subject: &S) {
-    const WRITERS: u8 = 8;
+    const WRITERS: usize = 8;
     let store = subject.fresh().await;
-    let (same, own) = ([[7]; WRITERS as usize], std::array::from_fn(|writer| [writer as u8]));
-    for (place, entries) in [(0, same), (1, own), (2, same), (3, own)] {
+    let (same, own) = ([7; WRITERS], std::array::from_fn(|writer| writer as u8));
+    for (place, bytes) in [(0, same), (1, own), (2, same), (3, own)] {
+        let entries = bytes.map(|byte| [byte]);
         let writes = entries.iter().map(|entry| store.append_entry("run", place, &entry[..]));
         let answers = together(writes).await;
         let known = answers.iter().filter_map(|answer| answer.as_ref().ok());

@@ -159,7 +159,8 @@ const EPOCHS: &str = "
 ";
 
 /// Billing's journals, since version 3: all that happened in billing, by journal and place from 0.
-/// An entry is never changed. Not `WITHOUT ROWID`: entries may be long, and the index stays small.
+/// An entry is never changed. Not `WITHOUT ROWID`: entries may be long, and the index stays small. An
+/// append of 2 KB took 73 us of CPU so, and 105 without rowids (`storage/tests/cost.rs`).
 const JOURNALS: &str = "
     CREATE TABLE journal_entry (
         journal TEXT NOT NULL,
