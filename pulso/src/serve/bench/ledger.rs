@@ -13,7 +13,11 @@ pub(super) struct Ledger(HashMap<String, (u64, Quantity)>);
 impl Ledger {
     /// Adds pulses of one SKU.
     pub(super) fn add(&mut self, sku: &str, count: u64, sum: Quantity) {
-        let entry = self.0.entry(sku.to_owned()).or_default();
+        // Looked for first: `entry` alone takes a name of its own for every row that comes.
+        let entry = match self.0.get_mut(sku) {
+            Some(entry) => entry,
+            None => self.0.entry(sku.to_owned()).or_default(),
+        };
         entry.0 += count;
         entry.1 = entry.1.checked_add(sum).expect("a bench's amounts are small");
     }
