@@ -7,7 +7,7 @@ mod harness;
 
 use std::{future::poll_fn, pin::Pin, time::Instant};
 
-use harness::{Home, Server, Settings, now};
+use harness::{Home, PATIENCE, Server, Settings, now};
 use proto::v1::{
     Decimal, Pulse, PulseBatch, UsageInfoRequest, ingest_service_client::IngestServiceClient,
     usage_service_client::UsageServiceClient,
@@ -19,6 +19,7 @@ use pulso::{
 };
 use service::{Schedule, problem::reason_of, telemetry::Metrics};
 use storage::{choice::Log, memory::AppendFault};
+use tokio::time::timeout;
 use tonic::{
     Code, Request, Status,
     codegen::{Body as _, Service as _},
@@ -129,9 +130,13 @@ async fn health_answers_for_each_service_and_reflection_under_its_older_name_too
     let channel = server.channel().await;
     let mut health = HealthClient::new(channel.clone());
     for name in SERVICES.into_iter().chain([""]) {
+        // It follows the process's own readiness, which is said a moment before.
         let request = HealthCheckRequest { service: name.to_owned() };
-        let answer = health.check(request).await.unwrap().into_inner();
-        assert_eq!(answer.status().as_str_name(), "SERVING", "{name}");
+        let mut watched = health.watch(request).await.unwrap().into_inner();
+        let serving = async {
+            while watched.message().await.unwrap().unwrap().status().as_str_name() != "SERVING" {}
+        };
+        timeout(PATIENCE, serving).await.unwrap_or_else(|_| panic!("{name} is not serving"));
     }
     let list = ServerReflectionRequest {
         host: String::new(),
@@ -175,7 +180,7 @@ async fn a_log_that_takes_nothing_is_said_by_readiness_and_status() {
     let status = client.consume(usage.clone()).await.unwrap_err();
     assert_eq!(reason_of(&status).as_deref(), Some("LOG_UNAVAILABLE"));
     // The check follows the failure from a task of its own.
-    let deadline = Instant::now() + harness::PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let mut ready = harness::http_get(&http, "/readyz?verbose").await;
     while ready.0 == 200 && Instant::now() < deadline {
         ready = harness::http_get(&http, "/readyz?verbose").await;

@@ -96,6 +96,10 @@ pub(super) async fn serve(
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let names = services.names();
     let routes = services.routes()?;
+    // Known before the first call comes: a service that is not ready yet is not one that is not there.
+    for name in names.iter().copied().chain([""]) {
+        reporter.set_service_status(name, ServingStatus::NotServing).await;
+    }
     let following = tokio::spawn(follow(health, reporter, names, shutdown.clone()));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let served = Server::builder()
