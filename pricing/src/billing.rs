@@ -3,7 +3,8 @@
 //! **Ordering rule three: the run journals before it acts.** What was decided stands in journals of
 //! the billing store (`journal.rs`), which grow by compare-and-set alone: the contracts
 //! (`contracts.rs`), the runs with their cuts (`run.rs`, `cut.rs`), one ledger a tenant (`ledger.rs`),
-//! and two registers that give numbers out, of invoices and of messages (`register.rs`). A tenant's
+//! and registers that give numbers out (`register.rs`): of invoices, of the messages about them, which
+//! topics follow (`forward.rs`), and of what consumers rejected (`rejections.rs`). A tenant's
 //! period goes through `saga.rs`, which looks at the ledger, does the one next step, and looks again.
 //! So a run that was killed goes on where it was, and two at once end with one invoice, one number
 //! and one message.
@@ -27,14 +28,17 @@ use crate::{
 pub mod contracts;
 pub mod cut;
 pub mod explain;
+pub mod forward;
 pub mod journal;
 pub mod ledger;
 pub mod register;
+pub mod rejections;
 pub mod run;
 mod saga;
 mod simulating;
 
 use contracts::ContractBook;
+use forward::Queue;
 use register::Register;
 
 /// How billing works.
@@ -104,14 +108,13 @@ struct Shared {
     contracts: ContractBook,
     numbers: Register,
     outbox: Register,
+    rejections: Register,
     catalogues: Mutex<HashMap<String, Arc<Catalogue>>>,
     progress: run::Progresses,
 }
 
 /// Journal of the invoice numbers.
 const NUMBERS: &str = "invoice-numbers";
-/// Journal of the outbox, whose messages are for the topic of that name.
-const OUTBOX: &str = "monthly-consumption";
 
 /// Why billing did not go on. Nothing is half done: whatever is journalled is found again.
 #[derive(Debug, Error)]
@@ -199,6 +202,10 @@ pub enum Refusal {
     InvoiceNotFound,
     /// The document is not in a state for that.
     InvoiceState,
+    /// There is no such message in the outbox.
+    MessageNotFound,
+    /// There is no such rejection.
+    RejectionNotFound,
 }
 
 impl BillingError {
@@ -220,7 +227,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         let shared = Shared {
             contracts: ContractBook::default(),
             numbers: Register::new(NUMBERS),
-            outbox: Register::new(OUTBOX),
+            outbox: Register::new(Queue::Outbox.name()),
+            rejections: Register::new(Queue::Rejections.name()),
             catalogues: Mutex::default(),
             progress: run::Progresses::default(),
         };

@@ -107,6 +107,21 @@ pub fn invoice(invoice: &v1::Invoice) -> Value {
     document
 }
 
+/// A message that a consumer rejected.
+#[must_use]
+pub fn rejection(rejection: &v1::Rejection) -> Value {
+    json!({
+        "number": rejection.number.to_string(),
+        "message": rejection.message.to_string(),
+        "tenant": rejection.tenant,
+        "invoice": rejection.invoice,
+        "consumer": rejection.consumer,
+        "reason": rejection.reason,
+        "rejected_at": moment(rejection.rejected_at.as_ref()),
+        "replayed_as": (rejection.replayed_as > 0).then(|| rejection.replayed_as.to_string()),
+    })
+}
+
 /// What a verification of an invoice found.
 #[must_use]
 pub fn verification(number: &str, verified: &v1::VerifyInvoiceResponse) -> Value {

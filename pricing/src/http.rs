@@ -11,6 +11,8 @@
 //! | `GET /v1/invoices?tenant=`, `GET /v1/invoices/{number}` | list, show |
 //! | `GET /v1/invoices/{number}:explain?line=`, `:verify`, `:html` | why, compute again, print |
 //! | `POST /v1/invoices/{number}:void` | take back (JSON body with `reason`) |
+//! | `GET, POST /v1/billing/rejections` | list, add (JSON body with `message`, `consumer`, `reason`) |
+//! | `POST /v1/billing/rejections/{number}:replay` | put the message into the outbox again |
 //!
 //! Writes of YAML take `?validate_only=true`.
 
@@ -18,7 +20,7 @@ use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, Query, State},
     response::{Html, IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
 use proto::v1;
@@ -45,6 +47,8 @@ pub fn router<U: UsageStore, B: BillingStore, L: PulseLog>(
         .route("/v1/billing:preview", get(preview::<U, B, L>))
         .route("/v1/billing/runs", get(runs::<U, B, L>).post(start::<U, B, L>))
         .route("/v1/billing/runs/{run}", get(run::<U, B, L>).post(act_on_run::<U, B, L>))
+        .route("/v1/billing/rejections", get(rejections::<U, B, L>).post(reject::<U, B, L>))
+        .route("/v1/billing/rejections/{rejection}", post(replay::<U, B, L>))
         .route("/v1/invoices", get(invoices::<U, B, L>))
         .route("/v1/invoices/{invoice}", get(invoice::<U, B, L>).post(void::<U, B, L>))
         .layer(DefaultBodyLimit::max(file::BYTES_MAX))
@@ -182,6 +186,52 @@ fn number(text: &str) -> Result<u64, HttpProblem> {
         let message = format!("{text:?} is no number of a run");
         Problem::not_found(reasons::RUN_NOT_FOUND, message).into()
     })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Page {
+    page_size: i32,
+    page_token: String,
+}
+
+async fn rejections<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Query(Page { page_size, page_token }): Query<Page>,
+) -> Answer {
+    let page = pricing.rejections(&v1::ListRejectionsRequest { page_size, page_token }).await?;
+    let listed: Vec<Value> = page.rejections.iter().map(documents::rejection).collect();
+    Ok(Json(json!({"rejections": listed, "next_page_token": page.next_page_token})))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rejected {
+    message: u64,
+    consumer: String,
+    reason: String,
+}
+
+async fn reject<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Json(Rejected { message, consumer, reason }): Json<Rejected>,
+) -> Answer {
+    let request = v1::RejectMessageRequest { message, consumer, reason };
+    Ok(Json(documents::rejection(&pricing.reject(request).await?)))
+}
+
+async fn replay<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(pricing): State<PricingService<U, B, L>>,
+    Path(rejection): Path<String>,
+) -> Answer {
+    let Some((number, "replay")) = rejection.split_once(':') else {
+        return Err(no_action(&rejection, ":replay"));
+    };
+    let number = number.parse().map_err(|_| {
+        let message = format!("{number:?} is no number of a rejection");
+        Problem::not_found(reasons::REJECTION_NOT_FOUND, message)
+    })?;
+    Ok(Json(documents::rejection(&pricing.replay(number).await?)))
 }
 
 fn no_action(path: &str, known: &str) -> HttpProblem {

@@ -1,60 +1,109 @@
 //! SIGKILL at every journalled step of a billing run: one invoice, one number, one message a tenant,
-//! whatever the moment.
+//! whatever the moment, on the embedded store and on servers, where the topic has each message once
+//! too.
 //!
-//! A run bills a dozen tenants and dies at a named point; the program is started again and goes on by
+//! A run bills some tenants and dies at a named point; the program is started again and goes on by
 //! itself. `PULSO_TEST_KILLS` asks for more kills at each point than two and writes
-//! `docs/faults-report-billing.md`; `PULSO_TEST_SEED` chooses other moments.
+//! `docs/faults-report-billing*.md`; `PULSO_TEST_SEED` chooses other moments.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
 
 mod harness;
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
-use harness::{Home, PATIENCE, Random, Server, Settings, root};
+use harness::{Home, PATIENCE, Random, Server, Settings, cluster::Cluster, root};
 use proto::v1::{
-    ListInvoicesRequest, ListRunsRequest, StartRunRequest, WatchInvoicesRequest,
+    Invoice, ListInvoicesRequest, ListRunsRequest, StartRunRequest, WatchInvoicesRequest,
     billing_service_client::BillingServiceClient,
+};
+use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
 };
 use serde_json::{Value, json};
 use service::fault::POINTS;
+use storage::conformance::servers::shared_pair;
+use tonic::transport::Channel;
 
-const TENANTS: u64 = 12;
 const KILLS: u64 = 2;
+/// Tenants of a run on the embedded store, and on servers, where each step is a round trip.
+const TENANTS: u64 = 12;
+const TENANTS_ON_SERVERS: u64 = 4;
+/// Clusters that share the kills on servers: each bills a month a kill.
+const CLUSTERS: usize = 3;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |number| number.parse().unwrap())
 }
 
-fn settings() -> Settings {
-    Settings::default()
-        .with("PULSO_BILLING__SCHEDULE", "off")
-        .with("PULSO_BILLING__TENANTS_AT_ONCE", "4")
+/// Where runs happen: in a home alone, or on servers.
+struct Place {
+    home: Home,
+    cluster: Option<Cluster>,
+    tenants: u64,
 }
 
-/// Points that a run passes once; the others it passes once a tenant.
-fn passes(point: &str) -> u64 {
-    let once = ["after_open", "before_cut", "after_cut", "before_close"];
-    if once.iter().any(|once| point.ends_with(once)) { 1 } else { TENANTS }
+impl Place {
+    const fn embedded(home: Home) -> Self {
+        Self { home, cluster: None, tenants: TENANTS }
+    }
+
+    const fn on(home: Home, cluster: Cluster) -> Self {
+        Self { home, cluster: Some(cluster), tenants: TENANTS_ON_SERVERS }
+    }
+
+    /// Everything in one process, all partitions its own, so that a start waits for no session.
+    fn settings(&self) -> Settings {
+        let all = "ingest,consume,price,query";
+        let settings = self.cluster.as_ref().map(|cluster| cluster.stages(all));
+        settings
+            .unwrap_or_default()
+            .with("PULSO_CONSUMER__PARTITIONS", "all")
+            .with("PULSO_BILLING__SCHEDULE", "off")
+            .with("PULSO_BILLING__TENANTS_AT_ONCE", "4")
+    }
+
+    async fn start(&self) -> Server {
+        Server::start(&self.home, &self.settings()).await
+    }
 }
 
-/// Usage of a dozen tenants, all drained.
-async fn prepare(home: &Home) {
-    let server = Server::start(home, &settings()).await;
-    let catalogue = home.path("catalogue.yaml");
+/// The month of a kill, counted from 0.
+fn month(kill: usize) -> String {
+    format!("{}-{:02}", 2020 + kill / 12, 1 + kill % 12)
+}
+
+/// Points that a run passes once; the others it passes once a tenant. Messages are forwarded together.
+fn passes(point: &str, tenants: u64) -> u64 {
+    let once = ["after_open", "before_cut", "after_cut", "before_close", "_forward"];
+    if once.iter().any(|once| point.ends_with(once)) { 1 } else { tenants }
+}
+
+/// Usage of all tenants in each month, all drained.
+async fn prepare(place: &Place, months: usize) {
+    let server = place.start().await;
+    let catalogue = place.home.path("catalogue.yaml");
     std::fs::write(
         &catalogue,
-        "catalogue: c\ncurrency: BRL\nskus:\n  - {sku: vm, unit: hour, prices: [{valid_from: 2024-01-01T00:00:00Z, model: per_unit, unit_price: \"0.10\"}]}\n",
+        "catalogue: c\ncurrency: BRL\nskus:\n  - {sku: vm, unit: hour, prices: [{valid_from: 2020-01-01T00:00:00Z, model: per_unit, unit_price: \"0.10\"}]}\n",
     )
     .unwrap();
     server.json(&["catalog", "publish", catalogue.to_str().unwrap()]).await;
-    let usage = home.path("usage.jsonl");
-    let lines: Vec<String> = (0..TENANTS)
-        .map(|tenant| {
-            json!({"tenant": format!("t{tenant:02}"), "product_sku": "vm", "use_unity": "hour",
-                   "used_amount": (tenant + 1).to_string(), "time": "2024-09-10T10:00:00Z"})
-            .to_string()
-        })
+    let usage = place.home.path("usage.jsonl");
+    let line = |month: &str, tenant: u64| {
+        json!({"tenant": format!("t{tenant:02}"), "product_sku": "vm", "use_unity": "hour",
+               "used_amount": (tenant + 1).to_string(), "time": format!("{month}-10T10:00:00Z")})
+        .to_string()
+    };
+    let months = (0..months).map(month);
+    let lines: Vec<String> = months
+        .flat_map(|month| (0..place.tenants).map(move |tenant| line(&month, tenant)))
         .collect();
     std::fs::write(&usage, lines.join("\n")).unwrap();
     let usage = usage.to_str().unwrap();
@@ -63,53 +112,58 @@ async fn prepare(home: &Home) {
     server.terminate().await;
 }
 
-/// Starts the month and lets the process die at a point. Gives whether it did.
-async fn run_until_killed(home: &Home, fault: &str) -> bool {
-    let mut server = Server::start(home, &settings().with("PULSO_FAULT", fault)).await;
+/// Starts a month and lets the process die at a point. Gives whether it did.
+async fn run_until_killed(place: &Place, month: &str, fault: &str) -> bool {
+    let settings = place.settings().with("PULSO_FAULT", fault);
+    let mut server = Server::start(&place.home, &settings).await;
     let mut client = BillingServiceClient::new(server.channel().await);
     // The answer may die with the process.
-    drop(client.start_run(start()).await);
+    drop(client.start_run(start(month)).await);
     let died = tokio::time::timeout(PATIENCE, server.end_status()).await;
     died.is_ok_and(|status| status.code().is_none())
 }
 
-fn start() -> StartRunRequest {
-    StartRunRequest {
-        period: "2024-09".into(),
-        request_id: "september".into(),
-        ..Default::default()
-    }
+fn start(month: &str) -> StartRunRequest {
+    StartRunRequest { period: month.into(), request_id: month.into(), ..Default::default() }
 }
 
-/// Waits until every run has ended, and looks at what there is.
-async fn settle(home: &Home) -> Result<(), String> {
-    let server = Server::start(home, &settings()).await;
+/// Waits until every run has ended, and looks at what there is of so many months.
+async fn settle(place: &Place, months: usize) -> Result<(), String> {
+    let server = place.start().await;
     let mut client = BillingServiceClient::new(server.channel().await);
-    let deadline = std::time::Instant::now() + PATIENCE;
-    client.start_run(start()).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    client.start_run(start(&month(months - 1))).await.unwrap();
     loop {
         let runs = client.list_runs(ListRunsRequest {}).await.unwrap().into_inner().runs;
-        if runs.len() != 1 {
+        if runs.len() != months {
             return Err(format!("{} runs", runs.len()));
         }
-        if runs[0].state == "closed" {
+        if runs.iter().all(|run| run.state == "closed") {
             break;
         }
-        if std::time::Instant::now() > deadline {
-            return Err(format!("still {:?}", runs[0]));
+        if Instant::now() > deadline {
+            return Err(format!("still {runs:?}"));
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let found = check(&mut client).await;
+    let invoices = check_invoices(&mut client, place.tenants, months).await?;
+    let messages = check_messages(&mut client, &invoices).await?;
+    if let Some(cluster) = &place.cluster {
+        check_topic(cluster, &messages).await?;
+    }
     server.terminate().await;
-    found
+    Ok(())
 }
 
-/// One invoice a tenant with what it owes, numbers without gaps, one message each.
-async fn check(client: &mut BillingServiceClient<tonic::transport::Channel>) -> Result<(), String> {
+/// One invoice a tenant and month with what it owes, numbers without gaps.
+async fn check_invoices(
+    client: &mut BillingServiceClient<Channel>,
+    tenants: u64,
+    months: usize,
+) -> Result<Vec<Invoice>, String> {
     let request = ListInvoicesRequest { page_size: 1_000, ..Default::default() };
     let invoices = client.list_invoices(request).await.unwrap().into_inner().invoices;
-    let mut tenants = BTreeSet::new();
+    let mut billed = BTreeSet::new();
     for (place, invoice) in (1..).zip(&invoices) {
         if invoice.number != format!("INV-{place:06}") {
             return Err(format!("place {place} has number {}", invoice.number));
@@ -121,68 +175,180 @@ async fn check(client: &mut BillingServiceClient<tonic::transport::Channel>) -> 
         if invoice.total != owed || invoice.state != "final" {
             return Err(format!("{} owes {owed}: {invoice:?}", invoice.tenant));
         }
-        if !tenants.insert(tenant) {
-            return Err(format!("{} has two invoices", invoice.tenant));
+        let period = invoice.period_start.unwrap().seconds;
+        if !billed.insert((tenant, period)) {
+            return Err(format!("{} has two invoices of a month", invoice.tenant));
         }
-        let request = ListInvoicesRequest { tenant: invoice.tenant.clone(), ..Default::default() };
+    }
+    for tenant in (0..tenants).map(|tenant| format!("t{tenant:02}")) {
+        let request = ListInvoicesRequest { tenant, ..Default::default() };
         let documents = client.list_invoices(request).await.unwrap().into_inner().invoices;
-        if documents.len() != 1 {
-            return Err(format!("{} has {} documents", invoice.tenant, documents.len()));
+        if documents.len() != months {
+            return Err(format!("a tenant has {} documents", documents.len()));
         }
     }
-    if tenants.len() as u64 != TENANTS {
-        return Err(format!("{} tenants have invoices", tenants.len()));
+    match billed.len() as u64 == tenants * months as u64 {
+        true => Ok(invoices),
+        false => Err(format!("{} months of tenants have invoices", billed.len())),
     }
+}
+
+/// One message an invoice, in order; gives them as the topic has them.
+async fn check_messages(
+    client: &mut BillingServiceClient<Channel>,
+    invoices: &[Invoice],
+) -> Result<BTreeSet<String>, String> {
     let request = WatchInvoicesRequest { after: 0, until_now: true };
     let mut messages = client.watch_invoices(request).await.unwrap().into_inner();
-    let (mut place, mut told) = (0, BTreeSet::new());
+    let (mut place, mut told, mut bodies) = (0, BTreeSet::new(), BTreeSet::new());
     while let Some(message) = messages.message().await.unwrap() {
         place += 1;
         let body: Value = serde_json::from_str(&message.message_json).unwrap();
         if message.number != place || !told.insert(body["number"].as_str().unwrap().to_owned()) {
             return Err(format!("message {} says {} again", message.number, body["number"]));
         }
+        bodies.insert(json!({"message": place.to_string(), "body": body}).to_string());
     }
     let numbers: BTreeSet<String> = invoices.iter().map(|invoice| invoice.number.clone()).collect();
-    if told == numbers { Ok(()) } else { Err(format!("messages about {told:?}")) }
+    if told == numbers { Ok(bodies) } else { Err(format!("messages about {told:?}")) }
+}
+
+/// The topic comes to have these messages, each once.
+async fn check_topic(cluster: &Cluster, messages: &BTreeSet<String>) -> Result<(), String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (brokers, topic) = (cluster.brokers().to_owned(), cluster.topic("monthly-consumption"));
+        let read = tokio::task::spawn_blocking(move || read_committed(&brokers, &topic));
+        let read = read.await.unwrap();
+        let found: BTreeSet<String> = read.iter().cloned().collect();
+        if found.len() < read.len() || !found.is_subset(messages) {
+            return Err(format!("the topic has {} messages, {} apart", read.len(), found.len()));
+        }
+        if found == *messages {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(format!("the topic has {} of {}", found.len(), messages.len()));
+        }
+    }
+}
+
+/// All that a reader of what is committed finds.
+fn read_committed(brokers: &str, topic: &str) -> Vec<String> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", topic)
+        .set("enable.partition.eof", "true")
+        .create()
+        .unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let partitions = metadata.topics()[0].partitions();
+    let mut places = TopicPartitionList::new();
+    for partition in partitions {
+        places.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+    }
+    consumer.assign(&places).unwrap();
+    let (mut found, mut ends) = (Vec::new(), 0);
+    while ends < partitions.len() {
+        match consumer.poll(PATIENCE).expect("it comes to its end in time") {
+            Err(KafkaError::PartitionEOF(_)) => ends += 1,
+            record => {
+                found.push(String::from_utf8(record.unwrap().payload().unwrap().to_vec()).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// Kills a month's run at the point, half of the time once more in the middle of what is left of it,
+/// and gives what is wrong after it.
+async fn kill(place: &Place, months: usize, fault: &str, random: &mut Random) -> Option<String> {
+    if !run_until_killed(place, &month(months - 1), fault).await {
+        return Some(format!("{fault} did not kill"));
+    }
+    let again = format!("billing.before_published:{}", 1 + random.below(3));
+    if random.below(2) == 0 {
+        let again = place.settings().with("PULSO_FAULT", &again);
+        if let Ok(mut server) = Server::try_start(&place.home, &again).await {
+            let ended = tokio::time::timeout(Duration::from_secs(2), server.end_status());
+            drop(ended.await);
+        }
+    }
+    settle(place, months).await.err().map(|difference| format!("{fault}: {difference}"))
+}
+
+/// The faults at the points that pass the filter, as often as asked for.
+fn faults(
+    random: &mut Random,
+    tenants: u64,
+    wanted: fn(&str) -> bool,
+) -> Vec<(&'static str, String)> {
+    let points = POINTS.iter().copied().filter(|point| point.starts_with("billing."));
+    let points = points.filter(|point| wanted(point));
+    let kills = number("PULSO_TEST_KILLS", KILLS);
+    let points = points.flat_map(|point| (0..kills).map(move |_| point));
+    points
+        .map(|point| (point, format!("{point}:{}", 1 + random.below(passes(point, tenants)))))
+        .collect()
+}
+
+/// Writes the report where it was asked for.
+fn report(file: &str, words: &str, outcomes: &[(&'static str, Option<String>)]) {
+    if std::env::var_os("PULSO_TEST_KILLS").is_none() {
+        return;
+    }
+    let mut report = format!("{words}| point | kills | wrong |\n| --- | ---: | ---: |\n");
+    let points: BTreeSet<&str> = outcomes.iter().map(|(point, _)| *point).collect();
+    for point in POINTS.iter().copied().filter(|point| points.contains(point)) {
+        let of_point = outcomes.iter().filter(|(other, _)| *other == point);
+        let wrong = of_point.clone().filter(|(_, wrong)| wrong.is_some()).count();
+        writeln!(report, "| `{point}` | {} | {wrong} |", of_point.count()).unwrap();
+    }
+    std::fs::write(root().join("docs").join(file), report).unwrap();
+}
+
+fn wrong(outcomes: Vec<(&'static str, Option<String>)>) -> Vec<String> {
+    outcomes.into_iter().filter_map(|(_, wrong)| wrong).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_kill_of_a_billing_run_loses_or_doubles_an_invoice_a_number_or_a_message() {
-    let points: Vec<&str> =
-        POINTS.iter().copied().filter(|point| point.starts_with("billing.")).collect();
     let mut random = Random(number("PULSO_TEST_SEED", 1));
-    let kills = number("PULSO_TEST_KILLS", KILLS);
-    let mut report = String::from(REPORT);
-    let mut wrong = Vec::new();
-    for point in points {
-        for _ in 0..kills {
-            let fault = format!("{point}:{}", 1 + random.below(passes(point)));
-            let home = Home::new();
-            prepare(&home).await;
-            assert!(run_until_killed(&home, &fault).await, "{fault} did not kill");
-            // And once more, in the middle of what is left of it.
-            let again = format!("billing.before_published:{}", 1 + random.below(3));
-            if random.below(2) == 0 {
-                let again = settings().with("PULSO_FAULT", &again);
-                if let Ok(mut server) = Server::try_start(&home, &again).await {
-                    let ended = tokio::time::timeout(
-                        std::time::Duration::from_secs(2),
-                        server.end_status(),
-                    );
-                    drop(ended.await);
-                }
-            }
-            if let Err(difference) = settle(&home).await {
-                wrong.push(format!("{fault}: {difference}"));
-            }
-        }
-        writeln!(report, "| `{point}` | {kills} | {} |", wrong.len()).unwrap();
+    let mut outcomes = Vec::new();
+    for (point, fault) in faults(&mut random, TENANTS, |point| !point.ends_with("_forward")) {
+        let place = Place::embedded(Home::new());
+        prepare(&place, 1).await;
+        outcomes.push((point, kill(&place, 1, &fault, &mut random).await));
     }
-    if std::env::var_os("PULSO_TEST_KILLS").is_some() {
-        std::fs::write(root().join("docs/faults-report-billing.md"), report).unwrap();
+    report("faults-report-billing.md", REPORT, &outcomes);
+    assert_eq!(wrong(outcomes), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_kill_on_servers_does_either_and_the_topic_has_each_message_once() {
+    let Some(servers) = shared_pair() else { return };
+    let mut random = Random(number("PULSO_TEST_SEED", 1) + 1_000);
+    let faults = faults(&mut random, TENANTS_ON_SERVERS, |_| true);
+    let share = |cluster: usize| faults.iter().skip(cluster).step_by(CLUSTERS).cloned();
+    let mut clusters = tokio::task::JoinSet::new();
+    for cluster in 0..CLUSTERS {
+        let faults: Vec<_> = share(cluster).collect();
+        let mut random = Random(number("PULSO_TEST_SEED", 1) + 2_000 + cluster as u64);
+        clusters.spawn(async move {
+            let cluster = Cluster::new(servers, Settings::default()).await;
+            let place = Place::on(Home::new(), cluster);
+            prepare(&place, faults.len()).await;
+            let mut outcomes = Vec::new();
+            for (months, (point, fault)) in (1..).zip(faults) {
+                outcomes.push((point, kill(&place, months, &fault, &mut random).await));
+            }
+            outcomes
+        });
     }
-    assert_eq!(wrong, Vec::<String>::new());
+    let outcomes: Vec<_> = clusters.join_all().await.into_iter().flatten().collect();
+    assert_eq!(outcomes.len(), faults.len());
+    report("faults-report-billing-cluster.md", REPORT_ON_SERVERS, &outcomes);
+    assert_eq!(wrong(outcomes), Vec::<String>::new());
 }
 
 const REPORT: &str = "# Faults: what kills did to billing runs
@@ -190,9 +356,14 @@ const REPORT: &str = "# Faults: what kills did to billing runs
 Written by `make test-faults` (`pulso/tests/billing_kill.rs`). In each run a dozen tenants are billed by
 `pulso dev`, which dies by SIGKILL at the point named; it is started again (half of the time it is killed
 a second time) and goes on by itself. Then every tenant has one invoice with what it owes, the numbers
-have no gap, and there is one message for each. \"Wrong so far\" counts runs that differ, over all points
-up to this one.
+have no gap, and there is one message for each; a run that differs is wrong.
 
-| point | kills | wrong so far |
-| --- | ---: | ---: |
+";
+const REPORT_ON_SERVERS: &str = "# Faults on servers: what kills did to billing runs
+
+Written by `make test-faults` (`pulso/tests/billing_kill.rs`). The runs are those of
+[faults-report-billing.md](faults-report-billing.md), all stages in one process on a real Kafka and a real
+CQL server (Apache Cassandra), one month after the other; and the topic `monthly-consumption` has each
+message once for a reader of what is committed.
+
 ";

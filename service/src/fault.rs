@@ -48,6 +48,8 @@ pub const POINTS: &[&str] = &[
     "billing.after_outbox",
     "billing.before_published",
     "billing.before_close",
+    "billing.before_forward",
+    "billing.after_forward",
 ];
 
 /// `PULSO_FAULT` holds something that arms no point.

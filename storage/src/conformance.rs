@@ -12,6 +12,7 @@
 
 pub mod billing;
 pub mod log;
+pub mod outlet;
 pub mod samples;
 pub mod servers;
 pub mod usage;
@@ -82,6 +83,17 @@ macro_rules! log_conformance {
             a_read_past_the_end_loses_nothing_that_comes_later
             a_drain_beyond_the_end_is_out_of_range
             a_partition_that_is_not_there_is_an_error
+        }
+    };
+}
+
+/// Makes tests of the laws of [`domain::Outlet`].
+#[macro_export]
+macro_rules! outlet_conformance {
+    ($subject:expr) => {
+        $crate::conformance_tests! { outlet, $subject,
+            the_newest_message_is_the_last_of_the_last_batch
+            who_takes_over_ends_every_other_writer
         }
     };
 }

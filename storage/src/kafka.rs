@@ -21,6 +21,7 @@ mod error;
 mod feed;
 mod group;
 mod options;
+mod outlet;
 mod seen;
 pub mod topics;
 
@@ -49,6 +50,7 @@ pub use self::{
         Compression, KafkaOptions, Mechanism, Membership, Protocol, RECORD_OVERHEAD_BYTES, Secret,
         Security,
     },
+    outlet::{KafkaOutlet, KafkaOutletWriter, OUTLET_BYTES_MAX},
     topics::{Cleanup, TimestampType, TopicOutcome, TopicReport, TopicSpec},
 };
 use crate::answers::no_partition;

@@ -6,12 +6,14 @@
 
 mod billing;
 mod log;
+mod outlet;
 mod usage;
 
 use std::sync::{Mutex, MutexGuard};
 
 pub use billing::{EntryFault, MemoryBillingStore};
 pub use log::{AppendFault, HeldAcks, MemoryDrain, MemoryLog};
+pub use outlet::{MemoryOutlet, MemoryOutletWriter, OutletFault};
 pub use usage::{FlushFault, MemoryUsageStore, StoredUsage};
 
 /// Locks, also after a panic elsewhere: no update here leaves its data half done.

@@ -14,7 +14,7 @@ use storage::{
         DataDirectory, EmbeddedBillingStore, EmbeddedLog, EmbeddedStore, EmbeddedUsageStore,
         FatalHook, LogOptions, OpenOptions, StoreOptions,
     },
-    memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore},
+    memory::{MemoryBillingStore, MemoryLog, MemoryOutlet, MemoryUsageStore},
 };
 
 fn clock() -> Arc<dyn Clock> {
@@ -73,6 +73,11 @@ fn usage(directory: &DataDirectory) -> EmbeddedUsageStore {
 
 fn billing(directory: &DataDirectory) -> EmbeddedBillingStore {
     EmbeddedStore::open(directory, &StoreOptions::new(fatal())).unwrap().billing()
+}
+
+mod memory_outlet {
+    use super::*;
+    storage::outlet_conformance!(InMemory(MemoryOutlet::new));
 }
 
 mod memory_log {

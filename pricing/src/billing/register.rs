@@ -115,7 +115,8 @@ impl Register {
         Ok(())
     }
 
-    /// Items with their numbers, from a number on (from 1), at most `limit`, in order.
+    /// Items with their numbers, from a number on (from 1), in order: at most `limit`, about a
+    /// megabyte, and one at least if there is one.
     ///
     /// # Errors
     /// When the store fails.
@@ -131,14 +132,15 @@ impl Register {
             let entry = read.firsts.partition_point(|first| *first <= from).saturating_sub(1);
             (entry as u64, read.firsts.get(entry).copied().unwrap_or(1))
         };
-        let mut items: Vec<(u64, Item)> = Vec::new();
+        let (mut items, mut bytes): (Vec<(u64, Item)>, usize) = (Vec::new(), 0);
         let (mut place, mut number) = (entry, first);
-        while items.len() < limit {
+        while items.len() < limit && bytes < BYTES_MAX {
             let page: Vec<Vec<Item>> = journal::read_page(store, &self.journal, place, 1).await?;
             let Some(entry) = page.into_iter().next() else { break };
             place += 1;
             for item in entry {
-                if number >= from && items.len() < limit {
+                if number >= from && items.len() < limit && bytes < BYTES_MAX {
+                    bytes += weight(&item);
                     items.push((number, item));
                 }
                 number += 1;

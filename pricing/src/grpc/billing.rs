@@ -132,6 +132,30 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for PricingServ
         answer("simulate", outcome)
     }
 
+    async fn reject_message(
+        &self,
+        request: Request<v1::RejectMessageRequest>,
+    ) -> Answer<v1::Rejection> {
+        let outcome = self.reject(request.into_inner()).await;
+        answer("reject_message", outcome)
+    }
+
+    async fn list_rejections(
+        &self,
+        request: Request<v1::ListRejectionsRequest>,
+    ) -> Answer<v1::ListRejectionsResponse> {
+        let outcome = self.rejections(&request.into_inner()).await;
+        answer("list_rejections", outcome)
+    }
+
+    async fn replay_rejection(
+        &self,
+        request: Request<v1::ReplayRejectionRequest>,
+    ) -> Answer<v1::Rejection> {
+        let outcome = self.replay(request.into_inner().number).await;
+        answer("replay_rejection", outcome)
+    }
+
     type WatchInvoicesStream =
         Pin<Box<dyn Stream<Item = Result<v1::InvoiceMessage, Status>> + Send>>;
 

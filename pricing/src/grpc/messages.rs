@@ -9,6 +9,7 @@ use crate::billing::{
     contracts::AppliedContract,
     explain::{Difference, Found},
     ledger::{Document, number_text},
+    rejections::Rejection,
     run::{Ended, Outcomes, Progress, Run},
 };
 
@@ -81,6 +82,19 @@ pub(super) fn invoice(Found { tenant, document }: &Found) -> v1::Invoice {
         void_reason: void_reason.clone().unwrap_or_default(),
         document_json: String::new(),
         digest: draft.content.clone(),
+    }
+}
+
+pub(super) fn rejection(Rejection { number, body, replayed_as }: Rejection) -> v1::Rejection {
+    v1::Rejection {
+        number,
+        message: body.message,
+        tenant: body.tenant,
+        invoice: body.invoice,
+        consumer: body.consumer,
+        reason: body.reason,
+        rejected_at: Some(moment(body.rejected_at)),
+        replayed_as: replayed_as.unwrap_or_default(),
     }
 }
 

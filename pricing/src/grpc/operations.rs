@@ -14,15 +14,47 @@ use crate::{
     timeline::Month,
 };
 
-/// Invoices on a page, and most of them.
+/// Items on a page, and most of them.
 const PAGE_SIZE: (i32, i32) = (50, 1_000);
 const REQUEST_ID_BYTES_MAX: usize = 128;
+const CONSUMER_BYTES_MAX: usize = 128;
+const REASON_BYTES_MAX: usize = 4_096;
 
 fn month(text: &str) -> Result<Month, Problem> {
     text.parse().map_err(|error| {
         let message = format!("{text:?} is {error}");
         Problem::invalid("period", reasons::PERIOD_INVALID, message)
     })
+}
+
+/// The first number of a page and how many it has.
+fn page(size: i32, token: &str) -> Result<(u64, usize), Problem> {
+    let size = match size {
+        0 => PAGE_SIZE.0,
+        size if (1..=PAGE_SIZE.1).contains(&size) => size,
+        size => {
+            let message = format!("{size} is not 1 to {}", PAGE_SIZE.1);
+            return Err(Problem::invalid("page_size", reasons::PAGE_SIZE_INVALID, message));
+        }
+    };
+    let from = match token {
+        "" => 1,
+        token => token.parse().map_err(|_| {
+            let message = format!("{token:?} is not a token of this list");
+            Problem::invalid("page_token", reasons::PAGE_TOKEN_INVALID, message)
+        })?,
+    };
+    Ok((from, usize::try_from(size).expect("is above zero")))
+}
+
+/// A text that somebody gives for people to read.
+fn said(field: &str, text: &str, bytes_max: usize) -> Result<(), Problem> {
+    let message = match text.trim() {
+        "" => "is empty: it is kept for whoever looks into it".to_owned(),
+        _ if text.len() > bytes_max => format!("longer than {bytes_max} bytes"),
+        _ => return Ok(()),
+    };
+    Err(Problem::invalid(field, reasons::PARAMETER_INVALID, message))
 }
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
@@ -140,22 +172,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
             let invoices = found.iter().map(messages::invoice).collect();
             return Ok(v1::ListInvoicesResponse { invoices, next_page_token: String::new() });
         }
-        let size = match request.page_size {
-            0 => PAGE_SIZE.0,
-            size if (1..=PAGE_SIZE.1).contains(&size) => size,
-            size => {
-                let message = format!("{size} is not 1 to {}", PAGE_SIZE.1);
-                return Err(Problem::invalid("page_size", reasons::PAGE_SIZE_INVALID, message));
-            }
-        };
-        let from = match request.page_token.as_str() {
-            "" => 1,
-            token => token.parse().map_err(|_| {
-                let message = format!("{token:?} is not a token of this list");
-                Problem::invalid("page_token", reasons::PAGE_TOKEN_INVALID, message)
-            })?,
-        };
-        let size = usize::try_from(size).expect("is above zero");
+        let (from, size) = page(request.page_size, &request.page_token)?;
         let (found, next) = books.invoices(from, size).await.map_err(problems::of_billing)?;
         Ok(v1::ListInvoicesResponse {
             invoices: found.iter().map(messages::invoice).collect(),
@@ -191,11 +208,36 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
     }
 
     pub(crate) async fn void(&self, number: &str, reason: &str) -> Result<v1::Invoice, Problem> {
-        if reason.trim().is_empty() {
-            let message = "say why: it is kept with the invoice";
-            return Err(Problem::invalid("reason", reasons::PARAMETER_INVALID, message));
-        }
+        said("reason", reason, REASON_BYTES_MAX)?;
         let found = self.inner.books.void(number, reason).await.map_err(problems::of_billing)?;
         Ok(messages::invoice(&found))
+    }
+
+    pub(crate) async fn reject(
+        &self,
+        request: v1::RejectMessageRequest,
+    ) -> Result<v1::Rejection, Problem> {
+        let v1::RejectMessageRequest { message, consumer, reason } = request;
+        said("consumer", &consumer, CONSUMER_BYTES_MAX)?;
+        said("reason", &reason, REASON_BYTES_MAX)?;
+        let rejected = self.inner.books.reject(message, &consumer, &reason).await;
+        rejected.map(messages::rejection).map_err(problems::of_billing)
+    }
+
+    pub(crate) async fn rejections(
+        &self,
+        request: &v1::ListRejectionsRequest,
+    ) -> Result<v1::ListRejectionsResponse, Problem> {
+        let (from, size) = page(request.page_size, &request.page_token)?;
+        let found = self.inner.books.rejections(from, size).await.map_err(problems::of_billing)?;
+        // A page that is not empty may be followed by another.
+        let next = found.last().map_or_else(String::new, |last| (last.number + 1).to_string());
+        let rejections = found.into_iter().map(messages::rejection).collect();
+        Ok(v1::ListRejectionsResponse { rejections, next_page_token: next })
+    }
+
+    pub(crate) async fn replay(&self, number: u64) -> Result<v1::Rejection, Problem> {
+        let replayed = self.inner.books.replay(number).await;
+        replayed.map(messages::rejection).map_err(problems::of_billing)
     }
 }

@@ -105,6 +105,8 @@ fn of_refusal(reason: Refusal, message: String) -> Problem {
         Refusal::RunNotFound => Problem::not_found(reasons::RUN_NOT_FOUND, message),
         Refusal::RunEnded => Problem::failed_precondition(reasons::RUN_ENDED, message),
         Refusal::InvoiceNotFound => Problem::not_found(reasons::INVOICE_NOT_FOUND, message),
+        Refusal::MessageNotFound => Problem::not_found(reasons::MESSAGE_NOT_FOUND, message),
+        Refusal::RejectionNotFound => Problem::not_found(reasons::REJECTION_NOT_FOUND, message),
         Refusal::InvoiceState => Problem::failed_precondition(reasons::INVOICE_STATE, message),
     }
 }

@@ -1,5 +1,6 @@
 //! `pulso bill`: what usage costs. Previews, runs, and why an invoice comes to what it does.
 
+mod dlq;
 mod run;
 pub(super) mod simulate;
 
@@ -34,6 +35,9 @@ pub enum BillCommand {
     Cancel(run::CancelArgs),
     /// Say what another catalogue would have made of past usage.
     Simulate(simulate::SimulateArgs),
+    /// Messages about invoices that a consumer could not take.
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     /// Say why an invoice, or a line of it, comes to what it does.
     Explain(ExplainArgs),
     /// Compute an invoice again and name the lines that differ; exits with 1 when one does.
@@ -89,6 +93,7 @@ pub async fn run(globals: &Globals, command: BillCommand) -> Result<Exit, Failur
         BillCommand::Resume(args) => run::resume(globals, args).await,
         BillCommand::Cancel(args) => run::cancel(globals, args).await,
         BillCommand::Simulate(args) => simulate::run(globals, args).await,
+        BillCommand::Dlq(command) => dlq::run(globals, command).await,
         BillCommand::Explain(args) => explain(globals, args).await,
         BillCommand::Verify(args) => verify(globals, args).await,
     }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clap::Subcommand;
+use pricing::billing::forward::Queue;
 use serde_json::json;
 use storage::kafka::{
-    TopicOutcome, TopicSpec,
+    OUTLET_BYTES_MAX, TopicOutcome, TopicSpec,
     topics::{self},
 };
 
@@ -16,9 +17,6 @@ use crate::{
     output::{Answer, Printer},
     serve::backends::servers::{self, PULSES, TOTALS},
 };
-
-/// Where invoices are published, and what its readers could not take.
-const INVOICES: [&str; 2] = ["monthly-consumption", "monthly-consumption-dlq"];
 
 /// `pulso topics`.
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -76,5 +74,7 @@ fn specs(loaded: &Loaded, has_grown: bool) -> Vec<TopicSpec> {
     let kept = Some(loaded.config.kafka.retention.duration());
     let consumption = [PULSES, TOTALS].into_iter().filter(|name| *name != PULSES || !has_grown);
     let consumption = consumption.map(|name| spec(name, kept));
-    consumption.chain(INVOICES.map(|name| spec(name, None))).collect()
+    let invoices = Queue::ALL
+        .map(|queue| TopicSpec { message_bytes_max: OUTLET_BYTES_MAX, ..spec(queue.name(), None) });
+    consumption.chain(invoices).collect()
 }

@@ -10,11 +10,13 @@ pub mod servers;
 use std::sync::Arc;
 
 use domain::{PulseLog, UsageStore, place::Generation, store::StoreError};
+use pricing::billing::forward::Queue;
 use service::clock;
 use storage::{
     choice::{Billing, Feed, Log, Usage},
     embedded::{DataDirectory, EmbeddedStore, LOG_FILE, STORE_FILE},
     identity,
+    kafka::KafkaOutlet,
     memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore},
     scylla::ScyllaStore,
 };
@@ -40,6 +42,9 @@ pub struct Backends {
     pub billing: Arc<Billing>,
     /// Where final totals are published, beside a log on a broker.
     pub feed: Option<Arc<Feed>>,
+    /// Where the queues of billing are forwarded to, beside a log on a broker; with the stage that
+    /// prices alone.
+    pub outlets: Vec<(Queue, KafkaOutlet)>,
     /// What is kept, and where, for a person.
     pub kept: [(&'static str, String); 2],
     store: Store,
@@ -101,12 +106,15 @@ pub async fn open(loaded: &Loaded, stages: &[Stage]) -> Result<Backends, Failure
     };
     let (store, store_at) = open_store(loaded, log_directory.as_ref()).await?;
     let (usage, billing) = store.ports();
-    let mut older = Vec::new();
+    let (mut older, mut outlets) = (Vec::new(), Vec::new());
     let (log, feed, log_at) = match (&config.log.url, &log_directory) {
         (LogUrl::Kafka(brokers), _) => {
             let (log, feed) = servers::open_log(loaded, brokers, &usage, stages).await?;
             let log_id = log.generation().log_id;
             older = servers::open_older(loaded, brokers, &usage, stages, log_id).await?;
+            if stages.contains(&Stage::Price) {
+                outlets = servers::open_outlets(loaded, brokers).await?;
+            }
             (Log::Kafka(log), Some(Arc::new(Feed::Kafka(feed))), config.log.url.to_string())
         }
         (LogUrl::Embedded(_), Some(held)) => {
@@ -124,7 +132,7 @@ pub async fn open(loaded: &Loaded, stages: &[Stage]) -> Result<Backends, Failure
     }
     let kept = [("log", log_at), ("totals, catalogues", store_at)];
     let (log, usage, billing) = (Arc::new(log), Arc::new(usage), Arc::new(billing));
-    Ok(Backends { log, older, usage, billing, feed, kept, store })
+    Ok(Backends { log, older, usage, billing, feed, outlets, kept, store })
 }
 
 /// The usage store alone, for a command about a log on a broker.

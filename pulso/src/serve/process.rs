@@ -373,6 +373,14 @@ fn start_pricing(
         billing.keep_billing(&until).await;
         Ok(())
     }));
+    for (queue, outlet) in backends.outlets.clone() {
+        let (billing, until) = (pricing.clone(), shutdown.clone());
+        let check = health.register(format!("topic {}", queue.name()));
+        tasks.push(tokio::spawn(async move {
+            billing.books().forward(queue, &outlet, &until, &check).await;
+            Ok(())
+        }));
+    }
     if let BillingSchedule::Cron(expression) = &config.billing.schedule {
         let schedule =
             Schedule::parse(expression).map_err(|error| Failure::new(Exit::Config, error))?;

@@ -68,6 +68,8 @@ reasons! {
     RUN_ENDED "The billing run has ended.",
     INVOICE_NOT_FOUND "There is no invoice of this number, or no such line.",
     INVOICE_STATE "The invoice is not in a state for that.",
+    MESSAGE_NOT_FOUND "There is no message of this number in the outbox.",
+    REJECTION_NOT_FOUND "No rejection of a message has this number.",
     BILLING_UNREADABLE "What billing has stored does not come out as it was; the message says what.",
     RANGE_INVALID "The time range is empty, reversed, unreadable or not on window edges.",
     WINDOW_INVALID "The window is not one of PT1H, P1D, P1M and total.",

@@ -71,6 +71,10 @@ pub const METRICS: &[Metric] = &[
     gauge("pulso_flush_age_seconds", Unit::Seconds, "Time since the last flush was stored."),
     seconds("pulso_store_write_seconds", "Time of one transaction of the store."),
     counter("pulso_pricing_requests_total", "Catalogue and bill calls, by operation and outcome."),
+    counter(
+        "pulso_billing_messages_forwarded_total",
+        "Messages forwarded to their topic, by queue.",
+    ),
     counter("pulso_query_requests_total", "Queries, by operation and outcome."),
     seconds("pulso_query_seconds", "Time to answer a query, by operation."),
     counter("pulso_query_rows_read_total", "Rows of the store that queries read."),

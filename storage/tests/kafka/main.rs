@@ -16,6 +16,7 @@ mod broker;
 mod cost;
 mod drain;
 mod group;
+mod outlet;
 mod topics;
 
 use broker::{Broker, fresh_name, two_partitions};

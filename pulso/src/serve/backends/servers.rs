@@ -7,10 +7,13 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{LogId, Partition, PulseLog as _, UsageStore, place::Generation, store::StoreError};
+use pricing::billing::forward::Queue;
 use storage::{
     choice::{Log, Usage},
     identity,
-    kafka::{self, KafkaFeed, KafkaLog, KafkaOptions, Membership, TopicSpec, TopicsError},
+    kafka::{
+        self, KafkaFeed, KafkaLog, KafkaOptions, KafkaOutlet, Membership, TopicSpec, TopicsError,
+    },
     scylla::{self, SchemaError, ScyllaOptions, ScyllaStore},
 };
 
@@ -57,6 +60,20 @@ pub(super) async fn open_log(
             Err(error) => return Err(store_failure(&error)),
         }
     }
+}
+
+/// Opens the topics that follow the queues of billing.
+pub(super) async fn open_outlets(
+    loaded: &Loaded,
+    brokers: &Servers,
+) -> Result<Vec<(Queue, KafkaOutlet)>, Failure> {
+    let options = kafka_options(loaded, brokers);
+    let mut outlets = Vec::new();
+    for queue in Queue::ALL {
+        let opened = KafkaOutlet::open(&options, &topic(loaded, queue.name())).await;
+        outlets.push((queue, opened.map_err(|error| log_failure(&error))?));
+    }
+    Ok(outlets)
 }
 
 /// The generations before `log_id`, oldest first, each opened if this process drains or shows it

@@ -10,8 +10,8 @@ use std::{
 };
 
 use domain::{
-    DeadLetter, DeadLetterReason, LogId, Manifest, NoFeed, Offset, RowKey, SegmentId, Tenant,
-    UsageRow, UsageStore,
+    DeadLetter, DeadLetterReason, LogId, Manifest, NoFeed, Offset, PulseLog, RowKey, SegmentId,
+    Tenant, UsageRow, UsageStore,
     epochs::LogEvent,
     place::Generation,
     segment::Progress,
@@ -60,6 +60,7 @@ async fn measure(
     serving: &Serving,
     args: &PipelineArgs,
 ) -> Result<Value, Failure> {
+    check_empty(&*process.backends.log).await?;
     let load = Load::new(process.grpc, args)?;
     let report =
         tokio::task::spawn_blocking(move || load.run()).await.map_err(Failure::internal)??;
@@ -93,6 +94,23 @@ async fn measure(
         "rss_mib": super::cpu::resident_mib().unwrap_or_default(),
         "totals_match": found.ledger == report.ledger,
     }))
+}
+
+/// What others have put into the log would be drained too, and measured.
+async fn check_empty(log: &impl PulseLog) -> Result<(), Failure> {
+    for partition in log.generation().partitions() {
+        let bounds = log.bounds(partition).await;
+        let bounds = bounds.map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        if bounds.end > bounds.low {
+            return Err(Failure::new(
+                Exit::Config,
+                format_args!(
+                    "partition {partition} of the log holds records, which would be measured too: give this run topics of its own with kafka.topic_prefix and `pulso topics apply`"
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What a store was given in a single tick, in which each row comes once.

@@ -1,0 +1,128 @@
+//! Rejections: messages of the outbox that a consumer could not take, with its reason, and their
+//! replay.
+//!
+//! A register of its own, so that a consumer may reject a message as often as it likes and it stands
+//! there once. A replay puts the message into the outbox again, once for each rejection, and says
+//! which one it repeats.
+
+use domain::{BillingStore, PulseLog, Timestamp, UsageStore};
+use serde::{Deserialize, Serialize};
+
+use super::{Billing, BillingError, Refusal, journal, register::Item};
+
+/// A message that a consumer rejected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// From 1.
+    pub number: u64,
+    /// What was said.
+    pub body: RejectionBody,
+    /// The message that repeated it, if one did.
+    pub replayed_as: Option<u64>,
+}
+
+/// What is kept of a rejection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectionBody {
+    /// The message.
+    pub message: u64,
+    /// Whose document it is about.
+    pub tenant: String,
+    /// The document's invoice number.
+    pub invoice: String,
+    /// Who rejected it, in its own words.
+    pub consumer: String,
+    /// Why, in its words.
+    pub reason: String,
+    /// When.
+    #[serde(with = "journal::moment")]
+    pub rejected_at: Timestamp,
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+    /// Notes that a consumer rejects a message. What it said first stands.
+    ///
+    /// # Errors
+    /// When there is no such message, or the store fails.
+    pub async fn reject(
+        &self,
+        message: u64,
+        consumer: &str,
+        reason: &str,
+    ) -> Result<Rejection, BillingError> {
+        let rejected = self.message(message).await?;
+        let text = |key: &str| rejected.body[key].as_str().unwrap_or_default().to_owned();
+        let body = RejectionBody {
+            message,
+            tenant: text("tenant"),
+            invoice: text("number"),
+            consumer: consumer.to_owned(),
+            reason: reason.to_owned(),
+            rejected_at: self.now(),
+        };
+        let body = serde_json::to_value(&body).expect("a rejection is plain JSON");
+        let item = Item { key: format!("{message}/{consumer}"), body };
+        let number = self.shared.rejections.draw(&*self.billing, item).await?;
+        self.rejection(number).await
+    }
+
+    /// Rejections from a number on, in order, with whether more follow.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn rejections(
+        &self,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<Rejection>, BillingError> {
+        let items = self.shared.rejections.items(&*self.billing, from.max(1), limit).await?;
+        let mut rejections = Vec::with_capacity(items.len());
+        for (number, item) in items {
+            rejections.push(self.read_rejection(number, item).await?);
+        }
+        Ok(rejections)
+    }
+
+    /// Puts the message of a rejection into the outbox again, once.
+    ///
+    /// # Errors
+    /// When there is no such rejection, or the store fails.
+    pub async fn replay(&self, number: u64) -> Result<Rejection, BillingError> {
+        let rejection = self.rejection(number).await?;
+        let mut body = self.message(rejection.body.message).await?.body;
+        body["replay_of"] = rejection.body.message.to_string().into();
+        let item = Item { key: replay_key(number), body };
+        self.shared.outbox.draw(&*self.billing, item).await?;
+        self.rejection(number).await
+    }
+
+    async fn message(&self, number: u64) -> Result<Item, BillingError> {
+        let found = self.shared.outbox.item(&*self.billing, number).await?;
+        found.ok_or_else(|| {
+            let message = format!("the outbox has no message {number}");
+            BillingError::refused(Refusal::MessageNotFound, message)
+        })
+    }
+
+    async fn rejection(&self, number: u64) -> Result<Rejection, BillingError> {
+        let found = self.shared.rejections.item(&*self.billing, number).await?;
+        let item = found.ok_or_else(|| {
+            let message = format!("no message was rejected under number {number}");
+            BillingError::refused(Refusal::RejectionNotFound, message)
+        })?;
+        self.read_rejection(number, item).await
+    }
+
+    async fn read_rejection(&self, number: u64, item: Item) -> Result<Rejection, BillingError> {
+        let body = serde_json::from_value(item.body).map_err(|error| BillingError::Unreadable {
+            what: format!("rejection {number}"),
+            message: error.to_string(),
+        })?;
+        let replayed_as = self.shared.outbox.find(&*self.billing, &replay_key(number)).await?;
+        Ok(Rejection { number, body, replayed_as })
+    }
+}
+
+fn replay_key(rejection: u64) -> String {
+    format!("replay/{rejection}")
+}
