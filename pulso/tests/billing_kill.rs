@@ -36,7 +36,7 @@ const KILLS: u64 = 2;
 const TENANTS: u64 = 12;
 const TENANTS_ON_SERVERS: u64 = 4;
 /// Clusters that share the kills on servers: each bills a month a kill.
-const CLUSTERS: usize = 3;
+const CLUSTERS: usize = 6;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |number| number.parse().unwrap())
@@ -239,6 +239,7 @@ fn read_committed(brokers: &str, topic: &str) -> Vec<String> {
         .set("bootstrap.servers", brokers)
         .set("group.id", topic)
         .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "10")
         .create()
         .unwrap();
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();

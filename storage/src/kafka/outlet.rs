@@ -78,7 +78,10 @@ impl KafkaOutlet {
     /// Blocks.
     fn newest_of_all(&self) -> Result<u64, OutletError> {
         let mut config = self.options.consumer();
-        config.set("enable.partition.eof", "true");
+        config
+            .set("enable.partition.eof", "true")
+            // A broker holds a fetch that finds nothing for so long, and an end is such a fetch.
+            .set("fetch.wait.max.ms", "10");
         let consumer: BaseConsumer<Quiet> =
             config.create_with_context(Quiet).map_err(|error| unavailable(&error))?;
         let partitions = (0..i32::from(self.partitions)).collect::<BTreeSet<_>>();

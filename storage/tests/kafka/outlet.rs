@@ -71,6 +71,7 @@ fn read(subject: &InTopic) -> BTreeMap<String, Vec<(String, usize)>> {
         .set("bootstrap.servers", &subject.broker.address)
         .set("group.id", &subject.topic)
         .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "10")
         .set("auto.offset.reset", "earliest")
         .create()
         .unwrap();
