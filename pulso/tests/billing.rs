@@ -307,6 +307,54 @@ taxes:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_a_consumer_rejects_stands_once_with_its_reason_and_is_replayed_once() {
+    let home = Home::new();
+    let server = Server::start(&home, &settings()).await;
+    publish(&server, &home, CATALOGUE).await;
+    use_up(&server, &home, "u", &[("acme", "vm", "hour", "10", "2024-09-10T10:00:00Z")]).await;
+    bill(&server, &[]).await;
+    let reject = ["bill", "dlq", "reject", "1", "--consumer", "ledger", "--reason"];
+    let rejected = server.json(&[&reject[..], &["no account"]].concat()).await;
+    let expected = json!({
+        "number": "1", "message": "1", "tenant": "acme", "invoice": "INV-000001",
+        "consumer": "ledger", "reason": "no account",
+        "rejected_at": rejected["rejections"][0]["rejected_at"], "replayed_as": null,
+    });
+    assert_eq!(rejected["rejections"], json!([expected]));
+    let again = server.json(&[&reject[..], &["said otherwise"]].concat()).await;
+    assert_eq!(again["rejections"], json!([expected]), "what was said first stands");
+
+    for _ in 0..2 {
+        let replayed = server.json(&["bill", "dlq", "replay", "1"]).await;
+        assert_eq!(replayed["rejections"][0]["replayed_as"], "2");
+    }
+    assert_eq!(server.json(&["bill", "dlq", "replay", "--all"]).await["rejections"], json!([]));
+    let listed = server.json(&["bill", "dlq", "list"]).await;
+    assert_eq!(listed["rejections"].as_array().unwrap().len(), 1, "{listed}");
+    let watched = server.pulso(&["invoice", "watch", "--until-now"]).await;
+    let messages: Vec<Value> = String::from_utf8(watched.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    let mut repeated = messages[0]["body"].clone();
+    repeated["replay_of"] = "1".into();
+    assert_eq!(messages[1], json!({"message": "2", "body": repeated}));
+
+    for (arguments, words) in [
+        (["reject", "9", "--consumer", "ledger", "--reason", "r"].as_slice(), "no message 9"),
+        (&["reject", "1", "--consumer", " ", "--reason", "r"], "consumer"),
+        (&["replay", "5"], "rejected under number 5"),
+    ] {
+        let output = server.pulso(&[&["bill", "dlq"], arguments].concat()).await;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(65), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(words), "{arguments:?}: {stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn periods_that_are_not_over_wait_and_mistakes_are_named_with_what_to_do() {
     let home = Home::new();
     let server = Server::start(&home, &settings()).await;

@@ -253,6 +253,27 @@ impl BillingService for Script {
         Err(not_scripted())
     }
 
+    async fn reject_message(
+        &self,
+        _: Request<v1::RejectMessageRequest>,
+    ) -> Result<Response<v1::Rejection>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn list_rejections(
+        &self,
+        _: Request<v1::ListRejectionsRequest>,
+    ) -> Result<Response<v1::ListRejectionsResponse>, Status> {
+        Err(not_scripted())
+    }
+
+    async fn replay_rejection(
+        &self,
+        _: Request<v1::ReplayRejectionRequest>,
+    ) -> Result<Response<v1::Rejection>, Status> {
+        Err(not_scripted())
+    }
+
     type WatchInvoicesStream = tokio_stream::Empty<Result<v1::InvoiceMessage, Status>>;
 
     async fn watch_invoices(

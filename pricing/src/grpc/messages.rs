@@ -46,7 +46,8 @@ pub(super) fn run(run: &Run, progress: Progress) -> v1::Run {
         state: state.to_owned(),
         opened_at: Some(moment(run.opened_at)),
         ended_at: ended_at.map(moment),
-        doing: progress.doing,
+        // The task that closed it may not yet have put its words away.
+        doing: if run.ended.is_none() { progress.doing } else { String::new() },
         cut_at: run.cut.as_ref().map(|cut| moment(cut.taken_at)),
         outcomes: Some(wire_outcomes(outcomes)),
         tenants_done: progress.tenants_done,

@@ -302,9 +302,18 @@ impl Server {
 
 /// One HTTP/1.1 request on a connection of its own.
 pub(crate) async fn http_get(address: &str, path: &str) -> (u16, String) {
+    http(address, &format!("GET {path}"), "").await
+}
+
+/// Status and body of what an HTTP route answers to a method and path, with a JSON or YAML body.
+pub(crate) async fn http(address: &str, what: &str, body: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n");
+    let kind = if body.starts_with('{') { "application/json" } else { "application/yaml" };
+    let length = body.len();
+    let request = format!(
+        "{what} HTTP/1.0\r\nhost: {address}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
     connection.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     let read = connection.read_to_string(&mut answer);

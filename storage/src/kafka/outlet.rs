@@ -99,15 +99,12 @@ impl KafkaOutlet {
         let (low, end) = consumer
             .fetch_watermarks(&self.topic, partition, timeout)
             .map_err(|error| unavailable(&error))?;
-        let mut tail = TAIL;
-        while end > low {
-            let from = low.max(end - tail);
+        let (mut from, mut tail) = (end, TAIL);
+        while from > low {
+            // The end of a transaction is a record too, and what was aborted is not read.
+            from = low.max(end - tail);
             if let Some(newest) = self.newest_from(consumer, partition, from)? {
                 return Ok(newest);
-            }
-            // The end of a transaction is a record too, and what was aborted is not read.
-            if from == low {
-                break;
             }
             tail *= 16;
         }

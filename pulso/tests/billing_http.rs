@@ -1,0 +1,149 @@
+//! Billing over HTTP: the same answers and refusals as the commands get over gRPC.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
+
+mod harness;
+
+use harness::{Home, PATIENCE, Server, Settings, http};
+use serde_json::{Value, json};
+
+const CATALOGUE: &str = r#"
+catalogue: "2024-01"
+currency: BRL
+skus:
+  - sku: vm
+    unit: hour
+    prices: [{valid_from: 2024-01-01T00:00:00Z, model: per_unit, unit_price: "0.50"}]
+"#;
+const CONTRACT: &str = r#"
+contract: acme-1
+tenant: acme
+valid_from: 2024-01-01
+currency: BRL
+discounts: [{name: friends, percentage: "10"}]
+"#;
+
+/// A JSON answer with its status.
+async fn ask(server: &Server, what: &str, body: &str) -> (u16, Value) {
+    let (status, answer) = http(&server.http, what, body).await;
+    let parsed = serde_json::from_str(&answer);
+    (status, parsed.unwrap_or_else(|error| panic!("{what}: {status} {answer}: {error}")))
+}
+
+async fn ok(server: &Server, what: &str, body: &str) -> Value {
+    let (status, answer) = ask(server, what, body).await;
+    assert_eq!(status, 200, "{what}: {answer}");
+    answer
+}
+
+async fn usage(server: &Server, home: &Home) {
+    let path = home.path("usage.jsonl");
+    let pulse = json!({"tenant": "acme", "product_sku": "vm", "use_unity": "hour",
+                       "used_amount": "20", "time": "2024-09-10T10:00:00Z"});
+    std::fs::write(&path, pulse.to_string()).unwrap();
+    let path = path.to_str().unwrap();
+    server.json(&["ingest", path, "--format", "jsonl", "--backfill", "u"]).await;
+    server.drained().await;
+}
+
+/// Starts the month and waits for its end.
+async fn bill(server: &Server) -> Value {
+    let start = json!({"period": "2024-09", "request_id": "september"}).to_string();
+    let run = ok(server, "POST /v1/billing/runs", &start).await;
+    let again = ok(server, "POST /v1/billing/runs", &start).await;
+    assert_eq!(run["run"], again["run"], "the request was made before");
+    let path = format!("GET /v1/billing/runs/{}", run["run"].as_str().unwrap());
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let run = ok(server, &path, "").await;
+        if run["state"] == "closed" {
+            return run;
+        }
+        assert!(std::time::Instant::now() < deadline, "{run}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_is_billed_and_explained_over_http_as_over_grpc() {
+    let home = Home::new();
+    let server =
+        Server::start(&home, &Settings::default().with("PULSO_BILLING__SCHEDULE", "off")).await;
+    let checked = ok(&server, "POST /v1/catalog?validate_only=true", CATALOGUE).await;
+    assert_eq!((&checked["version"], &checked["validate_only"]), (&json!("2024-01"), &json!(true)));
+    assert_eq!(ok(&server, "GET /v1/catalog", "").await["catalogues"], json!([]), "only checked");
+    ok(&server, "POST /v1/catalog", CATALOGUE).await;
+    assert_eq!(ok(&server, "GET /v1/catalog/2024-01", "").await["text"], CATALOGUE);
+    ok(&server, "POST /v1/contracts", CONTRACT).await;
+    let again = ok(&server, "POST /v1/contracts", CONTRACT).await;
+    assert_eq!(again["already_applied"], true);
+    let contracts = ok(&server, "GET /v1/contracts?tenant=acme", "").await;
+    assert_eq!(contracts["contracts"][0]["name"], "acme-1");
+    assert_eq!(ok(&server, "GET /v1/contracts/acme-1", "").await["text"], CONTRACT);
+    usage(&server, &home).await;
+
+    let preview = "GET /v1/billing:preview?tenant=acme&period=2024-09";
+    assert_eq!(ok(&server, preview, "").await["total"], "10.00");
+    let run = bill(&server).await;
+    assert_eq!(run["outcomes"]["invoices"], "1", "{run}");
+    assert_eq!(ok(&server, "GET /v1/billing/runs", "").await["runs"], json!([run]));
+
+    let listed = ok(&server, "GET /v1/invoices?page_size=1", "").await;
+    assert_eq!(listed["invoices"][0]["total"], "9");
+    let invoice = ok(&server, "GET /v1/invoices/INV-000001", "").await;
+    assert_eq!(invoice, server.json(&["invoice", "get", "INV-000001"]).await);
+    let explained = ok(&server, "GET /v1/invoices/INV-000001:explain?line=1", "").await;
+    assert_eq!(explained, server.json(&["bill", "explain", "INV-000001/1"]).await);
+    let verified = ok(&server, "GET /v1/invoices/INV-000001:verify", "").await;
+    assert_eq!((&verified["matches"], &verified["lines"]), (&json!(true), &json!(1)));
+    let (status, page) = http(&server.http, "GET /v1/invoices/INV-000001:html", "").await;
+    assert!(status == 200 && page.contains("INV-000001") && page.contains("9.00"), "{page}");
+
+    let rejected = json!({"message": 1, "consumer": "ledger", "reason": "closed"}).to_string();
+    let rejected = ok(&server, "POST /v1/billing/rejections", &rejected).await;
+    assert_eq!((&rejected["number"], &rejected["replayed_as"]), (&json!("1"), &Value::Null));
+    let replayed = ok(&server, "POST /v1/billing/rejections/1:replay", "").await;
+    assert_eq!(replayed["replayed_as"], "2");
+    let rejections = ok(&server, "GET /v1/billing/rejections", "").await;
+    assert_eq!(rejections["rejections"], json!([replayed]));
+
+    let reason = json!({"reason": "wrong tenant"}).to_string();
+    let voided = ok(&server, "POST /v1/invoices/INV-000001:void", &reason).await;
+    assert_eq!(
+        (&voided["state"], &voided["void_reason"]),
+        (&json!("void"), &json!("wrong tenant"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_over_http_are_problems_with_a_reason() {
+    let home = Home::new();
+    let server =
+        Server::start(&home, &Settings::default().with("PULSO_BILLING__SCHEDULE", "off")).await;
+    let wrong = CATALOGUE.replace("per_unit", "per_unti");
+    let start = json!({"period": "2024-9"}).to_string();
+    let future = json!({"period": "2999-01"}).to_string();
+    let unknown = json!({"message": 4, "consumer": "c", "reason": "r"}).to_string();
+    for (what, body, status, reason) in [
+        ("POST /v1/catalog", wrong.as_str(), 400, "CATALOGUE_INVALID"),
+        ("GET /v1/catalog/none", "", 404, "CATALOGUE_NOT_FOUND"),
+        ("POST /v1/contracts", "contract: c", 400, "CONTRACT_INVALID"),
+        ("GET /v1/contracts/none", "", 404, "CONTRACT_NOT_FOUND"),
+        ("POST /v1/billing/runs", &start, 400, "PERIOD_INVALID"),
+        ("POST /v1/billing/runs", &future, 400, "PERIOD_NOT_DUE"),
+        ("GET /v1/billing/runs/x", "", 404, "RUN_NOT_FOUND"),
+        ("POST /v1/billing/runs/7:cancel", "", 404, "RUN_NOT_FOUND"),
+        ("POST /v1/billing/runs/7:pause", "", 404, "ROUTE_NOT_FOUND"),
+        ("GET /v1/invoices/INV-000009", "", 404, "INVOICE_NOT_FOUND"),
+        ("GET /v1/invoices?page_size=5000", "", 400, "PAGE_SIZE_INVALID"),
+        ("POST /v1/billing/rejections", &unknown, 404, "MESSAGE_NOT_FOUND"),
+        ("POST /v1/billing/rejections/1:replay", "", 404, "REJECTION_NOT_FOUND"),
+    ] {
+        let (found, problem) = ask(&server, what, body).await;
+        assert_eq!(
+            (found, problem["reason"].as_str()),
+            (status, Some(reason)),
+            "{what}: {problem}"
+        );
+    }
+}
