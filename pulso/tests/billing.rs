@@ -7,13 +7,15 @@ mod harness;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use harness::{Home, Server, Settings, root};
+use harness::{Home, Server, Settings, cluster::Cluster, root};
 use pricing::{
     Amount,
     focus::{self, Basis, Checkable},
 };
 use serde_json::{Value, json};
+use storage::conformance::servers::shared_pair;
 
+const ALL_STAGES: &str = "ingest,consume,price,query";
 const CATALOGUE: &str = r#"
 catalogue: "2024-01"
 currency: BRL
@@ -89,8 +91,19 @@ fn amounts(invoice: &Value) -> Vec<(&str, &str)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_usage_is_invoiced_once_and_every_invoice_equals_the_providers_sums() {
+    real_usage_is_invoiced(&settings()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_servers_too_real_usage_is_invoiced_once_and_equals_the_providers_sums() {
+    let Some(servers) = shared_pair() else { return };
+    let cluster = Cluster::new(servers, settings()).await;
+    real_usage_is_invoiced(&cluster.stages(ALL_STAGES)).await;
+}
+
+async fn real_usage_is_invoiced(settings: &Settings) {
     let home = Home::new();
-    let server = Server::start(&home, &settings()).await;
+    let server = Server::start(&home, settings).await;
     let sample = root().join("samples/focus-1.0-sample-1000.csv");
     let sample = sample.to_str().unwrap();
     let imported = server.pulso(&["catalog", "import", "--format", "focus", sample]).await;
@@ -175,8 +188,19 @@ fn provider_sums(sample: &str) -> BTreeMap<Resource, (u128, Amount)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn late_usage_and_other_contracts_are_billed_as_deltas_that_bring_the_sum_to_the_truth() {
+    what_changes_is_billed_as_deltas(&settings()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_servers_too_deltas_bring_the_sum_to_the_truth() {
+    let Some(servers) = shared_pair() else { return };
+    let cluster = Cluster::new(servers, settings()).await;
+    what_changes_is_billed_as_deltas(&cluster.stages(ALL_STAGES)).await;
+}
+
+async fn what_changes_is_billed_as_deltas(settings: &Settings) {
     let home = Home::new();
-    let server = Server::start(&home, &settings()).await;
+    let server = Server::start(&home, settings).await;
     publish(&server, &home, CATALOGUE).await;
     use_up(
         &server,
