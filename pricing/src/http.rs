@@ -30,10 +30,36 @@ use service::{
     Problem,
     problem::{http::HttpProblem, reasons},
 };
+use utoipa::{IntoResponses, OpenApi};
 
 use crate::{documents, file, grpc::PricingService, page};
 
 type Answer = Result<Json<Value>, HttpProblem>;
+
+/// What every route answers; docs/interfaces.md has the documents.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+enum Answers {
+    #[response(status = 200, description = "The document, or a page.")]
+    Document,
+    #[response(status = "default", description = "An RFC 9457 problem with its reason.")]
+    Problem,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    paths(
+        catalogues, publish, catalogue, contracts, apply, contract, preview, runs, start, run, act_on_run, rejections, reject, replay, invoices, invoice, void
+    ),
+    tags((name = "billing", description = "What usage costs.")),
+)]
+struct Description;
+
+/// The description of these routes, for merging with that of other stages.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
 
 /// The routes, for merging with those of other stages.
 pub fn router<U: UsageStore, B: BillingStore, L: PulseLog>(
@@ -61,6 +87,8 @@ struct Writing {
     validate_only: bool,
 }
 
+/// Published catalogues, newest first.
+#[utoipa::path(get, path = "/v1/catalog", tag = "billing", responses(Answers))]
 async fn catalogues<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
 ) -> Answer {
@@ -69,6 +97,15 @@ async fn catalogues<U: UsageStore, B: BillingStore, L: PulseLog>(
     Ok(Json(json!({"catalogues": listed})))
 }
 
+/// Publishes a catalogue, once and for ever.
+#[utoipa::path(
+    post,
+    path = "/v1/catalog",
+    tag = "billing",
+    params(("validate_only" = Option<bool>, Query, description = "Check only, write nothing.")),
+    request_body(content = String, content_type = "application/yaml", description = "The catalogue's file."),
+    responses(Answers),
+)]
 async fn publish<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Query(Writing { validate_only }): Query<Writing>,
@@ -81,6 +118,14 @@ async fn publish<U: UsageStore, B: BillingStore, L: PulseLog>(
     Ok(Json(document))
 }
 
+/// One catalogue.
+#[utoipa::path(
+    get,
+    path = "/v1/catalog/{version}",
+    tag = "billing",
+    params(("version" = String, Path, description = "Its version.")),
+    responses(Answers),
+)]
 async fn catalogue<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Path(version): Path<String>,
@@ -94,6 +139,14 @@ struct OfTenant {
     tenant: String,
 }
 
+/// Contracts in the order in which they were applied.
+#[utoipa::path(
+    get,
+    path = "/v1/contracts",
+    tag = "billing",
+    params(("tenant" = Option<String>, Query, description = "Only this tenant's.")),
+    responses(Answers),
+)]
 async fn contracts<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Query(OfTenant { tenant }): Query<OfTenant>,
@@ -103,6 +156,15 @@ async fn contracts<U: UsageStore, B: BillingStore, L: PulseLog>(
     Ok(Json(json!({"contracts": listed})))
 }
 
+/// Applies a contract, once and for ever.
+#[utoipa::path(
+    post,
+    path = "/v1/contracts",
+    tag = "billing",
+    params(("validate_only" = Option<bool>, Query, description = "Check only, write nothing.")),
+    request_body(content = String, content_type = "application/yaml", description = "The contract's file."),
+    responses(Answers),
+)]
 async fn apply<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Query(Writing { validate_only }): Query<Writing>,
@@ -115,6 +177,14 @@ async fn apply<U: UsageStore, B: BillingStore, L: PulseLog>(
     Ok(Json(document))
 }
 
+/// One contract.
+#[utoipa::path(
+    get,
+    path = "/v1/contracts/{name}",
+    tag = "billing",
+    params(("name" = String, Path, description = "Its name.")),
+    responses(Answers),
+)]
 async fn contract<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Path(name): Path<String>,
@@ -130,6 +200,18 @@ struct Previewed {
     catalogue: String,
 }
 
+/// A tenant's month as it stands now, with the reason for every number.
+#[utoipa::path(
+    get,
+    path = "/v1/billing:preview",
+    tag = "billing",
+    params(
+        ("tenant" = String, Query, description = "Whose bill."),
+        ("period" = String, Query, description = "A month in UTC, such as 2024-09."),
+        ("catalogue" = Option<String>, Query, description = "A version; the latest by default."),
+    ),
+    responses(Answers),
+)]
 async fn preview<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Query(Previewed { tenant, period, catalogue }): Query<Previewed>,
@@ -138,6 +220,8 @@ async fn preview<U: UsageStore, B: BillingStore, L: PulseLog>(
     Ok(Json(document(&pricing.preview(&request).await?)?))
 }
 
+/// Billing runs, newest first.
+#[utoipa::path(get, path = "/v1/billing/runs", tag = "billing", responses(Answers))]
 async fn runs<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
 ) -> Answer {
@@ -154,6 +238,14 @@ struct Started {
     request_id: String,
 }
 
+/// Opens a billing run and works on it after the answer.
+#[utoipa::path(
+    post,
+    path = "/v1/billing/runs",
+    tag = "billing",
+    request_body(content = Object, content_type = "application/json", description = "`period`, and `tenants`, `deltas`, `request_id` where wanted."),
+    responses(Answers),
+)]
 async fn start<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Json(Started { period, tenants, deltas, request_id }): Json<Started>,
@@ -162,6 +254,14 @@ async fn start<U: UsageStore, B: BillingStore, L: PulseLog>(
     Ok(Json(documents::run(&pricing.start(request).await?)))
 }
 
+/// One run and how far it is.
+#[utoipa::path(
+    get,
+    path = "/v1/billing/runs/{run}",
+    tag = "billing",
+    params(("run" = String, Path, description = "Its number.")),
+    responses(Answers),
+)]
 async fn run<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Path(run): Path<String>,
@@ -169,6 +269,17 @@ async fn run<U: UsageStore, B: BillingStore, L: PulseLog>(
     Ok(Json(documents::run(&pricing.run(number(&run)?).await?)))
 }
 
+/// Goes on with a run, or ends it.
+#[utoipa::path(
+    post,
+    path = "/v1/billing/runs/{run}:{action}",
+    tag = "billing",
+    params(
+        ("run" = String, Path, description = "Its number."),
+        ("action" = String, Path, description = "`resume` or `cancel`."),
+    ),
+    responses(Answers),
+)]
 async fn act_on_run<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Path(run): Path<String>,
@@ -195,6 +306,17 @@ struct Page {
     page_token: String,
 }
 
+/// Messages that a consumer could not take.
+#[utoipa::path(
+    get,
+    path = "/v1/billing/rejections",
+    tag = "billing",
+    params(
+        ("page_size" = Option<i32>, Query, description = "50 by default, at most 1000."),
+        ("page_token" = Option<String>, Query, description = "Of the page before."),
+    ),
+    responses(Answers),
+)]
 async fn rejections<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Query(Page { page_size, page_token }): Query<Page>,
@@ -212,6 +334,14 @@ struct Rejected {
     reason: String,
 }
 
+/// Says that a consumer cannot take a message.
+#[utoipa::path(
+    post,
+    path = "/v1/billing/rejections",
+    tag = "billing",
+    request_body(content = Object, content_type = "application/json", description = "`message`, `consumer` and `reason`."),
+    responses(Answers),
+)]
 async fn reject<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Json(Rejected { message, consumer, reason }): Json<Rejected>,
@@ -220,6 +350,14 @@ async fn reject<U: UsageStore, B: BillingStore, L: PulseLog>(
     Ok(Json(documents::rejection(&pricing.reject(request).await?)))
 }
 
+/// Puts the message of a rejection into the outbox again, once.
+#[utoipa::path(
+    post,
+    path = "/v1/billing/rejections/{rejection}:replay",
+    tag = "billing",
+    params(("rejection" = String, Path, description = "Its number.")),
+    responses(Answers),
+)]
 async fn replay<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Path(rejection): Path<String>,
@@ -247,6 +385,18 @@ struct Listed {
     page_token: String,
 }
 
+/// Invoices in the order of their numbers, or all documents of one tenant.
+#[utoipa::path(
+    get,
+    path = "/v1/invoices",
+    tag = "billing",
+    params(
+        ("tenant" = Option<String>, Query, description = "Only this tenant's, drafts too; then there are no pages."),
+        ("page_size" = Option<i32>, Query, description = "50 by default, at most 1000."),
+        ("page_token" = Option<String>, Query, description = "Of the page before."),
+    ),
+    responses(Answers),
+)]
 async fn invoices<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Query(Listed { tenant, page_size, page_token }): Query<Listed>,
@@ -263,6 +413,17 @@ struct OfLine {
     line: u32,
 }
 
+/// One invoice with its lines. With `:explain` behind the number why it comes to that, with `:verify` what differs when it is computed again, with `:html` a page to print.
+#[utoipa::path(
+    get,
+    path = "/v1/invoices/{invoice}",
+    tag = "billing",
+    params(
+        ("invoice" = String, Path, description = "`INV-000042`, or the digits."),
+        ("line" = Option<u32>, Query, description = "With `:explain`, the place of one line."),
+    ),
+    responses(Answers),
+)]
 async fn invoice<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Path(invoice): Path<String>,
@@ -289,6 +450,15 @@ struct Voided {
     reason: String,
 }
 
+/// Takes a final invoice back.
+#[utoipa::path(
+    post,
+    path = "/v1/invoices/{invoice}:void",
+    tag = "billing",
+    params(("invoice" = String, Path, description = "`INV-000042`, or the digits.")),
+    request_body(content = Object, content_type = "application/json", description = "`reason`."),
+    responses(Answers),
+)]
 async fn void<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Path(invoice): Path<String>,

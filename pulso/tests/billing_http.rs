@@ -147,3 +147,30 @@ async fn mistakes_over_http_are_problems_with_a_reason() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description_names_every_route_of_billing_and_no_other() {
+    let home = Home::new();
+    let settings = Settings::default().with("PULSO_BILLING__SCHEDULE", "off");
+    let server = Server::start(&home, &settings).await;
+    let description = ok(&server, "GET /openapi.json", "").await;
+    let mut described = 0;
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if operation["tags"] != json!(["billing"]) {
+                continue;
+            }
+            described += 1;
+            let mut address = path.replace("{action}", "cancel");
+            for name in ["version", "name", "run", "rejection", "invoice"] {
+                address = address.replace(&format!("{{{name}}}"), "7");
+            }
+            let what = format!("{} {address}", method.to_uppercase());
+            let (status, answer) = http(&server.http, &what, "").await;
+            assert!(status != 405 && !answer.contains("ROUTE_NOT_FOUND"), "{what}: {answer}");
+        }
+    }
+    let routes = include_str!("../../pricing/src/http.rs");
+    let handlers = routes.matches("::<U, B, L>)").count();
+    assert_eq!(described, handlers, "a route without a description, or the other way round");
+}

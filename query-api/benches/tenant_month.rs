@@ -12,7 +12,6 @@ use std::{
 };
 
 use axum::{
-    Router,
     body::{Body, to_bytes},
     http::Request,
 };
@@ -21,7 +20,7 @@ use domain::{
     ResourceKey, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore,
     place::Generation, segment::Progress, store::Flush,
 };
-use query_api::{QueryApi, QueryConfig, TokenKey};
+use query_api::{QueryApi, QueryConfig, TokenKey, http::Others};
 use service::Health;
 use storage::{
     embedded::{
@@ -57,7 +56,7 @@ async fn measure(store: EmbeddedUsageStore, segments_per_hour: u64) {
     let log = MemoryLog::new(generation(), clock);
     let config = QueryConfig::new(TokenKey::new([3; 16]));
     let api = Arc::new(QueryApi::new(Arc::new(store), Arc::new(log), Health::new(), config));
-    let router = query_api::http::router(api, Arc::new(String::new), Router::new());
+    let router = query_api::http::router(api, Arc::new(String::new), Others::default());
     println!("{segments_per_hour} segments an hour:");
     for question in [
         "window=PT1H&sku=sku-3&page_size=1000",

@@ -35,8 +35,16 @@ const BODY_BYTES_MAX: usize = 16 * 1_024;
 /// Gives all metrics of the process in Prometheus' text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// All of HTTP in one router: the reads of this stage and the routes of `others`, which must not
-/// overlap with them and must have no fallback.
+/// Routes of other stages with their description.
+#[derive(Default)]
+pub struct Others {
+    /// They must not overlap with those of this stage and must have no fallback.
+    pub router: Router,
+    /// What `/openapi.json` says of them; `None` where there are none.
+    pub openapi: Option<utoipa::openapi::OpenApi>,
+}
+
+/// All of HTTP in one router: the reads of this stage and the routes of `others`.
 ///
 /// A handler of `others` may return an [`HttpProblem`]; any other error answer of theirs is turned
 /// into one with its text as the detail.
@@ -46,14 +54,19 @@ pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 pub fn router<U: UsageStore, L: PulseLog>(
     api: Arc<QueryApi<U, L>>,
     render_metrics: RenderMetrics,
-    others: Router,
+    others: Others,
 ) -> Router {
+    let mut description = openapi();
+    if let Some(others) = others.openapi {
+        description.merge(others);
+    }
+    let description = Arc::new(description);
     let reads = Router::new()
         .route("/", get(async || Html(include_str!("http/index.html"))))
         .route("/livez", get(operations::livez))
         .route("/readyz", get(operations::readyz::<U, L>))
         .route("/metrics", get(async move || operations::metrics(&render_metrics)))
-        .route("/openapi.json", get(openapi::serve))
+        .route("/openapi.json", get(async move || openapi::serve(&description)))
         .route("/v1/usage", get(usage::usage::<U, L>))
         .route("/v1/status", get(operations::status::<U, L>))
         .route("/v1/dlq", get(operations::dead_letters::<U, L>))
@@ -61,7 +74,7 @@ pub fn router<U: UsageStore, L: PulseLog>(
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .with_state(api);
     reads
-        .merge(others)
+        .merge(others.router)
         .fallback(problems::route_not_found)
         .layer(middleware::from_fn(problems::dress))
         .layer(CorrelationLayer)

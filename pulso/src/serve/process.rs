@@ -20,7 +20,7 @@ use domain::PulseLog as _;
 use ingestor_api::{Ingest, Packers, Packing, Ports};
 use ingestor_consumer::{ConsumerError, restart::anchors, service::AuditService};
 use pricing::{PricingConfig, PricingService};
-use query_api::{QueryApi, QueryConfig, ReadGeneration, TokenKey};
+use query_api::{QueryApi, QueryConfig, ReadGeneration, TokenKey, http::Others};
 use service::{
     Health, Schedule, Shutdown, clock,
     health::{Check, Trouble},
@@ -162,7 +162,10 @@ impl Process {
             services.query = Some(Arc::clone(&query));
         }
         let kept = metrics.clone();
-        let others = services.pricing.clone().map_or_else(axum::Router::new, pricing::http::router);
+        let others = services.pricing.clone().map_or_else(Others::default, |pricing| Others {
+            router: pricing::http::router(pricing),
+            openapi: Some(pricing::http::openapi()),
+        });
         let router = query_api::http::router(query, Arc::new(move || metrics.render()), others);
         let (until, serving) = (shutdown.clone(), health.register("serving"));
         tasks.push(tokio::spawn(async move {

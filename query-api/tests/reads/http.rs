@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, Request, StatusCode},
     routing::post,
 };
+use query_api::http::Others;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -32,6 +33,7 @@ impl Answer {
 
 pub(crate) fn router(bench: &Bench) -> Router {
     let others = Router::new().route("/v1/pulses", post(async |body: String| body));
+    let others = Others { router: others, openapi: None };
     query_api::http::router(bench.api.clone(), Arc::new(|| "up 1\n".to_owned()), others)
 }
 
