@@ -7,7 +7,6 @@
 //! aborted, whose messages come again under the same numbers.
 
 use std::{
-    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -84,9 +83,8 @@ impl KafkaOutlet {
             .set("fetch.wait.max.ms", "10");
         let consumer: BaseConsumer<Quiet> =
             config.create_with_context(Quiet).map_err(|error| unavailable(&error))?;
-        let partitions = (0..i32::from(self.partitions)).collect::<BTreeSet<_>>();
         let mut newest =
-            partitions.into_iter().map(|partition| self.newest_of(&consumer, partition));
+            (0..i32::from(self.partitions)).map(|partition| self.newest_of(&consumer, partition));
         newest.try_fold(0, |newest, found| Ok(newest.max(found?)))
     }
 
