@@ -266,7 +266,7 @@ async fn run<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Path(run): Path<String>,
 ) -> Answer {
-    Ok(Json(documents::run(&pricing.run(number(&run)?).await?)))
+    Ok(Json(documents::run(&pricing.run(run_number(&run)?).await?)))
 }
 
 /// Goes on with a run, or ends it.
@@ -285,17 +285,21 @@ async fn act_on_run<U: UsageStore, B: BillingStore, L: PulseLog>(
     Path(run): Path<String>,
 ) -> Answer {
     let acted = match run.split_once(':') {
-        Some((run, "resume")) => pricing.resume(number(run)?).await?,
-        Some((run, "cancel")) => pricing.cancel(number(run)?).await?,
+        Some((run, "resume")) => pricing.resume(run_number(run)?).await?,
+        Some((run, "cancel")) => pricing.cancel(run_number(run)?).await?,
         _ => return Err(no_action(&run, ":resume and :cancel")),
     };
     Ok(Json(documents::run(&acted)))
 }
 
-fn number(text: &str) -> Result<u64, HttpProblem> {
+fn run_number(text: &str) -> Result<u64, HttpProblem> {
+    number(text, "run", reasons::RUN_NOT_FOUND)
+}
+
+/// The number of something in a path, which there is not where the text is none.
+fn number(text: &str, of: &str, not_found: &'static str) -> Result<u64, HttpProblem> {
     text.parse().map_err(|_| {
-        let message = format!("{text:?} is no number of a run");
-        Problem::not_found(reasons::RUN_NOT_FOUND, message).into()
+        Problem::not_found(not_found, format!("{text:?} is no number of a {of}")).into()
     })
 }
 
@@ -362,13 +366,10 @@ async fn replay<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Path(rejection): Path<String>,
 ) -> Answer {
-    let Some((number, "replay")) = rejection.split_once(':') else {
+    let Some((number_text, "replay")) = rejection.split_once(':') else {
         return Err(no_action(&rejection, ":replay"));
     };
-    let number = number.parse().map_err(|_| {
-        let message = format!("{number:?} is no number of a rejection");
-        Problem::not_found(reasons::REJECTION_NOT_FOUND, message)
-    })?;
+    let number = number(number_text, "rejection", reasons::REJECTION_NOT_FOUND)?;
     Ok(Json(documents::rejection(&pricing.replay(number).await?)))
 }
 

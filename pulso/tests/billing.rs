@@ -84,6 +84,13 @@ async fn invoice(server: &Server, number: &str) -> Value {
     server.json(&["invoice", "get", number]).await
 }
 
+/// All messages about invoices.
+async fn messages(server: &Server) -> Vec<Value> {
+    let watched = server.pulso(&["invoice", "watch", "--until-now"]).await;
+    let lines = String::from_utf8(watched.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 fn amounts(invoice: &Value) -> Vec<(&str, &str)> {
     let lines = invoice["lines"].as_array().unwrap().iter();
     lines.map(|line| (line["kind"].as_str().unwrap(), line["amount"].as_str().unwrap())).collect()
@@ -307,12 +314,7 @@ taxes:
         "it got its credits back"
     );
 
-    let watched = server.pulso(&["invoice", "watch", "--until-now"]).await;
-    let messages: Vec<Value> = String::from_utf8(watched.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let messages = messages(&server).await;
     let seen: Vec<_> = messages
         .iter()
         .map(|message| {
@@ -355,12 +357,7 @@ async fn a_message_that_a_consumer_rejects_stands_once_with_its_reason_and_is_re
     assert_eq!(server.json(&["bill", "dlq", "replay", "--all"]).await["rejections"], json!([]));
     let listed = server.json(&["bill", "dlq", "list"]).await;
     assert_eq!(listed["rejections"].as_array().unwrap().len(), 1, "{listed}");
-    let watched = server.pulso(&["invoice", "watch", "--until-now"]).await;
-    let messages: Vec<Value> = String::from_utf8(watched.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let messages = messages(&server).await;
     assert_eq!(messages.len(), 2, "{messages:?}");
     let mut repeated = messages[0]["body"].clone();
     repeated["replay_of"] = "1".into();

@@ -129,6 +129,10 @@ impl Register {
         let (entry, first) = {
             let mut read = self.read.lock().await;
             self.read_on(store, &mut read).await?;
+            // Whoever waits for the next item does not read the last entry again at each look.
+            if from > read.items {
+                return Ok(Vec::new());
+            }
             let entry = read.firsts.partition_point(|first| *first <= from).saturating_sub(1);
             (entry as u64, read.firsts.get(entry).copied().unwrap_or(1))
         };

@@ -66,7 +66,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         self.rejection(number).await
     }
 
-    /// Rejections from a number on, in order, with whether more follow.
+    /// Rejections from a number on (from 1), in order, at most `limit`; empty only behind the last.
     ///
     /// # Errors
     /// When the store fails.

@@ -11,9 +11,9 @@ use proto::totals;
 
 use super::{
     appender::{Appender, Message},
-    error::{OpenError, TopicsError},
+    error::OpenError,
     options::KafkaOptions,
-    topics::Admin,
+    topics,
 };
 
 /// Rows on their way at once: some megabytes.
@@ -36,14 +36,10 @@ impl KafkaFeed {
         topic: &str,
         window: WindowLength,
     ) -> Result<Self, OpenError> {
-        let admin = Admin::new(options)?;
-        let missing = || TopicsError::Missing { topic: topic.to_owned() };
-        let found = admin.find(topic).await?.ok_or_else(missing)?;
+        let found = topics::existing(options, topic).await?;
         let (config, queue_bytes) = (options.producer(BATCH_BYTES), options.queue_bytes_max);
         let appender = Appender::new(topic, config, queue_bytes, options.record_bytes_max)
             .map_err(|error| OpenError::Client(error.to_string()))?;
-        // The admin's end waits for its thread.
-        drop(tokio::task::spawn_blocking(move || drop(admin)));
         Ok(Self { appender, partitions: found.partitions, window })
     }
 

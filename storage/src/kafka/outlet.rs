@@ -25,7 +25,7 @@ use super::{
     context::{self, Quiet},
     error::{Difference, OpenError, TopicsError},
     options::KafkaOptions,
-    topics::{Admin, MESSAGE_BYTES_MAX},
+    topics::{self, MESSAGE_BYTES_MAX},
 };
 
 /// Bytes that a message may have: one entry of a journal and what is around it.
@@ -49,11 +49,7 @@ impl KafkaOutlet {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(options: &KafkaOptions, topic: &str) -> Result<Self, OpenError> {
-        let admin = Admin::new(options)?;
-        let missing = || TopicsError::Missing { topic: topic.to_owned() };
-        let found = admin.find(topic).await?.ok_or_else(missing)?;
-        // The admin's end waits for its thread.
-        drop(tokio::task::spawn_blocking(move || drop(admin)));
+        let found = topics::existing(options, topic).await?;
         let taken = found.setting(MESSAGE_BYTES_MAX);
         if taken.parse::<usize>().is_ok_and(|bytes| bytes < OUTLET_BYTES_MAX) {
             let difference = Difference {

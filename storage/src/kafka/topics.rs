@@ -132,6 +132,15 @@ impl TopicSpec {
     }
 }
 
+/// A topic that must be there, as it is.
+pub(super) async fn existing(options: &KafkaOptions, topic: &str) -> Result<Found, TopicsError> {
+    let admin = Admin::new(options)?;
+    let found = admin.find(topic).await;
+    // The admin's end waits for its thread.
+    drop(tokio::task::spawn_blocking(move || drop(admin)));
+    found?.ok_or_else(|| TopicsError::Missing { topic: topic.to_owned() })
+}
+
 /// Kafka's name of the setting that says whose clock it is.
 pub(super) const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 /// Its value for the broker's.
