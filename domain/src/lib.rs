@@ -17,6 +17,7 @@ pub mod name;
 pub mod outlet;
 pub mod place;
 pub mod quantity;
+pub mod refold;
 pub mod segment;
 pub mod store;
 pub mod time;

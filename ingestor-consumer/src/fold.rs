@@ -13,6 +13,7 @@ mod keys;
 mod producers;
 mod rows;
 mod state;
+mod watch;
 
 use std::ops::RangeInclusive;
 
@@ -37,6 +38,7 @@ pub use self::{
 use self::{
     rows::Rows,
     state::{Declaration, State},
+    watch::Watch,
 };
 
 /// Pulses that are added to their rows together, as far as one record goes. 16 cost a tenth more
@@ -61,6 +63,8 @@ pub struct Fold {
     /// Ids that came again with another payload, since they were last asked for.
     conflicts: u64,
     publishing: Publishing,
+    /// Rows whose pulses are noted, for who explains them.
+    watch: Option<Watch>,
 }
 
 /// Whether closed segments are published, and so must leave the fold with all of their rows.
@@ -147,6 +151,7 @@ impl Fold {
             group_pulses: GROUP_PULSES,
             conflicts: 0,
             publishing: Publishing::default(),
+            watch: None,
         }
     }
 

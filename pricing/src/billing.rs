@@ -12,7 +12,9 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    BillingStore, Clock, Partition, PulseLog, Timestamp, UsageStore, catalogue::Catalogue,
+    BillingStore, Clock, Partition, PulseLog, Timestamp, UsageStore,
+    catalogue::Catalogue,
+    refold::{Refold, RefoldError},
     store::StoreError,
 };
 use service::Backoff;
@@ -27,6 +29,7 @@ use crate::{
 
 pub mod contracts;
 pub mod cut;
+pub mod evidence;
 pub mod explain;
 pub mod forward;
 pub mod journal;
@@ -85,6 +88,7 @@ pub struct Billing<U, B, L> {
     usage: Arc<U>,
     billing: Arc<B>,
     log: Arc<L>,
+    refold: Arc<dyn Refold>,
     clock: Arc<dyn Clock>,
     config: BillingConfig,
     shared: Arc<Shared>,
@@ -96,6 +100,7 @@ impl<U, B, L> Clone for Billing<U, B, L> {
             usage: Arc::clone(&self.usage),
             billing: Arc::clone(&self.billing),
             log: Arc::clone(&self.log),
+            refold: Arc::clone(&self.refold),
             clock: Arc::clone(&self.clock),
             config: self.config,
             shared: Arc::clone(&self.shared),
@@ -158,6 +163,9 @@ pub enum BillingError {
         /// What is wrong.
         message: String,
     },
+    /// The log was asked and could not say.
+    #[error(transparent)]
+    Refold(#[from] RefoldError),
     /// There is no catalogue in use.
     #[error("no catalogue is in use: publish one with `pulso catalog publish`")]
     NoCatalogue,
@@ -221,6 +229,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         usage: Arc<U>,
         billing: Arc<B>,
         log: Arc<L>,
+        refold: Arc<dyn Refold>,
         clock: Arc<dyn Clock>,
         config: BillingConfig,
     ) -> Self {
@@ -232,7 +241,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             catalogues: Mutex::default(),
             progress: run::Progresses::default(),
         };
-        Self { usage, billing, log, clock, config, shared: Arc::new(shared) }
+        Self { usage, billing, log, refold, clock, config, shared: Arc::new(shared) }
     }
 
     /// Messages of the outbox from a number on, at most `limit`, in order. Numbers rise by one.

@@ -136,6 +136,8 @@ pub fn verification(number: &str, verified: &v1::VerifyInvoiceResponse) -> Value
         "invoice": number,
         "matches": verified.matches,
         "lines": verified.lines,
+        "segments_folded": verified.segments_folded.to_string(),
+        "segments_missing": verified.segments_missing.to_string(),
         "differences": differences.collect::<Vec<_>>(),
     })
 }

@@ -8,7 +8,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{BillingStore, Clock, PulseLog, UsageStore, billing::CatalogueVersion};
+use domain::{
+    BillingStore, Clock, PulseLog, UsageStore, billing::CatalogueVersion, refold::Refold,
+};
 use proto::v1;
 use service::{Problem, problem::reasons};
 
@@ -48,6 +50,9 @@ pub struct PricingConfig {
     /// Stretches of the log that one preview lists as sources. Default 10,000, about 1.5 MB of
     /// JSON; gRPC clients take 4 MiB unless told otherwise.
     pub preview_sources_max: usize,
+    /// Pulses that one explanation lists; the others are counted only. Default 20,000, about 4 MB of
+    /// JSON.
+    pub explained_pulses_max: usize,
     /// How runs work.
     pub billing: BillingConfig,
 }
@@ -61,6 +66,7 @@ impl Default for PricingConfig {
             preview_rows_max: 1_000_000,
             preview_page_rows: 5_000,
             preview_sources_max: 10_000,
+            explained_pulses_max: 20_000,
             billing: BillingConfig::default(),
         }
     }
@@ -94,6 +100,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
         usage: Arc<U>,
         billing: Arc<B>,
         log: Arc<L>,
+        refold: Arc<dyn Refold>,
         clock: Arc<dyn Clock>,
         config: PricingConfig,
     ) -> Self {
@@ -101,6 +108,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
             Arc::clone(&usage),
             Arc::clone(&billing),
             Arc::clone(&log),
+            refold,
             Arc::clone(&clock),
             config.billing,
         );

@@ -9,7 +9,7 @@
 //! | `GET, POST /v1/billing/runs`, `GET /v1/billing/runs/{number}` | list, start (JSON body), show |
 //! | `POST /v1/billing/runs/{number}:resume`, `:cancel` | go on, end |
 //! | `GET /v1/invoices?tenant=`, `GET /v1/invoices/{number}` | list, show |
-//! | `GET /v1/invoices/{number}:explain?line=`, `:verify`, `:html` | why, compute again, print |
+//! | `GET /v1/invoices/{number}:explain?line=&pulses=&hour=`, `:verify?from_log=`, `:html` | why, compute again, print |
 //! | `POST /v1/invoices/{number}:void` | take back (JSON body with `reason`) |
 //! | `GET, POST /v1/billing/rejections` | list, add (JSON body with `message`, `consumer`, `reason`) |
 //! | `POST /v1/billing/rejections/{number}:replay` | put the message into the outbox again |
@@ -410,8 +410,19 @@ async fn invoices<U: UsageStore, B: BillingStore, L: PulseLog>(
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct OfLine {
+struct Detail {
     line: u32,
+    pulses: bool,
+    hour: Option<String>,
+    from_log: bool,
+}
+
+fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
+    let parsed = crate::moment::parse(text).map(proto::convert::wire_time);
+    parsed.ok_or_else(|| {
+        let message = format!("{text:?} is no time: write it as 2024-09-03T10:00:00Z");
+        Problem::invalid("hour", reasons::PARAMETER_INVALID, message)
+    })
 }
 
 /// One invoice with its lines. With `:explain` behind the number why it comes to that, with `:verify` what differs when it is computed again, with `:html` a page to print.
@@ -422,20 +433,29 @@ struct OfLine {
     params(
         ("invoice" = String, Path, description = "`INV-000042`, or the digits."),
         ("line" = Option<u32>, Query, description = "With `:explain`, the place of one line."),
+        ("pulses" = Option<bool>, Query, description = "With `:explain`, go on to the pulses in the log."),
+        ("hour" = Option<String>, Query, description = "With `pulses`, of this hour only: its start, in RFC 3339."),
+        ("from_log" = Option<bool>, Query, description = "With `:verify`, compute from the pulses in the log."),
     ),
     responses(Answers),
 )]
 async fn invoice<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(pricing): State<PricingService<U, B, L>>,
     Path(invoice): Path<String>,
-    Query(OfLine { line }): Query<OfLine>,
+    Query(Detail { line, pulses, hour, from_log }): Query<Detail>,
 ) -> Result<Response, HttpProblem> {
     let document = match invoice.split_once(':') {
         None => documents::invoice(&pricing.invoice(&invoice).await?),
         Some((number, "explain")) => {
-            document(&pricing.explain(number, line).await?.explanation_json)?
+            let hour = hour.as_deref().map(moment_of).transpose()?;
+            let request =
+                v1::ExplainInvoiceRequest { number: number.to_owned(), line, pulses, hour };
+            document(&pricing.explain(&request).await?.explanation_json)?
         }
-        Some((number, "verify")) => documents::verification(number, &pricing.verify(number).await?),
+        Some((number, "verify")) => {
+            let request = v1::VerifyInvoiceRequest { number: number.to_owned(), from_log };
+            documents::verification(number, &pricing.verify(&request).await?)
+        }
         Some((number, "html")) => {
             let invoice = documents::invoice(&pricing.invoice(number).await?);
             return Ok(Html(page::html(&invoice)).into_response());

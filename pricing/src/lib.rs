@@ -37,3 +37,6 @@ pub use amount::Amount;
 pub use file::CatalogueFile;
 pub use grpc::{PricingConfig, PricingService};
 pub use rate::Rated;
+
+#[cfg(test)]
+mod testing;

@@ -90,10 +90,12 @@ pub struct Hour {
 }
 
 /// A segment of the log that added to an hour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentPart {
     /// The segment.
     pub segment: SegmentId,
+    /// The dimensions of its rows.
+    pub dimensions: Vec<Dimensions>,
     /// The last record in it that changed the hour.
     pub offset_last: Offset,
 }

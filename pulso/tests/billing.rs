@@ -153,15 +153,38 @@ async fn real_usage_is_invoiced(settings: &Settings) {
     for number in ["INV-000001", "INV-000040", "INV-000060"] {
         let verified = server.json(&["bill", "verify", number]).await;
         assert_eq!(verified["matches"], true, "{verified}");
-        let explained = server.json(&["bill", "explain", number]).await;
+        let verified = server.json(&["bill", "verify", number, "--from-log"]).await;
+        assert_eq!(
+            (&verified["matches"], &verified["segments_missing"]),
+            (&json!(true), &json!("0"))
+        );
+        assert_ne!(verified["segments_folded"], "0");
+        let explained = server.json(&["bill", "explain", number, "--pulses"]).await;
         for line in explained["lines"].as_array().unwrap() {
-            assert!(!line["hours"][0]["segments"].as_array().unwrap().is_empty(), "{line}");
+            for hour in line["hours"].as_array().unwrap() {
+                pulses_add_up(hour, "sample");
+            }
         }
     }
     let again = bill(&server, &[]).await;
     assert_eq!((&again["invoices"], &again["unchanged"]), (&json!("0"), &outcomes["invoices"]));
     let deltas = bill(&server, &["--deltas"]).await;
     assert_eq!(deltas["deltas"], "0", "nothing has changed");
+}
+
+/// The pulses of an hour add up to it, and each is a row of the backfill.
+fn pulses_add_up(hour: &Value, backfill: &str) {
+    let parts = hour["segments"].as_array().unwrap().iter();
+    let pulses: Vec<&Value> = parts.flat_map(|part| part["pulses"].as_array().unwrap()).collect();
+    let amounts = pulses.iter().map(|pulse| pulse["amount"].as_str().unwrap().parse().unwrap());
+    let sum = amounts.fold(Amount::ZERO, |sum, amount: Amount| sum.checked_add(amount).unwrap());
+    assert_eq!(
+        (&hour["sum"], &hour["count"]),
+        (&json!(sum.to_string()), &json!(pulses.len().to_string()))
+    );
+    let rows: BTreeSet<&str> = pulses.iter().map(|pulse| pulse["row"].as_str().unwrap()).collect();
+    assert_eq!(rows.len(), pulses.len(), "no row counts twice");
+    assert!(pulses.iter().all(|pulse| pulse["backfill"] == backfill), "{hour}");
 }
 
 /// Tenant, SKU, unit and SkuPriceId.
@@ -258,6 +281,56 @@ discounts:
         assert_eq!(server.json(&["bill", "verify", number]).await["matches"], true);
     }
     assert_eq!(bill(&server, &["--deltas"]).await["deltas"], "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_total_that_was_changed_is_named_and_the_log_still_says_what_was_billed() {
+    let home = Home::new();
+    let server = Server::start(&home, &settings()).await;
+    publish(&server, &home, CATALOGUE).await;
+    let hour = "2024-09-10T10:00:00Z";
+    let usage = [
+        ("acme", "vm", "hour", "7", "2024-09-10T10:10:00Z"),
+        ("acme", "vm", "hour", "4", "2024-09-10T10:50:00Z"),
+        ("acme", "vm", "hour", "2", "2024-09-11T10:00:00Z"),
+    ];
+    use_up(&server, &home, "september", &usage).await;
+    bill(&server, &[]).await;
+    let explained =
+        server.json(&["bill", "explain", "INV-000001/1", "--pulses", "--hour", hour]).await;
+    let hours = explained["lines"][0]["hours"].as_array().unwrap();
+    pulses_add_up(&hours[0], "september");
+    assert_eq!(hours[0]["segments"][0]["pulses"][1]["amount"], "4");
+    assert!(hours[1]["segments"][0]["pulses"].is_null(), "only one hour was asked for: {hours:?}");
+    for (arguments, words) in [
+        (["INV-000001", "--hour", hour], "--pulses"),
+        (["INV-000001", "--pulses", "--hour=2024-09-12T10:00:00Z"], "no usage of the hour"),
+    ] {
+        let refused = server.pulso(&[&["bill", "explain"][..], &arguments].concat()).await;
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && stderr.contains(words), "{stderr}");
+    }
+
+    server.terminate().await;
+    let store = rusqlite::Connection::open(home.data().join("store.db")).unwrap();
+    let change = "UPDATE usage_segment SET sum_hi = 0, sum_lo = 0 WHERE count = 2";
+    assert_eq!(store.execute(change, []).unwrap(), 1);
+    drop(store);
+    let server = Server::start(&home, &settings()).await;
+    let verified = server.pulso(&["bill", "verify", "INV-000001", "-o", "json"]).await;
+    assert_eq!(verified.status.code(), Some(1));
+    let verified: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    let difference = &verified["differences"][0];
+    assert_eq!(
+        (&difference["invoiced"]["amount"], &difference["computed"]["amount"]),
+        (&json!("6.50"), &json!("1.00"))
+    );
+    let of_log = server.json(&["bill", "verify", "INV-000001", "--from-log"]).await;
+    assert_eq!(of_log["matches"], true, "{of_log}");
+    let explained = server.pulso(&["bill", "explain", "INV-000001", "--pulses"]).await;
+    let stderr = String::from_utf8_lossy(&explained.stderr);
+    assert!(stderr.contains("no longer comes out as it was invoiced"), "{stderr}");
+    server.terminate().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,11 @@
 
 use std::borrow::Cow;
 
-use domain::{DeadLetterReason, Offset, Timestamp, log::LogRecord};
+use domain::{
+    DeadLetterReason, Offset, Timestamp,
+    log::LogRecord,
+    refold::{CountedPulse, Identity},
+};
 use proto::{
     record::{self, RecordView},
     v1,
@@ -19,7 +23,7 @@ use tracing::debug;
 use super::{
     Fold,
     backfills::BackfillKey,
-    ids::{IdVerdict, Identity},
+    ids::{self, IdVerdict},
     producers::{BatchVerdict, Landed, ProducerKey},
     rows::{AddError, Addend},
 };
@@ -63,6 +67,33 @@ struct Group<'a> {
 impl Group<'_> {
     fn of(pulses: usize) -> Self {
         Self { candidates: Vec::with_capacity(pulses), addends: Vec::with_capacity(pulses) }
+    }
+}
+
+/// A pulse that counts, for who asks which ones a total is made of.
+fn counted(offset: Offset, candidate: &Candidate<'_>, addend: &Addend<'_>) -> CountedPulse {
+    let Candidate { body, source, index, place } = candidate;
+    let sequence = source.first_sequence + u64::from(*place);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let identity = match (&source.backfill, <[u8; 16]>::try_from(&source.producer_id[..])) {
+        (Some(backfill), _) => Identity::Backfill { name: backfill.name.clone(), row: sequence },
+        (None, Ok(producer_id)) => {
+            Identity::Numbered { producer_id: u128::from_be_bytes(producer_id), sequence }
+        }
+        (None, Err(_)) => match walk::pulse(body) {
+            Ok(pulse) if !pulse.id.is_empty() => {
+                Identity::Id { source: text(pulse.source), id: text(pulse.id) }
+            }
+            _ => Identity::None,
+        },
+    };
+    CountedPulse {
+        offset,
+        index: *index,
+        time: addend.time,
+        amount: addend.amount,
+        request_id: source.correlation_id.clone(),
+        identity,
     }
 }
 
@@ -222,6 +253,15 @@ impl Fold {
     fn add(&mut self, offset: Offset, group: &mut Group<'_>) {
         let refused = self.rows.add(&self.state.declarations, &group.addends, offset);
         self.open.counts.accepted += (group.addends.len() - refused.len()) as u64;
+        if let Some(watch) = &mut self.watch {
+            for (number, resource, window_start) in self.rows.added() {
+                if refused.iter().all(|(other, _)| *other != number) {
+                    let place = number as usize;
+                    let (candidate, addend) = (&group.candidates[place], &group.addends[place]);
+                    watch.note((resource, window_start), || counted(offset, candidate, addend));
+                }
+            }
+        }
         for (number, error) in refused {
             let amount = group.addends[number as usize].amount;
             let (reason, message) = match error {
@@ -262,7 +302,7 @@ impl Fold {
         let (seed, bucket, bucket_min) =
             (self.generation.hash_seed, self.bucket(), self.bucket_min());
         let scope = candidate.source.scope.as_bytes();
-        let identity = Identity {
+        let identity = ids::Identity {
             tenant: if pulse.tenant.is_empty() { scope } else { pulse.tenant },
             source: pulse.source,
             id: pulse.id,

@@ -35,7 +35,7 @@ pub(crate) struct Rows {
     rows: Blocks,
     index: Index,
     changed: Vec<u32>,
-    /// Where the group being added belongs; empty between groups.
+    /// Where each pulse of the group that was added last belongs, but of those with a bad name.
     places: Vec<Place>,
 }
 
@@ -111,6 +111,7 @@ impl Rows {
         offset: Offset,
     ) -> Vec<(u32, AddError)> {
         let mut refused = Vec::new();
+        self.places.clear();
         self.look_for_keys(group);
         self.find_keys(declarations, group, &mut refused);
         self.look_for_rows();
@@ -121,8 +122,16 @@ impl Rows {
                 refused.push((number, AddError::Overflow));
             }
         }
-        self.places.clear();
         refused
+    }
+
+    /// The pulses of the group that was added last, by their number, and the row of each: its
+    /// resource and window. Those that overflowed are among them.
+    pub(crate) fn added(&self) -> impl Iterator<Item = (u32, ResourceKey, Timestamp)> + '_ {
+        self.places.iter().map(|place| {
+            let resource = self.resource(place.key, place.dimensions);
+            (place.number, resource, place.window_start)
+        })
     }
 
     fn look_for_keys(&mut self, group: &[Addend<'_>]) {
@@ -239,13 +248,17 @@ impl Rows {
     }
 
     fn usage_row(&self, segment: SegmentId, row: &Row) -> UsageRow {
-        let Names { tenant, product_sku, use_unity } = self.keys.names(row.key).clone();
-        let dimensions = self.dimensions.sets[row.dimensions as usize].clone();
-        let resource = ResourceKey { tenant, product_sku, use_unity, dimensions };
+        let resource = self.resource(row.key, row.dimensions);
         UsageRow {
             key: RowKey { resource, window_start: row.window_start, segment },
             cell: Cell { offset_last: row.offset_last, aggregate: row.aggregate },
         }
+    }
+
+    fn resource(&self, key: u32, dimensions: u32) -> ResourceKey {
+        let Names { tenant, product_sku, use_unity } = self.keys.names(key).clone();
+        let dimensions = self.dimensions.sets[dimensions as usize].clone();
+        ResourceKey { tenant, product_sku, use_unity, dimensions }
     }
 
     /// Starts the next segment: no rows; the keys stay, unless they have become too many.

@@ -4,11 +4,14 @@
 //! Everything that a run reads is below its cut, and the cut is journalled before anything is rated:
 //! so a run that comes back, an explanation and a verification years later read the same rows.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use domain::{
     Epoch, LogId, Offset, Partition, PulseLog, SegmentId, Timestamp, UsageStore, View,
-    epochs::Journal, log::AppendError, place::Generation, store::PartitionKey,
+    epochs::{Journal, Stretch},
+    log::AppendError,
+    place::Generation,
+    store::PartitionKey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,19 +50,26 @@ pub struct Below {
     view: View,
     /// `None` has no end.
     ends: Option<HashMap<(LogId, Partition), Offset>>,
+    /// Of each epoch that counts, the offsets where its segments start.
+    stretches: Vec<(PartitionKey, Range<Offset>)>,
 }
 
 impl Below {
     /// Everything that counts in some epochs, which no cut ends.
     #[must_use]
     pub const fn everything(view: View) -> Self {
-        Self { view, ends: None }
+        Self { view, ends: None, stretches: Vec::new() }
     }
 
     /// The epochs that are meant.
     #[must_use]
     pub const fn view(&self) -> &View {
         &self.view
+    }
+
+    /// The stretches of the log that are below the cut; none where there is no cut.
+    pub(crate) fn stretches(&self) -> &[(PartitionKey, Range<Offset>)] {
+        &self.stretches
     }
 
     /// Tells whether a segment is below the cut.
@@ -79,17 +89,23 @@ impl<U: UsageStore, B: domain::BillingStore, L: PulseLog> Billing<U, B, L> {
     pub(crate) async fn below(&self, cut: &Cut) -> Result<Below, BillingError> {
         let mut events = self.usage.log_events().await?;
         events.truncate(usize::try_from(cut.log_events).unwrap_or(usize::MAX));
-        let view = View::active(Journal::of(events));
-        let mut ends = HashMap::new();
+        let epochs = Journal::of(events);
+        let (mut ends, mut stretches) = (HashMap::new(), Vec::new());
         for CutEnd { log_id, partition, end } in &cut.ends {
             let bytes = u128::from_str_radix(log_id, 16).map_err(|_| BillingError::Journal {
                 journal: "run".to_owned(),
                 place: 0,
                 message: format!("{log_id:?} is no log"),
             })?;
-            ends.insert((LogId(bytes.to_be_bytes()), Partition(*partition)), Offset(*end));
+            let (log_id, partition) = (LogId(bytes.to_be_bytes()), Partition(*partition));
+            ends.insert((log_id, partition), Offset(*end));
+            let history = epochs.log(log_id);
+            for Stretch { epoch, from, to } in history.stretches(history.active(), partition) {
+                let to = to.map_or(Offset(*end), |to| to.min(Offset(*end)));
+                stretches.push((PartitionKey { log_id, partition, epoch }, from..to));
+            }
         }
-        Ok(Below { view, ends: Some(ends) })
+        Ok(Below { view: View::active(epochs), ends: Some(ends), stretches })
     }
 
     /// Ends the open segment of every partition with a BOUNDARY and waits until all are proved and

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     Billing, BillingError, Refusal,
+    evidence::{Evidence, FromLog, PulsesWanted},
     ledger::{Document, Kind, Ledger, State, number_text, parse_number},
 };
 use crate::{
@@ -45,6 +46,17 @@ pub struct Verification {
     pub lines: usize,
     /// Those that differ, in the order of the document; then those that it does not have.
     pub differences: Vec<Difference>,
+    /// How much of the log it was made from; `None` where it was made from the stored totals.
+    pub from_log: Option<FromLog>,
+}
+
+/// Where a verification takes the usage from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The stored totals.
+    Store,
+    /// The log, folded again.
+    Log,
 }
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
@@ -107,9 +119,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         Ok(ledger.documents().iter().map(found).collect())
     }
 
-    /// The invoice of a document's period as it comes out of the stored totals below the cut of the
-    /// run that made the document.
-    async fn derive(&self, found: &Found, sources: Sources) -> Result<Invoice, BillingError> {
+    /// The invoice of a document's period as it comes out of the usage below the cut of the run that
+    /// made the document.
+    async fn derive(
+        &self,
+        found: &Found,
+        origin: Origin,
+        sources: Sources,
+    ) -> Result<(Invoice, Option<FromLog>), BillingError> {
         let Found { tenant, document } = found;
         let run = self.run(document.draft.run).await?;
         let cut = run.cut.as_ref().ok_or_else(|| BillingError::Journal {
@@ -118,8 +135,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             message: "has documents and no cut".to_owned(),
         })?;
         let below = self.below(cut).await?;
-        let account = self.account(&run, tenant).await?;
-        self.rate_window(&below, &account, run.request.month, document.window(), sources).await
+        let (account, window) = (self.account(&run, tenant).await?, document.window());
+        let (usage, from_log) = match origin {
+            Origin::Store => (self.usage_below(&below, tenant, window).await?, None),
+            Origin::Log => {
+                let (usage, from_log) = self.usage_of_log(&below, tenant, window).await?;
+                (usage, Some(from_log))
+            }
+        };
+        let month = run.request.month;
+        Ok((self.rate_usage(usage, &account, month, window, sources).await?, from_log))
     }
 
     /// The document as it comes out now: an invoice, or the delta to the documents that it corrects.
@@ -146,20 +171,26 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     ///
     /// # Errors
     /// When there is no such invoice, or the store fails. Differences are no error.
-    pub async fn verify(&self, number: &str) -> Result<Verification, BillingError> {
+    pub async fn verify(&self, number: &str, origin: Origin) -> Result<Verification, BillingError> {
         let found = self.find_invoice(number).await?;
         let invoiced = self.content(&found.document).await?;
-        let invoice = self.derive(&found, Sources::LeftOut).await?;
+        let (invoice, from_log) = self.derive(&found, origin, Sources::LeftOut).await?;
         let computed = self.derive_document(&found, &invoice).await?;
-        Ok(compare(&invoiced, &computed))
+        Ok(Verification { from_log, ..compare(&invoiced, &computed) })
     }
 
-    /// Says why a document's lines come to what they do. `line` is a place from 1, or 0 for all.
+    /// Says why a document's lines come to what they do. `line` is a place from 1, or 0 for all;
+    /// `pulses` goes on to the pulses behind the hours.
     ///
     /// # Errors
-    /// When there is no such invoice or line; when a line does not come out as it was invoiced, or its
-    /// hours do not add up to it.
-    pub async fn explain(&self, number: &str, line: usize) -> Result<Value, BillingError> {
+    /// When there is no such invoice, line or hour; when a line does not come out as it was invoiced,
+    /// or its hours do not add up to it, or the pulses in the log to them.
+    pub async fn explain(
+        &self,
+        number: &str,
+        line: usize,
+        pulses: Option<PulsesWanted>,
+    ) -> Result<Value, BillingError> {
         let found = self.find_invoice(number).await?;
         let content = self.content(&found.document).await?;
         let lines = content["lines"].as_array().cloned().unwrap_or_default();
@@ -167,7 +198,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             let message = format!("invoice {number} has {} lines", lines.len());
             return Err(BillingError::refused(Refusal::InvoiceNotFound, message));
         }
-        let invoice = self.derive(&found, Sources::Listed).await?;
+        let (invoice, _) = self.derive(&found, Origin::Store, Sources::Listed).await?;
         let computed = self.derive_document(&found, &invoice).await?;
         let verified = compare(&content, &computed);
         if let Some(difference) = verified.differences.first() {
@@ -180,9 +211,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             ));
         }
         let chosen = lines.iter().enumerate().filter(|(place, _)| line == 0 || place + 1 == line);
+        let chosen: Vec<(usize, &Value)> = chosen.map(|(place, line)| (place + 1, line)).collect();
+        let evidence = match pulses {
+            Some(wanted) => Some(self.evidence_of(&found, &invoice, &chosen, wanted).await?),
+            None => None,
+        };
         let mut explained = Vec::new();
         for (place, value) in chosen {
-            explained.push(explain_line(&found, &invoice, place + 1, value)?);
+            explained.push(explain_line(&found, &invoice, (place, value), evidence.as_ref())?);
         }
         Ok(json!({
             "number": number_text(found.document.number.unwrap_or_default()),
@@ -191,6 +227,26 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             "run": found.document.draft.run,
             "lines": explained,
         }))
+    }
+
+    async fn evidence_of(
+        &self,
+        found: &Found,
+        invoice: &Invoice,
+        chosen: &[(usize, &Value)],
+        wanted: PulsesWanted,
+    ) -> Result<Evidence, BillingError> {
+        let lines = chosen.iter().filter_map(|(_, line)| own_line(invoice, line));
+        let usage: Vec<&invoice::Usage> = lines.filter_map(usage_of).collect();
+        let mut hours = usage.iter().flat_map(|usage| &usage.hours);
+        if let Some(hour) = wanted.hour
+            && !hours.any(|found| found.window_start == hour)
+        {
+            let number = found.document.number.map_or_else(String::new, number_text);
+            let message = format!("no usage of the hour {hour} is in these lines of {number}");
+            return Err(BillingError::refused(Refusal::InvoiceNotFound, message));
+        }
+        self.evidence(&found.tenant, found.document.window(), &usage, wanted).await
     }
 
     /// Takes a final document back. Doing it again changes nothing.
@@ -248,28 +304,38 @@ fn compare(invoiced: &Value, computed: &Value) -> Verification {
         invoiced: None,
         computed: Some(line),
     }));
-    Verification { lines: count, differences }
+    Verification { lines: count, differences, from_log: None }
 }
 
 /// A line with the hours behind it. Their sum is what the meter counted, by assertion.
 fn explain_line(
     found: &Found,
     invoice: &Invoice,
-    place: usize,
-    line: &Value,
+    (place, line): (usize, &Value),
+    evidence: Option<&Evidence>,
 ) -> Result<Value, BillingError> {
     let mut value = line.clone();
     value["line"] = place.into();
-    let own = invoice.lines.iter().find(|own| line["key"] == own.key().as_str());
-    let Some(own) = own else { return Ok(value) };
+    let Some(own) = own_line(invoice, line) else { return Ok(value) };
     let digits = invoice.terms.rounding.digits();
     let billed =
         render::steps_total(line).ok_or_else(|| unreadable(found, "a step without an amount"))?;
     if line["amount"] != billed.text(digits).as_str() {
         return Err(unreadable(found, &format!("the steps of line {place} do not add up to it")));
     }
-    if let Subject::Usage(usage) = &own.subject {
-        let hours: Vec<Value> = usage.hours.iter().map(render::hour).collect();
+    if let Some(usage) = usage_of(own) {
+        let mut hours = Vec::with_capacity(usage.hours.len());
+        for hour in &usage.hours {
+            let mut rendered = render::hour(hour);
+            if let Some(evidence) = evidence {
+                let added = evidence.add_to(&found.tenant, usage, hour, &mut rendered);
+                added.map_err(|message| {
+                    let at = hour.window_start;
+                    unreadable(found, &format!("line {place}, hour {at}: {message}"))
+                })?;
+            }
+            hours.push(rendered);
+        }
         let added = usage.hours.iter().map(|hour| hour.sum);
         let added = added.into_iter().try_fold(Amount::ZERO, Amount::checked_add);
         let metered_sum = usage_sum(own);
@@ -282,6 +348,18 @@ fn explain_line(
         value["hours"] = hours.into();
     }
     Ok(value)
+}
+
+/// The line of the invoice behind a line of the document.
+fn own_line<'i>(invoice: &'i Invoice, line: &Value) -> Option<&'i invoice::Line> {
+    invoice.lines.iter().find(|own| line["key"] == own.key().as_str())
+}
+
+fn usage_of(line: &invoice::Line) -> Option<&invoice::Usage> {
+    match &line.subject {
+        Subject::Usage(usage) => Some(usage),
+        _ => None,
+    }
 }
 
 /// What the hours of a line add up to, where its meter is a sum.

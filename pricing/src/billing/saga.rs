@@ -181,8 +181,20 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         window: Window,
         sources: Sources,
     ) -> Result<Invoice, BillingError> {
-        self.check_windows(window)?;
         let usage = self.usage_below(below, &account.tenant, window).await?;
+        self.rate_usage(usage, account, month, window, sources).await
+    }
+
+    /// Bills a period by its usage.
+    pub(super) async fn rate_usage(
+        &self,
+        usage: Vec<UsageRow>,
+        account: &Account,
+        month: Month,
+        window: Window,
+        sources: Sources,
+    ) -> Result<Invoice, BillingError> {
+        self.check_windows(window)?;
         let account = account.clone();
         // A large tenant's rating is a second of arithmetic, which the runtime's threads are not for.
         let task = tokio::task::spawn_blocking(move || {

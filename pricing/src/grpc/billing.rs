@@ -98,10 +98,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for PricingServ
         &self,
         request: Request<v1::ExplainInvoiceRequest>,
     ) -> Answer<v1::ExplainInvoiceResponse> {
-        let outcome = {
-            let v1::ExplainInvoiceRequest { number, line } = request.into_inner();
-            self.explain(&number, line).await
-        };
+        let outcome = self.explain(&request.into_inner()).await;
         answer("explain_invoice", outcome)
     }
 
@@ -109,7 +106,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for PricingServ
         &self,
         request: Request<v1::VerifyInvoiceRequest>,
     ) -> Answer<v1::VerifyInvoiceResponse> {
-        let outcome = self.verify(&request.into_inner().number).await;
+        let outcome = self.verify(&request.into_inner()).await;
         answer("verify_invoice", outcome)
     }
 

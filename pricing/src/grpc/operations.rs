@@ -9,7 +9,9 @@ use service::{Problem, problem::reasons};
 
 use super::{PricingService, messages, parse, problems};
 use crate::{
-    billing::{BillingError, contracts::Apply, run::RunRequest},
+    billing::{
+        BillingError, contracts::Apply, evidence::PulsesWanted, explain::Origin, run::RunRequest,
+    },
     simulate,
     timeline::Month,
 };
@@ -105,21 +107,41 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
 
     pub(crate) async fn explain(
         &self,
-        number: &str,
-        line: u32,
+        request: &v1::ExplainInvoiceRequest,
     ) -> Result<v1::ExplainInvoiceResponse, Problem> {
-        let line = usize::try_from(line).unwrap_or(usize::MAX);
-        let explained = self.inner.books.explain(number, line).await;
+        let line = usize::try_from(request.line).unwrap_or(usize::MAX);
+        let hour = request.hour.as_ref().map(|hour| {
+            proto::convert::timestamp(hour).ok_or_else(|| {
+                Problem::invalid("hour", reasons::PARAMETER_INVALID, "is no time of year 1 to 9999")
+            })
+        });
+        let hour = hour.transpose()?;
+        if hour.is_some() && !request.pulses {
+            let message = "chooses among pulses, which were not asked for";
+            return Err(Problem::invalid("hour", reasons::PARAMETER_INVALID, message));
+        }
+        let max = self.inner.config.explained_pulses_max;
+        let pulses = request.pulses.then_some(PulsesWanted { hour, max });
+        let explained = self.inner.books.explain(&request.number, line, pulses).await;
         let explanation_json = explained.map_err(problems::of_billing)?.to_string();
         Ok(v1::ExplainInvoiceResponse { explanation_json })
     }
 
-    pub(crate) async fn verify(&self, number: &str) -> Result<v1::VerifyInvoiceResponse, Problem> {
-        let verified = self.inner.books.verify(number).await.map_err(problems::of_billing)?;
+    pub(crate) async fn verify(
+        &self,
+        request: &v1::VerifyInvoiceRequest,
+    ) -> Result<v1::VerifyInvoiceResponse, Problem> {
+        let origin = if request.from_log { Origin::Log } else { Origin::Store };
+        let verified = self.inner.books.verify(&request.number, origin).await;
+        let verified = verified.map_err(problems::of_billing)?;
+        let (segments_folded, segments_missing) =
+            verified.from_log.map_or((0, 0), |log| (log.segments, log.missing));
         Ok(v1::VerifyInvoiceResponse {
             matches: verified.differences.is_empty(),
             lines: u32::try_from(verified.lines).unwrap_or(u32::MAX),
             differences: verified.differences.into_iter().map(messages::difference).collect(),
+            segments_folded,
+            segments_missing,
         })
     }
 

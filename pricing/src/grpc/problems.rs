@@ -73,7 +73,7 @@ pub(super) fn of_billing(error: BillingError) -> Problem {
     match error {
         BillingError::Store(error) => of_store(error),
         BillingError::File(error) => of_contract_file(&error),
-        BillingError::Log { .. } | BillingError::Grown => {
+        BillingError::Log { .. } | BillingError::Grown | BillingError::Refold(_) => {
             Problem::unavailable(reasons::LOG_UNAVAILABLE, message)
         }
         BillingError::NoCatalogue | BillingError::UnknownCatalogue(_) => {

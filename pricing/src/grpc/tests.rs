@@ -16,6 +16,7 @@ use storage::memory::{AppendFault, MemoryBillingStore, MemoryLog, MemoryUsageSto
 use tonic::{Code, Request, Status};
 
 use super::*;
+use crate::testing::no_log;
 
 const TEXT: &str = r#"
 catalogue: "2024-09"
@@ -65,6 +66,7 @@ fn setup() -> Setup {
         Arc::new(usage.clone()),
         Arc::new(billing.clone()),
         Arc::new(log.clone()),
+        no_log(),
         Arc::new(moment),
         config,
     );
@@ -270,6 +272,7 @@ async fn a_server_that_missed_a_growth_activates_nothing_and_the_next_start_does
         Arc::new(setup.usage.clone()),
         Arc::new(setup.billing.clone()),
         Arc::new(MemoryLog::new(next, Arc::new(moment))),
+        no_log(),
         Arc::new(moment),
         PricingConfig::default(),
     );
@@ -341,6 +344,7 @@ async fn a_preview_of_too_many_rows_is_refused_rather_than_cut() {
         Arc::new(setup.usage.clone()),
         Arc::new(setup.billing.clone()),
         Arc::new(setup.log.clone()),
+        no_log(),
         Arc::new(moment),
         config,
     );

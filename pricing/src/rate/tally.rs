@@ -138,10 +138,15 @@ fn hour(rows: &[&UsageRow]) -> Hour {
         sum = added.expect("2^68 rows are within an amount");
         // Rows of several dimensions may come from one segment.
         match segments.last_mut().filter(|part| part.segment == key.segment) {
-            Some(part) => part.offset_last = part.offset_last.max(cell.offset_last),
-            None => {
-                segments.push(SegmentPart { segment: key.segment, offset_last: cell.offset_last })
+            Some(part) => {
+                part.offset_last = part.offset_last.max(cell.offset_last);
+                part.dimensions.push(key.resource.dimensions.clone());
             }
+            None => segments.push(SegmentPart {
+                segment: key.segment,
+                dimensions: vec![key.resource.dimensions.clone()],
+                offset_last: cell.offset_last,
+            }),
         }
     }
     Hour { window_start: rows[0].key.window_start, count, sum, segments }

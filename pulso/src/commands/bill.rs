@@ -13,6 +13,7 @@ use proto::v1::{
 use serde_json::Value;
 use tonic::transport::Channel;
 
+use super::wire::parse_moment;
 use crate::{
     cli::Globals,
     client,
@@ -65,10 +66,17 @@ pub struct PreviewArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   pulso bill explain INV-000042
-  pulso bill explain INV-000042/3 -o json")]
+  pulso bill explain INV-000042/3 -o json
+  pulso bill explain INV-000042/3 --pulses --hour 2024-09-03T10:00:00Z")]
 pub struct ExplainArgs {
     /// An invoice number, or one of its lines: INV-000042/3.
     pub invoice: String,
+    /// Go on to the pulses behind the hours, out of the log for as long as it keeps them.
+    #[arg(long)]
+    pub pulses: bool,
+    /// With --pulses: of the hour that starts then only.
+    #[arg(long, value_name = "TIME", requires = "pulses", value_parser = parse_moment)]
+    pub hour: Option<domain::Timestamp>,
 }
 
 /// `pulso bill verify`.
@@ -76,6 +84,9 @@ pub struct ExplainArgs {
 pub struct VerifyArgs {
     /// An invoice number.
     pub invoice: String,
+    /// Take the usage from the pulses in the log instead of the stored totals.
+    #[arg(long)]
+    pub from_log: bool,
 }
 
 const COLUMNS: [&str; 6] =
@@ -150,7 +161,9 @@ async fn explain(globals: &Globals, args: ExplainArgs) -> Result<Exit, Failure> 
             (number, parsed.ok_or_else(wrong)?)
         }
     };
-    let request = ExplainInvoiceRequest { number: number.to_owned(), line };
+    let hour = args.hour.map(proto::convert::wire_time);
+    let request =
+        ExplainInvoiceRequest { number: number.to_owned(), line, pulses: args.pulses, hour };
     let explained = connect(globals).await?.explain_invoice(request).await;
     let text = explained.map_err(|status| Failure::status(&status))?.into_inner();
     let document: Value =
@@ -190,11 +203,53 @@ fn explanation(line: &Value) -> Vec<String> {
             "  {hours} hours of usage out of {stretches} stretches of the log (in -o json)"
         ));
     }
+    words.extend(line["hours"].as_array().into_iter().flatten().flat_map(pulses_of));
     words
 }
 
+/// Pulses of an hour that are shown to a person.
+const PULSES_SHOWN_MAX: usize = 20;
+
+/// An hour in words: where its pulses are in the log, and what each is known by.
+fn pulses_of(hour: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut pulses = Vec::new();
+    for part in hour["segments"].as_array().into_iter().flatten() {
+        let place = format!("partition {}", part["partition"]);
+        if part["in_log"] == false {
+            let start = text(&part["segment_start"]);
+            pulses.push(format!("    {place}, segment {start}: no longer in the log"));
+        }
+        for pulse in part["pulses"].as_array().into_iter().flatten() {
+            let known = pulse.as_object().into_iter().flatten();
+            let known: Vec<String> = known
+                .filter(|(key, _)| !["offset", "index", "time", "amount"].contains(&key.as_str()))
+                .map(|(key, value)| format!("{key} {}", text(value)))
+                .collect();
+            pulses.push(format!(
+                "    {place}, offset {}, pulse {}: {} at {} ({})",
+                text(&pulse["offset"]),
+                pulse["index"],
+                text(&pulse["amount"]),
+                text(&pulse["time"]),
+                known.join(", ")
+            ));
+        }
+    }
+    if pulses.is_empty() {
+        return pulses;
+    }
+    if let Some(more @ 1..) = pulses.len().checked_sub(PULSES_SHOWN_MAX) {
+        pulses.truncate(PULSES_SHOWN_MAX);
+        pulses.push(format!("    and {more} more (in -o json)"));
+    }
+    let (start, count) = (text(&hour["window_start"]), text(&hour["count"]));
+    pulses.insert(0, format!("  {start}: {count} pulses, {} in all", text(&hour["sum"])));
+    pulses
+}
+
 async fn verify(globals: &Globals, args: VerifyArgs) -> Result<Exit, Failure> {
-    let request = VerifyInvoiceRequest { number: args.invoice.clone() };
+    let request = VerifyInvoiceRequest { number: args.invoice.clone(), from_log: args.from_log };
     let verified = connect(globals).await?.verify_invoice(request).await;
     let verified = verified.map_err(|status| Failure::status(&status))?.into_inner();
     let document = documents::verification(&args.invoice, &verified);
@@ -203,7 +258,13 @@ async fn verify(globals: &Globals, args: VerifyArgs) -> Result<Exit, Failure> {
         0 => format!("{} lines computed again: all as invoiced", verified.lines),
         more => format!("{} lines computed again: {more} differ", verified.lines),
     };
-    let answer = Answer::list(document, "differences", &columns).note(note);
+    let mut answer = Answer::list(document, "differences", &columns).note(note);
+    if args.from_log {
+        answer = answer.note(format!(
+            "out of {} segments of the log, folded again; {} are no longer in it and came from the stored totals",
+            verified.segments_folded, verified.segments_missing
+        ));
+    }
     Printer::new(globals.output).print(&answer)?;
     Ok(if verified.matches { Exit::Success } else { Exit::CheckFailed })
 }

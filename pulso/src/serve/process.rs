@@ -18,7 +18,7 @@ use std::{
 use domain::PulseLog as _;
 
 use ingestor_api::{Ingest, Packers, Packing, Ports};
-use ingestor_consumer::{ConsumerError, restart::anchors, service::AuditService};
+use ingestor_consumer::{ConsumerError, refold::Refolder, restart::anchors, service::AuditService};
 use pricing::{PricingConfig, PricingService};
 use query_api::{QueryApi, QueryConfig, ReadGeneration, TokenKey, http::Others};
 use service::{
@@ -357,6 +357,7 @@ fn start_pricing(
         Arc::clone(&backends.usage),
         Arc::clone(&backends.billing),
         Arc::clone(&backends.log),
+        Arc::new(Refolder::new(backends.logs(), Arc::clone(&backends.usage))),
         Arc::new(clock::system()),
         pricing_config,
     );

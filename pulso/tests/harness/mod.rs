@@ -266,7 +266,11 @@ impl Server {
             match output.status.code() {
                 Some(0) => return,
                 Some(10) if Instant::now() < deadline => {}
-                code => panic!("{code:?}: {}", String::from_utf8_lossy(&output.stderr)),
+                code => panic!(
+                    "{code:?}: {} {}",
+                    String::from_utf8_lossy(&output.stdout),
+                    String::from_utf8_lossy(&output.stderr)
+                ),
             }
         }
     }

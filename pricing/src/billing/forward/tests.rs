@@ -7,7 +7,10 @@ use service::Health;
 use storage::memory::{MemoryBillingStore, MemoryLog, MemoryOutlet, MemoryUsageStore, OutletFault};
 
 use super::*;
-use crate::billing::{BillingConfig, register::Item};
+use crate::{
+    billing::{BillingConfig, register::Item},
+    testing::no_log,
+};
 
 type Books = Billing<MemoryUsageStore, MemoryBillingStore, MemoryLog>;
 
@@ -17,6 +20,7 @@ fn books(store: &MemoryBillingStore) -> Books {
         Arc::new(MemoryUsageStore::new()),
         Arc::new(store.clone()),
         Arc::new(MemoryLog::new(Generation::new(LogId([3; 16]), 1, 11), Arc::new(moment))),
+        no_log(),
         Arc::new(moment),
         BillingConfig::default(),
     )

@@ -1,0 +1,113 @@
+//! Port: refold, usage said again by the log itself.
+//!
+//! A row is what a segment of the log adds to a resource in a window, and nothing else: whoever folds
+//! the segment again gets the row, and sees the pulses that made it. Who has to explain a total asks
+//! here, for as long as the log keeps the records. Nothing is written.
+
+use std::{collections::BTreeMap, future::Future, ops::Range, pin::Pin};
+
+use thiserror::Error;
+
+use crate::{
+    Offset, Quantity, RowKey, SegmentId, Tenant, Timestamp, UsageRow, Window, store::PartitionKey,
+};
+
+/// Folds segments again.
+pub trait Refold: Send + Sync + 'static {
+    /// What the log says.
+    ///
+    /// # Errors
+    /// When log or store cannot be read, or the log is not the one that was counted.
+    fn refold(&self, question: Question) -> RefoldFuture<'_>;
+}
+
+/// What [`Refold::refold`] gives.
+pub type RefoldFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Refolded, RefoldError>> + Send + 'a>>;
+
+/// What is asked of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Whose usage.
+    pub tenant: Tenant,
+    /// Windows that start in it.
+    pub window: Window,
+    /// The closed segments that start in these stretches of partitions.
+    pub stretches: Vec<(PartitionKey, Range<Offset>)>,
+    /// Rows whose pulses are wanted.
+    pub pulses_of: Vec<RowKey>,
+    /// Pulses that are listed in all; the others are counted only.
+    pub pulses_max: usize,
+}
+
+/// What the log says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refolded {
+    /// The tenant's rows, in no particular order.
+    pub rows: Vec<UsageRow>,
+    /// The pulses of those rows that were asked about and that the log has.
+    pub pulses: BTreeMap<RowKey, RowPulses>,
+    /// Segments that were folded.
+    pub segments: u64,
+    /// Segments whose records the log no longer has, or not where this process can read them.
+    pub missing: Vec<SegmentId>,
+}
+
+/// The pulses of one row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RowPulses {
+    /// The first of them, in the order of the log.
+    pub listed: Vec<CountedPulse>,
+    /// How many there are, listed or not.
+    pub count: u64,
+}
+
+/// A pulse that counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedPulse {
+    /// Its record.
+    pub offset: Offset,
+    /// Its place in the record, from 0.
+    pub index: u32,
+    /// Event time.
+    pub time: Timestamp,
+    /// Amount.
+    pub amount: Quantity,
+    /// Correlation id of the request that brought it.
+    pub request_id: String,
+    /// What a second copy of it would have been known by.
+    pub identity: Identity,
+}
+
+/// What a pulse is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// By nothing.
+    None,
+    /// By its id within tenant and source.
+    Id {
+        /// The source; may be empty.
+        source: String,
+        /// The id.
+        id: String,
+    },
+    /// By its number.
+    Numbered {
+        /// The process that numbered it.
+        producer_id: u128,
+        /// The number.
+        sequence: u64,
+    },
+    /// By its row in a backfill.
+    Backfill {
+        /// The backfill.
+        name: String,
+        /// The row.
+        row: u64,
+    },
+}
+
+/// Why the log was not folded again.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the log cannot be folded again: {0}")]
+pub struct RefoldError(pub String);

@@ -1,0 +1,178 @@
+//! Refold: folds chosen segments again, for who has to explain a total down to its pulses.
+//!
+//! It folds with the consumer's own fold, from the state that the segment before left, so it sees
+//! exactly the pulses that were counted. A segment is used only if the log still holds the very
+//! record that its manifest ends with.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use domain::{
+    Manifest, Offset, PulseLog, ResourceKey, RowKey, SegmentId, Timestamp, UsageStore,
+    epochs::LogHistory,
+    log::LogDrain,
+    refold::{Question, Refold, RefoldError, RefoldFuture, Refolded},
+    store::{Flush, PartitionKey},
+};
+use tokio::runtime::Handle;
+
+use crate::{ConsumerError, fold::Fold, restart};
+
+/// Bytes of records folded at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// The rows of each segment whose pulses are wanted.
+type Watched = HashMap<SegmentId, Vec<(ResourceKey, Timestamp)>>;
+
+/// Folds again from the logs that can be read here.
+pub struct Refolder<L, U> {
+    logs: Vec<Arc<L>>,
+    store: Arc<U>,
+}
+
+impl<L: PulseLog, U: UsageStore> Refolder<L, U> {
+    /// Over the generations whose logs can be read, and the store that has what they were folded to.
+    #[must_use]
+    pub const fn new(logs: Vec<Arc<L>>, store: Arc<U>) -> Self {
+        Self { logs, store }
+    }
+}
+
+impl<L: PulseLog, U: UsageStore> Refold for Refolder<L, U> {
+    fn refold(&self, question: Question) -> RefoldFuture<'_> {
+        let (logs, store, handle) = (self.logs.clone(), Arc::clone(&self.store), Handle::current());
+        Box::pin(async move {
+            let folding =
+                tokio::task::spawn_blocking(move || answer(&logs, &*store, &handle, &question));
+            let folded = folding.await.map_err(|error| RefoldError(error.to_string()))?;
+            folded.map_err(|error| RefoldError(error.to_string()))
+        })
+    }
+}
+
+fn answer<L: PulseLog, U: UsageStore>(
+    logs: &[Arc<L>],
+    store: &U,
+    handle: &Handle,
+    question: &Question,
+) -> Result<Refolded, ConsumerError> {
+    let journal = handle.block_on(store.journal())?;
+    let mut by_partition: BTreeMap<PartitionKey, BTreeSet<(Offset, Offset)>> = BTreeMap::new();
+    for (key, offsets) in &question.stretches {
+        by_partition.entry(*key).or_default().insert((offsets.start, offsets.end));
+    }
+    let mut watched: Watched = HashMap::new();
+    for RowKey { resource, window_start, segment } in &question.pulses_of {
+        watched.entry(*segment).or_default().push((resource.clone(), *window_start));
+    }
+    let mut refolded = Refolded::default();
+    for (key, stretches) in by_partition {
+        let mut manifests: Vec<Manifest> = Vec::new();
+        for (from, to) in stretches {
+            manifests.extend(handle.block_on(restart::manifests_between(store, key, from, to))?);
+        }
+        let Some(log) = logs.iter().find(|log| log.generation().log_id == key.log_id) else {
+            refolded.missing.extend(manifests.iter().map(|manifest| manifest.segment));
+            continue;
+        };
+        let history = journal.log(key.log_id);
+        let partition =
+            PartitionRefold { log, store, handle, history, key, question, watched: &watched };
+        partition.run(&manifests, &mut refolded)?;
+    }
+    Ok(refolded)
+}
+
+/// Folds segments of one epoch of a partition again.
+struct PartitionRefold<'a, L, U> {
+    log: &'a Arc<L>,
+    store: &'a U,
+    handle: &'a Handle,
+    history: &'a LogHistory,
+    key: PartitionKey,
+    question: &'a Question,
+    watched: &'a Watched,
+}
+
+impl<L: PulseLog, U: UsageStore> PartitionRefold<'_, L, U> {
+    /// `manifests` ascend.
+    fn run(&self, manifests: &[Manifest], refolded: &mut Refolded) -> Result<(), ConsumerError> {
+        let low = self.handle.block_on(self.log.bounds(self.key.partition))?.low;
+        let mut going: Option<(Fold, L::Drain)> = None;
+        for manifest in manifests {
+            let start = manifest.segment.start;
+            if start < low {
+                refolded.missing.push(manifest.segment);
+                continue;
+            }
+            let (mut fold, mut reader) = match going.take() {
+                Some(going) if going.0.folded_to() == start => going,
+                _ => (self.fold_at(start)?, self.log.drain(self.key.partition, start)?),
+            };
+            self.segment(manifest, &mut fold, &mut reader, refolded)?;
+            going = Some((fold, reader));
+        }
+        Ok(())
+    }
+
+    /// The fold as it was before the first record of a segment.
+    fn fold_at(&self, start: Offset) -> Result<Fold, ConsumerError> {
+        let (generation, history) = (self.log.generation(), self.history);
+        let mut inheritance = restart::Inheritance::of(vec![self.key.partition]);
+        let inheritance = &mut inheritance;
+        Ok(self.handle.block_on(async {
+            if start == history.start_of(self.key.epoch, self.key.partition) {
+                return restart::begin(generation, self.store, history, self.key, inheritance)
+                    .await;
+            }
+            let before = restart::manifest_ending_at(self.store, history, self.key, start).await?;
+            restart::resume(generation, self.store, history, self.key, &before, inheritance).await
+        })?)
+    }
+
+    fn segment(
+        &self,
+        manifest: &Manifest,
+        fold: &mut Fold,
+        reader: &mut L::Drain,
+        refolded: &mut Refolded,
+    ) -> Result<(), ConsumerError> {
+        let listed: usize = refolded.pulses.values().map(|pulses| pulses.listed.len()).sum();
+        let watched = self.watched.get(&manifest.segment).cloned().unwrap_or_default();
+        fold.watch(watched, self.question.pulses_max.saturating_sub(listed));
+        let (mut closed, mut next) = (Vec::new(), manifest.segment.start);
+        while next < manifest.end {
+            let mut failure = None;
+            next = reader.read(manifest.end, READ_BYTES, &mut |record| {
+                failure = failure.take().or(fold.record(record, &mut closed).err());
+            })?;
+            if let Some(error) = failure {
+                let (partition, reason) = (self.key.partition, error.to_string());
+                return Err(ConsumerError::Stopped { partition, reason });
+            }
+        }
+        // A segment that ends with its own record is closed by now, others by the next record.
+        let is_this = |flush: &Flush| flush.segment == manifest.segment;
+        let flush = closed.into_iter().find(is_this).unwrap_or_else(|| fold.flush());
+        if flush.progress.anchor != Some(manifest.anchor) {
+            let (partition, offset) = (self.key.partition, manifest.anchor.offset);
+            return Err(restart::RestartError::AnotherLog { partition, offset }.into());
+        }
+        refolded.segments += 1;
+        let Question { tenant, window, .. } = self.question;
+        refolded.rows.extend(flush.rows.into_iter().filter(|row| {
+            let at = row.key.window_start;
+            row.key.resource.tenant == *tenant && window.start <= at && at < window.end
+        }));
+        for ((resource, window_start), pulses) in fold.take_watched() {
+            let key = RowKey { resource, window_start, segment: manifest.segment };
+            refolded.pulses.insert(key, pulses);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! Folding again gives the stored rows, and of each the pulses that counted and no other.
+
+use domain::{
+    Clock, Epoch, LogId, Partition, Quantity, Tenant, Timestamp, UsageRow, Window,
+    place::Generation,
+    refold::{Identity, Question, Refold, Refolded, RowPulses},
+};
+use prost::Message;
+use proto::{record, v1};
+use storage::memory::{MemoryLog, MemoryUsageStore};
+
+use super::*;
+use crate::{Consumer, ConsumerConfig, ConsumerPorts};
+
+const NOW: i64 = 2_000_000_000;
+
+fn now() -> Timestamp {
+    Timestamp::from_parts(NOW, 0).unwrap()
+}
+
+fn generation() -> Generation {
+    let mut generation = Generation::new(LogId([5; 16]), 1, 77);
+    generation.segment_records_max = 4;
+    generation
+}
+
+fn key() -> PartitionKey {
+    PartitionKey { log_id: generation().log_id, partition: Partition(0), epoch: Epoch(0) }
+}
+
+fn pulse(tenant: &str, id: &str, amount: i64, seconds: i64) -> v1::Pulse {
+    v1::Pulse {
+        tenant: tenant.into(),
+        product_sku: "vm".into(),
+        use_unity: "hour".into(),
+        used_amount: Some(v1::Decimal { unscaled: amount, scale: 0 }),
+        time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+        source: if id.is_empty() { String::new() } else { "meter".into() },
+        id: id.into(),
+        ..v1::Pulse::default()
+    }
+}
+
+fn record_of(source: v1::SourceBatch, pulses: &[v1::Pulse]) -> Vec<u8> {
+    let sent = pulses.len() as u32;
+    let fields = v1::LogRecord { envelope: None, pulses: pulses.to_vec() }.encode_to_vec();
+    let source = v1::SourceBatch { sent, correlation_id: "call".into(), ..source };
+    record::encode(&generation(), vec![source], sent, [&fields[..]].into_iter())
+}
+
+fn by_id(pulses: &[v1::Pulse]) -> Vec<u8> {
+    record_of(v1::SourceBatch::default(), pulses)
+}
+
+fn numbered(first_sequence: u64, pulses: &[v1::Pulse]) -> Vec<u8> {
+    let producer_id = vec![1; 16];
+    record_of(v1::SourceBatch { producer_id, first_sequence, ..Default::default() }, pulses)
+}
+
+fn backfill(first_sequence: u64, pulses: &[v1::Pulse]) -> Vec<u8> {
+    let backfill = Some(v1::Backfill { name: "old".into(), content_digest: b"d".to_vec() });
+    record_of(v1::SourceBatch { backfill, first_sequence, ..Default::default() }, pulses)
+}
+
+/// Pulses of every identity, each sent twice, in several segments; one is late, one another tenant's.
+fn bodies() -> Vec<Vec<u8>> {
+    let old = NOW - 100 * 86_400;
+    let pairs = [
+        by_id(&[pulse("acme", "a", 1, NOW), pulse("acme", "b", 2, NOW), pulse("zed", "c", 4, NOW)]),
+        numbered(7, &[pulse("acme", "", 8, NOW), pulse("acme", "", 16, NOW - 3_600)]),
+        backfill(3, &[pulse("acme", "", 32, old), pulse("acme", "", 64, old)]),
+        by_id(&[pulse("acme", "late", 128, old), pulse("acme", "", 256, NOW)]),
+    ];
+    pairs.iter().chain(&pairs).cloned().collect()
+}
+
+/// Everything consumed and every segment closed.
+async fn consumed(bodies: Vec<Vec<u8>>) -> (Arc<MemoryLog>, Arc<MemoryUsageStore>) {
+    let clock: Arc<dyn Clock> = Arc::new(now);
+    let log = Arc::new(MemoryLog::new(generation(), Arc::clone(&clock)));
+    let store = Arc::new(MemoryUsageStore::new());
+    for body in bodies {
+        log.append(Partition(0), vec![body]).await.unwrap();
+    }
+    let boundary = record::encode_boundary(&generation(), "test");
+    log.append(Partition(0), vec![boundary]).await.unwrap();
+    let config = ConsumerConfig::for_cores(2);
+    let feed = None::<Arc<domain::NoFeed>>;
+    let ports = ConsumerPorts { log: Arc::clone(&log), store: Arc::clone(&store), feed, clock };
+    let mut consumer = Consumer::start(ports, config).await.unwrap();
+    consumer.tick().await.unwrap();
+    consumer.shutdown().await;
+    (log, store)
+}
+
+fn stored(store: &MemoryUsageStore) -> Vec<UsageRow> {
+    let rows = store.stored().rows.into_iter();
+    let mut rows: Vec<UsageRow> = rows.map(|(key, cell)| UsageRow { key: key.0, cell }).collect();
+    rows.retain(|row| row.key.resource.tenant.as_str() == "acme");
+    rows.sort_by(|one, other| one.key.cmp(&other.key));
+    rows
+}
+
+fn question(rows: &[UsageRow]) -> Question {
+    Question {
+        tenant: Tenant::new("acme").unwrap(),
+        window: Window { start: Timestamp::MIN, end: Timestamp::MAX },
+        stretches: vec![(key(), Offset(0)..Offset(u64::MAX))],
+        pulses_of: rows.iter().map(|row| row.key.clone()).collect(),
+        pulses_max: 1_000,
+    }
+}
+
+async fn ask(log: &Arc<MemoryLog>, store: &Arc<MemoryUsageStore>, question: Question) -> Refolded {
+    let mut found =
+        Refolder::new(vec![Arc::clone(log)], Arc::clone(store)).refold(question).await.unwrap();
+    found.rows.sort_by(|one, other| one.key.cmp(&other.key));
+    found
+}
+
+fn sum(pulses: &RowPulses) -> i128 {
+    pulses.listed.iter().map(|pulse| pulse.amount.raw() / Quantity::ONE.raw()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_come_again_and_their_pulses_add_up_to_them() {
+    let (log, store) = consumed(bodies()).await;
+    let rows = stored(&store);
+    assert_eq!(rows.len(), 4, "two segments now and a part of each, an hour ago, and long ago");
+    let found = ask(&log, &store, question(&rows)).await;
+    assert_eq!((&found.rows, found.segments, &found.missing[..]), (&rows, 3, &[][..]));
+    for row in &rows {
+        let (pulses, aggregate) = (&found.pulses[&row.key], row.cell.aggregate);
+        assert_eq!((pulses.count, pulses.listed.len() as u64), (aggregate.count, aggregate.count));
+        assert_eq!(sum(pulses), aggregate.sum.raw() / Quantity::ONE.raw(), "{:?}", row.key);
+    }
+    let identities: Vec<Identity> =
+        found.pulses.into_values().flat_map(|row| row.listed).map(|pulse| pulse.identity).collect();
+    let id = |id: &str| Identity::Id { source: "meter".into(), id: id.into() };
+    let producer_id = u128::from_be_bytes([1; 16]);
+    for expected in [
+        id("a"),
+        id("b"),
+        Identity::Numbered { producer_id, sequence: 7 },
+        Identity::Numbered { producer_id, sequence: 8 },
+        Identity::Backfill { name: "old".into(), row: 3 },
+        Identity::Backfill { name: "old".into(), row: 4 },
+    ] {
+        assert_eq!(
+            identities.iter().filter(|found| **found == expected).count(),
+            1,
+            "{expected:?}"
+        );
+    }
+    // A pulse without identity counts each time it is sent.
+    assert_eq!(identities.iter().filter(|found| **found == Identity::None).count(), 2);
+    assert_eq!(identities.len(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_segment_alone_gives_what_it_gives_among_all() {
+    let (log, store) = consumed(bodies()).await;
+    let rows = stored(&store);
+    for start in rows.iter().map(|row| row.key.segment.start) {
+        let one = start..Offset(start.0 + 1);
+        let found =
+            ask(&log, &store, Question { stretches: vec![(key(), one)], ..question(&rows) });
+        let found = found.await;
+        let expected: Vec<&UsageRow> =
+            rows.iter().filter(|row| row.key.segment.start == start).collect();
+        assert_eq!(found.rows.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(found.segments, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_the_most_pulses_are_counted_and_not_listed() {
+    let (log, store) = consumed(bodies()).await;
+    let rows = stored(&store);
+    let found = ask(&log, &store, Question { pulses_max: 3, ..question(&rows) }).await;
+    let listed: usize = found.pulses.values().map(|row| row.listed.len()).sum();
+    let count: u64 = found.pulses.values().map(|row| row.count).sum();
+    assert_eq!((listed, count), (3, 8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_has_no_more_is_named() {
+    let (log, store) = consumed(bodies()).await;
+    let rows = stored(&store);
+    log.expire(Partition(0), Offset(5));
+    let found = ask(&log, &store, question(&rows)).await;
+    let missing: Vec<Offset> = found.missing.iter().map(|segment| segment.start).collect();
+    assert_eq!((missing, found.segments), (vec![Offset(0), Offset(4)], 1));
+    let elsewhere = Refolder::<MemoryLog, _>::new(Vec::new(), Arc::clone(&store));
+    let found = elsewhere.refold(question(&rows)).await.unwrap();
+    assert_eq!((found.missing.len(), found.segments), (3, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_log_in_its_place_is_refused() {
+    let (_, store) = consumed(bodies()).await;
+    let mut others = bodies();
+    others.swap(1, 3);
+    let (other, _) = consumed(others).await;
+    let refused = Refolder::new(vec![other], Arc::clone(&store)).refold(question(&[])).await;
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("offset 3 is not the one that was counted"), "{message}");
+}
