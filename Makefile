@@ -45,6 +45,7 @@ test-faults: ## Run the kill tests 20 times a crash point and write docs/faults-
 	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test kill -- --nocapture
 	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test billing_kill -- --nocapture
 	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test cluster no_kill -- --nocapture
+	PULSO_TEST_OUTAGE_SECONDS=60 $(CARGO) test --locked -p pulso --test cluster_faults servers -- --nocapture
 	PULSO_FAULT_ROUNDS=20 $(CARGO) test --locked -p storage --test kill
 
 .PHONY: bench

@@ -123,6 +123,10 @@ impl Appender {
     ) -> Result<oneshot::Receiver<Answer>, Stop> {
         let lengths: Vec<usize> = messages.iter().map(Message::len).collect();
         let rooms = self.budget.take(&lengths).ok_or(Stop::Full)?;
+        if producer.context().lost.swap(false, Ordering::AcqRel) {
+            let brokers = self.config.get("bootstrap.servers").unwrap_or_default();
+            context::bootstrap_again(producer.client(), brokers);
+        }
         let (append, answered) = Append::new(messages.len());
         for (place, (message, room)) in messages.iter().zip(rooms).enumerate() {
             let delivery = append.record(place, room);
@@ -171,13 +175,16 @@ impl Appender {
 }
 
 fn start(config: &ClientConfig) -> Result<Producer, KafkaError> {
-    config.create_with_context(Reports { failed: AtomicBool::new(false) })
+    let (failed, lost) = (AtomicBool::new(false), AtomicBool::new(false));
+    config.create_with_context(Reports { failed, lost })
 }
 
 /// What the producer reports, on its own thread.
 struct Reports {
     /// Set once the producer has failed for good.
     failed: AtomicBool,
+    /// Set while nothing was delivered in time, as where it has lost every broker.
+    lost: AtomicBool,
 }
 
 impl Reports {
@@ -186,6 +193,9 @@ impl Reports {
     }
 
     fn meet(&self, error: &KafkaError) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut) {
+            self.lost.store(true, Ordering::Release);
+        }
         let is_fatal = matches!(
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::Fenced)

@@ -1,10 +1,13 @@
-//! What librdkafka says by itself, in our log.
+//! What librdkafka says by itself, in our log; and what it has to be told.
 //!
 //! Whoever asked gets the failure as an error and reports it; so a line here is a warning at most,
 //! and only a client that has failed for good is worth more.
 
+use std::ffi::CString;
+
 use rdkafka::{
-    ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError,
+    ClientContext, bindings::rd_kafka_brokers_add, client::Client, config::RDKafkaLogLevel,
+    consumer::ConsumerContext, error::KafkaError,
 };
 use tracing::{debug, warn};
 
@@ -35,4 +38,17 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
             debug!(facility, message, "Kafka client");
         }
     }
+}
+
+/// Gives a client that has lost every broker the configured ones again.
+///
+/// A broker that was away for so long that its cluster fenced it says, once it is back, that the
+/// cluster has no brokers. A client that is told so forgets all that it knew, those of its
+/// configuration too, and never connects again (librdkafka since 2.10, its issue 5301).
+pub(super) fn bootstrap_again<C: ClientContext>(client: &Client<C>, brokers: &str) {
+    let Ok(list) = CString::new(brokers) else { return };
+    // SAFETY: the client lives for the call, and this function may be called from any thread; it
+    // copies the list.
+    let added = unsafe { rd_kafka_brokers_add(client.native_ptr(), list.as_ptr()) };
+    debug!(added, brokers, "a Kafka client without brokers was given those of its configuration");
 }

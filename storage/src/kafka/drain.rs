@@ -25,7 +25,11 @@ use rdkafka::{
     message::BorrowedMessage,
 };
 
-use super::{Inner, context::Quiet, seen::Last};
+use super::{
+    Inner,
+    context::{self, Quiet},
+    seen::Last,
+};
 
 /// A silence after which the log is asked where it ends.
 const SILENCE: Duration = Duration::from_millis(200);
@@ -383,7 +387,9 @@ impl Source {
         LogError::OutOfRange { partition: self.partition, wanted, low, end }
     }
 
+    /// The next read starts afresh; it is to find brokers.
     fn nothing_came(&self, position: Offset, trouble: Option<KafkaError>) -> LogError {
+        context::bootstrap_again(self.consumer.client(), &self.log.options.brokers);
         LogError::Unavailable(format!(
             "nothing came of partition {} of topic {} from {position} on within {:?}{}",
             self.partition,

@@ -27,7 +27,7 @@ use rdkafka::{
     ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol},
-    error::{KafkaError, KafkaResult},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     types::RDKafkaRespErr,
 };
 use tokio::sync::watch;
@@ -46,6 +46,7 @@ const ASK_OTHERS_EVERY: Duration = Duration::from_secs(1);
 /// The group's consumer and the thread that serves it.
 pub(super) struct Group {
     topic: String,
+    brokers: String,
     consumer: Arc<BaseConsumer<Shares>>,
     share: watch::Receiver<Share>,
     end: Arc<AtomicBool>,
@@ -91,7 +92,14 @@ impl Group {
             .name("kafka-group".to_owned())
             .spawn(move || serve(&served, &others, &ending))
             .map_err(|error| KafkaError::ClientCreation(format!("no thread: {error}")))?;
-        Ok(Self { topic: options.topic.clone(), consumer, share, end, thread: Some(thread) })
+        Ok(Self {
+            topic: options.topic.clone(),
+            brokers: options.brokers.clone(),
+            consumer,
+            share,
+            end,
+            thread: Some(thread),
+        })
     }
 
     /// What the partition holds now. Blocks for at most `timeout`.
@@ -104,6 +112,9 @@ impl Group {
             .consumer
             .fetch_watermarks(&self.topic, i32::from(partition.0), timeout)
             .map_err(|error| {
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+                    context::bootstrap_again(self.consumer.client(), &self.brokers);
+                }
                 LogError::Unavailable(format!(
                     "the bounds of partition {partition} of topic {} are not known: {error}",
                     self.topic
