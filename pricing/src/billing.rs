@@ -28,6 +28,7 @@ use crate::{
 };
 
 pub mod contracts;
+pub mod credit_notes;
 pub mod cut;
 pub mod evidence;
 pub mod explain;

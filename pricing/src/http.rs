@@ -10,7 +10,7 @@
 //! | `POST /v1/billing/runs/{number}:resume`, `:cancel` | go on, end |
 //! | `GET /v1/invoices?tenant=`, `GET /v1/invoices/{number}` | list, show |
 //! | `GET /v1/invoices/{number}:explain?line=&pulses=&hour=`, `:verify?from_log=`, `:html` | why, compute again, print |
-//! | `POST /v1/invoices/{number}:void` | take back (JSON body with `reason`) |
+//! | `POST /v1/invoices/{number}:void`, `:credit` | take back, give back a part (JSON body) |
 //! | `GET, POST /v1/billing/rejections` | list, add (JSON body with `message`, `consumer`, `reason`) |
 //! | `POST /v1/billing/rejections/{number}:replay` | put the message into the outbox again |
 //!
@@ -19,7 +19,6 @@
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, Query, State},
-    response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
@@ -32,7 +31,9 @@ use service::{
 };
 use utoipa::{IntoResponses, OpenApi};
 
-use crate::{documents, file, grpc::PricingService, page};
+use crate::{documents, file, grpc::PricingService};
+
+mod invoices;
 
 type Answer = Result<Json<Value>, HttpProblem>;
 
@@ -49,7 +50,7 @@ enum Answers {
 #[derive(OpenApi)]
 #[openapi(
     paths(
-        catalogues, publish, catalogue, contracts, apply, contract, preview, runs, start, run, act_on_run, rejections, reject, replay, invoices, invoice, void
+        catalogues, publish, catalogue, contracts, apply, contract, preview, runs, start, run, act_on_run, rejections, reject, replay, invoices::list, invoices::show, invoices::act
     ),
     tags((name = "billing", description = "What usage costs.")),
 )]
@@ -75,8 +76,11 @@ pub fn router<U: UsageStore, B: BillingStore, L: PulseLog>(
         .route("/v1/billing/runs/{run}", get(run::<U, B, L>).post(act_on_run::<U, B, L>))
         .route("/v1/billing/rejections", get(rejections::<U, B, L>).post(reject::<U, B, L>))
         .route("/v1/billing/rejections/{rejection}", post(replay::<U, B, L>))
-        .route("/v1/invoices", get(invoices::<U, B, L>))
-        .route("/v1/invoices/{invoice}", get(invoice::<U, B, L>).post(void::<U, B, L>))
+        .route("/v1/invoices", get(invoices::list::<U, B, L>))
+        .route(
+            "/v1/invoices/{invoice}",
+            get(invoices::show::<U, B, L>).post(invoices::act::<U, B, L>),
+        )
         .layer(DefaultBodyLimit::max(file::BYTES_MAX))
         .with_state(pricing)
 }
@@ -376,121 +380,6 @@ async fn replay<U: UsageStore, B: BillingStore, L: PulseLog>(
 fn no_action(path: &str, known: &str) -> HttpProblem {
     let message = format!("{path:?} names no action; there are {known}");
     Problem::not_found(reasons::ROUTE_NOT_FOUND, message).into()
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Listed {
-    tenant: String,
-    page_size: i32,
-    page_token: String,
-}
-
-/// Invoices in the order of their numbers, or all documents of one tenant.
-#[utoipa::path(
-    get,
-    path = "/v1/invoices",
-    tag = "billing",
-    params(
-        ("tenant" = Option<String>, Query, description = "Only this tenant's, drafts too; then there are no pages."),
-        ("page_size" = Option<i32>, Query, description = "50 by default, at most 1000."),
-        ("page_token" = Option<String>, Query, description = "Of the page before."),
-    ),
-    responses(Answers),
-)]
-async fn invoices<U: UsageStore, B: BillingStore, L: PulseLog>(
-    State(pricing): State<PricingService<U, B, L>>,
-    Query(Listed { tenant, page_size, page_token }): Query<Listed>,
-) -> Answer {
-    let request = v1::ListInvoicesRequest { tenant, page_size, page_token };
-    let page = pricing.invoices(&request).await?;
-    let listed: Vec<Value> = page.invoices.iter().map(documents::invoice).collect();
-    Ok(Json(json!({"invoices": listed, "next_page_token": page.next_page_token})))
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Detail {
-    line: u32,
-    pulses: bool,
-    hour: Option<String>,
-    from_log: bool,
-}
-
-fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
-    let parsed = crate::moment::parse(text).map(proto::convert::wire_time);
-    parsed.ok_or_else(|| {
-        let message = format!("{text:?} is no time: write it as 2024-09-03T10:00:00Z");
-        Problem::invalid("hour", reasons::PARAMETER_INVALID, message)
-    })
-}
-
-/// One invoice with its lines. With `:explain` behind the number why it comes to that, with `:verify` what differs when it is computed again, with `:html` a page to print.
-#[utoipa::path(
-    get,
-    path = "/v1/invoices/{invoice}",
-    tag = "billing",
-    params(
-        ("invoice" = String, Path, description = "`INV-000042`, or the digits."),
-        ("line" = Option<u32>, Query, description = "With `:explain`, the place of one line."),
-        ("pulses" = Option<bool>, Query, description = "With `:explain`, go on to the pulses in the log."),
-        ("hour" = Option<String>, Query, description = "With `pulses`, of this hour only: its start, in RFC 3339."),
-        ("from_log" = Option<bool>, Query, description = "With `:verify`, compute from the pulses in the log."),
-    ),
-    responses(Answers),
-)]
-async fn invoice<U: UsageStore, B: BillingStore, L: PulseLog>(
-    State(pricing): State<PricingService<U, B, L>>,
-    Path(invoice): Path<String>,
-    Query(Detail { line, pulses, hour, from_log }): Query<Detail>,
-) -> Result<Response, HttpProblem> {
-    let document = match invoice.split_once(':') {
-        None => documents::invoice(&pricing.invoice(&invoice).await?),
-        Some((number, "explain")) => {
-            let hour = hour.as_deref().map(moment_of).transpose()?;
-            let request =
-                v1::ExplainInvoiceRequest { number: number.to_owned(), line, pulses, hour };
-            document(&pricing.explain(&request).await?.explanation_json)?
-        }
-        Some((number, "verify")) => {
-            let request = v1::VerifyInvoiceRequest { number: number.to_owned(), from_log };
-            documents::verification(number, &pricing.verify(&request).await?)
-        }
-        Some((number, "html")) => {
-            let invoice = documents::invoice(&pricing.invoice(number).await?);
-            return Ok(Html(page::html(&invoice)).into_response());
-        }
-        Some(_) => return Err(no_action(&invoice, ":explain, :verify and :html")),
-    };
-    Ok(Json(document).into_response())
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Voided {
-    reason: String,
-}
-
-/// Takes a final invoice back.
-#[utoipa::path(
-    post,
-    path = "/v1/invoices/{invoice}:void",
-    tag = "billing",
-    params(("invoice" = String, Path, description = "`INV-000042`, or the digits.")),
-    request_body(content = Object, content_type = "application/json", description = "`reason`."),
-    responses(Answers),
-)]
-async fn void<U: UsageStore, B: BillingStore, L: PulseLog>(
-    State(pricing): State<PricingService<U, B, L>>,
-    Path(invoice): Path<String>,
-    Json(Voided { reason }): Json<Voided>,
-) -> Answer {
-    match invoice.split_once(':') {
-        Some((number, "void")) => {
-            Ok(Json(documents::invoice(&pricing.void(number, &reason).await?)))
-        }
-        _ => Err(no_action(&invoice, ":void")),
-    }
 }
 
 fn document(text: &str) -> Result<Value, HttpProblem> {

@@ -25,6 +25,10 @@ pub fn html(invoice: &Value) -> String {
     if invoice["state"] == "void" {
         page.push_str(&format!("<p class=\"void\">Void: {}</p>", text(&invoice["void_reason"])));
     }
+    if let Some(reason) = invoice["reason"].as_str() {
+        let of = text(&invoice["corrects"]);
+        page.push_str(&format!("<p>Of {of}: {}</p>", escaped(reason)));
+    }
     page.push_str("</header>\n<dl>\n");
     let facts = [
         ("Customer", text(&invoice["tenant"])),

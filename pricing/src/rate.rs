@@ -4,6 +4,8 @@
 //! What is not priced is never lost: it comes back as [`Unpriced`] with its reason, and rates by
 //! itself once the catalogue catches up.
 
+use std::collections::BTreeSet;
+
 use domain::{
     Dimensions, Name, Offset, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, Window,
     catalogue::{Catalogue, Currency, Meter, NegativePolicy, Price, Rounding, SkuDefinition},
@@ -95,7 +97,7 @@ pub struct SegmentPart {
     /// The segment.
     pub segment: SegmentId,
     /// The dimensions of its rows.
-    pub dimensions: Vec<Dimensions>,
+    pub dimensions: BTreeSet<Dimensions>,
     /// The last record in it that changed the hour.
     pub offset_last: Offset,
 }

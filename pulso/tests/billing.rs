@@ -7,7 +7,14 @@ mod harness;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use harness::{Home, Server, Settings, cluster::Cluster, root};
+use harness::{
+    Home, Server, Settings,
+    billing::{
+        CATALOGUE, amounts, apply, bill, file, invoice, messages, publish, settings, use_up,
+    },
+    cluster::Cluster,
+    root,
+};
 use pricing::{
     Amount,
     focus::{self, Basis, Checkable},
@@ -16,86 +23,6 @@ use serde_json::{Value, json};
 use storage::conformance::servers::shared_pair;
 
 const ALL_STAGES: &str = "ingest,consume,price,query";
-const CATALOGUE: &str = r#"
-catalogue: "2024-01"
-currency: BRL
-skus:
-  - sku: vm
-    name: Virtual machine
-    unit: hour
-    prices:
-      - valid_from: 2024-01-01T00:00:00Z
-        model: graduated
-        tiers:
-          - {up_to: "100", unit_price: "0.50"}
-          - {unit_price: "0.40"}
-  - sku: support
-    unit: month
-    prices:
-      - {valid_from: 2024-01-01T00:00:00Z, model: flat, amount: "30.00"}
-"#;
-
-fn settings() -> Settings {
-    // Due at once: the usage is of 2024.
-    Settings::default().with("PULSO_BILLING__SCHEDULE", "off")
-}
-
-fn file(home: &Home, name: &str, text: &str) -> String {
-    let path = home.path(name);
-    std::fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
-/// Usage by (tenant, SKU, unit, amount, time), as a backfill of this name.
-async fn use_up(
-    server: &Server,
-    home: &Home,
-    name: &str,
-    usage: &[(&str, &str, &str, &str, &str)],
-) {
-    let lines = usage.iter().map(|(tenant, sku, unit, amount, time)| {
-        json!({"tenant": tenant, "product_sku": sku, "use_unity": unit, "used_amount": amount, "time": time})
-            .to_string()
-    });
-    let text = lines.collect::<Vec<_>>().join("\n");
-    let path = file(home, &format!("{name}.jsonl"), &text);
-    let sent = server.json(&["ingest", &path, "--format", "jsonl", "--backfill", name]).await;
-    assert_eq!(sent["rejected"], "0", "{sent}");
-    server.drained().await;
-}
-
-async fn publish(server: &Server, home: &Home, text: &str) {
-    let path = file(home, "catalogue.yaml", text);
-    server.json(&["catalog", "publish", &path]).await;
-}
-
-async fn apply(server: &Server, home: &Home, text: &str) {
-    let path = file(home, "contract.yaml", text);
-    server.json(&["contract", "apply", &path]).await;
-}
-
-async fn bill(server: &Server, more: &[&str]) -> Value {
-    let run = server.json(&[&["bill", "run", "--period", "2024-09"], more].concat()).await;
-    assert_eq!(run["state"], "closed", "{run}");
-    run["outcomes"].clone()
-}
-
-async fn invoice(server: &Server, number: &str) -> Value {
-    server.json(&["invoice", "get", number]).await
-}
-
-/// All messages about invoices.
-async fn messages(server: &Server) -> Vec<Value> {
-    let watched = server.pulso(&["invoice", "watch", "--until-now"]).await;
-    let lines = String::from_utf8(watched.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn amounts(invoice: &Value) -> Vec<(&str, &str)> {
-    let lines = invoice["lines"].as_array().unwrap().iter();
-    lines.map(|line| (line["kind"].as_str().unwrap(), line["amount"].as_str().unwrap())).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn real_usage_is_invoiced_once_and_every_invoice_equals_the_providers_sums() {
     real_usage_is_invoiced(&settings()).await;
@@ -368,11 +295,12 @@ taxes:
     bill(&server, &[]).await;
     let august = invoice(&server, "INV-000001").await;
     assert_eq!(amounts(&august), [("usage", "50.00"), ("tax", "2.50")]);
-    let paid = json!([{"credit": "bonus", "amount": "5"}, {"credit": "prepaid", "amount": "47.5"}]);
-    assert_eq!((&august["payments"], &august["due"]), (&paid, &json!("0")));
+    let paid =
+        json!([{"credit": "bonus", "amount": "5.00"}, {"credit": "prepaid", "amount": "47.50"}]);
+    assert_eq!((&august["payments"], &august["due"]), (&paid, &json!("0.00")));
     let september = invoice(&server, "INV-000002").await;
-    assert_eq!(september["payments"], json!([{"credit": "prepaid", "amount": "12.5"}]));
-    assert_eq!(september["due"], "40");
+    assert_eq!(september["payments"], json!([{"credit": "prepaid", "amount": "12.50"}]));
+    assert_eq!(september["due"], "40.00");
 
     let voided = server.json(&["invoice", "void", "INV-000001", "--reason", "wrong tenant"]).await;
     assert_eq!(
@@ -383,7 +311,7 @@ taxes:
     let again = invoice(&server, "INV-000003").await;
     assert_eq!(
         (&again["payments"], &again["due"]),
-        (&paid, &json!("0")),
+        (&paid, &json!("0.00")),
         "it got its credits back"
     );
 
@@ -403,6 +331,71 @@ taxes:
         ("4", "final", "INV-000003"),
     ];
     assert_eq!(seen, expected.map(|(n, event, number)| (n.into(), event.into(), number.into())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credit_note_gives_back_no_more_than_was_billed_and_deltas_go_on_without_it() {
+    let home = Home::new();
+    let server = Server::start(&home, &settings()).await;
+    publish(&server, &home, CATALOGUE).await;
+    let usage = [
+        ("acme", "vm", "hour", "30", "2024-09-10T10:10:00Z"),
+        ("acme", "support", "month", "1", "2024-09-10T10:10:00Z"),
+    ];
+    use_up(&server, &home, "september", &usage).await;
+    bill(&server, &[]).await;
+    let before = invoice(&server, "1").await;
+    assert_eq!(amounts(&before), [("usage", "30.00"), ("usage", "15.00")]);
+    let credit = async |arguments: &[&str]| {
+        let arguments = [&["invoice", "credit", "INV-000001", "-o", "json"], arguments].concat();
+        let output = server.pulso(&arguments).await;
+        let note = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        (output.status.code(), note, String::from_utf8(output.stderr).unwrap())
+    };
+    let goodwill = ["--line", "2=10.00", "--reason", "service level missed"];
+    let (code, checked, _) = credit(&[&goodwill[..], &["--check"]].concat()).await;
+    assert_eq!(
+        (code, &checked["number"], &checked["total"]),
+        (Some(0), &json!(""), &json!("-10.00"))
+    );
+    let (code, note, _) = credit(&goodwill).await;
+    assert_eq!(code, Some(0), "{note}");
+    assert_eq!((&note["number"], &note["document"]), (&json!("INV-000002"), &json!("credit_note")));
+    assert_eq!((&note["corrects"], &note["due"]), (&json!("INV-000001"), &json!("-10.00")));
+    assert_eq!(credit(&goodwill).await.1["number"], "INV-000002", "the same again is the same");
+
+    for (arguments, words) in [
+        (["--line", "2=5.01", "--reason", "r"], "5.00 is left of line 2"),
+        (["--line", "3=1", "--reason", "r"], "no line 3"),
+        (["--amount", "35.01", "--reason", "r"], "35.00 BRL is left of what was billed"),
+        (["--amount", "0.001", "--reason", "r"], "more than the 2 decimals of BRL"),
+        (["--amount", "-1", "--reason", "r"], "no amount above zero"),
+        (["--amount", "1", "--reason", " "], "kept for whoever looks"),
+    ] {
+        let arguments: Vec<String> = arguments.chunks(2).map(|pair| pair.join("=")).collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let (code, _, stderr) = credit(&arguments).await;
+        assert_eq!(code, Some(65), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(words), "{arguments:?}: {stderr}");
+    }
+
+    // Usage that came late is billed as if there were no note.
+    use_up(&server, &home, "late", &[("acme", "vm", "hour", "4", "2024-09-11T10:00:00Z")]).await;
+    assert_eq!(bill(&server, &["--deltas"]).await["deltas"], "1");
+    assert_eq!(invoice(&server, "3").await["total"], "2.00");
+    assert_eq!(credit(&["--amount", "37.00", "--reason", "r"]).await.1["number"], "INV-000004");
+    for number in ["1", "2", "3", "4"] {
+        assert_eq!(server.json(&["bill", "verify", number]).await["matches"], true, "{number}");
+    }
+    let explained = server.json(&["bill", "explain", "INV-000002"]).await;
+    assert_eq!(explained["lines"][0]["amount"], "-10.00");
+    let refused = server.pulso(&["invoice", "void", "INV-000001", "--reason", "r"]).await;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("void that first"));
+    let voided = server.json(&["invoice", "void", "INV-000002", "--reason", "r"]).await;
+    assert_eq!(voided["state"], "void");
+    let events: Vec<Value> =
+        messages(&server).await.iter().map(|message| message["body"]["number"].clone()).collect();
+    assert_eq!(events.len(), 5, "four documents and a void: {events:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

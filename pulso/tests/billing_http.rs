@@ -89,11 +89,22 @@ async fn a_month_is_billed_and_explained_over_http_as_over_grpc() {
     assert_eq!(ok(&server, "GET /v1/billing/runs", "").await["runs"], json!([run]));
 
     let listed = ok(&server, "GET /v1/invoices?page_size=1", "").await;
-    assert_eq!(listed["invoices"][0]["total"], "9");
+    assert_eq!(listed["invoices"][0]["total"], "9.00");
     let invoice = ok(&server, "GET /v1/invoices/INV-000001", "").await;
     assert_eq!(invoice, server.json(&["invoice", "get", "INV-000001"]).await);
     let explained = ok(&server, "GET /v1/invoices/INV-000001:explain?line=1", "").await;
     assert_eq!(explained, server.json(&["bill", "explain", "INV-000001/1"]).await);
+    let down = ok(&server, "GET /v1/invoices/INV-000001:explain?line=1&pulses=true", "").await;
+    assert_eq!(down, server.json(&["bill", "explain", "INV-000001/1", "--pulses"]).await);
+    assert!(
+        down["lines"][0]["hours"][0]["segments"][0]["pulses"][0]["offset"].is_string(),
+        "{down}"
+    );
+    let of_log = ok(&server, "GET /v1/invoices/INV-000001:verify?from_log=true", "").await;
+    assert_eq!((&of_log["matches"], &of_log["segments_missing"]), (&json!(true), &json!("0")));
+    let credit = r#"{"lines": [{"amount": "1.00"}], "reason": "goodwill", "validate_only": true}"#;
+    let checked = ok(&server, "POST /v1/invoices/INV-000001:credit", credit).await;
+    assert_eq!((&checked["number"], &checked["total"]), (&json!(""), &json!("-1.00")));
     let verified = ok(&server, "GET /v1/invoices/INV-000001:verify", "").await;
     assert_eq!((&verified["matches"], &verified["lines"]), (&json!(true), &json!(1)));
     let (status, page) = http(&server.http, "GET /v1/invoices/INV-000001:html", "").await;

@@ -197,6 +197,13 @@ impl BillingService for Script {
         Err(not_scripted())
     }
 
+    async fn credit_invoice(
+        &self,
+        _: Request<v1::CreditInvoiceRequest>,
+    ) -> Result<Response<v1::Invoice>, Status> {
+        Err(not_scripted())
+    }
+
     async fn resume_run(
         &self,
         _: Request<v1::ResumeRunRequest>,

@@ -157,6 +157,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             return Ok(document::invoice(invoice));
         }
         let ledger = Ledger::read(&*self.billing, &found.tenant).await?;
+        if found.document.draft.kind == Kind::CreditNote {
+            let of = found.document.draft.corrects.first().and_then(|of| ledger.document(*of));
+            let document = of.ok_or_else(|| unreadable(found, "names no document"))?.clone();
+            let of = Found { tenant: found.tenant.clone(), document };
+            return self.derive_note(&of, &self.content(&found.document).await?).await;
+        }
         let mut billed = document::Billed::default();
         for place in &found.document.draft.corrects {
             let before =

@@ -4,7 +4,7 @@
 //! from nothing else. Each entry is added behind all that were read, so whoever decides (this period
 //! has no invoice yet, so much of the credit is left) knows that it still holds.
 
-use domain::{BillingStore, Tenant, Timestamp, Window, billing::Appended};
+use domain::{BillingStore, Tenant, Timestamp, Window, billing::Appended, catalogue::Currency};
 use serde::{Deserialize, Serialize};
 
 use super::{BillingError, journal};
@@ -75,6 +75,14 @@ pub struct Draft {
     /// The documents that it corrects, by place; empty but for deltas and credit notes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub corrects: Vec<u64>,
+}
+
+impl Draft {
+    /// An amount of the document, with the digits of its currency.
+    #[must_use]
+    pub fn text(&self, amount: Amount) -> String {
+        amount.text(Currency::from_code(&self.currency).map_or(0, Currency::minor_digits))
+    }
 }
 
 /// What a document is.
@@ -159,6 +167,20 @@ pub struct Document {
 }
 
 impl Document {
+    /// As it is once it is made.
+    #[must_use]
+    pub const fn drafted(place: u64, draft: Draft) -> Self {
+        Self {
+            place,
+            draft,
+            state: State::Draft,
+            number: None,
+            issued_at: None,
+            payments: Vec::new(),
+            void_reason: None,
+        }
+    }
+
     /// What is billed.
     #[must_use]
     pub const fn window(&self) -> Window {
@@ -206,15 +228,7 @@ impl Ledger {
         let place = self.entries;
         self.entries += 1;
         match entry {
-            Entry::Drafted(draft) => self.documents.push(Document {
-                place,
-                draft,
-                state: State::Draft,
-                number: None,
-                issued_at: None,
-                payments: Vec::new(),
-                void_reason: None,
-            }),
+            Entry::Drafted(draft) => self.documents.push(Document::drafted(place, draft)),
             Entry::Finalised { document, number, issued_at, payments } => {
                 self.change(document, |found| {
                     found.state = State::Final;

@@ -310,7 +310,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     }
 
     /// The next step of a document that is not out yet.
-    async fn advance(
+    pub(super) async fn advance(
         &self,
         ledger: &mut Ledger,
         account: &Account,
@@ -341,7 +341,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         fault::point("billing.before_number");
         let number = self.shared.numbers.draw(&*self.billing, Item { key, body }).await?;
         fault::point("billing.after_number");
-        let payments = payments(ledger, account, document);
+        // What is given back is not paid by anything.
+        let payments = match document.draft.kind {
+            Kind::CreditNote => Vec::new(),
+            Kind::Invoice | Kind::Delta => payments(ledger, account, document),
+        };
         Ok(Entry::Finalised { document: document.place, number, issued_at: self.now(), payments })
     }
 
@@ -440,7 +444,7 @@ fn message(event: &str, tenant: &Tenant, document: &Document, content: Value) ->
         "number": document.number.map(number_text),
         "tenant": tenant.as_str(),
         "issued_at": document.issued_at.map(|at| at.to_string()),
-        "due": document.due().map(|due| due.to_string()),
+        "due": document.due().map(|due| document.draft.text(due)),
         "document": content,
     })
 }

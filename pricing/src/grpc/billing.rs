@@ -118,6 +118,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for PricingServ
         answer("void_invoice", outcome)
     }
 
+    async fn credit_invoice(
+        &self,
+        request: Request<v1::CreditInvoiceRequest>,
+    ) -> Answer<v1::Invoice> {
+        let outcome = self.credit(request.into_inner()).await;
+        answer("credit_invoice", outcome)
+    }
+
     async fn simulate(
         &self,
         request: Request<v1::SimulateRequest>,

@@ -65,7 +65,7 @@ pub(super) fn invoice(Found { tenant, document }: &Found) -> v1::Invoice {
     let Document { draft, state, number, issued_at, payments, void_reason, .. } = document;
     let payments = payments.iter().map(|payment| v1::CreditPayment {
         credit: payment.credit.clone(),
-        amount: payment.amount.to_string(),
+        amount: draft.text(payment.amount),
     });
     v1::Invoice {
         number: number.map(number_text).unwrap_or_default(),
@@ -73,8 +73,8 @@ pub(super) fn invoice(Found { tenant, document }: &Found) -> v1::Invoice {
         state: state.as_str().to_owned(),
         tenant: tenant.as_str().to_owned(),
         currency: draft.currency.clone(),
-        total: draft.total.to_string(),
-        due: document.due().map(|due| due.to_string()).unwrap_or_default(),
+        total: draft.text(draft.total),
+        due: document.due().map(|due| draft.text(due)).unwrap_or_default(),
         period_start: Some(moment(draft.start)),
         period_end: Some(moment(draft.end)),
         issued_at: issued_at.map(moment),

@@ -9,9 +9,12 @@ use service::{Problem, problem::reasons};
 
 use super::{PricingService, messages, parse, problems};
 use crate::{
+    Amount,
     billing::{
-        BillingError, contracts::Apply, evidence::PulsesWanted, explain::Origin, run::RunRequest,
+        BillingError, contracts::Apply, credit_notes::CreditRequest, evidence::PulsesWanted,
+        explain::Origin, run::RunRequest,
     },
+    invoice::document::Credited,
     simulate,
     timeline::Month,
 };
@@ -57,6 +60,29 @@ fn said(field: &str, text: &str, bytes_max: usize) -> Result<(), Problem> {
         _ => return Ok(()),
     };
     Err(Problem::invalid(field, reasons::PARAMETER_INVALID, message))
+}
+
+/// What is to be given back: amounts above zero, of each line once.
+fn credited(lines: &[v1::CreditLine]) -> Result<Vec<Credited>, Problem> {
+    let wrong = |field: String, message: &str| {
+        Problem::invalid(&field, reasons::PARAMETER_INVALID, message.to_owned())
+    };
+    if lines.is_empty() {
+        return Err(wrong("lines".to_owned(), "is empty: say how much is given back"));
+    }
+    let mut credited: Vec<Credited> = Vec::with_capacity(lines.len());
+    for (index, line) in lines.iter().enumerate() {
+        let field = format!("lines[{index}]");
+        let place = usize::try_from(line.line).unwrap_or(usize::MAX).checked_sub(1);
+        if credited.iter().any(|(other, _)| *other == place) {
+            return Err(wrong(format!("{field}.line"), "stands twice"));
+        }
+        let amount = line.amount.parse::<Amount>().ok().filter(|amount| *amount > Amount::ZERO);
+        let amount =
+            amount.ok_or_else(|| wrong(format!("{field}.amount"), "is no amount above zero"))?;
+        credited.push((place, amount));
+    }
+    Ok(credited)
 }
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
@@ -233,6 +259,29 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
         said("reason", reason, REASON_BYTES_MAX)?;
         let found = self.inner.books.void(number, reason).await.map_err(problems::of_billing)?;
         Ok(messages::invoice(&found))
+    }
+
+    pub(crate) async fn credit(
+        &self,
+        request: v1::CreditInvoiceRequest,
+    ) -> Result<v1::Invoice, Problem> {
+        let v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only } = request;
+        said("reason", &reason, REASON_BYTES_MAX)?;
+        if request_id.len() > REQUEST_ID_BYTES_MAX {
+            let message = format!("longer than {REQUEST_ID_BYTES_MAX} bytes");
+            return Err(Problem::invalid("request_id", reasons::ID_TOO_LONG, message));
+        }
+        let request = CreditRequest { credited: credited(&lines)?, reason, request_id };
+        let books = &self.inner.books;
+        if validate_only {
+            let checked = books.check_credit_only(&number, &request).await;
+            let (found, content) = checked.map_err(problems::of_billing)?;
+            let document_json = content.to_string();
+            return Ok(v1::Invoice { document_json, ..messages::invoice(&found) });
+        }
+        let found = books.credit(&number, &request).await.map_err(problems::of_billing)?;
+        let content = books.content(&found.document).await.map_err(problems::of_billing)?;
+        Ok(v1::Invoice { document_json: content.to_string(), ..messages::invoice(&found) })
     }
 
     pub(crate) async fn reject(

@@ -81,6 +81,67 @@ pub fn delta(now: &Invoice, billed: &Billed) -> Option<Value> {
     (!lines.is_empty()).then(|| document("delta", now, lines))
 }
 
+/// What a credit note gives back: of the line at a place, or with `None` of the document as a whole.
+pub type Credited = (Option<usize>, Amount);
+
+/// The credit note for a document that was issued. Amounts are above zero here and negative in the
+/// note.
+///
+/// # Errors
+/// Says which line there is not, or which is given back beyond its amount.
+pub fn credit_note(
+    (number, issued): (&str, &Value),
+    credited: &[Credited],
+    (reason, request_id): (&str, &str),
+) -> Result<Value, String> {
+    let digits = issued["total"].as_str().map_or(0, decimals);
+    let mut lines = Vec::with_capacity(credited.len());
+    let mut total = Amount::ZERO;
+    for (place, amount) in credited {
+        let negative = amount.checked_neg().ok_or("an amount out of range")?;
+        total = total.checked_add(negative).ok_or("amounts out of range")?;
+        let mut line = match place {
+            None => json!({"key": format!("credit of {number}"), "kind": "credit", "name": reason}),
+            Some(place) => {
+                let of = &issued["lines"][*place];
+                let key = of["key"].as_str().ok_or_else(|| format!("no line {}", place + 1))?;
+                let mut line =
+                    json!({"key": format!("credit {key} of {number}"), "kind": "credit"});
+                for kept in ["name", "product_sku", "use_unity", "dimensions", "contract"] {
+                    if !of[kept].is_null() {
+                        line[kept] = of[kept].clone();
+                    }
+                }
+                line
+            }
+        };
+        line["amount"] = negative.text(digits).into();
+        line["detail"] = json!([]);
+        lines.push(line);
+    }
+    let mut note = json!({
+        "document": "credit_note",
+        "corrects": number,
+        "reason": reason,
+        "tenant": issued["tenant"],
+        "currency": issued["currency"],
+        "period": issued["period"],
+        "payment_term_days": issued["payment_term_days"],
+        "total": total.text(digits),
+        "lines": lines,
+    });
+    if !request_id.is_empty() {
+        note["request_id"] = request_id.into();
+    }
+    Ok(note)
+}
+
+/// Digits behind the point of a printed amount.
+fn decimals(text: &str) -> u8 {
+    let digits = text.split_once('.').map_or(0, |(_, digits)| digits.len());
+    u8::try_from(digits).unwrap_or(u8::MAX)
+}
+
 /// Says at the end of a line's steps what earlier documents have billed of it.
 fn push_before(line: &mut Value, was: Amount) {
     let Some(amount) = was.checked_neg().filter(|amount| *amount != Amount::ZERO) else { return };

@@ -1,6 +1,6 @@
 //! Tally: what the usage rows of one part of a bill add up to, and where they came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
     Aggregate, Quantity, Timestamp, UsageRow,
@@ -140,11 +140,11 @@ fn hour(rows: &[&UsageRow]) -> Hour {
         match segments.last_mut().filter(|part| part.segment == key.segment) {
             Some(part) => {
                 part.offset_last = part.offset_last.max(cell.offset_last);
-                part.dimensions.push(key.resource.dimensions.clone());
+                part.dimensions.insert(key.resource.dimensions.clone());
             }
             None => segments.push(SegmentPart {
                 segment: key.segment,
-                dimensions: vec![key.resource.dimensions.clone()],
+                dimensions: BTreeSet::from([key.resource.dimensions.clone()]),
                 offset_last: cell.offset_last,
             }),
         }

@@ -2,7 +2,10 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use pricing::{documents, page};
-use proto::v1::{GetInvoiceRequest, ListInvoicesRequest, VoidInvoiceRequest, WatchInvoicesRequest};
+use proto::v1::{
+    CreditInvoiceRequest, CreditLine, GetInvoiceRequest, ListInvoicesRequest, VoidInvoiceRequest,
+    WatchInvoicesRequest,
+};
 use serde_json::{Value, json};
 
 use super::{bill::connect, wire};
@@ -23,6 +26,8 @@ pub enum InvoiceCommand {
     Render(RenderArgs),
     /// Take a final invoice back. Its number stays its own; the period may be invoiced again.
     Void(VoidArgs),
+    /// Give back a part of a final invoice, by a credit note with a number of its own.
+    Credit(CreditArgs),
     /// Print the messages about invoices, one JSON document a line, as they come.
     Watch(WatchArgs),
 }
@@ -71,6 +76,39 @@ pub struct VoidArgs {
     pub reason: String,
 }
 
+/// `pulso invoice credit`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  pulso invoice credit INV-000042 --amount 5.00 --reason 'service level missed'
+  pulso invoice credit INV-000042 --line 1=5.00 --line 3=0.25 --reason 'wrong region' --check")]
+pub struct CreditArgs {
+    /// Such as INV-000042, or the digits.
+    pub number: String,
+    /// What is given back of the invoice as a whole, taxes included.
+    #[arg(long, required_unless_present = "line")]
+    pub amount: Option<String>,
+    /// What is given back of a line, by its place from 1.
+    #[arg(long, value_name = "PLACE=AMOUNT", value_parser = parse_credit, conflicts_with = "amount")]
+    pub line: Vec<CreditLine>,
+    /// Why; it stands on the note.
+    #[arg(long)]
+    pub reason: String,
+    /// Tells another credit that reads the same from a repetition.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub request_id: String,
+    /// Check only, write nothing.
+    #[arg(long)]
+    pub check: bool,
+}
+
+fn parse_credit(text: &str) -> Result<CreditLine, String> {
+    let parsed = text.split_once('=').and_then(|(line, amount)| {
+        let line = line.parse().ok().filter(|line| *line > 0)?;
+        Some(CreditLine { line, amount: amount.to_owned() })
+    });
+    parsed.ok_or_else(|| "write it as 3=0.25: a line's place from 1, and an amount".to_owned())
+}
+
 /// `pulso invoice watch`.
 #[derive(Clone, Debug, Args)]
 pub struct WatchArgs {
@@ -97,6 +135,7 @@ pub async fn run(globals: &Globals, command: InvoiceCommand) -> Result<Exit, Fai
         InvoiceCommand::Get(args) => show(globals, args).await,
         InvoiceCommand::Render(args) => render(globals, args).await,
         InvoiceCommand::Void(args) => void(globals, args).await,
+        InvoiceCommand::Credit(args) => credit(globals, args).await,
         InvoiceCommand::Watch(args) => watch(globals, args).await,
     }
 }
@@ -127,7 +166,20 @@ async fn get(globals: &Globals, number: String) -> Result<Value, Failure> {
 }
 
 async fn show(globals: &Globals, args: NumberArgs) -> Result<Exit, Failure> {
-    let document = get(globals, args.number).await?;
+    print_document(globals, get(globals, args.number).await?)
+}
+
+async fn credit(globals: &Globals, args: CreditArgs) -> Result<Exit, Failure> {
+    let CreditArgs { number, amount, mut line, reason, request_id, check } = args;
+    line.extend(amount.map(|amount| CreditLine { line: 0, amount }));
+    let request =
+        CreditInvoiceRequest { number, lines: line, reason, request_id, validate_only: check };
+    let credited = connect(globals).await?.credit_invoice(request).await;
+    let note = credited.map_err(|status| Failure::status(&status))?.into_inner();
+    print_document(globals, documents::invoice(&note))
+}
+
+fn print_document(globals: &Globals, document: Value) -> Result<Exit, Failure> {
     let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
     let mut notes = vec![format!(
         "{} {} for {}, {} to {}: {} {}",

@@ -6,6 +6,7 @@
 
 #![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part; helpers of tests may unwrap.
 
+pub(crate) mod billing;
 pub(crate) mod cluster;
 pub(crate) mod deaths;
 pub(crate) mod load;

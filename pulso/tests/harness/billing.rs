@@ -1,0 +1,85 @@
+//! Billing as a person does it, through the program.
+
+use serde_json::{Value, json};
+
+use super::{Home, Server, Settings};
+
+pub(crate) const CATALOGUE: &str = r#"
+catalogue: "2024-01"
+currency: BRL
+skus:
+  - sku: vm
+    name: Virtual machine
+    unit: hour
+    prices:
+      - valid_from: 2024-01-01T00:00:00Z
+        model: graduated
+        tiers:
+          - {up_to: "100", unit_price: "0.50"}
+          - {unit_price: "0.40"}
+  - sku: support
+    unit: month
+    prices:
+      - {valid_from: 2024-01-01T00:00:00Z, model: flat, amount: "30.00"}
+"#;
+
+pub(crate) fn settings() -> Settings {
+    // Due at once: the usage is of 2024.
+    Settings::default().with("PULSO_BILLING__SCHEDULE", "off")
+}
+
+pub(crate) fn file(home: &Home, name: &str, text: &str) -> String {
+    let path = home.path(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Usage by (tenant, SKU, unit, amount, time), as a backfill of this name.
+pub(crate) async fn use_up(
+    server: &Server,
+    home: &Home,
+    name: &str,
+    usage: &[(&str, &str, &str, &str, &str)],
+) {
+    let lines = usage.iter().map(|(tenant, sku, unit, amount, time)| {
+        json!({"tenant": tenant, "product_sku": sku, "use_unity": unit, "used_amount": amount, "time": time})
+            .to_string()
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let path = file(home, &format!("{name}.jsonl"), &text);
+    let sent = server.json(&["ingest", &path, "--format", "jsonl", "--backfill", name]).await;
+    assert_eq!(sent["rejected"], "0", "{sent}");
+    server.drained().await;
+}
+
+pub(crate) async fn publish(server: &Server, home: &Home, text: &str) {
+    let path = file(home, "catalogue.yaml", text);
+    server.json(&["catalog", "publish", &path]).await;
+}
+
+pub(crate) async fn apply(server: &Server, home: &Home, text: &str) {
+    let path = file(home, "contract.yaml", text);
+    server.json(&["contract", "apply", &path]).await;
+}
+
+pub(crate) async fn bill(server: &Server, more: &[&str]) -> Value {
+    let run = server.json(&[&["bill", "run", "--period", "2024-09"], more].concat()).await;
+    assert_eq!(run["state"], "closed", "{run}");
+    run["outcomes"].clone()
+}
+
+pub(crate) async fn invoice(server: &Server, number: &str) -> Value {
+    server.json(&["invoice", "get", number]).await
+}
+
+/// All messages about invoices.
+pub(crate) async fn messages(server: &Server) -> Vec<Value> {
+    let watched = server.pulso(&["invoice", "watch", "--until-now"]).await;
+    let lines = String::from_utf8(watched.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+pub(crate) fn amounts(invoice: &Value) -> Vec<(&str, &str)> {
+    let lines = invoice["lines"].as_array().unwrap().iter();
+    lines.map(|line| (line["kind"].as_str().unwrap(), line["amount"].as_str().unwrap())).collect()
+}
