@@ -158,6 +158,16 @@ async fn rows_come_again_and_their_pulses_add_up_to_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pulse_that_would_overflow_its_total_is_none_of_its_pulses() {
+    let pulses: Vec<_> = (0..20).map(|_| pulse("acme", "", i64::MAX, NOW)).collect();
+    let (log, store) = consumed(vec![by_id(&pulses)]).await;
+    let rows = stored(&store);
+    let found = ask(&log, &store, question(&rows)).await;
+    let [row] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((row.cell.aggregate.count, found.pulses[&row.key].count), (18, 18));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_segment_alone_gives_what_it_gives_among_all() {
     let (log, store) = consumed(bodies()).await;
     let rows = stored(&store);
@@ -171,6 +181,19 @@ async fn one_segment_alone_gives_what_it_gives_among_all() {
         assert_eq!(found.rows.iter().collect::<Vec<_>>(), expected);
         assert_eq!(found.segments, 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_that_are_apart_do_not_run_into_one() {
+    let (log, store) = consumed([bodies(), bodies()].concat()).await;
+    let rows = stored(&store);
+    let stretches = [0, 8].map(|start| (key(), Offset(start)..Offset(start + 1))).to_vec();
+    let found = ask(&log, &store, Question { stretches, ..question(&rows) }).await;
+    let expected: Vec<&UsageRow> =
+        rows.iter().filter(|row| [0, 8].contains(&row.key.segment.start.0)).collect();
+    assert_eq!((found.rows.iter().collect::<Vec<_>>(), found.segments), (expected, 2));
+    let last = rows.iter().find(|row| row.key.segment.start == Offset(8)).unwrap();
+    assert_eq!((found.pulses[&last.key].count, last.cell.aggregate.count), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
