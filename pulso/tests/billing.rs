@@ -352,6 +352,9 @@ async fn a_credit_note_gives_back_no_more_than_was_billed_and_deltas_go_on_witho
         let note = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
         (output.status.code(), note, String::from_utf8(output.stderr).unwrap())
     };
+    let shown = server.pulso(&["invoice", "get", "INV-000001"]).await;
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("45.00 BRL") && !shown.contains("credits pay"), "{shown}");
     let goodwill = ["--line", "2=10.00", "--reason", "service level missed"];
     let (code, checked, _) = credit(&[&goodwill[..], &["--check"]].concat()).await;
     assert_eq!(

@@ -191,7 +191,7 @@ fn print_document(globals: &Globals, document: Value) -> Result<Exit, Failure> {
         text("total"),
         text("currency")
     )];
-    if text("due") != text("total") {
+    if document["payments"].as_array().is_some_and(|payments| !payments.is_empty()) {
         notes.push(format!("credits pay the rest: {} due", text("due")));
     }
     let waiting = document["unpriced"].as_array().map_or(0, Vec::len);
