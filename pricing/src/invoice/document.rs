@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Name, Window};
+use domain::{Name, Window, catalogue::Currency};
 use serde_json::{Map, Value, json};
 
 use super::{Invoice, Line, Subject, Usage, sum};
@@ -94,7 +94,9 @@ pub fn credit_note(
     credited: &[Credited],
     (reason, request_id): (&str, &str),
 ) -> Result<Value, String> {
-    let digits = issued["total"].as_str().map_or(0, decimals);
+    // Somebody is paid it, in coins, whatever the document was rounded to.
+    let currency = issued["currency"].as_str().and_then(Currency::from_code);
+    let digits = currency.map_or(0, Currency::minor_digits);
     let mut lines = Vec::with_capacity(credited.len());
     let mut total = Amount::ZERO;
     for (place, amount) in credited {
@@ -134,12 +136,6 @@ pub fn credit_note(
         note["request_id"] = request_id.into();
     }
     Ok(note)
-}
-
-/// Digits behind the point of a printed amount.
-fn decimals(text: &str) -> u8 {
-    let digits = text.split_once('.').map_or(0, |(_, digits)| digits.len());
-    u8::try_from(digits).unwrap_or(u8::MAX)
 }
 
 /// Says at the end of a line's steps what earlier documents have billed of it.
@@ -236,4 +232,24 @@ fn put_usage(usage: &Usage, put: &mut impl FnMut(&str, Value)) {
         "valid_from": usage.valid_from.to_string(),
     });
     put("price", price);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credit_note_is_in_coins_and_names_what_it_gives_back() {
+        let line = json!({"key": "k", "kind": "usage", "product_sku": "vm", "amount": "1.58088"});
+        let issued = json!({"currency": "USD", "total": "1.58088", "lines": [line]});
+        let credited = [(Some(0), Amount::whole(1)), (None, Amount::whole(2))];
+        let note = credit_note(("INV-000007", &issued), &credited, ("late", "")).unwrap();
+        assert_eq!((&note["total"], &note["corrects"]), (&json!("-3.00"), &json!("INV-000007")));
+        let first = &note["lines"][0];
+        assert_eq!((&first["amount"], &first["product_sku"]), (&json!("-1.00"), &json!("vm")));
+        assert_eq!(note["lines"][1]["name"], "late");
+        let missing =
+            credit_note(("INV-000007", &issued), &[(Some(1), Amount::whole(1))], ("", ""));
+        assert_eq!(missing, Err("no line 2".to_owned()));
+    }
 }
