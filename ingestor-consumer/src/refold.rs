@@ -67,7 +67,7 @@ fn answer<L: PulseLog, U: UsageStore>(
     for RowKey { resource, window_start, segment } in &question.pulses_of {
         watched.entry(*segment).or_default().push((resource.clone(), *window_start));
     }
-    let mut refolded = Refolded::default();
+    let (mut refolded, mut room) = (Refolded::default(), question.pulses_max);
     for (key, stretches) in by_partition {
         let mut manifests: Vec<Manifest> = Vec::new();
         for (from, to) in stretches {
@@ -80,7 +80,7 @@ fn answer<L: PulseLog, U: UsageStore>(
         let history = journal.log(key.log_id);
         let partition =
             PartitionRefold { log, store, handle, history, key, question, watched: &watched };
-        partition.run(&manifests, &mut refolded)?;
+        partition.run(&manifests, &mut room, &mut refolded)?;
     }
     Ok(refolded)
 }
@@ -97,8 +97,13 @@ struct PartitionRefold<'a, L, U> {
 }
 
 impl<L: PulseLog, U: UsageStore> PartitionRefold<'_, L, U> {
-    /// `manifests` ascend.
-    fn run(&self, manifests: &[Manifest], refolded: &mut Refolded) -> Result<(), ConsumerError> {
+    /// `manifests` ascend; `room` is how many pulses may still be listed.
+    fn run(
+        &self,
+        manifests: &[Manifest],
+        room: &mut usize,
+        refolded: &mut Refolded,
+    ) -> Result<(), ConsumerError> {
         let low = self.handle.block_on(self.log.bounds(self.key.partition))?.low;
         let mut going: Option<(Fold, L::Drain)> = None;
         for manifest in manifests {
@@ -111,7 +116,7 @@ impl<L: PulseLog, U: UsageStore> PartitionRefold<'_, L, U> {
                 Some(going) if going.0.folded_to() == start => going,
                 _ => (self.fold_at(start)?, self.log.drain(self.key.partition, start)?),
             };
-            self.segment(manifest, &mut fold, &mut reader, refolded)?;
+            self.segment(manifest, (&mut fold, &mut reader), room, refolded)?;
             going = Some((fold, reader));
         }
         Ok(())
@@ -135,13 +140,12 @@ impl<L: PulseLog, U: UsageStore> PartitionRefold<'_, L, U> {
     fn segment(
         &self,
         manifest: &Manifest,
-        fold: &mut Fold,
-        reader: &mut L::Drain,
+        (fold, reader): (&mut Fold, &mut L::Drain),
+        room: &mut usize,
         refolded: &mut Refolded,
     ) -> Result<(), ConsumerError> {
-        let listed: usize = refolded.pulses.values().map(|pulses| pulses.listed.len()).sum();
         let watched = self.watched.get(&manifest.segment).cloned().unwrap_or_default();
-        fold.watch(watched, self.question.pulses_max.saturating_sub(listed));
+        fold.watch(watched, *room);
         let (mut closed, mut next) = (Vec::new(), manifest.segment.start);
         while next < manifest.end {
             let mut failure = None;
@@ -168,6 +172,7 @@ impl<L: PulseLog, U: UsageStore> PartitionRefold<'_, L, U> {
         }));
         for ((resource, window_start), pulses) in fold.take_watched() {
             let key = RowKey { resource, window_start, segment: manifest.segment };
+            *room -= pulses.listed.len();
             refolded.pulses.insert(key, pulses);
         }
         Ok(())

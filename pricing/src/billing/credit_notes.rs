@@ -18,7 +18,6 @@ use super::{
     explain::Found,
     journal,
     ledger::{Document, Draft, Entry, Kind, Ledger, State, number_text},
-    saga::Account,
 };
 use crate::{
     Amount,
@@ -54,7 +53,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         request: &CreditRequest,
     ) -> Result<Found, BillingError> {
         loop {
-            let (found, mut ledger, draft) = self.credit_draft(number, request).await?;
+            let (found, mut ledger, draft, content) = self.credit_draft(number, request).await?;
             let Found { tenant, document } = &found;
             let same = ledger.documents().iter().find(|other| {
                 other.draft.kind == Kind::CreditNote
@@ -67,12 +66,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 }
                 Some(note) => {
                     let run = self.run(document.draft.run).await?;
-                    let account: Account = self.account(&run, tenant).await?;
+                    let account = self.account(&run, tenant).await?;
                     self.advance(&mut ledger, &account, &note).await?;
                 }
                 None => {
-                    self.check_credit(&found, &ledger, request).await?;
-                    let content = self.credit_content(&found, request).await?;
+                    self.check_credit(&found, &ledger, (request, &content)).await?;
                     journal::put_content(&*self.billing, content.to_string().as_bytes()).await?;
                     ledger.append(&*self.billing, Entry::Drafted(draft)).await?;
                 }
@@ -89,19 +87,18 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         number: &str,
         request: &CreditRequest,
     ) -> Result<(Found, Value), BillingError> {
-        let (found, ledger, draft) = self.credit_draft(number, request).await?;
-        self.check_credit(&found, &ledger, request).await?;
-        let content = self.credit_content(&found, request).await?;
+        let (found, ledger, draft, content) = self.credit_draft(number, request).await?;
+        self.check_credit(&found, &ledger, (request, &content)).await?;
         let document = Document::drafted(u64::MAX, draft);
         Ok((Found { tenant: found.tenant, document }, content))
     }
 
-    /// The document that is corrected, its ledger, and the note's draft.
+    /// The document that is corrected, its ledger, and the note's draft and content.
     async fn credit_draft(
         &self,
         number: &str,
         request: &CreditRequest,
-    ) -> Result<(Found, Ledger, Draft), BillingError> {
+    ) -> Result<(Found, Ledger, Draft, Value), BillingError> {
         let found = self.find_invoice(number).await?;
         let ledger = Ledger::read(&*self.billing, &found.tenant).await?;
         let content = self.credit_content(&found, request).await?;
@@ -117,7 +114,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             content: journal::digest(content.to_string().as_bytes()),
             corrects: vec![of.place],
         };
-        Ok((found, ledger, draft))
+        Ok((found, ledger, draft, content))
     }
 
     async fn credit_content(
@@ -138,12 +135,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         &self,
         found: &Found,
         ledger: &Ledger,
-        request: &CreditRequest,
+        (request, note): (&CreditRequest, &Value),
     ) -> Result<(), BillingError> {
         let of = &found.document;
         check_owed(of, request)?;
         let issued = self.content(of).await?;
-        let note = self.credit_content(found, request).await?;
         let Left { mut period, lines } = self.left(ledger, of).await?;
         let number = number_text(of.number.unwrap_or_default());
         let refuse = |message: String| Err(BillingError::refused(Refusal::InvoiceState, message));
@@ -179,12 +175,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         for billed in ledger.billing(of.draft.start) {
             left.period = added(left.period, billed.draft.total)?;
         }
-        let notes = ledger.documents().iter().filter(|other| {
-            other.draft.kind == Kind::CreditNote
-                && !matches!(other.state, State::Discarded | State::Void)
-                && other.draft.start == of.draft.start
-        });
-        for note in notes {
+        for note in ledger.credit_notes(of.draft.start) {
             left.period = added(left.period, note.draft.total)?;
             for line in self.content(note).await?["lines"].as_array().into_iter().flatten() {
                 let key = line["key"].as_str().unwrap_or_default().to_owned();

@@ -267,10 +267,10 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             if found.document.state == State::Void && self.void_is_out(&found).await? {
                 return Ok(found);
             }
-            let corrected = ledger.documents().iter().find(|other| {
-                !matches!(other.state, State::Discarded | State::Void)
-                    && other.draft.corrects.contains(&place)
-            });
+            let corrected = ledger
+                .documents()
+                .iter()
+                .find(|other| other.stands() && other.draft.corrects.contains(&place));
             if let Some(other) = corrected {
                 let by = other.number.map_or_else(|| "a draft".to_owned(), number_text);
                 let message = format!("invoice {number} is corrected by {by}: void that first");

@@ -187,6 +187,12 @@ impl Document {
         Window { start: self.draft.start, end: self.draft.end }
     }
 
+    /// Tells whether it counts: a draft, or one that is owed.
+    #[must_use]
+    pub const fn stands(&self) -> bool {
+        !matches!(self.state, State::Discarded | State::Void)
+    }
+
     /// Tells whether it is owed.
     #[must_use]
     pub const fn is_owed(&self) -> bool {
@@ -291,11 +297,17 @@ impl Ledger {
 
     /// Documents that bill a period and stand: drafts and those that are owed, oldest first.
     pub fn billing(&self, start: Timestamp) -> impl Iterator<Item = &Document> {
-        let stands = |found: &&Document| {
-            !matches!(found.state, State::Discarded | State::Void)
-                && found.draft.kind != Kind::CreditNote
-        };
-        self.documents.iter().filter(move |found| found.draft.start == start).filter(stands)
+        self.of_period(start).filter(|found| found.draft.kind != Kind::CreditNote)
+    }
+
+    /// Credit notes about a period that stand, oldest first.
+    pub fn credit_notes(&self, start: Timestamp) -> impl Iterator<Item = &Document> {
+        self.of_period(start).filter(|found| found.draft.kind == Kind::CreditNote)
+    }
+
+    fn of_period(&self, start: Timestamp) -> impl Iterator<Item = &Document> {
+        let documents = self.documents.iter().filter(move |found| found.draft.start == start);
+        documents.filter(|found| found.stands())
     }
 
     /// What documents that are owed have used of a credit.

@@ -341,11 +341,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         fault::point("billing.before_number");
         let number = self.shared.numbers.draw(&*self.billing, Item { key, body }).await?;
         fault::point("billing.after_number");
-        // What is given back is not paid by anything.
-        let payments = match document.draft.kind {
-            Kind::CreditNote => Vec::new(),
-            Kind::Invoice | Kind::Delta => payments(ledger, account, document),
-        };
+        let payments = payments(ledger, account, document);
         Ok(Entry::Finalised { document: document.place, number, issued_at: self.now(), payments })
     }
 

@@ -62,6 +62,14 @@ fn said(field: &str, text: &str, bytes_max: usize) -> Result<(), Problem> {
     Err(Problem::invalid(field, reasons::PARAMETER_INVALID, message))
 }
 
+fn check_request_id(text: &str) -> Result<(), Problem> {
+    if text.len() > REQUEST_ID_BYTES_MAX {
+        let message = format!("longer than {REQUEST_ID_BYTES_MAX} bytes");
+        return Err(Problem::invalid("request_id", reasons::ID_TOO_LONG, message));
+    }
+    Ok(())
+}
+
 /// What is to be given back: amounts above zero, of each line once.
 fn credited(lines: &[v1::CreditLine]) -> Result<Vec<Credited>, Problem> {
     let wrong = |field: String, message: &str| {
@@ -183,10 +191,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
 
     pub(crate) async fn start(&self, request: v1::StartRunRequest) -> Result<v1::Run, Problem> {
         let month = month(&request.period)?;
-        if request.request_id.len() > REQUEST_ID_BYTES_MAX {
-            let message = format!("longer than {REQUEST_ID_BYTES_MAX} bytes");
-            return Err(Problem::invalid("request_id", reasons::ID_TOO_LONG, message));
-        }
+        check_request_id(&request.request_id)?;
         let mut tenants = request.tenants;
         for (index, tenant) in tenants.iter().enumerate() {
             let field = format!("tenants[{index}]");
@@ -267,10 +272,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
     ) -> Result<v1::Invoice, Problem> {
         let v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only } = request;
         said("reason", &reason, REASON_BYTES_MAX)?;
-        if request_id.len() > REQUEST_ID_BYTES_MAX {
-            let message = format!("longer than {REQUEST_ID_BYTES_MAX} bytes");
-            return Err(Problem::invalid("request_id", reasons::ID_TOO_LONG, message));
-        }
+        check_request_id(&request_id)?;
         let request = CreditRequest { credited: credited(&lines)?, reason, request_id };
         let books = &self.inner.books;
         if validate_only {
