@@ -24,6 +24,10 @@ test: ## Run every test, on real servers too where Java and Maven are there
 	$(CARGO) test --workspace --locked --no-run
 	services/with-servers $(CARGO) test --workspace --locked
 
+.PHONY: test-pdf
+test-pdf: ## Run the tests of the feature pricing/pdf; its typesetter takes ten minutes to build
+	$(CARGO) test --locked -p pricing --features pdf --lib page
+
 .PHONY: services
 services: ## Start Kafka and Cassandra on loopback, without containers
 	services/services up

@@ -71,6 +71,7 @@ pub fn run(run: &v1::Run) -> Value {
             "empty": outcomes.empty.to_string(),
             "not_due": outcomes.not_due.to_string(),
             "unpriced": outcomes.unpriced.to_string(),
+            "uncovered": outcomes.uncovered.to_string(),
         },
         "failures": failures.collect::<Vec<_>>(),
     })

@@ -9,7 +9,7 @@
 //! | `GET, POST /v1/billing/runs`, `GET /v1/billing/runs/{number}` | list, start (JSON body), show |
 //! | `POST /v1/billing/runs/{number}:resume`, `:cancel` | go on, end |
 //! | `GET /v1/invoices?tenant=`, `GET /v1/invoices/{number}` | list, show |
-//! | `GET /v1/invoices/{number}:explain?line=&pulses=&hour=`, `:verify?from_log=`, `:html` | why, compute again, print |
+//! | `GET /v1/invoices/{number}:explain?line=&pulses=&hour=`, `:verify?from_log=`, `:html`, `:pdf` | why, compute again, print |
 //! | `POST /v1/invoices/{number}:void`, `:credit` | take back, give back a part (JSON body) |
 //! | `GET, POST /v1/billing/rejections` | list, add (JSON body with `message`, `consumer`, `reason`) |
 //! | `POST /v1/billing/rejections/{number}:replay` | put the message into the outbox again |

@@ -1,9 +1,9 @@
 //! Pricing: usage becomes money, and every number can say why.
 //!
-//! It stands behind the usage store on the pulse's way and writes nothing but catalogues. In reading
+//! It stands behind the usage store on the pulse's way and writes to the billing store alone. In reading
 //! order: exact money; moments and months; the catalogue file and its own tests; rating, which is
-//! pure; its rendering; price lists and answers out of FOCUS files; the gRPC services. Contracts,
-//! billing runs and invoices take their place between rendering and the services when they come.
+//! pure; its rendering; pages for people; which contract holds when; invoices; what another catalogue
+//! would change; billing runs; price lists and answers out of FOCUS files; the gRPC and HTTP services.
 
 pub mod amount;
 pub mod moment;

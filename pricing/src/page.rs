@@ -1,108 +1,155 @@
-//! Page: an invoice as one HTML page that stands by itself, for a browser and for printing.
+//! Page: an invoice in the words a customer reads, from which the HTML page and the PDF are drawn.
 
+#[cfg(feature = "pdf")]
+mod pdf;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
 use serde_json::Value;
 
-/// Draws an invoice: what `pulso invoice get -o json` prints. Every text is escaped.
-#[must_use]
-pub fn html(invoice: &Value) -> String {
-    let text = |value: &Value| match value {
-        Value::Null => String::new(),
-        Value::String(text) => escaped(text),
-        other => escaped(&other.to_string()),
-    };
-    let kind = match invoice["document"].as_str() {
-        Some("delta") => "Adjustment",
-        Some("credit_note") => "Credit note",
-        _ => "Invoice",
-    };
-    let title = format!("{kind} {}", text(&invoice["number"]));
-    let period = &invoice["period"];
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n<header><h1>{title}</h1>"
-    );
-    if invoice["state"] == "void" {
-        page.push_str(&format!("<p class=\"void\">Void: {}</p>", text(&invoice["void_reason"])));
-    }
-    if let Some(reason) = invoice["reason"].as_str() {
-        let of = text(&invoice["corrects"]);
-        page.push_str(&format!("<p>Of {of}: {}</p>", escaped(reason)));
-    }
-    page.push_str("</header>\n<dl>\n");
-    let facts = [
-        ("Customer", text(&invoice["tenant"])),
-        ("Issued", text(&invoice["issued_at"])),
-        (
-            "Service period",
-            format!(
-                "{} to {} ({})",
-                text(&period["first_day"]),
-                text(&period["last_day"]),
-                text(&period["time_zone"])
-            ),
-        ),
-        ("Payment", format!("within {} days", text(&invoice["payment_term_days"]))),
-    ];
-    for (name, value) in facts {
-        page.push_str(&format!("<dt>{name}</dt><dd>{value}</dd>\n"));
-    }
-    page.push_str("</dl>\n<table>\n<thead><tr><th>Item</th><th>Details</th><th class=\"n\">Quantity</th><th class=\"n\">Amount</th></tr></thead>\n<tbody>\n");
-    for line in invoice["lines"].as_array().into_iter().flatten() {
-        page.push_str(&row(line, text));
-    }
-    page.push_str("</tbody>\n<tfoot>\n");
-    let currency = text(&invoice["currency"]);
-    page.push_str(&sum("Total", &text(&invoice["total"]), &currency));
-    for payment in invoice["payments"].as_array().into_iter().flatten() {
-        let name = format!("Prepaid credit {}", text(&payment["credit"]));
-        page.push_str(&sum(&name, &format!("-{}", text(&payment["amount"])), &currency));
-    }
-    page.push_str(&sum("Due", &text(&invoice["due"]), &currency));
-    page.push_str("</tfoot>\n</table>\n");
-    let waiting = invoice["unpriced"].as_array().map_or(0, Vec::len);
-    if waiting > 0 {
-        page.push_str(&format!(
-            "<p>{waiting} resources were used that have no price yet; they follow in an adjustment.</p>\n"
-        ));
-    }
-    page.push_str(&format!(
-        "<footer>Document {}</footer>\n</body>\n</html>\n",
-        text(&invoice["digest"])
-    ));
-    page
+/// Why there is no PDF.
+#[derive(Debug, thiserror::Error)]
+pub enum PdfError {
+    /// The program was built without it.
+    #[error(
+        "this program was built without PDF: build it with `--features pricing/pdf`, or print the HTML page from a browser"
+    )]
+    NotBuilt,
+    /// The typesetter refused.
+    #[error("the invoice cannot be typeset: {0}; its HTML page can be printed")]
+    Typesetting(String),
 }
 
-fn row(line: &Value, text: impl Fn(&Value) -> String) -> String {
-    let sku = text(&line["product_sku"]);
-    let name = text(&line["name"]);
-    let item = match (name.is_empty(), sku.is_empty()) {
-        (false, false) => format!("{name}<br><small>{sku}</small>"),
-        (false, true) => name,
-        (true, _) => sku,
-    };
-    let dimensions = line["dimensions"].as_object().into_iter().flatten();
-    let mut details: Vec<String> =
-        dimensions.map(|(name, value)| format!("{}: {}", escaped(name), text(value))).collect();
-    for step in line["detail"].as_array().into_iter().flatten() {
-        if let Some(words) = words(step, &text) {
-            details.push(words);
+/// Draws an invoice, as `pulso invoice get -o json` prints it, as a PDF.
+///
+/// # Errors
+/// When this program was built without it; when the invoice was not issued, or holds a character that
+/// the fonts do not have.
+pub fn pdf(invoice: &Value) -> Result<Vec<u8>, PdfError> {
+    #[cfg(feature = "pdf")]
+    return pdf::pdf(invoice);
+    #[cfg(not(feature = "pdf"))]
+    {
+        let _ = invoice;
+        Err(PdfError::NotBuilt)
+    }
+}
+
+/// What stands on the page, in plain text and in the order of reading.
+#[derive(Debug, Serialize)]
+struct Page {
+    title: String,
+    /// Why it is void, if it is.
+    void: Option<String>,
+    /// Which invoice a credit note gives back a part of, and why.
+    credits: Option<String>,
+    /// Names and values.
+    facts: Vec<(&'static str, String)>,
+    rows: Vec<Row>,
+    /// Names and amounts with their currency; what is due comes last.
+    sums: Vec<(String, String)>,
+    waiting: Option<String>,
+    document: String,
+}
+
+/// A line of the invoice.
+#[derive(Debug, Serialize)]
+struct Row {
+    item: String,
+    /// The SKU where the item has a name of its own.
+    sku: String,
+    details: Vec<String>,
+    quantity: String,
+    amount: String,
+}
+
+/// What a value says.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+impl Page {
+    /// Of an invoice as `pulso invoice get -o json` prints it.
+    fn of(invoice: &Value) -> Self {
+        let field = |key: &str| text(&invoice[key]);
+        let kind = match invoice["document"].as_str() {
+            Some("delta") => "Adjustment",
+            Some("credit_note") => "Credit note",
+            _ => "Invoice",
+        };
+        let period = |key: &str| text(&invoice["period"][key]);
+        let (first, last, zone) = (period("first_day"), period("last_day"), period("time_zone"));
+        let waiting = invoice["unpriced"].as_array().map_or(0, Vec::len);
+        Self {
+            title: format!("{kind} {}", field("number")),
+            void: (invoice["state"] == "void").then(|| format!("Void: {}", field("void_reason"))),
+            credits: invoice["reason"]
+                .as_str()
+                .map(|reason| format!("Of {}: {reason}", field("corrects"))),
+            facts: vec![
+                ("Customer", field("tenant")),
+                ("Issued", field("issued_at")),
+                ("Service period", format!("{first} to {last} ({zone})")),
+                ("Payment", format!("within {} days", field("payment_term_days"))),
+            ],
+            rows: invoice["lines"].as_array().into_iter().flatten().map(Row::of).collect(),
+            sums: sums(invoice),
+            waiting: match waiting {
+                0 => None,
+                1 => Some("One resource has no price yet; it follows in an adjustment.".to_owned()),
+                more => Some(format!(
+                    "{more} resources have no price yet; they follow in an adjustment."
+                )),
+            },
+            document: format!("Document {}", field("digest")),
         }
     }
-    let unit = text(&line["use_unity"]);
-    let quantity = match line["quantity"].as_str() {
-        Some("0") | None => String::new(),
-        Some(quantity) => format!("{} {unit}", escaped(quantity)),
-    };
-    format!(
-        "<tr><td>{item}</td><td>{}</td><td class=\"n\">{quantity}</td><td class=\"n\">{}</td></tr>\n",
-        details.join("<br>"),
-        text(&line["amount"])
-    )
+}
+
+/// The total, what prepaid credits pay of it, and what is due.
+fn sums(invoice: &Value) -> Vec<(String, String)> {
+    let currency = text(&invoice["currency"]);
+    let money = |amount: &Value, sign| format!("{sign}{} {currency}", text(amount));
+    let payments = invoice["payments"].as_array().into_iter().flatten();
+    let paid = payments.map(|payment| {
+        (format!("Prepaid credit {}", text(&payment["credit"])), money(&payment["amount"], "-"))
+    });
+    std::iter::once(("Total".to_owned(), money(&invoice["total"], "")))
+        .chain(paid)
+        .chain([("Due".to_owned(), money(&invoice["due"], ""))])
+        .collect()
+}
+
+impl Row {
+    fn of(line: &Value) -> Self {
+        let (sku, name) = (text(&line["product_sku"]), text(&line["name"]));
+        let (item, sku) = if name.is_empty() { (sku, name) } else { (name, sku) };
+        let dimensions = line["dimensions"].as_object().into_iter().flatten();
+        let dimensions = dimensions.map(|(name, value)| format!("{name}: {}", text(value)));
+        let steps = line["detail"].as_array().into_iter().flatten();
+        let quantity = match line["quantity"].as_str() {
+            Some("0") | None => String::new(),
+            Some(quantity) => format!("{quantity} {}", text(&line["use_unity"])),
+        };
+        Self {
+            item,
+            sku,
+            details: dimensions.chain(steps.filter_map(words)).collect(),
+            quantity,
+            amount: text(&line["amount"]),
+        }
+    }
 }
 
 /// A step in words, for those that a customer asks about.
-fn words(step: &Value, text: &impl Fn(&Value) -> String) -> Option<String> {
+fn words(step: &Value) -> Option<String> {
     let of = |key: &str| text(&step[key]);
     Some(match step["step"].as_str()? {
         "units" => format!("{} × {}", of("quantity"), of("unit_price")),
@@ -124,8 +171,66 @@ fn words(step: &Value, text: &impl Fn(&Value) -> String) -> Option<String> {
     })
 }
 
-fn sum(name: &str, amount: &str, currency: &str) -> String {
-    format!("<tr><th colspan=\"3\">{name}</th><td class=\"n\">{amount} {currency}</td></tr>\n")
+/// Draws an invoice, as `pulso invoice get -o json` prints it, as one HTML page that stands by
+/// itself, for a browser and for printing. Every text is escaped.
+#[must_use]
+pub fn html(invoice: &Value) -> String {
+    let page = Page::of(invoice);
+    let title = escaped(&page.title);
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n<header><h1>{title}</h1>"
+    );
+    let mut put = |part: std::fmt::Arguments<'_>| {
+        // Writing to a string does not fail.
+        let _ = html.write_fmt(part);
+    };
+    if let Some(void) = &page.void {
+        put(format_args!("<p class=\"void\">{}</p>", escaped(void)));
+    }
+    if let Some(credits) = &page.credits {
+        put(format_args!("<p>{}</p>", escaped(credits)));
+    }
+    put(format_args!("</header>\n<dl>\n"));
+    for (name, value) in &page.facts {
+        put(format_args!("<dt>{name}</dt><dd>{}</dd>\n", escaped(value)));
+    }
+    put(format_args!(
+        "</dl>\n<table>\n<thead><tr><th>Item</th><th>Details</th><th class=\"n\">Quantity</th>\
+         <th class=\"n\">Amount</th></tr></thead>\n<tbody>\n"
+    ));
+    for row in &page.rows {
+        put(format_args!("{}", row.html()));
+    }
+    put(format_args!("</tbody>\n<tfoot>\n"));
+    for (name, amount) in &page.sums {
+        let (name, amount) = (escaped(name), escaped(amount));
+        put(format_args!("<tr><th colspan=\"3\">{name}</th><td class=\"n\">{amount}</td></tr>\n"));
+    }
+    put(format_args!("</tfoot>\n</table>\n"));
+    if let Some(waiting) = &page.waiting {
+        put(format_args!("<p>{}</p>\n", escaped(waiting)));
+    }
+    put(format_args!("<footer>{}</footer>\n</body>\n</html>\n", escaped(&page.document)));
+    html
+}
+
+impl Row {
+    fn html(&self) -> String {
+        let sku = match self.sku.is_empty() {
+            true => String::new(),
+            false => format!("<br><small>{}</small>", escaped(&self.sku)),
+        };
+        let details: Vec<String> = self.details.iter().map(|detail| escaped(detail)).collect();
+        format!(
+            "<tr><td>{}{sku}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
+            escaped(&self.item),
+            details.join("<br>"),
+            escaped(&self.quantity),
+            escaped(&self.amount)
+        )
+    }
 }
 
 fn escaped(text: &str) -> String {

@@ -58,6 +58,25 @@ pub fn stretches<'c>(applied: impl IntoIterator<Item = &'c Contract>) -> Vec<Str
     stretches
 }
 
+/// The parts of a month in which none of the contracts holds, in order. The month is one of the last
+/// contract's zone; `None` as for [`periods`].
+#[must_use]
+pub fn gaps(stretches: &[Stretch<'_>], month: Month) -> Option<Vec<Window>> {
+    let Some(last) = stretches.last() else { return Some(Vec::new()) };
+    let month = month.window(&Calendar::named(last.contract.terms.time_zone.as_str())?)?;
+    let (mut gaps, mut from) = (Vec::new(), month.start);
+    for stretch in stretches {
+        let held = overlap(stretch.window, month);
+        if held.start < held.end {
+            gaps.push(Window { start: from, end: held.start });
+            from = held.end;
+        }
+    }
+    gaps.push(Window { start: from, end: month.end });
+    gaps.retain(|gap| gap.start < gap.end);
+    Some(gaps)
+}
+
 /// The billing periods that begin in a month of the terms' own zone, in order. Gives `None` for a
 /// zone that this program does not know, which no contract that was applied has.
 #[must_use]

@@ -108,8 +108,16 @@ impl Printer {
     /// # Errors
     /// When stdout cannot be written.
     pub fn print_text(text: &str) -> Result<(), Failure> {
+        Self::print_bytes(text.as_bytes())
+    }
+
+    /// Prints bytes as they are.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
-        written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+        written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
     }
 
     /// Writes an answer: data to `out`, notes to `aside` unless the format is for people.

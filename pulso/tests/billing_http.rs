@@ -109,6 +109,8 @@ async fn a_month_is_billed_and_explained_over_http_as_over_grpc() {
     assert_eq!((&verified["matches"], &verified["lines"]), (&json!(true), &json!(1)));
     let (status, page) = http(&server.http, "GET /v1/invoices/INV-000001:html", "").await;
     assert!(status == 200 && page.contains("INV-000001") && page.contains("9.00"), "{page}");
+    let (status, problem) = ask(&server, "GET /v1/invoices/INV-000001:pdf", "").await;
+    assert_eq!((status, &problem["reason"]), (400, &json!("PDF_UNAVAILABLE")), "{problem}");
 
     let rejected = json!({"message": 1, "consumer": "ledger", "reason": "closed"}).to_string();
     let rejected = ok(&server, "POST /v1/billing/rejections", &rejected).await;

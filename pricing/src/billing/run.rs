@@ -85,6 +85,9 @@ pub struct Outcomes {
     pub not_due: u64,
     /// Resources of usage that wait for a price, over all periods that were billed.
     pub unpriced: u64,
+    /// Resources that were used in the month while no contract of their tenant held, though it has one.
+    #[serde(default)]
+    pub uncovered: u64,
 }
 
 /// What came of one period.
@@ -315,8 +318,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     async fn bill_one(&self, run: &Run, below: &Below, tenant: Tenant) {
         let billed = self.bill_tenant(run, below, &tenant).await;
         self.shared.progress.change(run.number, |progress| match billed {
-            Ok(outcomes) => {
+            Ok((outcomes, uncovered)) => {
                 progress.tenants_done += 1;
+                progress.outcomes.uncovered += uncovered;
                 outcomes.into_iter().for_each(|(outcome, unpriced)| {
                     progress.outcomes.count(outcome, unpriced);
                 });
@@ -441,10 +445,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         month: Month,
     ) -> Result<Vec<timeline::BillingPeriod<'c>>, BillingError> {
         let stretches = timeline::stretches(contracts);
-        timeline::periods(&stretches, month).ok_or_else(|| BillingError::Unreadable {
-            what: "a contract".to_owned(),
-            message: "its time zone is unknown to this program".to_owned(),
-        })
+        timeline::periods(&stretches, month).ok_or_else(unknown_zone)
+    }
+}
+
+pub(super) fn unknown_zone() -> BillingError {
+    BillingError::Unreadable {
+        what: "a contract".to_owned(),
+        message: "its time zone is unknown to this program".to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! The loop looks at the ledger, does the one step that comes next, and looks again. It keeps nothing
 //! of its own, so whoever comes, comes back, or comes at the same time goes on where the ledger is.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use domain::{
     BillingStore, PulseLog, Quantity, RowKey, Tenant, UsageRow, UsageStore, Window,
@@ -22,13 +22,13 @@ use super::{
     journal,
     ledger::{Document, Draft, Entry, Kind, Ledger, Payment, State, number_text},
     register::Item,
-    run::{Ended, Outcome, Run},
+    run::{Ended, Outcome, Run, unknown_zone},
 };
 use crate::{
     Amount,
     invoice::{self, Invoice, InvoiceError, credits, document},
     rate::Sources,
-    timeline::Month,
+    timeline::{self, Month},
 };
 
 /// What a tenant is billed under, read once for all of its periods.
@@ -43,13 +43,13 @@ pub(super) struct Account {
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// Bills every period of a tenant that is due, and gives what came of each, with the number of
-    /// resources that wait for a price.
+    /// resources that wait for a price; and how many resources no contract covers.
     pub(super) async fn bill_tenant(
         &self,
         run: &Run,
         below: &Below,
         tenant: &Tenant,
-    ) -> Result<Vec<(Outcome, u64)>, BillingError> {
+    ) -> Result<(Vec<(Outcome, u64)>, u64), BillingError> {
         let account = self.account(run, tenant).await?;
         let periods = Self::windows_of(&account.contracts, run.request.month)?;
         let due = run.cut.as_ref().map_or(domain::Timestamp::MIN, |cut| cut.taken_at);
@@ -61,7 +61,24 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 outcomes.push(self.bill_period(run, below, &account, window).await?);
             }
         }
-        Ok(outcomes)
+        Ok((outcomes, self.uncovered(run, below, &account).await?))
+    }
+
+    /// Resources that a tenant used in the month while none of its contracts held.
+    async fn uncovered(
+        &self,
+        run: &Run,
+        below: &Below,
+        account: &Account,
+    ) -> Result<u64, BillingError> {
+        let stretches = timeline::stretches(&*account.contracts);
+        let gaps = timeline::gaps(&stretches, run.request.month).ok_or_else(unknown_zone)?;
+        let mut resources = HashSet::new();
+        for gap in gaps {
+            let rows = self.usage_below(below, &account.tenant, gap).await?;
+            resources.extend(rows.into_iter().map(|row| row.key.resource));
+        }
+        Ok(resources.len() as u64)
     }
 
     /// What a tenant is billed under as of a run's cut.

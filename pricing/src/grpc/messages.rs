@@ -56,8 +56,8 @@ pub(super) fn run(run: &Run, progress: Progress) -> v1::Run {
 }
 
 const fn wire_outcomes(outcomes: Outcomes) -> v1::RunOutcomes {
-    let Outcomes { invoices, deltas, unchanged, empty, not_due, unpriced } = outcomes;
-    v1::RunOutcomes { invoices, deltas, unchanged, empty, not_due, unpriced }
+    let Outcomes { invoices, deltas, unchanged, empty, not_due, unpriced, uncovered } = outcomes;
+    v1::RunOutcomes { invoices, deltas, unchanged, empty, not_due, unpriced, uncovered }
 }
 
 /// A document without its lines.

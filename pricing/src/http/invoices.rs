@@ -3,6 +3,7 @@
 use axum::{
     Json,
     extract::{Path, Query, State},
+    http::header,
     response::{Html, IntoResponse, Response},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
@@ -64,7 +65,7 @@ fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
     })
 }
 
-/// One invoice with its lines. With `:explain` behind the number why it comes to that, with `:verify` what differs when it is computed again, with `:html` a page to print.
+/// One invoice with its lines. With `:explain` behind the number why it comes to that, with `:verify` what differs when it is computed again, with `:html` or `:pdf` a page to print.
 #[utoipa::path(
     get,
     path = "/v1/invoices/{invoice}",
@@ -99,9 +100,23 @@ pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
             let invoice = documents::invoice(&pricing.invoice(number).await?);
             return Ok(Html(page::html(&invoice)).into_response());
         }
-        Some(_) => return Err(no_action(&invoice, ":explain, :verify and :html")),
+        Some((number, "pdf")) => {
+            let invoice = documents::invoice(&pricing.invoice(number).await?);
+            return pdf(invoice).await;
+        }
+        Some(_) => return Err(no_action(&invoice, ":explain, :verify, :html and :pdf")),
     };
     Ok(Json(document).into_response())
+}
+
+async fn pdf(invoice: Value) -> Result<Response, HttpProblem> {
+    // Typesetting is arithmetic, which the runtime's threads are not for.
+    let drawn = tokio::task::spawn_blocking(move || page::pdf(&invoice)).await;
+    let drawn = drawn.map_err(|error| Problem::internal(format!("no PDF: {error}")))?;
+    let pdf = drawn.map_err(|error| {
+        Problem::failed_precondition(reasons::PDF_UNAVAILABLE, error.to_string())
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/pdf")], pdf).into_response())
 }
 
 /// What is to be done with an invoice.

@@ -93,6 +93,29 @@ fn periods_belong_to_the_month_in_which_they_begin_in_their_own_zone() {
 }
 
 #[test]
+fn gaps_are_where_no_contract_holds_in_the_month_of_the_last_ones_zone() {
+    let gaps_of = |contracts: &[Contract], month: &str| -> Vec<(String, String)> {
+        let gaps = gaps(&stretches(contracts), month.parse().unwrap()).unwrap();
+        let day = |moment| Calendar::named("Asia/Tokyo").unwrap().date_of(moment);
+        gaps.iter().map(|gap| (day(gap.start), day(gap.end))).collect()
+    };
+    let gap = |start: &str, end: &str| (start.to_owned(), end.to_owned());
+    assert_eq!(gaps_of(&[], "2026-01"), []);
+    let contracts = [
+        simple("a", "2026-01-05", "valid_to: 2026-01-10\ntime_zone: Asia/Tokyo\n"),
+        simple("b", "2026-01-10", "valid_to: 2026-01-20\ntime_zone: Asia/Tokyo\n"),
+        simple("c", "2026-01-25", "valid_to: 2026-03-02\ntime_zone: Asia/Tokyo\n"),
+    ];
+    assert_eq!(gaps_of(&contracts, "2025-12"), [gap("2025-12-01", "2026-01-01")]);
+    assert_eq!(
+        gaps_of(&contracts, "2026-01"),
+        [gap("2026-01-01", "2026-01-05"), gap("2026-01-20", "2026-01-25")]
+    );
+    assert_eq!(gaps_of(&contracts, "2026-02"), []);
+    assert_eq!(gaps_of(&contracts, "2026-03"), [gap("2026-03-02", "2026-04-01")]);
+}
+
+#[test]
 fn months_are_read_printed_and_counted() {
     for (text, next) in [("2024-09", "2024-10"), ("2024-12", "2025-01")] {
         let month: Month = text.parse().unwrap();

@@ -1,7 +1,12 @@
 //! `pulso invoice`: documents that are owed, and the stream of them that others read.
 
+use std::io::IsTerminal as _;
+
 use clap::{Args, Subcommand, ValueEnum};
-use pricing::{documents, page};
+use pricing::{
+    documents,
+    page::{self, PdfError},
+};
 use proto::v1::{
     CreditInvoiceRequest, CreditLine, GetInvoiceRequest, ListInvoicesRequest, VoidInvoiceRequest,
     WatchInvoicesRequest,
@@ -50,7 +55,8 @@ pub struct NumberArgs {
 /// `pulso invoice render`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
-  pulso invoice render INV-000042 > invoice.html")]
+  pulso invoice render INV-000042 > invoice.html
+  pulso invoice render INV-000042 --format pdf > invoice.pdf")]
 pub struct RenderArgs {
     /// Such as INV-000042, or the digits.
     pub number: String,
@@ -64,6 +70,8 @@ pub struct RenderArgs {
 pub enum RenderFormat {
     /// One page that stands by itself, for a browser and for printing.
     Html,
+    /// PDF/A for archives, in a program that was built with `--features pricing/pdf`.
+    Pdf,
 }
 
 /// `pulso invoice void`.
@@ -206,8 +214,21 @@ fn print_document(globals: &Globals, document: Value) -> Result<Exit, Failure> {
 
 async fn render(globals: &Globals, args: RenderArgs) -> Result<Exit, Failure> {
     let document = get(globals, args.number).await?;
-    let RenderFormat::Html = args.format;
-    Printer::print_text(&page::html(&document))?;
+    match args.format {
+        RenderFormat::Html => Printer::print_text(&page::html(&document))?,
+        RenderFormat::Pdf if std::io::stdout().is_terminal() => {
+            return Err(Failure::new(
+                Exit::Usage,
+                "a PDF is no text: write it to a file by `> invoice.pdf`",
+            ));
+        }
+        RenderFormat::Pdf => {
+            Printer::print_bytes(&page::pdf(&document).map_err(|error| match error {
+                PdfError::NotBuilt => Failure::new(Exit::Config, error),
+                PdfError::Typesetting(_) => Failure::data(error),
+            })?)?
+        }
+    }
     Ok(Exit::Success)
 }
 

@@ -70,6 +70,7 @@ reasons! {
     INVOICE_STATE "The invoice is not in a state for that.",
     MESSAGE_NOT_FOUND "There is no message of this number in the outbox.",
     REJECTION_NOT_FOUND "No rejection of a message has this number.",
+    PDF_UNAVAILABLE "The server was built without PDF, or the invoice holds what cannot be typeset.",
     BILLING_UNREADABLE "What billing has stored does not come out as it was; the message says what.",
     RANGE_INVALID "The time range is empty, reversed, unreadable or not on window edges.",
     WINDOW_INVALID "The window is not one of PT1H, P1D, P1M and total.",

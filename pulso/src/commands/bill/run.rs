@@ -165,6 +165,12 @@ fn print(globals: &Globals, run: &Run) -> Result<Exit, Failure> {
             run.period
         ));
     }
+    let uncovered = run.outcomes.as_ref().map_or(0, |outcomes| outcomes.uncovered);
+    if uncovered > 0 {
+        answer = answer.note(format!(
+            "{uncovered} resources were used while no contract of their tenant held, and are on no invoice: a contract from an earlier day, or without an end, covers them"
+        ));
+    }
     Printer::new(globals.output).print(&answer)?;
     Ok(if run.failures.is_empty() { Exit::Success } else { Exit::CheckFailed })
 }
