@@ -8,15 +8,12 @@ use std::{collections::HashMap, sync::Arc};
 use domain::{
     Manifest, Offset, Partition, PulseLog, RowKey, SegmentId, Tenant, UsageRow, UsageStore,
     epochs::{LogHistory, Stretch},
-    log::LogDrain,
     store::{DeadLetterPlace, Flush, PartitionKey},
 };
 use tokio::runtime::Handle;
 
-use crate::{consumer::ConsumerError, fold::Fold, restart};
+use crate::{consumer::ConsumerError, fold::Fold, refold::fold_on, restart};
 
-/// Bytes of records folded between two looks at the store.
-const READ_BYTES: usize = 1 << 20;
 /// Mismatches that are listed; one more than none is already too many.
 const MISMATCHES_MAX: usize = 1_000;
 
@@ -104,13 +101,13 @@ impl<'a, L: PulseLog, U: UsageStore> StretchAudit<'a, L, U> {
         let mut reader = self.log.drain(self.key.partition, start)?;
         let mut next = start;
         while next < progress.folded_to && self.to.is_none_or(|to| next < to) {
-            let (mut closed, mut failure) = (Vec::new(), None);
-            next = reader.read(progress.folded_to, READ_BYTES, &mut |record| {
-                failure = failure.take().or(fold.record(record, &mut closed).err());
-            })?;
-            if let Some(error) = failure {
-                report.note(self.key.partition, fold.folded_to(), "I11", error.to_string());
-                return Ok(());
+            let mut closed = Vec::new();
+            match fold_on(&mut fold, &mut reader, progress.folded_to, &mut closed)? {
+                Ok(folded_to) => next = folded_to,
+                Err(error) => {
+                    report.note(self.key.partition, fold.folded_to(), "I11", error.to_string());
+                    return Ok(());
+                }
             }
             for flush in closed {
                 if self.to.is_some_and(|to| flush.segment.start >= to) {

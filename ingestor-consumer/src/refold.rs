@@ -12,13 +12,17 @@ use std::{
 use domain::{
     Manifest, Offset, PulseLog, ResourceKey, RowKey, SegmentId, Timestamp, UsageStore,
     epochs::LogHistory,
-    log::LogDrain,
+    log::{LogDrain, LogError},
     refold::{Question, Refold, RefoldError, RefoldFuture, Refolded},
     store::{Flush, PartitionKey},
 };
 use tokio::runtime::Handle;
 
-use crate::{ConsumerError, fold::Fold, restart};
+use crate::{
+    ConsumerError,
+    fold::{Fold, FoldError},
+    restart,
+};
 
 /// Bytes of records folded at once.
 const READ_BYTES: usize = 1 << 20;
@@ -148,14 +152,10 @@ impl<L: PulseLog, U: UsageStore> PartitionRefold<'_, L, U> {
         fold.watch(watched, *room);
         let (mut closed, mut next) = (Vec::new(), manifest.segment.start);
         while next < manifest.end {
-            let mut failure = None;
-            next = reader.read(manifest.end, READ_BYTES, &mut |record| {
-                failure = failure.take().or(fold.record(record, &mut closed).err());
-            })?;
-            if let Some(error) = failure {
+            next = fold_on(fold, reader, manifest.end, &mut closed)?.map_err(|error| {
                 let (partition, reason) = (self.key.partition, error.to_string());
-                return Err(ConsumerError::Stopped { partition, reason });
-            }
+                ConsumerError::Stopped { partition, reason }
+            })?;
         }
         // A segment that ends with its own record is closed by now, others by the next record.
         let is_this = |flush: &Flush| flush.segment == manifest.segment;
@@ -177,6 +177,23 @@ impl<L: PulseLog, U: UsageStore> PartitionRefold<'_, L, U> {
         }
         Ok(())
     }
+}
+
+/// Folds some more records below `until` and gives the offset to go on from, or what the fold could not
+/// take; behind that it takes nothing.
+pub(crate) fn fold_on(
+    fold: &mut Fold,
+    reader: &mut impl LogDrain,
+    until: Offset,
+    closed: &mut Vec<Flush>,
+) -> Result<Result<Offset, FoldError>, LogError> {
+    let mut folded = Ok(());
+    let next = reader.read(until, READ_BYTES, &mut |record| {
+        if folded.is_ok() {
+            folded = fold.record(record, closed);
+        }
+    })?;
+    Ok(folded.map(|()| next))
 }
 
 #[cfg(test)]

@@ -94,12 +94,11 @@ fn periods_belong_to_the_month_in_which_they_begin_in_their_own_zone() {
 
 #[test]
 fn gaps_are_where_no_contract_holds_in_the_month_of_the_last_ones_zone() {
-    let gaps_of = |contracts: &[Contract], month: &str| -> Vec<(String, String)> {
-        let gaps = gaps(&stretches(contracts), month.parse().unwrap()).unwrap();
-        let day = |moment| Calendar::named("Asia/Tokyo").unwrap().date_of(moment);
-        gaps.iter().map(|gap| (day(gap.start), day(gap.end))).collect()
+    let gaps_of = |contracts: &[Contract], month: &str| {
+        gaps(&stretches(contracts), month.parse().unwrap()).unwrap()
     };
-    let gap = |start: &str, end: &str| (start.to_owned(), end.to_owned());
+    let midnight = |day: &str| crate::moment::parse(&format!("{day}T00:00:00+09:00")).unwrap();
+    let gap = |start: &str, end: &str| Window { start: midnight(start), end: midnight(end) };
     assert_eq!(gaps_of(&[], "2026-01"), []);
     let contracts = [
         simple("a", "2026-01-05", "valid_to: 2026-01-10\ntime_zone: Asia/Tokyo\n"),
