@@ -215,7 +215,11 @@ fn shown(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => printable(text),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
+        Value::Array(items) => {
+            // Nothing has a place in a list, too.
+            let item = |item: &Value| if item.is_null() { "-".to_owned() } else { shown(item) };
+            items.iter().map(item).collect::<Vec<_>>().join(", ")
+        }
         Value::Object(entries) => {
             let pairs =
                 entries.iter().map(|(key, value)| format!("{}={}", printable(key), shown(value)));

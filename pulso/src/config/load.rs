@@ -291,6 +291,7 @@ impl Loader {
 
     fn refuse(&mut self, key: &'static Key, value: String, problem: String, origin: Origin) {
         let expects = (key.expects)();
+        let value = without_credentials(value);
         self.errors.push(ConfigError::Value { origin, key: key.path, value, problem, expects });
     }
 
@@ -433,4 +434,12 @@ fn is_setting(name: &str) -> bool {
 
 fn line_of(text: &str, at: usize) -> usize {
     1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
+}
+
+/// An address without the user and password that do not belong into it, for an error message.
+fn without_credentials(value: String) -> String {
+    match value.split_once("://").zip(value.rsplit_once('@')) {
+        Some(((scheme, _), (_, host))) => format!("{scheme}://***@{host}"),
+        None => value,
+    }
 }

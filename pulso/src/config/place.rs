@@ -50,6 +50,13 @@ impl Servers {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
+        if text.contains('@') {
+            return Err(
+                "user and password are settings of their own: `username` and `password` of \
+                        `kafka` or `scylla`, better by a file"
+                    .to_owned(),
+            );
+        }
         let servers = text.split(',').map(|server| {
             let port = server.rsplit_once(':').filter(|(host, _)| !host.is_empty());
             match port.map(|(_, port)| port.parse::<u16>()) {
@@ -259,6 +266,7 @@ mod tests {
     #[test]
     fn a_wrong_url_says_what_is_wrong() {
         for (text, problem) in [
+            ("kafka://user:word@a:9092", "user and password are settings of their own"),
             ("kafka://", "`` is not HOST:PORT"),
             ("kafka://a", "`a` is not HOST:PORT"),
             ("kafka://a:1,b:0", "`b:0` is not HOST:PORT"),
@@ -272,6 +280,7 @@ mod tests {
         }
         for (text, problem) in [
             ("kafka://a:1", "give it to log.url"),
+            ("scylla://user:word@a:1", "user and password are settings of their own"),
             ("scylla://a:1?keyspace=A", "keyspace `A` is not"),
             ("scylla://a:1?replication=0", "replication `0` is not"),
             ("scylla://a:1?copies=3", "`copies=3` is neither"),
