@@ -1,6 +1,8 @@
 # What a person types. `make help` lists it.
 
 CARGO ?= cargo
+# Tests under way at once: more than cores, because those on servers mostly wait.
+TEST_THREADS ?= 4
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -22,7 +24,7 @@ build: ## Build the one binary, target/release/pulso
 .PHONY: test
 test: ## Run every test, on real servers too where Java and Maven are there
 	$(CARGO) test --workspace --locked --no-run
-	services/with-servers $(CARGO) test --workspace --locked
+	RUST_TEST_THREADS=$(TEST_THREADS) services/with-servers $(CARGO) test --workspace --locked
 
 .PHONY: test-pdf
 test-pdf: ## Run the tests of the feature pricing/pdf; its typesetter takes ten minutes to build
@@ -46,10 +48,8 @@ compose: ## Build the image and start everything in containers, on Kafka and Scy
 
 .PHONY: test-faults
 test-faults: ## Run the kill tests 20 times a crash point and write docs/faults-report*.md
-	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test kill -- --nocapture
-	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test billing_kill -- --nocapture
-	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test cluster no_kill -- --nocapture
-	PULSO_TEST_OUTAGE_SECONDS=60 $(CARGO) test --locked -p pulso --test cluster_faults servers -- --nocapture
+	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test all -- --test-threads 1 --nocapture no_kill
+	PULSO_TEST_OUTAGE_SECONDS=60 $(CARGO) test --locked -p pulso --test all -- --nocapture servers_that_hang
 	PULSO_FAULT_ROUNDS=20 $(CARGO) test --locked -p storage --test kill
 
 .PHONY: bench

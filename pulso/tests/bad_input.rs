@@ -1,13 +1,9 @@
 //! Bad input and trouble, from outside: every refusal has a reason, nothing that a client sends ends
 //! the server, and what an operator has to know is where an operator looks.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
 use std::{future::poll_fn, pin::Pin, time::Instant};
 
-use harness::{Home, PATIENCE, Server, Settings, now};
+use crate::harness::{self, Home, PATIENCE, Server, Settings, now};
 use proto::v1::{
     Decimal, Pulse, PulseBatch, UsageInfoRequest, ingest_service_client::IngestServiceClient,
     usage_service_client::UsageServiceClient,

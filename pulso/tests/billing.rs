@@ -1,13 +1,9 @@
 //! From usage to invoices through the built program: runs, documents, deltas, credits, and what a
 //! person is told.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use harness::{
+use crate::harness::{
     Home, Server, Settings,
     billing::{
         CATALOGUE, amounts, apply, bill, file, invoice, messages, publish, settings, use_up,

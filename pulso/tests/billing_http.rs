@@ -1,10 +1,6 @@
 //! Billing over HTTP: the same answers and refusals as the commands get over gRPC.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
-use harness::{Home, PATIENCE, Server, Settings, http};
+use crate::harness::{Home, PATIENCE, Server, Settings, http};
 use serde_json::{Value, json};
 
 const CATALOGUE: &str = r#"

@@ -6,17 +6,13 @@
 //! itself. `PULSO_TEST_KILLS` asks for more kills at each point than two and writes
 //! `docs/faults-report-billing*.md`; `PULSO_TEST_SEED` chooses other moments.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
     time::{Duration, Instant},
 };
 
-use harness::{Home, PATIENCE, Random, Server, Settings, cluster::Cluster, root};
+use crate::harness::{Home, PATIENCE, Random, Server, Settings, cluster::Cluster, root};
 use proto::v1::{
     Invoice, ListInvoicesRequest, ListRunsRequest, StartRunRequest, WatchInvoicesRequest,
     billing_service_client::BillingServiceClient,

@@ -1,7 +1,5 @@
 //! The built program without a server: usage errors, exit codes, configuration, and local commands.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
 use std::{
     path::Path,
     process::{Command, Output},

@@ -3,13 +3,9 @@
 //! A broker's clock cannot be set apart from its machine's, so this test writes what such a broker
 //! would have written: while it is down, other append times into the batches of its log.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
 use std::{fs, path::Path};
 
-use harness::{
+use crate::harness::{
     Home, PATIENCE, Server, Settings,
     cluster::Cluster,
     load::{Difference, Load, Totals, add, difference, stored_totals},

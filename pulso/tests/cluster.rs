@@ -1,11 +1,7 @@
 //! The pipeline on Kafka and a CQL server, stage by stage: the same totals as embedded, exact under
 //! kills.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
-use harness::{
+use crate::harness::{
     Home, Server, Settings,
     cluster::Cluster,
     deaths::{self, Death, Deployment},

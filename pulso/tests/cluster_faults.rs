@@ -4,13 +4,9 @@
 //! `PULSO_TEST_OUTAGE_SECONDS` says for how long a server is away: 8 by default, 60 in
 //! `make test-faults`, where the client library has been seen to forget every broker.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
 use std::{sync::Arc, time::Duration};
 
-use harness::{
+use crate::harness::{
     Home, Server, Settings,
     cluster::Cluster,
     load::{Difference, Load, Totals, add, difference, stored_totals},

@@ -1,8 +1,6 @@
 //! The built program against a server that answers from a script: paging, waiting, exit codes and
 //! the documents that scripts rely on.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
 use std::{
     collections::HashMap,
     process::{Command, Output},

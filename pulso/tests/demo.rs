@@ -1,12 +1,8 @@
 //! `pulso demo`: the first thing that a new user runs tells the truth and ends by itself.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
 use std::process::Output;
 
-use harness::{Home, root};
+use crate::harness::{Home, root};
 use serde_json::Value;
 
 /// On a directory that the test owns: without `--data-dir` the demo keeps one for the user.

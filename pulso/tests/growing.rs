@@ -1,14 +1,10 @@
 //! A log that grows on real servers while pulses come: none is lost, and none that comes again counts
 //! twice, whoever is killed or asleep meanwhile.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
 use std::time::Duration;
 
-use harness::{
-    Home, PATIENCE, Server, Settings,
+use crate::harness::{
+    self, Home, PATIENCE, Server, Settings,
     cluster::Cluster,
     load::{self, Difference, Load, Totals, difference, stored_totals},
 };

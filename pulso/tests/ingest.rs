@@ -1,15 +1,11 @@
 //! The built program and the sender against a server that refuses, overloads and hangs up.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod support;
-
 use std::{num::NonZeroUsize, path::Path, process::Output, time::Duration};
 
+use crate::support::{FakeServer, Fault};
 use proto::v1::Pulse;
 use pulso::client::{self, Identity, Pulses, SendError, Sender, SenderOptions};
 use serde_json::Value;
-use support::{FakeServer, Fault};
 
 const ROWS: usize = 1_000;
 

@@ -6,11 +6,7 @@
 //! for more kills at each point than two and writes `docs/faults-report.md`; `PULSO_TEST_SEED`
 //! chooses other moments.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
-use harness::{
+use crate::harness::{
     Home, PATIENCE, Server, Settings,
     deaths::{self, Death, Deployment},
     load::{Difference, Load, difference, stored_totals},

@@ -1,11 +1,7 @@
 //! The whole way of a pulse through the built program: every way in, what becomes of repeats and of
 //! usage out of its time, prices, and what analysts and operators are told.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
-use harness::{Home, Server, Settings, http_get, now, until};
+use crate::harness::{self, Home, Server, Settings, http_get, now, until};
 use jiff::{SignedDuration, Timestamp};
 use proto::v1::{
     Backfill, Decimal, IngestAck, Pulse, PulseBatch, UsageInfoRequest,

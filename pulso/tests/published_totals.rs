@@ -2,13 +2,9 @@
 //! a segment and proving it: by the rule that `docs/operations.md` gives to readers, the sums are
 //! those of the store.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
 use std::{collections::BTreeMap, os::unix::process::ExitStatusExt as _, time::Duration};
 
-use harness::{
+use crate::harness::{
     Home, PATIENCE, Server, Settings,
     cluster::Cluster,
     load::{Difference, Load, Totals, difference, stored_totals},

@@ -1,12 +1,8 @@
 //! Replays end to end: the log folded again beside the totals in use, on files and on servers.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
 use std::{os::unix::process::ExitStatusExt, process::Output};
 
-use harness::{
+use crate::harness::{
     Home, PATIENCE, Server, Settings,
     cluster::Cluster,
     load::{self, Difference, Load, Totals, difference, stored_totals},

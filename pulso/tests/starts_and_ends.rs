@@ -1,10 +1,6 @@
 //! How a process starts and ends: what stands in its way is named with what to do, by the exit code
 //! that scripts rely on, and nothing that a client does holds up its end.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
 use std::{
     fs::{self, File},
     os::unix::fs::PermissionsExt,
@@ -12,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Home, Server, Settings, now, program, until};
+use crate::harness::{Home, Server, Settings, now, program, until};
 use proto::v1::{
     Decimal, IngestAck, Pulse, PulseBatch, ingest_service_client::IngestServiceClient,
 };

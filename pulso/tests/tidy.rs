@@ -1,8 +1,6 @@
 //! The rules of the house that no compiler checks: which crate may name which, that metrics and
 //! crash points are those of their tables, and the form of source files.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -204,4 +202,17 @@ fn every_file_says_what_it_is_for_and_is_short_enough_to_be_one_thing() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_file_of_tests_is_a_part_of_the_one_program() {
+    let listed = fs::read_to_string(root().join("pulso/tests/main.rs")).unwrap();
+    for entry in fs::read_dir(root().join("pulso/tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(
+            name == "main" || listed.contains(&format!("\nmod {name};\n")),
+            "{name} is not in main.rs, so its tests do not run"
+        );
+    }
 }

@@ -2,13 +2,9 @@
 //! counted the first one names the place and counts nothing of the second, and ingest acknowledges
 //! nothing into it, whether they start or run.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
-
-mod harness;
-
 use std::time::Duration;
 
-use harness::{
+use crate::harness::{
     Home, PATIENCE, Server, Settings,
     cluster::Cluster,
     http_get,

@@ -4,8 +4,6 @@
 //! Every server listens on free ports of loopback, keeps its data in a directory that the test owns,
 //! and is killed when its handle goes. Its log is printed when the test fails.
 
-#![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part; helpers of tests may unwrap.
-
 pub(crate) mod billing;
 pub(crate) mod cluster;
 pub(crate) mod deaths;

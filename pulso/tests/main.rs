@@ -1,0 +1,27 @@
+//! Tests of the program as its users meet it: processes, files, addresses, and real servers where
+//! there are some. One program, so that tests which wait for a server's session run side by side.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
+
+mod harness;
+mod support;
+
+mod bad_input;
+mod billing;
+mod billing_http;
+mod billing_kill;
+mod cli;
+mod clock_jumps;
+mod cluster;
+mod cluster_faults;
+mod commands;
+mod demo;
+mod growing;
+mod ingest;
+mod kill;
+mod pipeline;
+mod published_totals;
+mod replay;
+mod starts_and_ends;
+mod tidy;
+mod topic_made_again;
