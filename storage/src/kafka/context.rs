@@ -3,11 +3,19 @@
 //! Whoever asked gets the failure as an error and reports it; so a line here is a warning at most,
 //! and only a client that has failed for good is worth more.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use rdkafka::{
-    ClientContext, bindings::rd_kafka_brokers_add, client::Client, config::RDKafkaLogLevel,
-    consumer::ConsumerContext, error::KafkaError,
+    ClientContext,
+    bindings::{
+        RD_KAFKA_EVENT_ERROR, rd_kafka_brokers_add, rd_kafka_event_destroy,
+        rd_kafka_event_error_string, rd_kafka_event_type, rd_kafka_queue_destroy,
+        rd_kafka_queue_get_main, rd_kafka_queue_poll,
+    },
+    client::Client,
+    config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
+    error::KafkaError,
 };
 use tracing::{debug, warn};
 
@@ -51,4 +59,28 @@ pub(super) fn bootstrap_again<C: ClientContext>(client: &Client<C>, brokers: &st
     // copies the list.
     let added = unsafe { rd_kafka_brokers_add(client.native_ptr(), list.as_ptr()) };
     debug!(added, brokers, "a Kafka client without brokers was given those of its configuration");
+}
+
+/// What a client has said of its brokers and nobody has taken yet: the first reason, which later ones
+/// only repeat or sum up. The error of a question says no more than that nobody answered.
+pub(super) fn first_trouble<C: ClientContext>(client: &Client<C>) -> Option<String> {
+    let mut first = None;
+    // SAFETY: the client lives for the call. The queue and each event are destroyed once and not used
+    // behind that; an event's text is copied before, and ends with a zero.
+    unsafe {
+        let queue = rd_kafka_queue_get_main(client.native_ptr());
+        loop {
+            let event = rd_kafka_queue_poll(queue, 0);
+            if event.is_null() {
+                break;
+            }
+            if first.is_none() && rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR {
+                let text = CStr::from_ptr(rd_kafka_event_error_string(event));
+                first = Some(text.to_string_lossy().trim().to_owned());
+            }
+            rd_kafka_event_destroy(event);
+        }
+        rd_kafka_queue_destroy(queue);
+    }
+    first
 }

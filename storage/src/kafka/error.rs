@@ -33,7 +33,7 @@ pub enum TopicsError {
     Options(String),
     /// No broker answered in time.
     #[error(
-        "no broker of {brokers} answered within {} s ({cause}): check `log.url`, and that the brokers run and can be reached from here",
+        "no broker of {brokers} answered within {} s ({cause}): check `log.url`, the settings of `kafka` for TLS and users, and that the brokers run and can be reached from here",
         waited.as_secs_f32()
     )]
     Unreachable {

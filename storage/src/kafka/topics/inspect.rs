@@ -7,7 +7,11 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use super::super::{context::Quiet, error::TopicsError, options::KafkaOptions};
+use super::super::{
+    context::{self, Quiet},
+    error::TopicsError,
+    options::KafkaOptions,
+};
 
 /// A client that asks the brokers about topics.
 pub(in super::super) struct Admin {
@@ -63,8 +67,9 @@ impl Admin {
     }
 
     pub(super) fn unreachable(&self, error: &KafkaError) -> TopicsError {
-        let (brokers, waited, cause) = (self.brokers.clone(), self.timeout, error.to_string());
-        TopicsError::Unreachable { brokers, waited, cause }
+        let cause = context::first_trouble(self.client.inner());
+        let cause = cause.unwrap_or_else(|| error.to_string());
+        TopicsError::Unreachable { brokers: self.brokers.clone(), waited: self.timeout, cause }
     }
 
     /// The names of all topics.
