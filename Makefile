@@ -1,7 +1,7 @@
 # What a person types. `make help` lists it.
 
 CARGO ?= cargo
-# Tests under way at once: more than cores, because those on servers mostly wait.
+# Tests under way at once: for a machine of two cores, where those on servers also wait.
 TEST_THREADS ?= 4
 .DEFAULT_GOAL := help
 

@@ -1,6 +1,7 @@
 //! Pricing: usage becomes money, and every number can say why.
 //!
-//! It stands behind the usage store on the pulse's way and writes to the billing store alone. In reading
+//! It stands behind the usage store on the pulse's way and writes to the billing store,
+//! boundaries and dimensions to the log, messages to their topics. In reading
 //! order: exact money; moments and months; the catalogue file and its own tests; rating, which is
 //! pure; its rendering; pages for people; which contract holds when; invoices; what another catalogue
 //! would change; billing runs; price lists and answers out of FOCUS files; the gRPC and HTTP services.

@@ -448,11 +448,14 @@ async fn usage_that_no_contract_covers_is_counted_and_on_no_invoice() {
     let short =
         "contract: c\ntenant: acme\nvalid_from: 2024-09-10\nvalid_to: 2024-09-20\ncurrency: BRL\n";
     apply(&server, &home, short).await;
-    let vm = |day| ("acme", "vm", "hour", "2", day);
-    let days = ["2024-09-05T10:00:00Z", "2024-09-15T10:00:00Z", "2024-09-25T10:00:00Z"].map(vm);
-    use_up(&server, &home, "some", &days).await;
+    let used = [
+        ("acme", "vm", "hour", "1", "2024-09-05T10:00:00Z"),
+        ("acme", "vm", "hour", "2", "2024-09-15T10:00:00Z"),
+        ("acme", "support", "month", "0", "2024-09-25T10:00:00Z"),
+    ];
+    use_up(&server, &home, "some", &used).await;
     let outcomes = bill(&server, &[]).await;
-    assert_eq!((&outcomes["invoices"], &outcomes["uncovered"]), (&json!("1"), &json!("1")));
+    assert_eq!((&outcomes["invoices"], &outcomes["uncovered"]), (&json!("1"), &json!("2")));
     assert_eq!(
         invoice(&server, "1").await["lines"].as_array().unwrap().last().unwrap()["quantity"],
         "2"

@@ -1,7 +1,8 @@
 //! Pdf: an invoice typeset by Typst, as a PDF that archives keep (PDF/A-3a, tagged for screen readers).
 //!
 //! The fonts come with the program, so the same invoice gives the same bytes on every machine. They
-//! hold Latin, Greek and Cyrillic; a character of another script is an error, never a blank box.
+//! hold Latin, Greek, Cyrillic and some others; a character that none has is an error, never a blank
+//! box.
 
 use jiff::tz::TimeZone;
 use serde_json::Value;

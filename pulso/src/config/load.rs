@@ -436,10 +436,10 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
 }
 
-/// An address without the user and password that do not belong into it, for an error message.
+/// An address without the user and password that do not belong in it, for an error message.
 fn without_credentials(value: String) -> String {
-    match value.split_once("://").zip(value.rsplit_once('@')) {
-        Some(((scheme, _), (_, host))) => format!("{scheme}://***@{host}"),
+    match value.split_once(':').zip(value.rsplit_once('@')) {
+        Some(((scheme, _), (_, host))) => format!("{scheme}:***@{host}"),
         None => value,
     }
 }

@@ -50,13 +50,6 @@ impl Servers {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        if text.contains('@') {
-            return Err(
-                "user and password are settings of their own: `username` and `password` of \
-                        `kafka` or `scylla`, better by a file"
-                    .to_owned(),
-            );
-        }
         let servers = text.split(',').map(|server| {
             let port = server.rsplit_once(':').filter(|(host, _)| !host.is_empty());
             match port.map(|(_, port)| port.parse::<u16>()) {
@@ -101,6 +94,7 @@ impl Setting for LogUrl {
         if let Some(place) = Place::parse(text) {
             return Ok(Self::Embedded(place));
         }
+        refuse_credentials(text)?;
         match text.split_once("://") {
             Some(("kafka", brokers)) => Servers::parse(brokers).map(Self::Kafka),
             Some(("scylla" | "cassandra", _)) => {
@@ -148,11 +142,21 @@ impl Setting for StoreUrl {
         if let Some(place) = Place::parse(text) {
             return Ok(Self::Embedded(place));
         }
+        refuse_credentials(text)?;
         match text.split_once("://") {
             Some(("scylla", rest)) => parse_scylla(rest),
             Some(("kafka", _)) => Err("a log, not a store: give it to log.url".to_owned()),
             _ => Err(unknown_scheme(text)),
         }
+    }
+}
+
+fn refuse_credentials(text: &str) -> Result<(), String> {
+    match text.contains('@') {
+        true => Err("user and password are settings of their own: `username` and `password` of \
+                     `kafka` or `scylla`, better from a file"
+            .to_owned()),
+        false => Ok(()),
     }
 }
 
@@ -280,7 +284,7 @@ mod tests {
         }
         for (text, problem) in [
             ("kafka://a:1", "give it to log.url"),
-            ("scylla://user:word@a:1", "user and password are settings of their own"),
+            ("scylla://user:wo?rd@a:1", "user and password are settings of their own"),
             ("scylla://a:1?keyspace=A", "keyspace `A` is not"),
             ("scylla://a:1?replication=0", "replication `0` is not"),
             ("scylla://a:1?copies=3", "`copies=3` is neither"),

@@ -112,7 +112,9 @@ fn a_mistake_in_a_file_names_line_key_value_and_remedy() {
             "log.url = `kafka://localhost`: `localhost` is not HOST:PORT; needs `file:DIRECTORY`",
         ),
         ("[store]\nurl = \"kafka://localhost:9092\"\n", "a log, not a store"),
-        ("[log]\nurl = \"kafka://user:word@a:9092\"\n", "log.url = `kafka://***@a:9092`: user and"),
+        ("[log]\nurl = \"kafka://user:word@a:9092\"\n", "log.url = `kafka:***@a:9092`: user and"),
+        ("[log]\nurl = \"kafka:user:word@a:9092\"\n", "log.url = `kafka:***@a:9092`: user and"),
+        ("[store]\nurl = \"scylla://u:wo?rd@a:1\"\n", "store.url = `scylla:***@a:1`: user and"),
         (
             "[log]\nurl = \"kafka://localhost:9092\"\n[store]\nurl = \"memory:\"\n",
             "store.url = `memory:` (/pulso.toml:4): the log outlives this process",

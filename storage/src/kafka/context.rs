@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString};
 use rdkafka::{
     ClientContext,
     bindings::{
-        RD_KAFKA_EVENT_ERROR, rd_kafka_brokers_add, rd_kafka_event_destroy,
+        RD_KAFKA_EVENT_ERROR, rd_kafka_brokers_add, rd_kafka_event_destroy, rd_kafka_event_error,
         rd_kafka_event_error_string, rd_kafka_event_type, rd_kafka_queue_destroy,
         rd_kafka_queue_get_main, rd_kafka_queue_poll,
     },
@@ -16,6 +16,7 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::ConsumerContext,
     error::KafkaError,
+    types::RDKafkaRespErr,
 };
 use tracing::{debug, warn};
 
@@ -61,10 +62,10 @@ pub(super) fn bootstrap_again<C: ClientContext>(client: &Client<C>, brokers: &st
     debug!(added, brokers, "a Kafka client without brokers was given those of its configuration");
 }
 
-/// What a client has said of its brokers and nobody has taken yet: the first reason, which later ones
-/// only repeat or sum up. The error of a question says no more than that nobody answered.
-pub(super) fn first_trouble<C: ClientContext>(client: &Client<C>) -> Option<String> {
-    let mut first = None;
+/// What a client has said of its brokers and nobody has taken yet: the first refusal of a certificate
+/// or a user, or else the first reason. The error of a question says no more than that nobody answered.
+pub(super) fn trouble<C: ClientContext>(client: &Client<C>) -> Option<String> {
+    let (mut first, mut refusal) = (None, None);
     // SAFETY: the client lives for the call. The queue and each event are destroyed once and not used
     // behind that; an event's text is copied before, and ends with a zero.
     unsafe {
@@ -74,13 +75,19 @@ pub(super) fn first_trouble<C: ClientContext>(client: &Client<C>) -> Option<Stri
             if event.is_null() {
                 break;
             }
-            if first.is_none() && rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR {
+            if rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR {
                 let text = CStr::from_ptr(rd_kafka_event_error_string(event));
-                first = Some(text.to_string_lossy().trim().to_owned());
+                let refuses = matches!(
+                    rd_kafka_event_error(event),
+                    RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTHENTICATION
+                        | RDKafkaRespErr::RD_KAFKA_RESP_ERR__SSL
+                );
+                let kept = if refuses { &mut refusal } else { &mut first };
+                kept.get_or_insert_with(|| text.to_string_lossy().trim().to_owned());
             }
             rd_kafka_event_destroy(event);
         }
         rd_kafka_queue_destroy(queue);
     }
-    first
+    refusal.or(first)
 }

@@ -168,7 +168,7 @@ fn print(globals: &Globals, run: &Run) -> Result<Exit, Failure> {
     let uncovered = run.outcomes.as_ref().map_or(0, |outcomes| outcomes.uncovered);
     if uncovered > 0 {
         answer = answer.note(format!(
-            "{uncovered} resources were used while no contract of their tenant held, and are on no invoice: a contract from an earlier day, or without an end, covers them"
+            "{uncovered} resources in use while no contract of their tenant held are on no invoice: docs/contracts.md says how they come to be billed"
         ));
     }
     Printer::new(globals.output).print(&answer)?;

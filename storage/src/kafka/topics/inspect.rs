@@ -67,7 +67,7 @@ impl Admin {
     }
 
     pub(super) fn unreachable(&self, error: &KafkaError) -> TopicsError {
-        let cause = context::first_trouble(self.client.inner());
+        let cause = context::trouble(self.client.inner());
         let cause = cause.unwrap_or_else(|| error.to_string());
         TopicsError::Unreachable { brokers: self.brokers.clone(), waited: self.timeout, cause }
     }
