@@ -74,6 +74,8 @@ fn a_program_without_pdf_says_how_to_get_it() {
 
 #[cfg(feature = "pdf")]
 mod pdf {
+    use typst::layout::{Frame, FrameItem};
+
     use super::super::{pdf, pdf::typeset};
     use super::*;
 
@@ -96,6 +98,29 @@ mod pdf {
         draft["issued_at"] = Value::Null;
         let error = pdf(&draft).unwrap_err().to_string();
         assert!(error.contains("was not issued"), "{error}");
+    }
+
+    /// How far to the right a text goes, in points.
+    fn right_edge(frame: &Frame) -> f64 {
+        let edges = frame.items().map(|(place, item)| {
+            place.x.to_pt()
+                + match item {
+                    FrameItem::Group(group) => right_edge(&group.frame),
+                    FrameItem::Text(text) => text.width().to_pt(),
+                    _ => 0.0,
+                }
+        });
+        edges.fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn a_name_without_spaces_stays_on_the_page() {
+        let mut long = invoice(&"W".repeat(128));
+        long["lines"][0]["name"] = "standard_".repeat(14).into();
+        let document = typeset(&long).unwrap();
+        let edge = right_edge(&document.pages()[0].frame);
+        // A4 is 595 points wide, of which the margin takes 51.
+        assert!((500.0..=545.0).contains(&edge), "{edge}");
     }
 
     #[test]
