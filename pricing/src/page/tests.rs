@@ -74,7 +74,7 @@ fn a_program_without_pdf_says_how_to_get_it() {
 
 #[cfg(feature = "pdf")]
 mod pdf {
-    use typst::layout::{Frame, FrameItem};
+    use typst::layout::{Abs, Frame, FrameItem};
 
     use super::super::{pdf, pdf::typeset};
     use super::*;
@@ -100,17 +100,17 @@ mod pdf {
         assert!(error.contains("was not issued"), "{error}");
     }
 
-    /// How far to the right a text goes, in points.
-    fn right_edge(frame: &Frame) -> f64 {
+    /// How far to the right a text goes.
+    fn right_edge(frame: &Frame) -> Abs {
         let edges = frame.items().map(|(place, item)| {
-            place.x.to_pt()
+            place.x
                 + match item {
                     FrameItem::Group(group) => right_edge(&group.frame),
-                    FrameItem::Text(text) => text.width().to_pt(),
-                    _ => 0.0,
+                    FrameItem::Text(text) => text.width(),
+                    _ => Abs::zero(),
                 }
         });
-        edges.fold(0.0, f64::max)
+        edges.fold(Abs::zero(), Abs::max)
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod pdf {
         let mut long = invoice(&"W".repeat(128));
         long["lines"][0]["name"] = "standard_".repeat(14).into();
         let document = typeset(&long).unwrap();
-        let edge = right_edge(&document.pages()[0].frame);
+        let edge = right_edge(&document.pages()[0].frame).to_pt();
         // A4 is 595 points wide, of which the margin takes 51.
         assert!((500.0..=545.0).contains(&edge), "{edge}");
     }
