@@ -15,6 +15,7 @@ pub mod rate;
 
 pub mod catalogue_tests;
 
+mod markup;
 pub mod page;
 pub mod render;
 

@@ -5,10 +5,10 @@ mod pdf;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::markup::{escaped, push};
 
 /// Why there is no PDF.
 #[derive(Debug, thiserror::Error)]
@@ -182,10 +182,7 @@ pub fn html(invoice: &Value) -> String {
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
          <style>{STYLE}</style>\n</head>\n<body>\n<header><h1>{title}</h1>"
     );
-    let mut put = |part: std::fmt::Arguments<'_>| {
-        // Writing to a string does not fail.
-        let _ = html.write_fmt(part);
-    };
+    let mut put = |part: std::fmt::Arguments<'_>| push(&mut html, part);
     if let Some(void) = &page.void {
         put(format_args!("<p class=\"void\">{}</p>", escaped(void)));
     }
@@ -231,21 +228,6 @@ impl Row {
             escaped(&self.amount)
         )
     }
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 const STYLE: &str = "

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use crate::harness::{
     Home, PATIENCE, Server, Settings,
     cluster::Cluster,
-    load::{Difference, Load, Totals, add, difference, stored_totals},
+    load::{Difference, add, difference, send_plans, stored_totals},
 };
 use storage::conformance::servers::{Kind, Own, shared};
 
@@ -73,14 +73,6 @@ fn make_jump(partition: &Path) -> usize {
     changed
 }
 
-async fn send(ingest: &Server, seeds: impl IntoIterator<Item = u64>, sent: &mut Totals) {
-    for seed in seeds {
-        let mut plan = Load::new(seed);
-        plan.send_all(ingest, PATIENCE).await;
-        add(sent, plan.totals());
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_brokers_clock_that_jumps_costs_no_pulse() {
     let (Some(own), Some(cql)) = (Own::start(&[Kind::Kafka]), shared(Kind::Cassandra)) else {
@@ -91,9 +83,8 @@ async fn a_brokers_clock_that_jumps_costs_no_pulse() {
         .with("PULSO_LOG__SEGMENT_RECORDS_MAX", "64");
     let cluster = Cluster::new((own.server(Kind::Kafka), cql), settings).await;
     let homes = [Home::new(), Home::new()];
-    let mut sent = Totals::new();
     let ingest = Server::start(&homes[0], &cluster.stages("ingest")).await;
-    send(&ingest, 1..4, &mut sent).await;
+    let mut sent = send_plans(&ingest, 1..4, PATIENCE).await;
     ingest.terminate().await;
 
     own.kill(Kind::Kafka);
@@ -107,7 +98,7 @@ async fn a_brokers_clock_that_jumps_costs_no_pulse() {
 
     let ingest = Server::start(&homes[0], &cluster.stages("ingest")).await;
     let consumer = Server::start(&homes[1], &cluster.stages("consume,query")).await;
-    send(&ingest, 4..5, &mut sent).await;
+    add(&mut sent, send_plans(&ingest, 4..5, PATIENCE).await);
     consumer.healthy_and_drained().await;
     assert_eq!(difference(&stored_totals(&consumer).await, &sent), Difference::default());
     consumer.audit_is_clean().await;

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use crate::harness::{
     Home, Server, Settings,
     cluster::Cluster,
-    load::{Difference, Load, Totals, add, difference, stored_totals},
+    load::{Difference, Totals, add, difference, send_plans, stored_totals},
 };
 use storage::conformance::servers::{Kind, Own, shared_pair};
 
@@ -52,15 +52,11 @@ impl Pipeline {
     }
 
     async fn send_during(&mut self, fault: impl AsyncFnOnce(&[Server])) {
-        let mut plans: Vec<Load> = (0..PLANS).map(|plan| Load::new(self.seed + plan)).collect();
-        self.seed += PLANS;
-        let sending = async {
-            for plan in &mut plans {
-                plan.send_all(&self.ingest, PATIENCE).await;
-            }
-        };
-        tokio::join!(sending, fault(&self.consumers));
-        plans.iter().for_each(|plan| add(&mut self.expected, plan.totals()));
+        let seeds = self.seed..self.seed + PLANS;
+        self.seed = seeds.end;
+        let sending = send_plans(&self.ingest, seeds, PATIENCE);
+        let (sent, ()) = tokio::join!(sending, fault(&self.consumers));
+        add(&mut self.expected, sent);
     }
 
     async fn is_exact(&self, what: &str) {

@@ -8,7 +8,7 @@ use crate::harness::{
     Home, PATIENCE, Server, Settings,
     cluster::Cluster,
     http_get,
-    load::{Difference, Load, Totals, add, difference, stored_totals},
+    load::{Difference, Load, Totals, difference, send_plans, stored_totals},
     now, until,
 };
 use prost_types::Timestamp;
@@ -43,12 +43,7 @@ fn settings(partitions: &str) -> Settings {
 async fn send(cluster: &Cluster, seeds: impl IntoIterator<Item = u64>) -> Totals {
     let home = Home::new();
     let ingest = Server::start(&home, &cluster.stages("ingest")).await;
-    let mut sent = Totals::new();
-    for seed in seeds {
-        let mut plan = Load::new(seed);
-        plan.send_all(&ingest, PATIENCE).await;
-        add(&mut sent, plan.totals());
-    }
+    let sent = send_plans(&ingest, seeds, PATIENCE).await;
     ingest.terminate().await;
     sent
 }

@@ -3,9 +3,9 @@
 //!
 //! Whole numbers only: places are pixels, changes are thousandths.
 
-use std::fmt::Write as _;
-
 use serde_json::Value;
+
+use crate::markup::{escaped, push};
 
 /// Edges of the histogram in thousandths of the old amount; the outer ones reach without end.
 const EDGES: [i64; 10] = [-500, -200, -100, -50, 0, 1, 50, 100, 200, 500];
@@ -135,17 +135,13 @@ fn row(svg: &mut String, y: i64, name: &str, width: i64, colour: &str, words: &s
 }
 
 fn label(svg: &mut String, x: i64, y: i64, anchor: &str, weight: &str, words: &str) {
-    let words = words.replace('&', "&amp;").replace('<', "&lt;");
+    let words = escaped(words);
     push(
         svg,
         format_args!(
             "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" font-weight=\"{weight}\">{words}</text>\n"
         ),
     );
-}
-
-fn push(svg: &mut String, words: std::fmt::Arguments<'_>) {
-    svg.write_fmt(words).expect("a string takes all text");
 }
 
 fn text(value: &Value) -> &str {

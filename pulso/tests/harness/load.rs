@@ -144,6 +144,21 @@ pub(crate) fn add(sum: &mut Totals, other: Totals) {
     }
 }
 
+/// Sends one plan after the other, each whole as [`Load::send_all`] does, and gives what they add up to.
+pub(crate) async fn send_plans(
+    server: &Server,
+    seeds: impl IntoIterator<Item = u64>,
+    patience: Duration,
+) -> Totals {
+    let mut sent = Totals::new();
+    for seed in seeds {
+        let mut plan = Load::new(seed);
+        plan.send_all(server, patience).await;
+        add(&mut sent, plan.totals());
+    }
+    sent
+}
+
 /// Compares what is stored with what must be.
 pub(crate) fn difference(stored: &Totals, expected: &Totals) -> Difference {
     let mut difference = Difference::default();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use pricing::documents;
 use proto::v1::{
-    CancelRunRequest, GetRunRequest, ListRunsRequest, ResumeRunRequest, Run, StartRunRequest,
-    billing_service_client::BillingServiceClient,
+    CancelRunRequest, GetRunRequest, ListRunsRequest, ResumeRunRequest, Run, RunOutcomes,
+    StartRunRequest, billing_service_client::BillingServiceClient,
 };
 use serde_json::json;
 use tonic::transport::Channel;
@@ -158,14 +158,13 @@ fn print(globals: &Globals, run: &Run) -> Result<Exit, Failure> {
     for failure in &run.failures {
         answer = answer.note(format!("{}: {}", failure.tenant, failure.message));
     }
-    let unpriced = run.outcomes.as_ref().map_or(0, |outcomes| outcomes.unpriced);
+    let RunOutcomes { unpriced, uncovered, .. } = run.outcomes.unwrap_or_default();
     if unpriced > 0 {
         answer = answer.note(format!(
             "{unpriced} resources wait for a price: once a catalogue has it, `pulso bill run --period {} --deltas` bills them",
             run.period
         ));
     }
-    let uncovered = run.outcomes.as_ref().map_or(0, |outcomes| outcomes.uncovered);
     if uncovered > 0 {
         answer = answer.note(format!(
             "{uncovered} resources in use while no contract of their tenant held are on no invoice: docs/contracts.md says how they come to be billed"
