@@ -35,6 +35,7 @@ pub mod explain;
 pub mod forward;
 pub mod journal;
 pub mod ledger;
+mod periods;
 pub mod register;
 pub mod rejections;
 pub mod run;

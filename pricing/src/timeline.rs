@@ -132,6 +132,12 @@ pub struct Month {
 }
 
 impl Month {
+    /// The month of a moment in UTC.
+    #[must_use]
+    pub fn of(moment: Timestamp) -> Self {
+        moment.to_string()[..7].parse().expect("a moment prints its month first")
+    }
+
     /// The month after.
     #[must_use]
     pub const fn next(self) -> Self {

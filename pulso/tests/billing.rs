@@ -441,28 +441,6 @@ async fn a_message_that_a_consumer_rejects_stands_once_with_its_reason_and_is_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn usage_that_no_contract_covers_is_counted_and_on_no_invoice() {
-    let home = Home::new();
-    let server = Server::start(&home, &settings()).await;
-    publish(&server, &home, CATALOGUE).await;
-    let short =
-        "contract: c\ntenant: acme\nvalid_from: 2024-09-10\nvalid_to: 2024-09-20\ncurrency: BRL\n";
-    apply(&server, &home, short).await;
-    let used = [
-        ("acme", "vm", "hour", "1", "2024-09-05T10:00:00Z"),
-        ("acme", "vm", "hour", "2", "2024-09-15T10:00:00Z"),
-        ("acme", "support", "month", "0", "2024-09-25T10:00:00Z"),
-    ];
-    use_up(&server, &home, "some", &used).await;
-    let outcomes = bill(&server, &[]).await;
-    assert_eq!((&outcomes["invoices"], &outcomes["uncovered"]), (&json!("1"), &json!("2")));
-    assert_eq!(
-        invoice(&server, "1").await["lines"].as_array().unwrap().last().unwrap()["quantity"],
-        "2"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn periods_that_are_not_over_wait_and_mistakes_are_named_with_what_to_do() {
     let home = Home::new();
     let server = Server::start(&home, &settings()).await;

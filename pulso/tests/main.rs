@@ -10,6 +10,7 @@ mod bad_input;
 mod billing;
 mod billing_http;
 mod billing_kill;
+mod billing_periods;
 mod cli;
 mod clock_jumps;
 mod cluster;

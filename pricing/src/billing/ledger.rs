@@ -4,6 +4,8 @@
 //! from nothing else. Each entry is added behind all that were read, so whoever decides (this period
 //! has no invoice yet, so much of the credit is left) knows that it still holds.
 
+use std::collections::BTreeMap;
+
 use domain::{BillingStore, Tenant, Timestamp, Window, billing::Appended, catalogue::Currency};
 use serde::{Deserialize, Serialize};
 
@@ -303,6 +305,21 @@ impl Ledger {
     /// Credit notes about a period that stand, oldest first.
     pub fn credit_notes(&self, start: Timestamp) -> impl Iterator<Item = &Document> {
         self.of_period(start).filter(|found| found.draft.kind == Kind::CreditNote)
+    }
+
+    /// Of every other period that has documents that bill and stand, the newest, where it bills a part
+    /// of this window.
+    #[must_use]
+    pub fn reaching_into(&self, window: Window) -> Vec<&Document> {
+        let mut newest = BTreeMap::new();
+        for found in self.documents.iter().filter(|found| found.stands()) {
+            if found.draft.kind != Kind::CreditNote && found.draft.start != window.start {
+                newest.insert(found.draft.start, found);
+            }
+        }
+        let reaches =
+            |found: &&Document| found.draft.start < window.end && window.start < found.draft.end;
+        newest.into_values().filter(reaches).collect()
     }
 
     fn of_period(&self, start: Timestamp) -> impl Iterator<Item = &Document> {

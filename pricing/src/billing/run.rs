@@ -20,10 +20,7 @@ use super::{
     cut::{Below, Cut},
     journal,
 };
-use crate::{
-    moment::Calendar,
-    timeline::{self, Month},
-};
+use crate::{moment::Calendar, timeline::Month};
 
 const RUNS: &str = "runs";
 
@@ -171,8 +168,7 @@ impl Progresses {
 }
 
 impl Outcomes {
-    fn count(&mut self, outcome: Outcome, unpriced: u64) {
-        self.unpriced += unpriced;
+    pub(super) fn count(&mut self, outcome: Outcome) {
         *match outcome {
             Outcome::Invoice => &mut self.invoices,
             Outcome::Delta => &mut self.deltas,
@@ -180,6 +176,17 @@ impl Outcomes {
             Outcome::Empty => &mut self.empty,
             Outcome::NotDue => &mut self.not_due,
         } += 1;
+    }
+
+    fn add(&mut self, other: Self) {
+        let Self { invoices, deltas, unchanged, empty, not_due, unpriced, uncovered } = other;
+        self.invoices += invoices;
+        self.deltas += deltas;
+        self.unchanged += unchanged;
+        self.empty += empty;
+        self.not_due += not_due;
+        self.unpriced += unpriced;
+        self.uncovered += uncovered;
     }
 }
 
@@ -276,14 +283,20 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         self.shared.progress.of(run)
     }
 
+    /// Says that this process is about to go on with a run: whoever asks from now on is told nothing
+    /// of an attempt before.
+    pub fn begin(&self, number: u64) {
+        let beginning = Progress { doing: "beginning".to_owned(), ..Progress::default() };
+        self.shared.progress.change(number, |progress| *progress = beginning);
+    }
+
     /// Takes a run to its end: its cut, then every tenant. Whatever was done before is found and not
-    /// done again, by this process or by others at the same time.
+    /// done again, by this process or by others at the same time. [`Billing::begin`] comes before it.
     ///
     /// # Errors
     /// When the cut cannot be taken, or the store fails. What a tenant fails at is in the progress,
     /// and leaves the run open.
     pub async fn execute(&self, number: u64) -> Result<Run, BillingError> {
-        self.shared.progress.change(number, |progress| *progress = Progress::default());
         let executed = self.execute_steps(number).await;
         self.shared.progress.change(number, |progress| match &executed {
             Ok(_) => progress.doing.clear(),
@@ -318,12 +331,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     async fn bill_one(&self, run: &Run, below: &Below, tenant: Tenant) {
         let billed = self.bill_tenant(run, below, &tenant).await;
         self.shared.progress.change(run.number, |progress| match billed {
-            Ok((outcomes, uncovered)) => {
+            Ok(outcomes) => {
                 progress.tenants_done += 1;
-                progress.outcomes.uncovered += uncovered;
-                outcomes.into_iter().for_each(|(outcome, unpriced)| {
-                    progress.outcomes.count(outcome, unpriced);
-                });
+                progress.outcomes.add(outcomes);
             }
             Err(error) => {
                 tracing::warn!(run = run.number, %tenant, %error, "a tenant was not billed");
@@ -428,31 +438,6 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         let mut runs = self.runs().await?;
         runs.retain(|run| run.ended.is_none());
         Ok(runs.iter().rev().map(|run| run.number).collect())
-    }
-
-    /// The billing periods of a tenant that begin in a month, in order.
-    pub(super) fn windows_of(
-        contracts: &[domain::contract::Contract],
-        month: Month,
-    ) -> Result<Vec<domain::Window>, BillingError> {
-        let periods = Self::periods_of(contracts, month)?;
-        Ok(periods.into_iter().map(|period| period.window).collect())
-    }
-
-    /// The same with the contracts that they are under.
-    pub(super) fn periods_of<'c>(
-        contracts: &'c [domain::contract::Contract],
-        month: Month,
-    ) -> Result<Vec<timeline::BillingPeriod<'c>>, BillingError> {
-        let stretches = timeline::stretches(contracts);
-        timeline::periods(&stretches, month).ok_or_else(unknown_zone)
-    }
-}
-
-pub(super) fn unknown_zone() -> BillingError {
-    BillingError::Unreadable {
-        what: "a contract".to_owned(),
-        message: "its time zone is unknown to this program".to_owned(),
     }
 }
 

@@ -21,14 +21,15 @@ use super::{
     explain::Found,
     journal,
     ledger::{Document, Draft, Entry, Kind, Ledger, Payment, State, number_text},
+    periods,
     register::Item,
-    run::{Ended, Outcome, Run, unknown_zone},
+    run::{Ended, Outcome, Outcomes, Run},
 };
 use crate::{
     Amount,
-    invoice::{self, Invoice, InvoiceError, credits, document},
+    invoice::{self, Invoice, credits, document},
     rate::Sources,
-    timeline::{self, Month},
+    timeline::Month,
 };
 
 /// What a tenant is billed under, read once for all of its periods.
@@ -42,39 +43,39 @@ pub(super) struct Account {
 }
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
-    /// Bills every period of a tenant that is due, and gives what came of each, with the number of
-    /// resources that wait for a price; and how many resources no contract covers.
+    /// Bills every period of a tenant that is due, and gives what came of them.
     pub(super) async fn bill_tenant(
         &self,
         run: &Run,
         below: &Below,
         tenant: &Tenant,
-    ) -> Result<(Vec<(Outcome, u64)>, u64), BillingError> {
+    ) -> Result<Outcomes, BillingError> {
         let account = self.account(run, tenant).await?;
-        let periods = Self::windows_of(&account.contracts, run.request.month)?;
+        let month = run.request.month;
+        let uncovered = self.uncovered(below, &account, month).await?;
         let due = run.cut.as_ref().map_or(domain::Timestamp::MIN, |cut| cut.taken_at);
-        let mut outcomes = Vec::new();
-        for window in periods {
+        let mut outcomes = Outcomes { uncovered, ..Outcomes::default() };
+        for window in periods::windows(&account.contracts, month)? {
             if window.end.plus(self.config.grace) > due {
-                outcomes.push((Outcome::NotDue, 0));
+                outcomes.count(Outcome::NotDue);
             } else {
-                outcomes.push(self.bill_period(run, below, &account, window).await?);
+                let (outcome, unpriced) = self.bill_period(run, below, &account, window).await?;
+                outcomes.count(outcome);
+                outcomes.unpriced += unpriced;
             }
         }
-        Ok((outcomes, self.uncovered(run, below, &account).await?))
+        Ok(outcomes)
     }
 
     /// Resources that a tenant used in the month while none of its contracts held.
     async fn uncovered(
         &self,
-        run: &Run,
         below: &Below,
         account: &Account,
+        month: Month,
     ) -> Result<u64, BillingError> {
-        let stretches = timeline::stretches(&*account.contracts);
-        let gaps = timeline::gaps(&stretches, run.request.month).ok_or_else(unknown_zone)?;
         let mut resources = HashSet::new();
-        for gap in gaps {
+        for gap in periods::gaps(&account.contracts, month)? {
             let rows = self.usage_below(below, &account.tenant, gap).await?;
             resources.extend(rows.into_iter().map(|row| row.key.resource));
         }
@@ -178,6 +179,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             if self.is_cancelled(run.number).await? {
                 return Ok((Outcome::Unchanged, unpriced));
             }
+            self.check_alone((run, below, account), &ledger, window).await?;
             let draft = self.draft(run, &now, kind, &content, &billing).await?;
             fault::point("billing.before_draft");
             ledger.append(&*self.billing, Entry::Drafted(draft)).await?;
@@ -211,11 +213,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         window: Window,
         sources: Sources,
     ) -> Result<Invoice, BillingError> {
-        self.check_windows(window)?;
+        self.check_hours(window)?;
         let account = account.clone();
         // A large tenant's rating is a second of arithmetic, which the runtime's threads are not for.
         let task = tokio::task::spawn_blocking(move || {
-            let periods = Self::periods_of(&account.contracts, month)?;
+            let periods = periods::of_month(&account.contracts, month)?;
             let period = periods.into_iter().find(|period| period.window == window);
             let period = period.expect("the same contracts and month give the same periods");
             let catalogue_of = |contract: &Contract| {
@@ -229,18 +231,6 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             Ok(invoice::invoice(tenant, &period, &catalogues, &usage, sources)?)
         });
         task.await.map_err(|error| BillingError::Task(error.to_string()))?
-    }
-
-    /// Hours of usage are not cut: a period has to begin and end where they do.
-    fn check_windows(&self, window: Window) -> Result<(), BillingError> {
-        let length = self.log.generation().window;
-        for edge in [window.start, window.end] {
-            if length.start_of(edge) != edge {
-                let seconds = length.duration().as_secs();
-                return Err(InvoiceError::Windows(window.start, window.end, seconds).into());
-            }
-        }
-        Ok(())
     }
 
     /// A tenant's rows of a period, below the cut.
@@ -272,7 +262,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
 
     /// The document that an invoice needs beside those that bill its period; `None` where it needs
     /// none.
-    async fn document(
+    pub(super) async fn document(
         &self,
         now: &Invoice,
         billing: &[Document],

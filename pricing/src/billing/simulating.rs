@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::{BillingStore, PulseLog, Tenant, UsageStore, catalogue::Catalogue};
 
-use super::{Billing, BillingError, cut::Below};
+use super::{Billing, BillingError, cut::Below, periods};
 use crate::{invoice, rate::Sources, simulate::Change, timeline::Month};
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
@@ -25,7 +25,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         for tenant in self.all_tenants(u64::MAX).await? {
             let before = self.account_of(&tenant, u64::MAX, Some(Arc::clone(old))).await?;
             let after = self.account_of(&tenant, u64::MAX, Some(Arc::clone(new))).await?;
-            for window in Self::windows_of(&before.contracts, month)? {
+            for window in periods::windows(&before.contracts, month)? {
                 let old =
                     self.rate_window(&below, &before, month, window, Sources::LeftOut).await?;
                 let new = self.rate_window(&below, &after, month, window, Sources::LeftOut).await?;

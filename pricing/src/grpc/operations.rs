@@ -11,8 +11,12 @@ use super::{PricingService, messages, parse, problems};
 use crate::{
     Amount,
     billing::{
-        BillingError, contracts::Apply, credit_notes::CreditRequest, evidence::PulsesWanted,
-        explain::Origin, run::RunRequest,
+        BillingError,
+        contracts::Apply,
+        credit_notes::CreditRequest,
+        evidence::PulsesWanted,
+        explain::Origin,
+        run::{Run, RunRequest},
     },
     invoice::document::Credited,
     simulate,
@@ -126,11 +130,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
     }
 
     pub(crate) async fn resume(&self, number: u64) -> Result<v1::Run, Problem> {
-        let run = self.run(number).await?;
-        if run.state == "open" {
-            self.work_on(number);
-        }
-        Ok(run)
+        let run = self.inner.books.run(number).await.map_err(problems::of_billing)?;
+        Ok(self.taken_up(&run))
     }
 
     pub(crate) async fn cancel(&self, number: u64) -> Result<v1::Run, Problem> {
@@ -202,10 +203,15 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
         let (deltas, request_id) = (request.deltas, request.request_id);
         let request = RunRequest { month, tenants, deltas, request_id };
         let run = self.inner.books.open_run(request).await.map_err(problems::of_billing)?;
+        Ok(self.taken_up(&run))
+    }
+
+    /// Goes on with a run, where it is open, and describes it.
+    fn taken_up(&self, run: &Run) -> v1::Run {
         if run.ended.is_none() {
             self.work_on(run.number);
         }
-        Ok(messages::run(&run, self.inner.books.progress(run.number)))
+        messages::run(run, self.inner.books.progress(run.number))
     }
 
     pub(crate) async fn run(&self, number: u64) -> Result<v1::Run, Problem> {

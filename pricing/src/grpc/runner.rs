@@ -37,6 +37,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
             return;
         }
         let books = self.inner.books.clone();
+        books.begin(run);
         let task = tokio::spawn(async move {
             match books.execute(run).await {
                 Ok(ended) => tracing::info!(run, ended = ended.ended.is_some(), "billing run"),
@@ -74,8 +75,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
     /// # Errors
     /// When the store fails.
     pub async fn bill_what_is_due(&self) -> Result<Vec<u64>, BillingError> {
-        let now = self.inner.clock.now().to_string();
-        let this: Month = now[..7].parse().expect("a moment prints its month first");
+        let this = Month::of(self.inner.clock.now());
         let known = self.inner.books.runs().await?;
         let mut runs = Vec::new();
         for month in [this.previous().previous(), this.previous()] {
