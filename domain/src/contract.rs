@@ -48,6 +48,12 @@ pub struct Contract {
 }
 
 impl Contract {
+    /// Tells whether it is the terms that a tenant begins with, which hold since the beginning of time.
+    #[must_use]
+    pub fn is_standard(&self) -> bool {
+        self.valid_from == Timestamp::MIN
+    }
+
     /// Tells whether it holds at a moment, superseding aside.
     #[must_use]
     pub fn is_valid_at(&self, moment: Timestamp) -> bool {

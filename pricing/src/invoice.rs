@@ -312,8 +312,8 @@ fn usage_line(contract: &Contract, catalogue: &Name, name: String, line: rate::L
     }
 }
 
-/// The terms of a tenant that has no contract: the catalogue's currency and rounding, calendar months
-/// in UTC, thirty days to pay.
+/// What every tenant begins with, until its first contract: the catalogue's currency and rounding,
+/// calendar months in UTC, thirty days to pay.
 #[must_use]
 pub fn standard_contract(tenant: &Tenant, catalogue: &Catalogue) -> Contract {
     let name = |text: &str| Name::new(text).expect("a name");
@@ -340,7 +340,7 @@ pub fn standard_contract(tenant: &Tenant, catalogue: &Catalogue) -> Contract {
     }
 }
 
-/// What lines call the terms of a tenant without a contract.
+/// What lines call the terms that hold before a tenant's first contract.
 pub const STANDARD_CONTRACT: &str = "standard";
 
 impl Invoice {

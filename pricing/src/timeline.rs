@@ -77,14 +77,13 @@ pub fn gaps(stretches: &[Stretch<'_>], month: Month) -> Option<Vec<Window>> {
     Some(gaps)
 }
 
-/// The billing periods that begin in a month of the terms' own zone, in order. Gives `None` for a
+/// The billing periods that begin in a month of the terms' own zone, in order. A period goes on from
+/// one contract to the next where their terms are equal; a tenant's first one begins its own. Gives `None` for a
 /// zone that this program does not know, which no contract that was applied has.
 #[must_use]
 pub fn periods<'c>(stretches: &[Stretch<'c>], month: Month) -> Option<Vec<BillingPeriod<'c>>> {
     let mut periods = Vec::new();
-    for alike in stretches.chunk_by(|one, other| {
-        one.contract.terms == other.contract.terms && one.window.end == other.window.start
-    }) {
+    for alike in stretches.chunk_by(go_on) {
         let terms = &alike.first().expect("a chunk has an entry").contract.terms;
         let calendar = Calendar::named(terms.time_zone.as_str())?;
         let agreed = Window {
@@ -106,6 +105,14 @@ pub fn periods<'c>(stretches: &[Stretch<'c>], month: Month) -> Option<Vec<Billin
         }
     }
     Some(periods)
+}
+
+/// Tells whether a period goes on where one stretch follows another.
+fn go_on(one: &Stretch<'_>, other: &Stretch<'_>) -> bool {
+    let Stretch { contract, window } = one;
+    contract.terms == other.contract.terms
+        && window.end == other.window.start
+        && !contract.is_standard()
 }
 
 fn parts<'c>(stretches: &[Stretch<'c>], window: Window) -> Vec<Stretch<'c>> {

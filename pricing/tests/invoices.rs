@@ -134,10 +134,8 @@ fn usage_row(row: &[String], window: WindowLength) -> UsageRow {
 /// The invoices of a case, in the order in which it lists them.
 fn bill(case: &Case) -> Vec<(String, Invoice)> {
     let tenant = Tenant::new("acme").unwrap();
-    let mut contracts = case.contracts.clone();
-    if contracts.is_empty() {
-        contracts.push(invoice::standard_contract(&tenant, &case.catalogue));
-    }
+    let mut contracts = vec![invoice::standard_contract(&tenant, &case.catalogue)];
+    contracts.extend(case.contracts.iter().cloned());
     let stretches = timeline::stretches(&contracts);
     let mut months: Vec<&String> = case.invoices.iter().map(|(month, _)| month).collect();
     months.dedup();
@@ -148,7 +146,12 @@ fn bill(case: &Case) -> Vec<(String, Invoice)> {
             let catalogues = vec![&case.catalogue; period.parts.len()];
             let sources = Sources::Listed;
             let made = invoice::invoice(&tenant, &period, &catalogues, &case.usage, sources);
-            invoices.push((month.clone(), made.unwrap()));
+            let made = made.unwrap();
+            // Most cases have no usage before their first contract.
+            let is_before = period.parts[0].contract.is_standard() && !case.contracts.is_empty();
+            if !is_before || !made.lines.is_empty() || !made.unpriced.is_empty() {
+                invoices.push((month.clone(), made));
+            }
         }
     }
     invoices

@@ -38,11 +38,15 @@ async fn void(server: &Server, number: &str) {
     assert_eq!(voided["state"], "void");
 }
 
-/// The totals of all documents that are owed, in the order of their numbers.
-async fn owed(server: &Server) -> Vec<(String, Value)> {
+/// Numbers and totals.
+fn totals(all: &[(&str, &str)]) -> Vec<(Value, Value)> {
+    all.iter().map(|(number, total)| (format!("INV-00000{number}").into(), json!(total))).collect()
+}
+
+/// Those of all documents that are owed, in the order of their numbers.
+async fn owed(server: &Server) -> Vec<(Value, Value)> {
     let listed = server.json(&["invoice", "list"]).await;
-    let of =
-        |listed: &Value| (listed["number"].as_str().unwrap().to_owned(), listed["total"].clone());
+    let of = |listed: &Value| (listed["number"].clone(), listed["total"].clone());
     let listed = listed["invoices"].as_array().unwrap().iter();
     listed.filter(|listed| listed["state"] == "final").map(of).collect()
 }
@@ -50,31 +54,63 @@ async fn owed(server: &Server) -> Vec<(String, Value)> {
 const RUN: [&str; 4] = ["bill", "run", "--period", "2024-09"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_earlier_start_waits_until_the_invoice_of_the_old_period_is_void() {
+async fn standard_terms_hold_until_the_first_contract_and_nothing_behind_the_last() {
     let home = Home::new();
     let server = used_up(&home).await;
-    apply(&server, &home, &contract("short", "2024-09-10", "valid_to: 2024-09-20\n")).await;
+    let short = contract("short", "2024-09-10", "valid_to: 2024-09-20\n");
+    apply(&server, &home, &short).await;
     let outcomes = bill(&server, &[]).await;
-    assert_eq!((&outcomes["invoices"], &outcomes["uncovered"]), (&json!("1"), &json!("1")));
-    assert_eq!(owed(&server).await, [("INV-000001".to_owned(), json!("1.00"))], "the 15th alone");
+    assert_eq!((&outcomes["invoices"], &outcomes["uncovered"]), (&json!("2"), &json!("1")));
+    assert_eq!(owed(&server).await, totals(&[("1", "0.50"), ("2", "1.00")]), "not the 25th");
+    assert_eq!(invoice(&server, "1").await["contracts"], json!(["standard"]));
+}
 
-    apply(&server, &home, &contract("long", "2024-09-01", "")).await;
-    for arguments in [&RUN[..], &[&RUN[..], &["--deltas"]].concat(), &["bill", "resume", "2"]] {
-        let said = refused(&server, arguments).await;
-        assert!(
-            said.contains("invoice INV-000001 bills 2024-09-10T00:00:00Z to 2024-09-20"),
-            "{said}"
-        );
-        assert!(said.contains("pulso invoice void INV-000001"), "{said}");
+#[tokio::test(flavor = "multi_thread")]
+async fn another_anchor_waits_until_the_invoices_of_the_old_periods_are_mended() {
+    let home = Home::new();
+    let server = used_up(&home).await;
+    let late = [("acme", "vm", "hour", "8", "2024-08-15T10:00:00Z")];
+    use_up(&server, &home, "august", &late).await;
+    apply(&server, &home, &contract("tenth", "2024-08-10", "billing_anchor: 10\n")).await;
+    for month in ["2024-08", "2024-09"] {
+        server.json(&["bill", "run", "--period", month]).await;
     }
-    void(&server, "1").await;
-    let run = server.json(&["bill", "resume", "2"]).await;
-    assert_eq!((&run["state"], &run["failures"]), (&json!("closed"), &json!([])), "{run}");
-    assert_eq!(run["outcomes"]["uncovered"], "0");
-    assert_eq!(owed(&server).await, [("INV-000002".to_owned(), json!("3.50"))], "all three days");
-    assert_eq!(invoice(&server, "2").await["period"]["first_day"], "2024-09-01");
+    // From the 10th of August to the 10th of September, and on to the 10th of October.
+    assert_eq!(owed(&server).await, totals(&[("1", "4.50"), ("2", "3.00")]));
+
+    apply(&server, &home, &contract("first", "2024-08-10", "payment_term_days: 7\n")).await;
+    let said = refused(&server, &RUN).await;
+    let remedy = "`pulso bill run --period 2024-08 --tenant acme --deltas` gives back";
+    assert!(said.contains("was billed to 2024-09-10T00:00:00Z") && said.contains(remedy), "{said}");
+    server.json(&["bill", "run", "--period", "2024-08", "--tenant", "acme", "--deltas"]).await;
+    for arguments in [&RUN[..], &["bill", "resume", "3"]] {
+        let said = refused(&server, arguments).await;
+        let found = "invoice INV-000002 bills 2024-09-10T00:00:00Z to 2024-10-10T00:00:00Z";
+        assert!(said.contains(found), "{said}");
+        assert!(said.contains("`pulso invoice void INV-000002`"), "{said}");
+    }
+    void(&server, "2").await;
     let run = server.json(&["bill", "resume", "3"]).await;
-    assert_eq!((&run["state"], &run["outcomes"]["deltas"]), (&json!("closed"), &json!("0")));
+    assert_eq!((&run["state"], &run["failures"]), (&json!("closed"), &json!([])), "{run}");
+    assert_eq!(owed(&server).await, totals(&[("1", "4.50"), ("3", "-0.50"), ("4", "3.50")]));
+    assert_eq!(invoice(&server, "4").await["period"]["first_day"], "2024-09-01");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_currency_waits_until_the_invoice_in_the_old_one_is_void() {
+    let home = Home::new();
+    let server = used_up(&home).await;
+    bill(&server, &[]).await;
+    let dollars = contract("dollars", "2024-09-01", "");
+    let rate = "exchange: [{from: BRL, valid_from: 2024-01-01, rate: \"0.2\"}]\n";
+    apply(&server, &home, &(dollars.replace("BRL", "USD") + rate)).await;
+    let said = refused(&server, &[&RUN[..], &["--deltas"]].concat()).await;
+    let found = "invoice INV-000001 bills the period from 2024-09-01T00:00:00Z in BRL";
+    assert!(said.contains(found) && said.contains("billed in USD"), "{said}");
+    void(&server, "1").await;
+    server.json(&["bill", "resume", "2"]).await;
+    assert_eq!(owed(&server).await, totals(&[("2", "0.70")]));
+    assert_eq!(invoice(&server, "2").await["currency"], "USD");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,8 +127,7 @@ async fn an_earlier_end_waits_until_deltas_give_back_what_was_billed_beyond() {
 
     let outcomes = bill(&server, &["--tenant", "acme", "--deltas"]).await;
     assert_eq!((&outcomes["deltas"], &outcomes["invoices"]), (&json!("1"), &json!("1")));
-    let expected = [("INV-000001", "3.50"), ("INV-000002", "-2.00"), ("INV-000003", "2.00")];
-    let expected = expected.map(|(number, total)| (number.to_owned(), json!(total)));
+    let expected = totals(&[("1", "3.50"), ("2", "-2.00"), ("3", "2.00")]);
     assert_eq!(owed(&server).await, expected);
     let run = server.json(&["bill", "resume", "2"]).await;
     assert_eq!((&run["state"], &run["outcomes"]["unchanged"]), (&json!("closed"), &json!("2")));
@@ -103,8 +138,8 @@ async fn an_earlier_end_waits_until_deltas_give_back_what_was_billed_beyond() {
     assert!(said.contains("pulso invoice void INV-000003"), "{said}");
     void(&server, "3").await;
     bill(&server, &["--deltas"]).await;
-    let totals: Vec<Value> = owed(&server).await.into_iter().map(|(_, total)| total).collect();
-    assert_eq!(totals, [json!("3.50"), json!("-2.00"), json!("-1.00"), json!("3.00")]);
+    let expected = totals(&[("1", "3.50"), ("2", "-2.00"), ("4", "-1.00"), ("5", "3.00")]);
+    assert_eq!(owed(&server).await, expected);
     for number in ["1", "2", "3", "4", "5"] {
         assert_eq!(server.json(&["bill", "verify", number]).await["matches"], true, "{number}");
     }
@@ -124,7 +159,5 @@ async fn an_earlier_end_with_nothing_billed_beyond_holds_nothing_up() {
     use_up(&server, &home, "late", &late).await;
     let outcomes = bill(&server, &[]).await;
     assert_eq!((&outcomes["invoices"], &outcomes["unchanged"]), (&json!("1"), &json!("1")));
-    let expected = [("INV-000001", "0.50"), ("INV-000002", "2.00")];
-    let expected = expected.map(|(number, total)| (number.to_owned(), json!(total)));
-    assert_eq!(owed(&server).await, expected);
+    assert_eq!(owed(&server).await, totals(&[("1", "0.50"), ("2", "2.00")]));
 }

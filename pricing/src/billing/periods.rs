@@ -10,11 +10,10 @@ use super::{
     Billing, BillingError, Refusal,
     cut::Below,
     ledger::{Document, Ledger, number_text},
-    run::Run,
     saga::Account,
 };
 use crate::{
-    invoice::InvoiceError,
+    invoice::{Invoice, InvoiceError},
     rate::Sources,
     timeline::{self, BillingPeriod, Month},
 };
@@ -77,13 +76,13 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// Refuses a window of which documents of another period bill a part.
     pub(super) async fn check_alone(
         &self,
-        (run, below, account): (&Run, &Below, &Account),
+        (below, account): (&Below, &Account),
         ledger: &Ledger,
         window: Window,
     ) -> Result<(), BillingError> {
         for other in ledger.reaching_into(window) {
             let of = of_document(&account.contracts, other)?;
-            let Some((month, shorter)) = of else { return Err(homeless(run, other, window)) };
+            let Some((month, shorter)) = of else { return Err(homeless(other, window)) };
             // Beyond the end that its period has now it may have billed nothing.
             let billing: Vec<Document> = ledger.billing(shorter.start).cloned().collect();
             let now = self.rate_window(below, account, month, shorter, Sources::LeftOut).await?;
@@ -95,36 +94,63 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     }
 }
 
-/// A document that stands, and no period of the run's contracts begins where it does.
-fn homeless(run: &Run, other: &Document, window: Window) -> BillingError {
-    let Window { start, end } = other.window();
-    let (this, run) = (window.start, run.number);
-    let found = match other.number {
-        Some(number) => format!("invoice {}", number_text(number)),
-        None => format!("a draft of run {}", other.draft.run),
-    };
-    let remedy = match other.number {
-        Some(number) => format!(
-            "void it (`pulso invoice void {}`), and this run bills its days again; or, if it is right, \
-             cancel this run (`pulso bill cancel {run}`)",
-            number_text(number)
-        ),
-        None => "let that run end, or cancel it".to_owned(),
-    };
-    let message = format!(
-        "{found} bills {start} to {end}, a part of the period from {this} on, and by the contracts \
-         that hold now no period begins where it does: {remedy}"
-    );
-    BillingError::refused(Refusal::InvoiceState, message)
+/// Refuses a delta to documents in another currency.
+pub(super) fn check_currency(now: &Invoice, billing: &[Document]) -> Result<(), BillingError> {
+    let currency = now.currency().code();
+    match billing.iter().rfind(|before| before.draft.currency != currency) {
+        Some(before) => Err(refused(format!(
+            "{} bills the period from {} in {}, and by the contracts that hold now it is billed in \
+             {currency}: {}",
+            named(before),
+            before.draft.start,
+            before.draft.currency,
+            taken_back(before)
+        ))),
+        None => Ok(()),
+    }
 }
 
-/// A document whose period ends earlier by the run's contracts, and which billed something beyond.
+/// No period begins where that of a document that stands did.
+fn homeless(other: &Document, window: Window) -> BillingError {
+    let Window { start, end } = other.window();
+    refused(format!(
+        "{} bills {start} to {end}, a part of the period from {} on, and by the contracts that hold \
+         now no period begins where it does: {}",
+        named(other),
+        window.start,
+        taken_back(other)
+    ))
+}
+
+/// The period of a document that stands ends earlier, and something was billed beyond.
 fn too_long(account: &Account, other: &Document, (month, now): (Month, Window)) -> BillingError {
     let Window { start, end } = other.window();
-    let message = format!(
+    refused(format!(
         "the period from {start} was billed to {end}, and by the contracts that hold now ends {}: \
          `pulso bill run --period {month} --tenant {} --deltas` gives back what is beyond",
         now.end, account.tenant
-    );
+    ))
+}
+
+fn refused(message: String) -> BillingError {
     BillingError::refused(Refusal::InvoiceState, message)
+}
+
+fn named(document: &Document) -> String {
+    match document.number {
+        Some(number) => format!("invoice {}", number_text(number)),
+        None => format!("a draft of run {}", document.draft.run),
+    }
+}
+
+/// What to do about a document that is in the way.
+fn taken_back(document: &Document) -> String {
+    match document.number {
+        Some(number) => format!(
+            "void it (`pulso invoice void {}`), and this run goes on and bills its days again; or \
+             cancel this run, if the invoice is right",
+            number_text(number)
+        ),
+        None => "let that run end, or cancel it".to_owned(),
+    }
 }

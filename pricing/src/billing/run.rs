@@ -82,7 +82,7 @@ pub struct Outcomes {
     pub not_due: u64,
     /// Resources of usage that wait for a price, over all periods that were billed.
     pub unpriced: u64,
-    /// Resources that were used in the month while no contract of their tenant held, though it has one.
+    /// Resources that were used in the month behind a contract that ended, or between two.
     #[serde(default)]
     pub uncovered: u64,
 }

@@ -36,7 +36,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     pub(super) tenant: Tenant,
-    /// In the order of application; the standard terms where there is none.
+    /// In the order of application, behind the standard terms.
     pub(super) contracts: Arc<Vec<Contract>>,
     /// The catalogue of each contract.
     pub(super) catalogues: Arc<Vec<Arc<Catalogue>>>,
@@ -67,7 +67,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         Ok(outcomes)
     }
 
-    /// Resources that a tenant used in the month while none of its contracts held.
+    /// Resources that a tenant used in the month behind a contract that ended, or between two.
     async fn uncovered(
         &self,
         below: &Below,
@@ -105,12 +105,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         latest: Option<Arc<Catalogue>>,
     ) -> Result<Account, BillingError> {
         let latest = || latest.clone().ok_or(BillingError::NoCatalogue);
+        let mut contracts = vec![invoice::standard_contract(tenant, &*latest()?)];
         let applied = self.contracts_of(tenant, count).await?;
-        let mut contracts: Vec<Contract> =
-            applied.iter().map(|applied| applied.contract.clone()).collect();
-        if contracts.is_empty() {
-            contracts.push(invoice::standard_contract(tenant, &*latest()?));
-        }
+        contracts.extend(applied.iter().map(|applied| applied.contract.clone()));
         let mut catalogues = Vec::with_capacity(contracts.len());
         for contract in &contracts {
             catalogues.push(match &contract.catalogue {
@@ -179,7 +176,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             if self.is_cancelled(run.number).await? {
                 return Ok((Outcome::Unchanged, unpriced));
             }
-            self.check_alone((run, below, account), &ledger, window).await?;
+            self.check_alone((below, account), &ledger, window).await?;
             let draft = self.draft(run, &now, kind, &content, &billing).await?;
             fault::point("billing.before_draft");
             ledger.append(&*self.billing, Entry::Drafted(draft)).await?;
@@ -261,7 +258,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     }
 
     /// The document that an invoice needs beside those that bill its period; `None` where it needs
-    /// none.
+    /// none. Refused where those are in another currency.
     pub(super) async fn document(
         &self,
         now: &Invoice,
@@ -271,6 +268,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             let document = (!now.lines.is_empty()).then(|| document::invoice(now));
             return Ok(document.map(|document| (Kind::Invoice, document)));
         }
+        periods::check_currency(now, billing)?;
         let mut billed = document::Billed::default();
         for before in billing {
             let content = self.content(before).await?;
