@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `GET, POST /v1/catalog`, `GET /v1/catalog/{version}` | list, publish (YAML body), show |
 //! | `GET, POST /v1/contracts`, `GET /v1/contracts/{name}` | list, apply (YAML body), show |
-//! | `GET /v1/billing:preview?tenant=&period=` | a tenant's month as it stands now |
+//! | `GET /v1/billing:preview?tenant=&period=` | a tenant's invoices as they would be now |
 //! | `GET, POST /v1/billing/runs`, `GET /v1/billing/runs/{number}` | list, start (JSON body), show |
 //! | `POST /v1/billing/runs/{number}:resume`, `:cancel` | go on, end |
 //! | `GET /v1/invoices?tenant=`, `GET /v1/invoices/{number}` | list, show |
@@ -204,15 +204,15 @@ struct Previewed {
     catalogue: String,
 }
 
-/// A tenant's month as it stands now, with the reason for every number.
+/// A tenant's invoices as they would be now, with the reason for every number.
 #[utoipa::path(
     get,
     path = "/v1/billing:preview",
     tag = "billing",
     params(
         ("tenant" = String, Query, description = "Whose bill."),
-        ("period" = String, Query, description = "A month in UTC, such as 2024-09."),
-        ("catalogue" = Option<String>, Query, description = "A version; the latest by default."),
+        ("period" = String, Query, description = "The month in which periods begin, such as 2024-09."),
+        ("catalogue" = Option<String>, Query, description = "The version that stands for the latest."),
     ),
     responses(Answers),
 )]
@@ -221,7 +221,7 @@ async fn preview<U: UsageStore, B: BillingStore, L: PulseLog>(
     Query(Previewed { tenant, period, catalogue }): Query<Previewed>,
 ) -> Answer {
     let request = v1::PreviewBillRequest { tenant, period, catalogue_version: catalogue };
-    Ok(Json(document(&pricing.preview(&request).await?)?))
+    Ok(Json(pricing.preview(&request).await?))
 }
 
 /// Billing runs, newest first.

@@ -1,64 +1,25 @@
-//! Renders a rated period as the JSON document of `pulso bill preview -o json`.
+//! Renders the parts of lines as JSON: steps, hours, usage that waits.
 //!
-//! Decimals and 64-bit integers are strings, keys stand in a fixed order: the same bill gives the
-//! same bytes. Keys are only ever added.
+//! Decimals and 64-bit integers are strings, keys stand in a fixed order: the same line gives the same
+//! bytes. Keys are only ever added.
 
 use domain::{
-    Dimensions, Quantity, Tenant, Window,
+    Dimensions, Quantity, Window,
     catalogue::{Conversion, ConversionFactor},
 };
 use serde_json::{Map, Value, json};
 
 use crate::{
     amount::Amount,
-    rate::{Hour, Line, Rated, Step, Unpriced},
+    rate::{Hour, Step, Unpriced},
 };
-
-/// A bill as JSON. `sources_max` bounds how many stretches of the log are listed in all, so that
-/// the document stays small enough to send; an entry whose hours were cut says how many in
-/// `hours_left_out`.
-#[must_use]
-pub fn bill(tenant: &Tenant, rated: &Rated, sources_max: usize) -> Value {
-    let mut budget = sources_max;
-    let lines: Vec<Value> =
-        rated.lines.iter().map(|found| line(rated, found, &mut budget)).collect();
-    let unpriced: Vec<Value> =
-        rated.unpriced.iter().map(|found| waiting(found, &mut budget)).collect();
-    json!({
-        "tenant": tenant.as_str(),
-        "currency": rated.currency.code(),
-        "period": period(rated.period),
-        "lines": lines,
-        "total": rated.total.text(rated.rounding.digits()),
-        "unpriced": unpriced,
-    })
-}
 
 pub(crate) fn period(period: Window) -> Value {
     json!({"start": period.start.to_string(), "end": period.end.to_string()})
 }
 
-fn line(rated: &Rated, line: &Line, budget: &mut usize) -> Value {
-    let mut value = json!({
-        "product_sku": line.product_sku.as_str(),
-        "use_unity": line.use_unity.as_str(),
-        "dimensions": dimensions(&line.dimensions),
-        "model": line.model,
-        "quantity": line.quantity.to_string(),
-        "amount": line.amount.text(rated.rounding.digits()),
-        "rounding": line.rounding.to_string(),
-        "price": {
-            "catalogue": rated.catalogue.as_str(),
-            "valid_from": line.valid_from.to_string(),
-        },
-        "detail": line.steps.iter().map(step).collect::<Vec<_>>(),
-    });
-    add_hours(&mut value, &line.hours, budget);
-    value
-}
-
-pub(crate) fn waiting(unpriced: &Unpriced, budget: &mut usize) -> Value {
-    let mut value = json!({
+pub(crate) fn waiting(unpriced: &Unpriced) -> Value {
+    json!({
         "product_sku": unpriced.product_sku.as_str(),
         "use_unity": unpriced.use_unity.as_str(),
         "dimensions": dimensions(&unpriced.dimensions),
@@ -66,9 +27,7 @@ pub(crate) fn waiting(unpriced: &Unpriced, budget: &mut usize) -> Value {
         "count": unpriced.count.to_string(),
         "reason": unpriced.reason.as_str(),
         "remedy": unpriced.reason.remedy(),
-    });
-    add_hours(&mut value, &unpriced.hours, budget);
-    value
+    })
 }
 
 pub(crate) fn dimensions(dimensions: &Dimensions) -> Value {
@@ -76,7 +35,9 @@ pub(crate) fn dimensions(dimensions: &Dimensions) -> Value {
     Value::Object(pairs.collect())
 }
 
-fn add_hours(value: &mut Value, hours: &[Hour], budget: &mut usize) {
+/// Adds the hours behind an entry, for as long as the stretches of the log in them are within a budget,
+/// so that the document stays small enough to send; `hours_left_out` says how many are not.
+pub(crate) fn add_hours(value: &mut Value, hours: &[Hour], budget: &mut usize) {
     let mut listed = Vec::new();
     for found in hours {
         if found.segments.len() > *budget {

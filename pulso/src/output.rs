@@ -33,7 +33,8 @@ pub enum Format {
 pub struct Answer {
     /// The whole answer, as `-o json` prints it.
     pub document: Value,
-    /// Where in the document the records are; the document itself is the one record without it.
+    /// Where in the document the records are, through lists of objects too after a dot; the document
+    /// itself is the one record without it.
     pub records: Option<&'static str>,
     /// Keys of the records that table and CSV show, in order. A dot reaches into an object.
     pub columns: Vec<&'static str>,
@@ -48,7 +49,7 @@ impl Answer {
         Self { document, records: None, columns: columns.to_vec(), notes: Vec::new() }
     }
 
-    /// An answer whose records stand under a key.
+    /// An answer whose records stand under a key, or under one of each entry of a list: `invoices.lines`.
     #[must_use]
     pub fn list(document: Value, records: &'static str, columns: &[&'static str]) -> Self {
         Self { records: Some(records), ..Self::single(document, columns) }
@@ -61,13 +62,12 @@ impl Answer {
         self
     }
 
-    fn records(&self) -> &[Value] {
-        match self.records {
-            None => std::slice::from_ref(&self.document),
-            Some(key) => {
-                self.document.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-            }
-        }
+    fn records(&self) -> Vec<&Value> {
+        let Some(path) = self.records else { return vec![&self.document] };
+        path.split('.').fold(vec![&self.document], |found, key| {
+            let lists = found.into_iter().filter_map(|value| value.get(key)?.as_array());
+            lists.flatten().collect()
+        })
     }
 
     fn row(&self, record: &Value, text: fn(&Value) -> String) -> Vec<String> {

@@ -1,16 +1,44 @@
-//! Simulating: past usage under two catalogues. Reads, and writes nothing.
+//! Previews and simulations: what periods come to by the totals as they stand now. They write nothing.
 
 use std::sync::Arc;
 
 use domain::{BillingStore, PulseLog, Tenant, UsageStore, catalogue::Catalogue};
 
 use super::{Billing, BillingError, cut::Below, periods};
-use crate::{invoice, rate::Sources, simulate::Change, timeline::Month};
+use crate::{
+    invoice::{self, Invoice},
+    rate::Sources,
+    simulate::Change,
+    timeline::Month,
+};
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
-    /// What the periods that begin in a month would cost each tenant under `new`, against `old`, on
-    /// the totals as they stand now. Contracts that name a version of their own keep it, whose tenants
-    /// do not change. By tenant.
+    /// The invoices of a tenant's periods that begin in a month, over or not, if they were made now
+    /// and there were none before; in order, without those that have nothing to bill. This catalogue
+    /// stands for the latest.
+    ///
+    /// # Errors
+    /// When the store fails, or a period cannot be billed.
+    pub async fn preview(
+        &self,
+        tenant: &Tenant,
+        month: Month,
+        latest: &Arc<Catalogue>,
+    ) -> Result<Vec<Invoice>, BillingError> {
+        let below = Below::everything(self.usage.active_view().await?);
+        let account = self.account_of(tenant, u64::MAX, Some(Arc::clone(latest))).await?;
+        let mut invoices = Vec::new();
+        for window in periods::windows(&account.contracts, month)? {
+            let made = self.rate_window(&below, &account, month, window, Sources::Listed).await?;
+            if !made.lines.is_empty() || !made.unpriced.is_empty() {
+                invoices.push(made);
+            }
+        }
+        Ok(invoices)
+    }
+
+    /// What the periods that begin in a month would cost each tenant under `new`, against `old`.
+    /// Contracts that name a version of their own keep it, whose tenants do not change. By tenant.
     ///
     /// # Errors
     /// When the store fails, or a tenant's period cannot be billed.

@@ -28,10 +28,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for PricingServ
         &self,
         request: Request<v1::PreviewBillRequest>,
     ) -> Answer<v1::PreviewBillResponse> {
-        let outcome = self
-            .preview(&request.into_inner())
-            .await
-            .map(|bill_json| v1::PreviewBillResponse { bill_json });
+        let previewed = self.preview(&request.into_inner()).await;
+        let outcome =
+            previewed.map(|preview| v1::PreviewBillResponse { preview_json: preview.to_string() });
         answer("preview", outcome)
     }
 

@@ -29,7 +29,7 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 const CONSUMER_BYTES_MAX: usize = 128;
 const REASON_BYTES_MAX: usize = 4_096;
 
-fn month(text: &str) -> Result<Month, Problem> {
+pub(super) fn month(text: &str) -> Result<Month, Problem> {
     text.parse().map_err(|error| {
         let message = format!("{text:?} is {error}");
         Problem::invalid("period", reasons::PERIOD_INVALID, message)

@@ -6,7 +6,7 @@ use service::{Problem, Violation, problem::reasons};
 use crate::{
     billing::{BillingError, Refusal},
     catalogue_tests::TestResult,
-    file::FileError,
+    file::{FileError, Issue},
 };
 
 pub(super) fn of_store(error: StoreError) -> Problem {
@@ -28,9 +28,18 @@ pub(super) fn of_panic(error: &tokio::task::JoinError) -> Problem {
 }
 
 pub(super) fn of_file(error: &FileError) -> Problem {
+    of_issues(error, reasons::CATALOGUE_INVALID)
+}
+
+fn of_issues(error: &FileError, reason: &'static str) -> Problem {
     let violations = error.issues.iter().map(|issue| {
-        let field = if issue.path.is_empty() { "text" } else { &issue.path };
-        Violation::new(field, reasons::CATALOGUE_INVALID, issue.to_string())
+        let Issue { line, column, path, message, remedy } = issue;
+        let place = match (line, column) {
+            (Some(line), Some(column)) => format!("line {line}, column {column}: "),
+            _ => String::new(),
+        };
+        let field = if path.is_empty() { "text" } else { path };
+        Violation::new(field, reason, format!("{place}{message} ({remedy})"))
     });
     invalid(violations.collect())
 }
@@ -72,7 +81,7 @@ pub(super) fn of_billing(error: BillingError) -> Problem {
     let message = error.to_string();
     match error {
         BillingError::Store(error) => of_store(error),
-        BillingError::File(error) => of_contract_file(&error),
+        BillingError::File(error) => of_issues(&error, reasons::CONTRACT_INVALID),
         BillingError::Log { .. } | BillingError::Grown | BillingError::Refold(_) => {
             Problem::unavailable(reasons::LOG_UNAVAILABLE, message)
         }
@@ -109,12 +118,4 @@ fn of_refusal(reason: Refusal, message: String) -> Problem {
         Refusal::RejectionNotFound => Problem::not_found(reasons::REJECTION_NOT_FOUND, message),
         Refusal::InvoiceState => Problem::failed_precondition(reasons::INVOICE_STATE, message),
     }
-}
-
-fn of_contract_file(error: &FileError) -> Problem {
-    let violations = error.issues.iter().map(|issue| {
-        let field = if issue.path.is_empty() { "text" } else { &issue.path };
-        Violation::new(field, reasons::CONTRACT_INVALID, issue.to_string())
-    });
-    invalid(violations.collect())
 }

@@ -21,6 +21,27 @@ pub fn invoice(invoice: &Invoice) -> Value {
     document("invoice", invoice, lines.collect())
 }
 
+/// An invoice as it would be, with the hours of usage behind each line. At most `stretches_max`
+/// stretches of the log are listed.
+#[must_use]
+pub fn preview(invoice: &Invoice, stretches_max: usize) -> Value {
+    let digits = invoice.terms.rounding.digits();
+    let mut budget = stretches_max;
+    let lines = invoice.lines.iter().map(|found| {
+        let mut value = line(found, digits);
+        if let Subject::Usage(usage) = &found.subject {
+            render::add_hours(&mut value, &usage.hours, &mut budget);
+        }
+        (found.amount, value)
+    });
+    let mut value = document("preview", invoice, lines.collect());
+    let waiting = value["unpriced"].as_array_mut().into_iter().flatten();
+    for (value, unpriced) in waiting.zip(&invoice.unpriced) {
+        render::add_hours(value, &unpriced.hours, &mut budget);
+    }
+    value
+}
+
 /// What the documents of a billing period have billed, line by line.
 #[derive(Clone, Debug, Default)]
 pub struct Billed {
@@ -171,7 +192,7 @@ fn document(kind: &str, invoice: &Invoice, lines: Vec<(Amount, Value)>) -> Value
         "subtotals": subtotals,
         "total": total,
         "lines": lines.into_iter().map(|(_, line)| line).collect::<Vec<_>>(),
-        "unpriced": invoice.unpriced.iter().map(waiting).collect::<Vec<_>>(),
+        "unpriced": invoice.unpriced.iter().map(render::waiting).collect::<Vec<_>>(),
     })
 }
 
@@ -189,15 +210,6 @@ fn period(invoice: &Invoice) -> Value {
         "time_zone": zone.as_str(),
         "whole": render::period(invoice.whole),
     })
-}
-
-fn waiting(unpriced: &crate::rate::Unpriced) -> Value {
-    let mut value = render::waiting(unpriced, &mut 0);
-    if let Some(object) = value.as_object_mut() {
-        object.remove("hours");
-        object.remove("hours_left_out");
-    }
-    value
 }
 
 /// A line without its hours, which are as many as the usage; they are derived again when asked for.
@@ -236,7 +248,104 @@ fn put_usage(usage: &Usage, put: &mut impl FnMut(&str, Value)) {
 
 #[cfg(test)]
 mod tests {
+    use domain::{
+        Aggregate, Cell, Dimensions, Epoch, LogId, Offset, Partition, ResourceKey, RowKey,
+        SegmentId, Sku, Tenant, Unit, UsageRow,
+    };
+
     use super::*;
+    use crate::{file, invoice::standard_contract, moment, rate::Sources, timeline};
+
+    /// A row of one pulse, in a segment of its own.
+    fn row(sku: &str, unit: &str, amount: &str, time: &str) -> UsageRow {
+        let (time, start) = (moment::parse(time).unwrap(), Offset(7));
+        UsageRow {
+            key: RowKey {
+                resource: ResourceKey {
+                    tenant: Tenant::new("t").unwrap(),
+                    product_sku: Sku::new(sku).unwrap(),
+                    use_unity: Unit::new(unit).unwrap(),
+                    dimensions: Dimensions::none(),
+                },
+                window_start: time,
+                segment: SegmentId {
+                    log_id: LogId([1; 16]),
+                    partition: Partition(0),
+                    epoch: Epoch(0),
+                    start,
+                },
+            },
+            cell: Cell {
+                offset_last: Offset(9),
+                aggregate: Aggregate::of(amount.parse().unwrap(), time),
+            },
+        }
+    }
+
+    #[test]
+    fn a_preview_reads_as_documented_and_its_parts_add_up() {
+        let text = r#"
+catalogue: "2026-11"
+currency: BRL
+skus:
+  - sku: vm
+    name: Machine
+    unit: hour
+    prices:
+      - valid_from: 2026-01-01T00:00:00Z
+        model: graduated
+        tiers: [{up_to: "100", unit_price: "0.50", flat_fee: "2"}, {unit_price: "0.405"}]
+"#;
+        let catalogue = file::parse("c", text.as_bytes()).unwrap().catalogue;
+        let contracts = [standard_contract(&Tenant::new("t").unwrap(), &catalogue)];
+        let stretches = timeline::stretches(&contracts);
+        let period = &timeline::periods(&stretches, "2026-01".parse().unwrap()).unwrap()[0];
+        let usage = [
+            row("vm", "hour", "60", "2026-01-10T12:00:00Z"),
+            row("vm", "hour", "41", "2026-01-10T13:00:00Z"),
+            row("nobody", "hour", "1", "2026-01-10T12:00:00Z"),
+        ];
+        let tenant = &contracts[0].tenant;
+        let invoice =
+            super::super::invoice(tenant, period, &[&catalogue], &usage, Sources::Listed).unwrap();
+        let shown = preview(&invoice, 100);
+        let hour = |start: &str, sum: &str| {
+            json!({"window_start": start, "count": "1", "sum": sum, "segments": [
+                {"log_id": "01".repeat(16), "partition": 0, "epoch": 0, "segment_start": "7",
+                 "offset_last": "9"}]})
+        };
+        let expected = json!({
+            "key": shown["lines"][0]["key"],
+            "kind": "usage", "name": "Machine", "product_sku": "vm", "use_unity": "hour",
+            "dimensions": {}, "model": "graduated", "quantity": "101",
+            "price": {"catalogue": "2026-11", "valid_from": "2026-01-01T00:00:00Z"},
+            "contract": "standard",
+            "span": {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"},
+            "amount": "52.41", "rounding": "half_up to 2 digits",
+            "detail": [
+                {"step": "meter", "meter": "sum", "quantity": "101"},
+                {"step": "tier", "tier": 1, "above": "0", "up_to": "100", "quantity": "100",
+                 "unit_price": "0.5", "amount": "50"},
+                {"step": "tier_fee", "tier": 1, "amount": "2"},
+                {"step": "tier", "tier": 2, "above": "100", "up_to": null, "quantity": "1",
+                 "unit_price": "0.405", "amount": "0.405"},
+                {"step": "rounding", "rounding": "half_up to 2 digits", "amount": "0.005"},
+            ],
+            "hours": [hour("2026-01-10T12:00:00Z", "60"), hour("2026-01-10T13:00:00Z", "41")],
+        });
+        assert_eq!(shown["lines"], json!([expected]));
+        assert_eq!(render::steps_total(&shown["lines"][0]), "52.41".parse().ok());
+        assert_eq!((&shown["document"], &shown["total"]), (&json!("preview"), &json!("52.41")));
+        assert_eq!(shown["unpriced"][0]["reason"], "unknown_sku");
+        assert_eq!(shown["unpriced"][0]["hours"][0]["sum"], "1");
+
+        let cut = preview(&invoice, 1);
+        assert_eq!(cut["lines"][0]["hours"].as_array().unwrap().len(), 1);
+        assert_eq!(cut["lines"][0]["hours_left_out"], "1");
+        assert_eq!(cut["unpriced"][0]["hours_left_out"], "1", "a cut stays a cut");
+        let issued = super::invoice(&invoice);
+        assert!(issued["lines"][0]["hours"].is_null() && issued["unpriced"][0]["hours"].is_null());
+    }
 
     #[test]
     fn a_credit_note_is_in_coins_and_names_what_it_gives_back() {

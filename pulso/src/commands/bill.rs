@@ -51,13 +51,13 @@ pub enum BillCommand {
   pulso bill preview --tenant acme --period 2024-09
   pulso bill preview --tenant acme --period 2024-09 --catalogue 2026-11 -o json")]
 pub struct PreviewArgs {
-    /// Whose bill.
+    /// Whose invoices.
     #[arg(long)]
     pub tenant: String,
-    /// A month in UTC, such as 2024-09.
+    /// The month in which billing periods begin, such as 2024-09; they need not be over.
     #[arg(long, value_name = "YYYY-MM")]
     pub period: String,
-    /// Rate by this version of the catalogue instead of the latest.
+    /// Let this version of the catalogue stand for the latest.
     #[arg(long, value_name = "VERSION")]
     pub catalogue: Option<String>,
 }
@@ -89,8 +89,8 @@ pub struct VerifyArgs {
     pub from_log: bool,
 }
 
-const COLUMNS: [&str; 6] =
-    ["product_sku", "use_unity", "dimensions", "model", "quantity", "amount"];
+const COLUMNS: [&str; 7] =
+    ["kind", "product_sku", "use_unity", "name", "dimensions", "quantity", "amount"];
 
 /// Runs the command.
 ///
@@ -124,25 +124,35 @@ async fn preview(globals: &Globals, args: PreviewArgs) -> Result<Exit, Failure> 
         catalogue_version: args.catalogue.unwrap_or_default(),
     };
     let answered = client.preview_bill(request).await;
-    let text = answered.map_err(|status| Failure::status(&status))?.into_inner().bill_json;
-    let bill = serde_json::from_str(&text).map_err(|error| {
-        Failure::internal(format_args!("the server's bill is not JSON: {error}"))
-    })?;
-    Printer::new(globals.output).print(&answer(bill))?;
+    let text = answered.map_err(|status| Failure::status(&status))?.into_inner().preview_json;
+    let preview = serde_json::from_str(&text).map_err(Failure::internal)?;
+    Printer::new(globals.output).print(&previewed(preview))?;
     Ok(Exit::Success)
 }
 
-fn answer(bill: Value) -> Answer {
-    let text = |key: &str| bill.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let total = format!("total for {}: {} {}", text("tenant"), text("total"), text("currency"));
-    let unpriced = bill.get("unpriced").and_then(Value::as_array).map_or(0, Vec::len);
-    let answer = Answer::list(bill, "lines", &COLUMNS).note(total);
-    match unpriced {
-        0 => answer,
-        more => {
-            answer.note(format!("{more} resources have no price yet: see `unpriced` in -o json"))
+fn previewed(preview: Value) -> Answer {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut notes = Vec::new();
+    for invoice in preview["invoices"].as_array().into_iter().flatten() {
+        let period = &invoice["period"];
+        notes.push(format!(
+            "{}, {} to {}: {} {}",
+            text(&invoice["tenant"]),
+            text(&period["first_day"]),
+            text(&period["last_day"]),
+            text(&invoice["total"]),
+            text(&invoice["currency"])
+        ));
+        if let Some(waiting @ 1..) = invoice["unpriced"].as_array().map(Vec::len) {
+            notes.push(format!(
+                "resources that have no price yet: {waiting}, see `unpriced` in -o json"
+            ));
         }
     }
+    if notes.is_empty() {
+        notes.push("nothing to bill".to_owned());
+    }
+    notes.into_iter().fold(Answer::list(preview, "invoices.lines", &COLUMNS), Answer::note)
 }
 
 const EXPLAIN_COLUMNS: [&str; 6] = ["line", "kind", "product_sku", "name", "quantity", "amount"];

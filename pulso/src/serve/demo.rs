@@ -189,11 +189,13 @@ async fn bills(channel: Channel, rows: &[FocusRow]) -> Result<(Vec<Value>, usize
         };
         let answer =
             client.preview_bill(request).await.map_err(|status| Failure::status(&status))?;
-        let bill: Value =
-            serde_json::from_str(&answer.into_inner().bill_json).map_err(Failure::internal)?;
-        let total: pricing::Amount =
-            story::text(&bill["total"]).parse().map_err(Failure::internal)?;
-        bills.push((total, bill));
+        let preview: Value =
+            serde_json::from_str(&answer.into_inner().preview_json).map_err(Failure::internal)?;
+        for bill in preview["invoices"].as_array().into_iter().flatten() {
+            let total: pricing::Amount =
+                story::text(&bill["total"]).parse().map_err(Failure::internal)?;
+            bills.push((total, bill.clone()));
+        }
     }
     bills.sort_by(|(one, _), (other, _)| other.cmp(one));
     let shown = bills.into_iter().take(BILLS_SHOWN).map(|(_, bill)| bill).collect();

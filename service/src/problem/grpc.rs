@@ -95,9 +95,13 @@ pub fn explain(status: &Status) -> String {
     }
     let mut lines = vec![text];
     let bad_request = status.get_details_bad_request();
-    for violation in bad_request.into_iter().flat_map(|details| details.field_violations) {
-        let FieldViolation { field, description, reason, .. } = violation;
-        lines.push(format!("  {field}: {description} [{reason}]"));
+    let violations = bad_request.map_or_else(Vec::new, |details| details.field_violations);
+    let is_alone = violations.len() == 1;
+    for FieldViolation { field, description, reason, .. } in &violations {
+        // One alone has been said, unless its message was cut.
+        if !is_alone || !status.message().contains(description) {
+            lines.push(format!("  {field}: {description} [{reason}]"));
+        }
     }
     if let Some(wait) = retry_after_of(status) {
         lines.push(format!("  try again after {} ms", wait.as_millis()));

@@ -72,6 +72,12 @@ fn a_problem_travels_by_grpc_with_reason_violations_and_wait() {
          pulses[4].tenant: give it 1 to 128 bytes [NAME_EMPTY]\n  \
          try again after 250 ms"
     );
+    let alone = Problem::invalid("tenant", reasons::NAME_EMPTY, "give it 1 to 128 bytes");
+    assert_eq!(
+        explain(&Status::from(alone)),
+        "tenant: give it 1 to 128 bytes [NAME_EMPTY]",
+        "said once"
+    );
 }
 
 #[test]

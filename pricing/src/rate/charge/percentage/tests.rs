@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Dimensions, Name, Tenant, UsageRow, catalogue::Catalogue};
+use domain::{Dimensions, Name, UsageRow, catalogue::Catalogue};
 use proptest::prelude::*;
 
 use super::*;
@@ -11,9 +11,8 @@ use crate::{
     file, moment,
     rate::{
         Rated, bill, rate,
-        tests::{amounts, row},
+        tests::{amounts, detail_of, row},
     },
-    render,
 };
 
 fn quantity(text: &str) -> Quantity {
@@ -169,10 +168,9 @@ fn every_step_of_the_line_is_shown_and_they_add_up() {
     ]);
     // 90 and half of 20 are free; 10, 10 and 10 meet 1 each; 1000 is held at 5, its adjustment at
     // -5; -10 x 0.02 + 0.20 is nothing.
-    let bill = render::bill(&Tenant::new("t").unwrap(), &rated, 0);
-    let line = &bill["lines"][0];
+    let line = &rated.lines[0];
     assert_eq!(
-        line["detail"].to_string(),
+        detail_of(line),
         concat!(
             r#"[{"step":"meter","meter":"sum","quantity":"120"},"#,
             r#"{"step":"events","events":"7","amount_dimension":"amount"},"#,
@@ -184,10 +182,8 @@ fn every_step_of_the_line_is_shown_and_they_add_up() {
         )
     );
     // 3 x (0.40 to 1), (20.20 to 5) and (-19.80 to -5).
-    assert_eq!(line["amount"], "3.00");
-    assert_eq!(line["model"], "percentage");
-    let amount: Amount = "3".parse().unwrap();
-    assert_eq!(render::steps_total(line), Some(amount));
+    assert_eq!((amounts(&rated), line.model), (vec!["3.00".to_owned()], "percentage"));
+    assert_eq!(line.steps_total(), line.amount);
     assert!(rated.unpriced.is_empty());
 }
 
