@@ -38,6 +38,7 @@ pub mod ledger;
 mod periods;
 pub mod register;
 pub mod rejections;
+mod reversals;
 pub mod run;
 mod saga;
 mod simulating;

@@ -49,10 +49,10 @@ pub fn contract(contract: &v1::Contract) -> Value {
 #[must_use]
 pub fn run(run: &v1::Run) -> Value {
     let outcomes = run.outcomes.unwrap_or_default();
-    let failures = run
-        .failures
-        .iter()
-        .map(|failure| json!({"tenant": failure.tenant, "message": failure.message}));
+    let told = |list: &[v1::RunFailure]| {
+        let told = list.iter();
+        told.map(|told| json!({"tenant": told.tenant, "message": told.message})).collect::<Value>()
+    };
     json!({
         "run": run.number.to_string(),
         "period": run.period,
@@ -71,9 +71,11 @@ pub fn run(run: &v1::Run) -> Value {
             "empty": outcomes.empty.to_string(),
             "not_due": outcomes.not_due.to_string(),
             "unpriced": outcomes.unpriced.to_string(),
+            "blocked": outcomes.blocked.to_string(),
             "uncovered": outcomes.uncovered.to_string(),
         },
-        "failures": failures.collect::<Vec<_>>(),
+        "failures": told(&run.failures),
+        "blocked": told(&run.blocked),
     })
 }
 

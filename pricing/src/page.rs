@@ -82,6 +82,7 @@ impl Page {
         let kind = match invoice["document"].as_str() {
             Some("delta") => "Adjustment",
             Some("credit_note") => "Credit note",
+            Some("reversal") => "Reversal",
             _ => "Invoice",
         };
         let period = |key: &str| text(&invoice["period"][key]);

@@ -1,5 +1,5 @@
-//! Contracts about the past that move the ends of billing periods: no day is billed by two, and none
-//! is forgotten unsaid.
+//! Contracts about the past that move the ends of billing periods, or their currency: no day is billed
+//! by two, none is forgotten unsaid, and deltas bring the sum to the truth.
 
 use serde_json::{Value, json};
 
@@ -13,29 +13,33 @@ fn contract(name: &str, from: &str, more: &str) -> String {
 }
 
 /// A server on which acme used a machine for one hour on the 5th of September, two on the 15th and four
-/// on the 25th.
+/// on the 25th, at 0.50 an hour.
 async fn used_up(home: &Home) -> Server {
     let server = Server::start(home, &settings()).await;
     publish(&server, home, CATALOGUE).await;
-    let used = [("1", "05"), ("2", "15"), ("4", "25")];
-    let used = used.map(|(hours, day)| (hours, format!("2024-09-{day}T10:00:00Z")));
-    let usage = used.each_ref().map(|(hours, time)| ("acme", "vm", "hour", *hours, &**time));
-    use_up(&server, home, "september", &usage).await;
+    for (hours, day) in [("1", "05"), ("2", "15"), ("4", "25")] {
+        use_one(&server, home, hours, &format!("2024-09-{day}T10:00:00Z")).await;
+    }
     server
 }
 
-/// A billing command whose run stays open: what it says about acme.
-async fn refused(server: &Server, arguments: &[&str]) -> String {
+async fn use_one(server: &Server, home: &Home, hours: &str, time: &str) {
+    let name = format!("at-{}", time.replace(':', "-"));
+    use_up(server, home, &name, &[("acme", "vm", "hour", hours, time)]).await;
+}
+
+const RUN: [&str; 4] = ["bill", "run", "--period", "2024-09"];
+const DELTAS: [&str; 5] = ["bill", "run", "--period", "2024-09", "--deltas"];
+
+/// What a run says that one period of acme waits for.
+async fn blocked(server: &Server, arguments: &[&str]) -> String {
     let output = server.pulso(&[arguments, &["-o", "json"]].concat()).await;
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let run: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&run["state"], &run["failures"][0]["tenant"]), (&json!("open"), &json!("acme")));
-    run["failures"][0]["message"].as_str().unwrap().to_owned()
-}
-
-async fn void(server: &Server, number: &str) {
-    let voided = server.json(&["invoice", "void", number, "--reason", "another period"]).await;
-    assert_eq!(voided["state"], "void");
+    assert_eq!((&run["state"], &run["failures"]), (&json!("closed"), &json!([])), "{run}");
+    assert_eq!((&run["outcomes"]["blocked"], &run["blocked"][1]), (&json!("1"), &Value::Null));
+    assert_eq!(run["blocked"][0]["tenant"], "acme");
+    run["blocked"][0]["message"].as_str().unwrap().to_owned()
 }
 
 /// Numbers and totals.
@@ -43,15 +47,22 @@ fn totals(all: &[(&str, &str)]) -> Vec<(Value, Value)> {
     all.iter().map(|(number, total)| (format!("INV-00000{number}").into(), json!(total))).collect()
 }
 
-/// Those of all documents that are owed, in the order of their numbers.
+/// Those of all documents that are owed, in the order of their numbers. Each can be derived again.
 async fn owed(server: &Server) -> Vec<(Value, Value)> {
     let listed = server.json(&["invoice", "list"]).await;
-    let of = |listed: &Value| (listed["number"].clone(), listed["total"].clone());
-    let listed = listed["invoices"].as_array().unwrap().iter();
-    listed.filter(|listed| listed["state"] == "final").map(of).collect()
+    let mut owed = Vec::new();
+    for listed in listed["invoices"].as_array().unwrap() {
+        let number = listed["number"].as_str().unwrap();
+        let verified = server.json(&["bill", "verify", number]).await;
+        assert_eq!(verified["matches"], true, "{verified}");
+        let explained = server.json(&["bill", "explain", number]).await;
+        assert_ne!(explained["lines"], json!([]), "{number}");
+        if listed["state"] == "final" {
+            owed.push((listed["number"].clone(), listed["total"].clone()));
+        }
+    }
+    owed
 }
-
-const RUN: [&str; 4] = ["bill", "run", "--period", "2024-09"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn standard_terms_hold_until_the_first_contract_and_nothing_behind_the_last() {
@@ -66,83 +77,34 @@ async fn standard_terms_hold_until_the_first_contract_and_nothing_behind_the_las
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_anchor_waits_until_the_invoices_of_the_old_periods_are_mended() {
-    let home = Home::new();
-    let server = used_up(&home).await;
-    let late = [("acme", "vm", "hour", "8", "2024-08-15T10:00:00Z")];
-    use_up(&server, &home, "august", &late).await;
-    apply(&server, &home, &contract("tenth", "2024-08-10", "billing_anchor: 10\n")).await;
-    for month in ["2024-08", "2024-09"] {
-        server.json(&["bill", "run", "--period", month]).await;
-    }
-    // From the 10th of August to the 10th of September, and on to the 10th of October.
-    assert_eq!(owed(&server).await, totals(&[("1", "4.50"), ("2", "3.00")]));
-
-    apply(&server, &home, &contract("first", "2024-08-10", "payment_term_days: 7\n")).await;
-    let said = refused(&server, &RUN).await;
-    let remedy = "`pulso bill run --period 2024-08 --tenant acme --deltas` gives back";
-    assert!(said.contains("was billed to 2024-09-10T00:00:00Z") && said.contains(remedy), "{said}");
-    server.json(&["bill", "run", "--period", "2024-08", "--tenant", "acme", "--deltas"]).await;
-    for arguments in [&RUN[..], &["bill", "resume", "3"]] {
-        let said = refused(&server, arguments).await;
-        let found = "invoice INV-000002 bills 2024-09-10T00:00:00Z to 2024-10-10T00:00:00Z";
-        assert!(said.contains(found), "{said}");
-        assert!(said.contains("`pulso invoice void INV-000002`"), "{said}");
-    }
-    void(&server, "2").await;
-    let run = server.json(&["bill", "resume", "3"]).await;
-    assert_eq!((&run["state"], &run["failures"]), (&json!("closed"), &json!([])), "{run}");
-    assert_eq!(owed(&server).await, totals(&[("1", "4.50"), ("3", "-0.50"), ("4", "3.50")]));
-    assert_eq!(invoice(&server, "4").await["period"]["first_day"], "2024-09-01");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn another_currency_waits_until_the_invoice_in_the_old_one_is_void() {
+async fn a_first_contract_inside_a_month_that_standard_terms_have_billed_shortens_it() {
     let home = Home::new();
     let server = used_up(&home).await;
     bill(&server, &[]).await;
-    let dollars = contract("dollars", "2024-09-01", "");
-    let rate = "exchange: [{from: BRL, valid_from: 2024-01-01, rate: \"0.2\"}]\n";
-    apply(&server, &home, &(dollars.replace("BRL", "USD") + rate)).await;
-    let said = refused(&server, &[&RUN[..], &["--deltas"]].concat()).await;
-    let found = "invoice INV-000001 bills the period from 2024-09-01T00:00:00Z in BRL";
-    assert!(said.contains(found) && said.contains("billed in USD"), "{said}");
-    void(&server, "1").await;
-    server.json(&["bill", "resume", "2"]).await;
-    assert_eq!(owed(&server).await, totals(&[("2", "0.70")]));
-    assert_eq!(invoice(&server, "2").await["currency"], "USD");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_earlier_end_waits_until_deltas_give_back_what_was_billed_beyond() {
-    let home = Home::new();
-    let server = used_up(&home).await;
-    apply(&server, &home, &contract("one", "2024-09-01", "")).await;
-    bill(&server, &[]).await;
-    apply(&server, &home, &contract("two", "2024-09-20", "payment_term_days: 7\n")).await;
-    let said = refused(&server, &RUN).await;
+    apply(&server, &home, &contract("first", "2024-09-20", "")).await;
+    let said = blocked(&server, &RUN).await;
+    let found = "invoice INV-000001 bills 2024-09-01T00:00:00Z to 2024-10-01T00:00:00Z";
     let remedy = "`pulso bill run --period 2024-09 --tenant acme --deltas`";
-    assert!(said.contains("was billed to 2024-10-01T00:00:00Z") && said.contains(remedy), "{said}");
+    assert!(said.contains(found) && said.contains(remedy), "{said}");
     assert_eq!(owed(&server).await.len(), 1, "the 25th is not billed twice");
 
     let outcomes = bill(&server, &["--tenant", "acme", "--deltas"]).await;
     assert_eq!((&outcomes["deltas"], &outcomes["invoices"]), (&json!("1"), &json!("1")));
     let expected = totals(&[("1", "3.50"), ("2", "-2.00"), ("3", "2.00")]);
     assert_eq!(owed(&server).await, expected);
-    let run = server.json(&["bill", "resume", "2"]).await;
-    assert_eq!((&run["state"], &run["outcomes"]["unchanged"]), (&json!("closed"), &json!("2")));
+    assert_eq!(bill(&server, &[]).await["unchanged"], "2");
 
-    // The second end moves to the 15th: the first period is shorter again, the second begins earlier.
-    apply(&server, &home, &contract("three", "2024-09-15", "payment_term_days: 9\n")).await;
-    let said = refused(&server, &[&RUN[..], &["--deltas"]].concat()).await;
-    assert!(said.contains("pulso invoice void INV-000003"), "{said}");
-    void(&server, "3").await;
-    bill(&server, &["--deltas"]).await;
-    let expected = totals(&[("1", "3.50"), ("2", "-2.00"), ("4", "-1.00"), ("5", "3.00")]);
-    assert_eq!(owed(&server).await, expected);
-    for number in ["1", "2", "3", "4", "5"] {
-        assert_eq!(server.json(&["bill", "verify", number]).await["matches"], true, "{number}");
-    }
+    let refused = server.pulso(&["invoice", "void", "INV-000002", "--reason", "r"]).await;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("INV-000003 bills days that INV-000002 gave back"), "{said}");
+
+    // Another contract begins earlier: one period is shorter again, the other begins elsewhere.
+    apply(&server, &home, &contract("earlier", "2024-09-15", "")).await;
+    let outcomes = bill(&server, &["--deltas"]).await;
+    assert_eq!((&outcomes["deltas"], &outcomes["invoices"]), (&json!("2"), &json!("1")));
+    let more = totals(&[("4", "-2.00"), ("5", "-1.00"), ("6", "3.00")]);
+    assert_eq!(owed(&server).await, [expected, more].concat());
+    assert_eq!(bill(&server, &["--deltas"]).await["deltas"], "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,13 +113,112 @@ async fn an_earlier_end_with_nothing_billed_beyond_holds_nothing_up() {
     let server = Server::start(&home, &settings()).await;
     publish(&server, &home, CATALOGUE).await;
     apply(&server, &home, &contract("one", "2024-09-01", "")).await;
-    let early = [("acme", "vm", "hour", "1", "2024-09-05T10:00:00Z")];
-    use_up(&server, &home, "early", &early).await;
+    use_one(&server, &home, "1", "2024-09-05T10:00:00Z").await;
     bill(&server, &[]).await;
     apply(&server, &home, &contract("two", "2024-09-20", "payment_term_days: 7\n")).await;
-    let late = [("acme", "vm", "hour", "4", "2024-09-25T10:00:00Z")];
-    use_up(&server, &home, "late", &late).await;
+    use_one(&server, &home, "4", "2024-09-25T10:00:00Z").await;
     let outcomes = bill(&server, &[]).await;
     assert_eq!((&outcomes["invoices"], &outcomes["unchanged"]), (&json!("1"), &json!("1")));
     assert_eq!(owed(&server).await, totals(&[("1", "0.50"), ("2", "2.00")]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_anchor_gives_back_what_was_billed_for_periods_that_there_are_no_more() {
+    let home = Home::new();
+    let server = used_up(&home).await;
+    use_one(&server, &home, "8", "2024-08-15T10:00:00Z").await;
+    apply(&server, &home, &contract("tenth", "2024-08-10", "billing_anchor: 10\n")).await;
+    for month in ["2024-08", "2024-09"] {
+        server.json(&["bill", "run", "--period", month]).await;
+    }
+    // From the 10th of August to the 10th of September, and on to the 10th of October.
+    assert_eq!(owed(&server).await, totals(&[("1", "4.50"), ("2", "3.00")]));
+
+    apply(&server, &home, &contract("first", "2024-08-10", "payment_term_days: 7\n")).await;
+    let said = blocked(&server, &RUN).await;
+    assert!(said.contains("INV-000001") && said.contains("--period 2024-08"), "{said}");
+    server.json(&["bill", "run", "--period", "2024-08", "--deltas"]).await;
+    let said = blocked(&server, &RUN).await;
+    assert!(said.contains("INV-000002") && said.contains("--period 2024-09"), "{said}");
+    let outcomes = bill(&server, &["--deltas"]).await;
+    assert_eq!((&outcomes["deltas"], &outcomes["invoices"]), (&json!("1"), &json!("1")));
+    let expected =
+        totals(&[("1", "4.50"), ("2", "3.00"), ("3", "-0.50"), ("4", "-3.00"), ("5", "3.50")]);
+    assert_eq!(owed(&server).await, expected);
+    let reversal = invoice(&server, "4").await;
+    assert_eq!(
+        (&reversal["kind"], &reversal["document"]),
+        (&json!("reversal"), &json!("reversal"))
+    );
+    assert_eq!(reversal["period"], invoice(&server, "2").await["period"]);
+    assert_eq!(invoice(&server, "5").await["period"]["first_day"], "2024-09-01");
+    assert_eq!(bill(&server, &["--deltas"]).await["deltas"], "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_zone_moves_every_end_and_each_months_deltas_mend_their_own() {
+    let home = Home::new();
+    let server = used_up(&home).await;
+    // In Sao Paulo this is still September.
+    use_one(&server, &home, "16", "2024-10-01T01:00:00Z").await;
+    for month in ["2024-09", "2024-10"] {
+        server.json(&["bill", "run", "--period", month]).await;
+    }
+    assert_eq!(owed(&server).await, totals(&[("1", "3.50"), ("2", "8.00")]));
+    apply(&server, &home, &contract("local", "2024-09-01", "time_zone: America/Sao_Paulo\n")).await;
+    let said = blocked(&server, &DELTAS).await;
+    assert!(said.contains("INV-000002") && said.contains("--period 2024-10"), "{said}");
+    server.json(&["bill", "run", "--period", "2024-10", "--deltas"]).await;
+    bill(&server, &["--deltas"]).await;
+    // Three hours of September are under standard terms, and October has no usage any more.
+    let more = totals(&[("3", "-3.50"), ("4", "-8.00"), ("5", "11.50")]);
+    let expected = [totals(&[("1", "3.50"), ("2", "8.00")]), more].concat();
+    assert_eq!(owed(&server).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_currency_gives_back_in_the_old_one_and_bills_in_the_new() {
+    let home = Home::new();
+    let server = used_up(&home).await;
+    bill(&server, &[]).await;
+    let dollars = contract("dollars", "2024-09-01", "").replace("BRL", "USD");
+    let rate = "exchange: [{from: BRL, valid_from: 2024-01-01, rate: \"0.2\"}]\n";
+    apply(&server, &home, &(dollars + rate)).await;
+    assert!(blocked(&server, &RUN).await.contains("INV-000001"));
+    bill(&server, &["--deltas"]).await;
+    assert_eq!(owed(&server).await, totals(&[("1", "3.50"), ("2", "-3.50"), ("3", "0.70")]));
+    let mut found = Vec::new();
+    for number in ["1", "2", "3"] {
+        found.push(invoice(&server, number).await["currency"].take());
+    }
+    assert_eq!(found, ["BRL", "BRL", "USD"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_stays_open_says_nothing_about_what_was_taken_back_or_billed_since() {
+    let home = Home::new();
+    let server = used_up(&home).await;
+    // Totals by the hour have no midnight of this zone: its tenant keeps every run of all open.
+    let odd = contract("odd", "2024-08-01", "time_zone: Asia/Kolkata\n");
+    apply(&server, &home, &odd.replace("acme", "odd")).await;
+    let resume = async |number: &str| {
+        let output = server.pulso(&["bill", "resume", number, "-o", "json"]).await;
+        let run: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&run["state"], &run["failures"][0]["tenant"]), (&json!("open"), &json!("odd")));
+        run["outcomes"].clone()
+    };
+    server.pulso(&RUN).await;
+    assert_eq!(owed(&server).await, totals(&[("1", "3.50")]));
+    server.json(&["invoice", "void", "1", "--reason", "wrong"]).await;
+    assert_eq!(resume("1").await["unchanged"], "1");
+    assert_eq!(owed(&server).await, [], "only a new run bills it again");
+    bill(&server, &["--tenant", "acme"]).await;
+
+    server.pulso(&DELTAS).await;
+    use_one(&server, &home, "8", "2024-09-26T10:00:00Z").await;
+    bill(&server, &["--tenant", "acme", "--deltas"]).await;
+    let expected = totals(&[("2", "3.50"), ("3", "4.00")]);
+    assert_eq!(owed(&server).await, expected);
+    assert_eq!(resume("3").await["unchanged"], "1", "its cut is from before the late usage");
+    assert_eq!(owed(&server).await, expected);
 }

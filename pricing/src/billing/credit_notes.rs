@@ -172,7 +172,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// what was given back, below zero.
     async fn left(&self, ledger: &Ledger, of: &Document) -> Result<Left, BillingError> {
         let mut left = Left { period: Amount::ZERO, lines: BTreeMap::new() };
-        for billed in ledger.billing(of.draft.start) {
+        for billed in ledger.billing(of.draft.start, &of.draft.currency) {
             left.period = added(left.period, billed.draft.total)?;
         }
         for note in ledger.credit_notes(of.draft.start) {

@@ -4,13 +4,14 @@
 //! Invariant I9: an invoice re-derives to the same bytes for ever. What it leaves out, because it is
 //! as large as the usage (hours, and the stretches of the log behind them), comes back here.
 
-use domain::{BillingStore, PulseLog, Tenant, UsageStore};
+use domain::{BillingStore, PulseLog, Tenant, UsageStore, catalogue::Currency};
 use serde_json::{Value, json};
 
 use super::{
     Billing, BillingError, Refusal,
     evidence::{Evidence, FromLog, PulsesWanted},
     ledger::{Document, Kind, Ledger, State, number_text, parse_number},
+    periods::Billable,
 };
 use crate::{
     Amount,
@@ -48,6 +49,14 @@ pub struct Verification {
     pub differences: Vec<Difference>,
     /// How much of the log it was made from; `None` where it was made from the stored totals.
     pub from_log: Option<FromLog>,
+}
+
+/// A document that was derived again.
+struct Derived {
+    document: Value,
+    /// What it is made of; `None` for those that are made of other documents.
+    invoice: Option<Invoice>,
+    from_log: Option<FromLog>,
 }
 
 /// Where a verification takes the usage from.
@@ -119,9 +128,48 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         Ok(ledger.documents().iter().map(found).collect())
     }
 
+    /// A document as it comes out now: of other documents, or of the usage below the cut of the run that
+    /// made it.
+    async fn derive(
+        &self,
+        found: &Found,
+        origin: Origin,
+        sources: Sources,
+    ) -> Result<Derived, BillingError> {
+        let ledger = Ledger::read(&*self.billing, &found.tenant).await?;
+        let corrects = found.document.draft.corrects.iter().map(|place| {
+            let named = ledger.document(*place).cloned();
+            named.ok_or_else(|| unreadable(found, "names no document"))
+        });
+        let corrects = corrects.collect::<Result<Vec<Document>, BillingError>>()?;
+        let newest = || corrects.last().ok_or_else(|| unreadable(found, "corrects nothing"));
+        let none = json!({"lines": []});
+        match found.document.draft.kind {
+            Kind::CreditNote => {
+                let of = Found { tenant: found.tenant.clone(), document: newest()?.clone() };
+                let note = self.derive_note(&of, &self.content(&found.document).await?).await?;
+                Ok(Derived { document: note, invoice: None, from_log: None })
+            }
+            Kind::Reversal => {
+                let billed = self.billed(&corrects).await?;
+                let document = document::reversal(&self.content(newest()?).await?, &billed);
+                Ok(Derived { document: document.unwrap_or(none), invoice: None, from_log: None })
+            }
+            Kind::Invoice | Kind::Delta => {
+                let (invoice, from_log) = self.rate_again(found, origin, sources).await?;
+                let document = if corrects.is_empty() {
+                    document::invoice(&invoice)
+                } else {
+                    document::delta(&invoice, &self.billed(&corrects).await?).unwrap_or(none)
+                };
+                Ok(Derived { document, invoice: Some(invoice), from_log })
+            }
+        }
+    }
+
     /// The invoice of a document's period as it comes out of the usage below the cut of the run that
     /// made the document.
-    async fn derive(
+    async fn rate_again(
         &self,
         found: &Found,
         origin: Origin,
@@ -143,34 +191,10 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 (usage, Some(from_log))
             }
         };
-        let month = run.request.month;
-        Ok((self.rate_usage(usage, &account, month, window, sources).await?, from_log))
-    }
-
-    /// The document as it comes out now: an invoice, or the delta to the documents that it corrects.
-    async fn derive_document(
-        &self,
-        found: &Found,
-        invoice: &Invoice,
-    ) -> Result<Value, BillingError> {
-        if found.document.draft.kind == Kind::Invoice {
-            return Ok(document::invoice(invoice));
-        }
-        let ledger = Ledger::read(&*self.billing, &found.tenant).await?;
-        if found.document.draft.kind == Kind::CreditNote {
-            let of = found.document.draft.corrects.first().and_then(|of| ledger.document(*of));
-            let document = of.ok_or_else(|| unreadable(found, "names no document"))?.clone();
-            let of = Found { tenant: found.tenant.clone(), document };
-            return self.derive_note(&of, &self.content(&found.document).await?).await;
-        }
-        let mut billed = document::Billed::default();
-        for place in &found.document.draft.corrects {
-            let before =
-                ledger.document(*place).ok_or_else(|| unreadable(found, "names no document"))?;
-            let content = self.content(before).await?;
-            billed.add(&content).map_err(|message| unreadable(found, &message))?;
-        }
-        Ok(document::delta(invoice, &billed).unwrap_or_else(|| json!({"lines": []})))
+        let currency = Currency::from_code(&document.draft.currency);
+        let currency = currency.ok_or_else(|| unreadable(found, "is in an unknown currency"))?;
+        let period = Billable { month: run.request.month, window, currency };
+        Ok((self.rate_usage(usage, &account, period, sources).await?, from_log))
     }
 
     /// Computes a document again and compares every line.
@@ -180,9 +204,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     pub async fn verify(&self, number: &str, origin: Origin) -> Result<Verification, BillingError> {
         let found = self.find_invoice(number).await?;
         let invoiced = self.content(&found.document).await?;
-        let (invoice, from_log) = self.derive(&found, origin, Sources::LeftOut).await?;
-        let computed = self.derive_document(&found, &invoice).await?;
-        Ok(Verification { from_log, ..compare(&invoiced, &computed) })
+        let derived = self.derive(&found, origin, Sources::LeftOut).await?;
+        let from_log = derived.from_log;
+        Ok(Verification { from_log, ..compare(&invoiced, &derived.document) })
     }
 
     /// Says why a document's lines come to what they do. `line` is a place from 1, or 0 for all;
@@ -204,9 +228,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             let message = format!("invoice {number} has {} lines", lines.len());
             return Err(BillingError::refused(Refusal::InvoiceNotFound, message));
         }
-        let (invoice, _) = self.derive(&found, Origin::Store, Sources::Listed).await?;
-        let computed = self.derive_document(&found, &invoice).await?;
-        let verified = compare(&content, &computed);
+        let Derived { document, invoice, .. } =
+            self.derive(&found, Origin::Store, Sources::Listed).await?;
+        let verified = compare(&content, &document);
         if let Some(difference) = verified.differences.first() {
             return Err(unreadable(
                 &found,
@@ -219,12 +243,15 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         let chosen = lines.iter().enumerate().filter(|(place, _)| line == 0 || place + 1 == line);
         let chosen: Vec<(usize, &Value)> = chosen.map(|(place, line)| (place + 1, line)).collect();
         let evidence = match pulses {
-            Some(wanted) => Some(self.evidence_of(&found, &invoice, &chosen, wanted).await?),
+            Some(wanted) => {
+                Some(self.evidence_of(&found, invoice.as_ref(), &chosen, wanted).await?)
+            }
             None => None,
         };
         let mut explained = Vec::new();
         for (place, value) in chosen {
-            explained.push(explain_line(&found, &invoice, (place, value), evidence.as_ref())?);
+            let of = (&found, invoice.as_ref());
+            explained.push(explain_line(of, (place, value), evidence.as_ref())?);
         }
         Ok(json!({
             "number": number_text(found.document.number.unwrap_or_default()),
@@ -238,11 +265,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     async fn evidence_of(
         &self,
         found: &Found,
-        invoice: &Invoice,
+        invoice: Option<&Invoice>,
         chosen: &[(usize, &Value)],
         wanted: PulsesWanted,
     ) -> Result<Evidence, BillingError> {
-        let lines = chosen.iter().filter_map(|(_, line)| own_line(invoice, line));
+        let lines = chosen.iter().filter_map(|(_, line)| own_line(invoice?, line));
         let usage: Vec<&invoice::Usage> = lines.filter_map(usage_of).collect();
         let mut hours = usage.iter().flat_map(|usage| &usage.hours);
         if let Some(hour) = wanted.hour
@@ -258,7 +285,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// Takes a final document back. Doing it again changes nothing.
     ///
     /// # Errors
-    /// When there is none, or it is the base of a delta that stands; when the store fails.
+    /// When there is none, when another document that stands corrects it, or bills days that it gave
+    /// back; when the store fails.
     pub async fn void(&self, number: &str, reason: &str) -> Result<Found, BillingError> {
         loop {
             let found = self.find_invoice(number).await?;
@@ -274,6 +302,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             if let Some(other) = corrected {
                 let by = other.number.map_or_else(|| "a draft".to_owned(), number_text);
                 let message = format!("invoice {number} is corrected by {by}: void that first");
+                return Err(BillingError::refused(Refusal::InvoiceState, message));
+            }
+            if let Some(other) = ledger.standing_on(place) {
+                let by = other.number.map_or_else(|| "a draft".to_owned(), number_text);
+                let message = format!("{by} bills days that {number} gave back: void that first");
                 return Err(BillingError::refused(Refusal::InvoiceState, message));
             }
             if found.document.state != State::Void {
@@ -315,14 +348,14 @@ fn compare(invoiced: &Value, computed: &Value) -> Verification {
 
 /// A line with the hours behind it. Their sum is what the meter counted, by assertion.
 fn explain_line(
-    found: &Found,
-    invoice: &Invoice,
+    (found, invoice): (&Found, Option<&Invoice>),
     (place, line): (usize, &Value),
     evidence: Option<&Evidence>,
 ) -> Result<Value, BillingError> {
     let mut value = line.clone();
     value["line"] = place.into();
-    let Some(own) = own_line(invoice, line) else { return Ok(value) };
+    let own = invoice.and_then(|invoice| Some((invoice, own_line(invoice, line)?)));
+    let Some((invoice, own)) = own else { return Ok(value) };
     let digits = invoice.terms.rounding.digits();
     let billed =
         render::steps_total(line).ok_or_else(|| unreadable(found, "a step without an amount"))?;

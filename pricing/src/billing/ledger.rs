@@ -74,7 +74,7 @@ pub struct Draft {
     pub total: Amount,
     /// Digest that its content stands under.
     pub content: String,
-    /// The documents that it corrects, by place; empty but for deltas and credit notes.
+    /// The documents that it corrects, by place, oldest first; empty for invoices.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub corrects: Vec<u64>,
 }
@@ -97,6 +97,8 @@ pub enum Kind {
     Delta,
     /// An amount that is given back, for a reason that is not in the usage.
     CreditNote,
+    /// All that was billed for a period is given back, because there is no such period any more.
+    Reversal,
 }
 
 impl Kind {
@@ -107,6 +109,7 @@ impl Kind {
             Self::Invoice => "invoice",
             Self::Delta => "delta",
             Self::CreditNote => "credit_note",
+            Self::Reversal => "reversal",
         }
     }
 }
@@ -189,6 +192,12 @@ impl Document {
         Window { start: self.draft.start, end: self.draft.end }
     }
 
+    /// Tells whether it bills a part of a window.
+    #[must_use]
+    pub fn overlaps(&self, window: Window) -> bool {
+        self.draft.start < window.end && window.start < self.draft.end
+    }
+
     /// Tells whether it counts: a draft, or one that is owed.
     #[must_use]
     pub const fn stands(&self) -> bool {
@@ -207,6 +216,35 @@ impl Document {
         let paid = self.payments.iter().map(|payment| payment.amount);
         let paid = paid.into_iter().try_fold(Amount::ZERO, Amount::checked_add)?;
         self.draft.total.checked_sub(paid)
+    }
+}
+
+/// The documents that bill one period in one currency and stand, oldest first; at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group(pub Vec<Document>);
+
+impl Group {
+    /// The document that says last what the period is.
+    ///
+    /// # Panics
+    /// Never for a group of a ledger.
+    #[must_use]
+    pub fn newest(&self) -> &Document {
+        self.0.last().expect("a group has a document")
+    }
+
+    /// Tells whether it bills the period that begins at a moment in a currency.
+    #[must_use]
+    pub fn is_of(&self, start: Timestamp, currency: &str) -> bool {
+        let Draft { start: own, currency: in_currency, .. } = &self.newest().draft;
+        *own == start && in_currency == currency
+    }
+
+    /// Tells whether nothing of it is owed, because there was no such period any more.
+    #[must_use]
+    pub fn is_given_back(&self) -> bool {
+        let newest = self.newest();
+        newest.draft.kind == Kind::Reversal && newest.is_owed()
     }
 }
 
@@ -297,34 +335,46 @@ impl Ledger {
         self.documents.iter().find(|found| found.place == place)
     }
 
-    /// Documents that bill a period and stand: drafts and those that are owed, oldest first.
-    pub fn billing(&self, start: Timestamp) -> impl Iterator<Item = &Document> {
-        self.of_period(start).filter(|found| found.draft.kind != Kind::CreditNote)
+    /// What bills periods and stands, drafts and what is owed, by the period's start and currency.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Group> {
+        let mut groups: BTreeMap<(Timestamp, &str), Vec<Document>> = BTreeMap::new();
+        for found in self.documents.iter().filter(|found| found.stands()) {
+            if found.draft.kind != Kind::CreditNote {
+                let key = (found.draft.start, found.draft.currency.as_str());
+                groups.entry(key).or_default().push(found.clone());
+            }
+        }
+        groups.into_values().map(Group).collect()
+    }
+
+    /// What bills the period that begins at a moment in a currency, and stands, oldest first.
+    #[must_use]
+    pub fn billing(&self, start: Timestamp, currency: &str) -> Vec<Document> {
+        let of = |group: &Group| group.is_of(start, currency);
+        self.groups().into_iter().find(of).map_or_else(Vec::new, |Group(documents)| documents)
     }
 
     /// Credit notes about a period that stand, oldest first.
     pub fn credit_notes(&self, start: Timestamp) -> impl Iterator<Item = &Document> {
-        self.of_period(start).filter(|found| found.draft.kind == Kind::CreditNote)
+        let of_period = self.documents.iter().filter(move |found| found.draft.start == start);
+        of_period.filter(|found| found.stands() && found.draft.kind == Kind::CreditNote)
     }
 
-    /// Of every other period that has documents that bill and stand, the newest, where it bills a part
-    /// of this window.
+    /// A document of another period that bills days which this one gave back: while it stands, this
+    /// one cannot be taken back.
     #[must_use]
-    pub fn reaching_into(&self, window: Window) -> Vec<&Document> {
-        let mut newest = BTreeMap::new();
-        for found in self.documents.iter().filter(|found| found.stands()) {
-            if found.draft.kind != Kind::CreditNote && found.draft.start != window.start {
-                newest.insert(found.draft.start, found);
-            }
+    pub fn standing_on(&self, place: u64) -> Option<Document> {
+        let groups = self.groups();
+        let is_its = |group: &&Group| group.0.iter().any(|found| found.place == place);
+        let own = groups.iter().find(is_its)?;
+        let left = own.0.iter().rfind(|found| found.place != place)?;
+        if left.draft.kind == Kind::Reversal {
+            return None;
         }
-        let reaches =
-            |found: &&Document| found.draft.start < window.end && window.start < found.draft.end;
-        newest.into_values().filter(reaches).collect()
-    }
-
-    fn of_period(&self, start: Timestamp) -> impl Iterator<Item = &Document> {
-        let documents = self.documents.iter().filter(move |found| found.draft.start == start);
-        documents.filter(|found| found.stands())
+        let others = groups.iter().filter(|other| *other != own && !other.is_given_back());
+        let mut newest = others.map(Group::newest);
+        newest.find(|other| other.overlaps(left.window())).cloned()
     }
 
     /// What documents that are owed have used of a credit.

@@ -82,6 +82,9 @@ pub struct Outcomes {
     pub not_due: u64,
     /// Resources of usage that wait for a price, over all periods that were billed.
     pub unpriced: u64,
+    /// Periods that wait until documents of other periods have given back what they bill of them.
+    #[serde(default)]
+    pub blocked: u64,
     /// Resources that were used in the month behind a contract that ended, or between two.
     #[serde(default)]
     pub uncovered: u64,
@@ -95,6 +98,7 @@ pub(super) enum Outcome {
     Unchanged,
     Empty,
     NotDue,
+    Blocked,
 }
 
 /// A run and how far it is.
@@ -119,8 +123,9 @@ impl Run {
     #[must_use]
     pub const fn is_through(&self) -> bool {
         match self.ended {
-            Some(Ended::Closed(Outcomes { invoices, unchanged, empty, not_due, .. }, _)) => {
-                not_due == 0 && invoices + unchanged + empty > 0
+            Some(Ended::Closed(outcomes, _)) => {
+                let Outcomes { invoices, unchanged, empty, not_due, blocked, .. } = outcomes;
+                not_due + blocked == 0 && invoices + unchanged + empty > 0
             }
             _ => false,
         }
@@ -147,6 +152,8 @@ pub struct Progress {
     pub outcomes: Outcomes,
     /// Tenants that could not be billed, with the reason, at most 100; the run stays open.
     pub failures: Vec<(String, String)>,
+    /// Tenants with periods that are blocked, with what to do, at most 100.
+    pub blocked: Vec<(String, String)>,
 }
 
 const FAILURES_MAX: usize = 100;
@@ -159,6 +166,16 @@ impl Progresses {
     fn change(&self, run: u64, change: impl FnOnce(&mut Progress)) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(all.entry(run).or_default());
+    }
+
+    /// Tells people what a period waits for.
+    pub(super) fn blocked(&self, run: u64, tenant: &Tenant, why: String) {
+        tracing::warn!(run, %tenant, why, "a period was not billed");
+        self.change(run, |progress| {
+            if progress.blocked.len() < FAILURES_MAX {
+                progress.blocked.push((tenant.to_string(), why));
+            }
+        });
     }
 
     fn of(&self, run: u64) -> Progress {
@@ -175,17 +192,20 @@ impl Outcomes {
             Outcome::Unchanged => &mut self.unchanged,
             Outcome::Empty => &mut self.empty,
             Outcome::NotDue => &mut self.not_due,
+            Outcome::Blocked => &mut self.blocked,
         } += 1;
     }
 
     fn add(&mut self, other: Self) {
-        let Self { invoices, deltas, unchanged, empty, not_due, unpriced, uncovered } = other;
+        let Self { invoices, deltas, unchanged, empty, not_due, unpriced, blocked, uncovered } =
+            other;
         self.invoices += invoices;
         self.deltas += deltas;
         self.unchanged += unchanged;
         self.empty += empty;
         self.not_due += not_due;
         self.unpriced += unpriced;
+        self.blocked += blocked;
         self.uncovered += uncovered;
     }
 }
@@ -291,12 +311,13 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     }
 
     /// Takes a run to its end: its cut, then every tenant. Whatever was done before is found and not
-    /// done again, by this process or by others at the same time. [`Billing::begin`] comes before it.
+    /// done again, by this process or by others at the same time.
     ///
     /// # Errors
     /// When the cut cannot be taken, or the store fails. What a tenant fails at is in the progress,
     /// and leaves the run open.
     pub async fn execute(&self, number: u64) -> Result<Run, BillingError> {
+        self.shared.progress.change(number, |progress| *progress = Progress::default());
         let executed = self.execute_steps(number).await;
         self.shared.progress.change(number, |progress| match &executed {
             Ok(_) => progress.doing.clear(),

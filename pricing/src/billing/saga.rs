@@ -21,13 +21,16 @@ use super::{
     explain::Found,
     journal,
     ledger::{Document, Draft, Entry, Kind, Ledger, Payment, State, number_text},
-    periods,
+    periods::{self, Billable},
     register::Item,
     run::{Ended, Outcome, Outcomes, Run},
 };
 use crate::{
     Amount,
-    invoice::{self, Invoice, credits, document},
+    invoice::{
+        self, Invoice, credits,
+        document::{self, Billed},
+    },
     rate::Sources,
     timeline::Month,
 };
@@ -55,11 +58,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         let uncovered = self.uncovered(below, &account, month).await?;
         let due = run.cut.as_ref().map_or(domain::Timestamp::MIN, |cut| cut.taken_at);
         let mut outcomes = Outcomes { uncovered, ..Outcomes::default() };
-        for window in periods::windows(&account.contracts, month)? {
-            if window.end.plus(self.config.grace) > due {
+        if run.request.deltas {
+            outcomes.deltas += self.reverse(run, &account).await?;
+        }
+        for period in periods::billable(&account.contracts, month)? {
+            if period.window.end.plus(self.config.grace) > due {
                 outcomes.count(Outcome::NotDue);
             } else {
-                let (outcome, unpriced) = self.bill_period(run, below, &account, window).await?;
+                let (outcome, unpriced) = self.bill_period(run, below, &account, period).await?;
                 outcomes.count(outcome);
                 outcomes.unpriced += unpriced;
             }
@@ -125,24 +131,19 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         run: &Run,
         below: &Below,
         account: &Account,
-        window: Window,
+        period: Billable,
     ) -> Result<(Outcome, u64), BillingError> {
         // Rated once, however often the ledger is looked at.
         let mut rated: Option<Arc<Invoice>> = None;
         let mut made: Option<(Outcome, u64)> = None;
         loop {
             let mut ledger = Ledger::read(&*self.billing, &account.tenant).await?;
-            let billing: Vec<Document> = ledger.billing(window.start).cloned().collect();
+            let billing = ledger.billing(period.window.start, period.currency.code());
             if let Some(open) = billing.iter().find(|found| found.state != State::Published) {
-                if open.draft.run != run.number && self.is_cancelled(open.draft.run).await? {
-                    self.settle_drafts(&self.run(open.draft.run).await?, &account.tenant).await?;
-                    continue;
-                }
-                let outcome = outcome_of(open);
-                self.advance(&mut ledger, account, open).await?;
+                self.finish(run, &mut ledger, account, open).await?;
                 if open.draft.run == run.number {
                     let unpriced = rated.as_ref().map_or(0, |rated| rated.unpriced.len() as u64);
-                    made = Some((outcome, unpriced));
+                    made = Some((outcome_of(open), unpriced));
                 }
                 continue;
             }
@@ -152,31 +153,30 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             if let Some(ours) = billing.iter().find(|found| found.draft.run == run.number) {
                 return Ok((outcome_of(ours), 0));
             }
-            if !billing.is_empty() && !run.request.deltas {
+            let has_invoice = !billing.is_empty();
+            if (has_invoice && !run.request.deltas) || self.has_passed(run, &ledger, period).await?
+            {
                 return Ok((Outcome::Unchanged, 0));
             }
             let now = match &rated {
                 Some(rated) => Arc::clone(rated),
                 None => {
-                    let invoice = self.rate_window(
-                        below,
-                        account,
-                        run.request.month,
-                        window,
-                        Sources::LeftOut,
-                    );
-                    Arc::clone(rated.insert(Arc::new(invoice.await?)))
+                    let made = self.rate_window(below, account, period, Sources::LeftOut).await?;
+                    Arc::clone(rated.insert(Arc::new(made)))
                 }
             };
             let unpriced = now.unpriced.len() as u64;
             let Some((kind, content)) = self.document(&now, &billing).await? else {
-                let outcome = if billing.is_empty() { Outcome::Empty } else { Outcome::Unchanged };
+                let outcome = if has_invoice { Outcome::Unchanged } else { Outcome::Empty };
                 return Ok((outcome, unpriced));
             };
+            if let Some(why) = self.blocked((below, account), &ledger, period).await? {
+                self.shared.progress.blocked(run.number, &account.tenant, why);
+                return Ok((Outcome::Blocked, unpriced));
+            }
             if self.is_cancelled(run.number).await? {
                 return Ok((Outcome::Unchanged, unpriced));
             }
-            self.check_alone((below, account), &ledger, window).await?;
             let draft = self.draft(run, &now, kind, &content, &billing).await?;
             fault::point("billing.before_draft");
             ledger.append(&*self.billing, Entry::Drafted(draft)).await?;
@@ -184,7 +184,22 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         }
     }
 
-    async fn is_cancelled(&self, run: u64) -> Result<bool, BillingError> {
+    /// The next step of a document that is not out yet, whichever run made it.
+    pub(super) async fn finish(
+        &self,
+        run: &Run,
+        ledger: &mut Ledger,
+        account: &Account,
+        open: &Document,
+    ) -> Result<(), BillingError> {
+        if open.draft.run != run.number && self.is_cancelled(open.draft.run).await? {
+            let cancelled = self.run(open.draft.run).await?;
+            return self.settle_drafts(&cancelled, &account.tenant).await;
+        }
+        self.advance(ledger, account, open).await
+    }
+
+    pub(super) async fn is_cancelled(&self, run: u64) -> Result<bool, BillingError> {
         Ok(matches!(self.run(run).await?.ended, Some(Ended::Cancelled(_))))
     }
 
@@ -193,12 +208,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         &self,
         below: &Below,
         account: &Account,
-        month: Month,
-        window: Window,
+        period: Billable,
         sources: Sources,
     ) -> Result<Invoice, BillingError> {
-        let usage = self.usage_below(below, &account.tenant, window).await?;
-        self.rate_usage(usage, account, month, window, sources).await
+        let usage = self.usage_below(below, &account.tenant, period.window).await?;
+        self.rate_usage(usage, account, period, sources).await
     }
 
     /// Bills a period by its usage.
@@ -206,8 +220,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         &self,
         usage: Vec<UsageRow>,
         account: &Account,
-        month: Month,
-        window: Window,
+        Billable { month, window, .. }: Billable,
         sources: Sources,
     ) -> Result<Invoice, BillingError> {
         self.check_hours(window)?;
@@ -258,7 +271,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     }
 
     /// The document that an invoice needs beside those that bill its period; `None` where it needs
-    /// none. Refused where those are in another currency.
+    /// none.
     pub(super) async fn document(
         &self,
         now: &Invoice,
@@ -268,16 +281,21 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             let document = (!now.lines.is_empty()).then(|| document::invoice(now));
             return Ok(document.map(|document| (Kind::Invoice, document)));
         }
-        periods::check_currency(now, billing)?;
-        let mut billed = document::Billed::default();
-        for before in billing {
+        let billed = self.billed(billing).await?;
+        Ok(document::delta(now, &billed).map(|document| (Kind::Delta, document)))
+    }
+
+    /// What documents have billed together.
+    pub(super) async fn billed(&self, documents: &[Document]) -> Result<Billed, BillingError> {
+        let mut billed = Billed::default();
+        for before in documents {
             let content = self.content(before).await?;
             billed.add(&content).map_err(|message| BillingError::Unreadable {
-                what: format!("document {} of {}", before.place, now.tenant),
+                what: format!("document {}", before.draft.content),
                 message,
             })?;
         }
-        Ok(document::delta(now, &billed).map(|document| (Kind::Delta, document)))
+        Ok(billed)
     }
 
     /// What a document says.
@@ -420,7 +438,7 @@ fn number_key(tenant: &Tenant, place: u64) -> String {
 const fn outcome_of(document: &Document) -> Outcome {
     match document.draft.kind {
         Kind::Invoice => Outcome::Invoice,
-        Kind::Delta | Kind::CreditNote => Outcome::Delta,
+        Kind::Delta | Kind::CreditNote | Kind::Reversal => Outcome::Delta,
     }
 }
 

@@ -28,8 +28,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         let below = Below::everything(self.usage.active_view().await?);
         let account = self.account_of(tenant, u64::MAX, Some(Arc::clone(latest))).await?;
         let mut invoices = Vec::new();
-        for window in periods::windows(&account.contracts, month)? {
-            let made = self.rate_window(&below, &account, month, window, Sources::Listed).await?;
+        for period in periods::billable(&account.contracts, month)? {
+            let made = self.rate_window(&below, &account, period, Sources::Listed).await?;
             if !made.lines.is_empty() || !made.unpriced.is_empty() {
                 invoices.push(made);
             }
@@ -38,7 +38,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     }
 
     /// What the periods that begin in a month would cost each tenant under `new`, against `old`.
-    /// Contracts that name a version of their own keep it, whose tenants do not change. By tenant.
+    /// What is under contracts that name a version of their own does not change. By tenant.
     ///
     /// # Errors
     /// When the store fails, or a tenant's period cannot be billed.
@@ -53,10 +53,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         for tenant in self.all_tenants(u64::MAX).await? {
             let before = self.account_of(&tenant, u64::MAX, Some(Arc::clone(old))).await?;
             let after = self.account_of(&tenant, u64::MAX, Some(Arc::clone(new))).await?;
-            for window in periods::windows(&before.contracts, month)? {
-                let old =
-                    self.rate_window(&below, &before, month, window, Sources::LeftOut).await?;
-                let new = self.rate_window(&below, &after, month, window, Sources::LeftOut).await?;
+            for period in periods::billable(&before.contracts, month)? {
+                let old = self.rate_window(&below, &before, period, Sources::LeftOut).await?;
+                let new = self.rate_window(&below, &after, period, Sources::LeftOut).await?;
                 if old.lines.is_empty() && new.lines.is_empty() {
                     continue;
                 }

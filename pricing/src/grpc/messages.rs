@@ -37,7 +37,10 @@ pub(super) fn run(run: &Run, progress: Progress) -> v1::Run {
         Some(Ended::Closed(outcomes, at)) => ("closed", Some(at), outcomes),
         Some(Ended::Cancelled(at)) => ("cancelled", Some(at), progress.outcomes),
     };
-    let failures = progress.failures.into_iter();
+    let told = |list: Vec<(String, String)>| {
+        let told = list.into_iter();
+        told.map(|(tenant, message)| v1::RunFailure { tenant, message }).collect()
+    };
     v1::Run {
         number: run.number,
         period: run.request.month.to_string(),
@@ -51,13 +54,15 @@ pub(super) fn run(run: &Run, progress: Progress) -> v1::Run {
         cut_at: run.cut.as_ref().map(|cut| moment(cut.taken_at)),
         outcomes: Some(wire_outcomes(outcomes)),
         tenants_done: progress.tenants_done,
-        failures: failures.map(|(tenant, message)| v1::RunFailure { tenant, message }).collect(),
+        failures: told(progress.failures),
+        blocked: told(progress.blocked),
     }
 }
 
 const fn wire_outcomes(outcomes: Outcomes) -> v1::RunOutcomes {
-    let Outcomes { invoices, deltas, unchanged, empty, not_due, unpriced, uncovered } = outcomes;
-    v1::RunOutcomes { invoices, deltas, unchanged, empty, not_due, unpriced, uncovered }
+    let Outcomes { invoices, deltas, unchanged, empty, not_due, unpriced, blocked, uncovered } =
+        outcomes;
+    v1::RunOutcomes { invoices, deltas, unchanged, empty, not_due, unpriced, blocked, uncovered }
 }
 
 /// A document without its lines.

@@ -1,4 +1,4 @@
-//! Document: an invoice, or the delta to earlier ones, as the JSON that is stored, published and
+//! Document: an invoice, or the delta to earlier ones or their reversal, as the JSON that is stored, published and
 //! shown. What is stored is never changed; a number, a date and payments are drawn when it becomes
 //! final and stand beside it.
 //!
@@ -91,7 +91,32 @@ pub fn delta(now: &Invoice, billed: &Billed) -> Option<Value> {
         push_before(&mut value, was);
         lines.push((difference, value));
     }
-    for (was, mut value) in before.into_values() {
+    lines.extend(given_back(before, digits));
+    (!lines.is_empty()).then(|| document("delta", now, lines))
+}
+
+/// The document that gives back all that was billed for a period that there is no more: one line for
+/// each, of the period of the newest document. `None` where nothing is left to give back.
+#[must_use]
+pub fn reversal(newest: &Value, billed: &Billed) -> Option<Value> {
+    let currency = newest["currency"].as_str().and_then(Currency::from_code);
+    let digits = currency.map_or(0, Currency::minor_digits);
+    let lines = given_back(billed.lines.clone(), digits);
+    let kept = |key: &str| newest[key].clone();
+    let head = Head {
+        tenant: kept("tenant"),
+        currency: kept("currency"),
+        period: kept("period"),
+        payment_term_days: kept("payment_term_days"),
+        digits,
+    };
+    (!lines.is_empty()).then(|| headed("reversal", head, lines, Vec::new()))
+}
+
+/// Lines that take back what was billed, but for what comes to nothing.
+fn given_back(billed: BTreeMap<String, (Amount, Value)>, digits: u8) -> Vec<(Amount, Value)> {
+    let mut lines = Vec::new();
+    for (was, mut value) in billed.into_values() {
         let Some(difference) = was.checked_neg().filter(|it| *it != Amount::ZERO) else { continue };
         value["amount"] = difference.text(digits).into();
         value["quantity"] = "0".into();
@@ -99,7 +124,7 @@ pub fn delta(now: &Invoice, billed: &Billed) -> Option<Value> {
         push_before(&mut value, was);
         lines.push((difference, value));
     }
-    (!lines.is_empty()).then(|| document("delta", now, lines))
+    lines
 }
 
 /// What a credit note gives back: of the line at a place, or with `None` of the document as a whole.
@@ -168,7 +193,28 @@ fn push_before(line: &mut Value, was: Amount) {
 }
 
 fn document(kind: &str, invoice: &Invoice, lines: Vec<(Amount, Value)>) -> Value {
-    let digits = invoice.terms.rounding.digits();
+    let head = Head {
+        tenant: invoice.tenant.as_str().into(),
+        currency: invoice.currency().code().into(),
+        period: period(invoice),
+        payment_term_days: invoice.terms.payment_term_days.into(),
+        digits: invoice.terms.rounding.digits(),
+    };
+    headed(kind, head, lines, invoice.unpriced.iter().map(render::waiting).collect())
+}
+
+/// What stands at the head of a document.
+struct Head {
+    tenant: Value,
+    currency: Value,
+    period: Value,
+    payment_term_days: Value,
+    /// Decimals that amounts have at least.
+    digits: u8,
+}
+
+fn headed(kind: &str, head: Head, lines: Vec<(Amount, Value)>, unpriced: Vec<Value>) -> Value {
+    let Head { tenant, currency, period, payment_term_days, digits } = head;
     let of_kind = |kind: &str| {
         let amounts = lines.iter().filter(|(_, line)| line["kind"] == kind);
         let amounts = sum(amounts.map(|(amount, _)| *amount));
@@ -184,15 +230,15 @@ fn document(kind: &str, invoice: &Invoice, lines: Vec<(Amount, Value)>) -> Value
         lines.iter().filter_map(|(_, line)| line["contract"].as_str()).collect();
     json!({
         "document": kind,
-        "tenant": invoice.tenant.as_str(),
-        "currency": invoice.currency().code(),
-        "period": period(invoice),
-        "payment_term_days": invoice.terms.payment_term_days,
+        "tenant": tenant,
+        "currency": currency,
+        "period": period,
+        "payment_term_days": payment_term_days,
         "contracts": contracts,
         "subtotals": subtotals,
         "total": total,
         "lines": lines.into_iter().map(|(_, line)| line).collect::<Vec<_>>(),
-        "unpriced": invoice.unpriced.iter().map(render::waiting).collect::<Vec<_>>(),
+        "unpriced": unpriced,
     })
 }
 

@@ -155,21 +155,27 @@ async fn follow(
 
 fn print(globals: &Globals, run: &Run) -> Result<Exit, Failure> {
     let mut answer = Answer::single(documents::run(run), &COLUMNS);
-    for failure in &run.failures {
+    for failure in run.failures.iter().chain(&run.blocked) {
         answer = answer.note(format!("{}: {}", failure.tenant, failure.message));
     }
-    let RunOutcomes { unpriced, uncovered, .. } = run.outcomes.unwrap_or_default();
+    let RunOutcomes { unpriced, uncovered, blocked, .. } = run.outcomes.unwrap_or_default();
+    if blocked > 0 {
+        answer = answer.note(format!(
+            "periods that wait for deltas of others: {blocked} (docs/contracts.md, at the edges)"
+        ));
+    }
     if unpriced > 0 {
         answer = answer.note(format!(
-            "{unpriced} resources wait for a price: once a catalogue has it, `pulso bill run --period {} --deltas` bills them",
+            "resources that wait for a price: {unpriced}; once a catalogue has it, `pulso bill run --period {} --deltas` bills them",
             run.period
         ));
     }
     if uncovered > 0 {
         answer = answer.note(format!(
-            "{uncovered} resources in use while no contract of their tenant held are on no invoice: docs/contracts.md says how they come to be billed"
+            "resources in use while no contract of their tenant held, on no invoice: {uncovered} (docs/contracts.md says how they come to be billed)"
         ));
     }
     Printer::new(globals.output).print(&answer)?;
-    Ok(if run.failures.is_empty() { Exit::Success } else { Exit::CheckFailed })
+    let is_done = run.failures.is_empty() && blocked == 0;
+    Ok(if is_done { Exit::Success } else { Exit::CheckFailed })
 }
