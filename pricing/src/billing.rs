@@ -217,6 +217,8 @@ pub enum Refusal {
     MessageNotFound,
     /// There is no such rejection.
     RejectionNotFound,
+    /// It would take more memory than a request may.
+    TooLarge,
 }
 
 impl BillingError {

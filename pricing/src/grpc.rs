@@ -42,8 +42,11 @@ pub struct PricingConfig {
     /// Tries to append the declarations to one partition before publishing answers UNAVAILABLE.
     /// Default 20 (about half a minute), at least 1.
     pub declare_tries_max: u32,
-    /// Stretches of the log that one invoice of a preview lists as sources. Default 10,000, about 1.5 MB of
-    /// JSON; gRPC clients take 4 MiB unless told otherwise.
+    /// Most usage rows of a period that one preview reads. Default 1,000,000 (about half a gigabyte
+    /// while it rates). Beyond it the answer is RESULT_TOO_LARGE.
+    pub preview_rows_max: usize,
+    /// Stretches of the log that one preview lists as sources. Default 10,000, about 1.5 MB of JSON;
+    /// gRPC clients take 4 MiB unless told otherwise.
     pub preview_sources_max: usize,
     /// Pulses that one explanation lists; the others are counted only. Default 20,000, about 4 MB of
     /// JSON.
@@ -58,6 +61,7 @@ impl Default for PricingConfig {
             declare_backoff_first: Duration::from_millis(50),
             declare_backoff_max: Duration::from_secs(2),
             declare_tries_max: 20,
+            preview_rows_max: 1_000_000,
             preview_sources_max: 10_000,
             explained_pulses_max: 20_000,
             billing: BillingConfig::default(),

@@ -1,10 +1,13 @@
 //! Contracts about the past that move the ends of billing periods, or their currency: no day is billed
 //! by two, none is forgotten unsaid, and deltas bring the sum to the truth.
 
+use std::collections::BTreeMap;
+
+use pricing::Amount;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Home, Server,
+    Home, Random, Server,
     billing::{CATALOGUE, apply, bill, invoice, publish, settings, use_up},
 };
 
@@ -221,4 +224,99 @@ async fn a_run_that_stays_open_says_nothing_about_what_was_taken_back_or_billed_
     assert_eq!(owed(&server).await, expected);
     assert_eq!(resume("3").await["unchanged"], "1", "its cut is from before the late usage");
     assert_eq!(owed(&server).await, expected);
+}
+
+const MONTHS: [&str; 6] = ["2024-07", "2024-08", "2024-09", "2024-10", "2024-11", "2024-12"];
+
+fn pick<'t>(random: &mut Random, of: &[&'t str]) -> &'t str {
+    of[usize::try_from(random.below(of.len() as u64)).unwrap()]
+}
+
+/// A contract of any beginning, anchor, zone, currency and end.
+fn any_contract(number: usize, random: &mut Random) -> String {
+    let from = format!("2024-{:02}-{:02}", 7 + random.below(5), 1 + random.below(28));
+    let mut more = format!("billing_anchor: {}\n", pick(random, &["1", "1", "10", "31"]));
+    more += pick(random, &["", "", "time_zone: America/Sao_Paulo\n", "time_zone: Asia/Tokyo\n"]);
+    more += pick(random, &["", "", "valid_to: 2024-12-01\n"]);
+    more += pick(random, &["", "discounts: [{name: d, percentage: \"10\"}]\n"]);
+    more += "exchange: [{from: BRL, valid_from: 2024-01-01, rate: \"0.2\"}]\n";
+    let text = contract(&format!("c{number}"), &from, &more);
+    match random.below(4) {
+        0 => text.replace("currency: BRL", "currency: USD"),
+        _ => text.replace("exchange: [{from: BRL", "exchange: [{from: USD"),
+    }
+}
+
+/// Sums of `total` by currency, without those that come to nothing.
+fn sums<'v>(documents: impl Iterator<Item = &'v Value>) -> BTreeMap<String, Amount> {
+    let mut sums: BTreeMap<String, Amount> = BTreeMap::new();
+    for document in documents {
+        let text = |key: &str| document[key].as_str().unwrap();
+        let sum = sums.entry(text("currency").to_owned()).or_insert(Amount::ZERO);
+        *sum = sum.checked_add(text("total").parse().unwrap()).unwrap();
+    }
+    sums.retain(|_, sum| *sum != Amount::ZERO);
+    sums
+}
+
+/// Whatever was applied, used and run in whatever order: once the deltas of every month were run, what
+/// is owed is what rating the final truth from scratch gives.
+async fn deltas_bring_the_sum_to_the_truth(seed: u64) {
+    let mut random = Random(seed);
+    let home = Home::new();
+    let server = Server::start(&home, &settings()).await;
+    publish(&server, &home, CATALOGUE).await;
+    for step in 0..14 {
+        match random.below(4) {
+            0 => apply(&server, &home, &any_contract(step, &mut random)).await,
+            1 => {
+                let time = format!(
+                    "2024-{:02}-{:02}T{:02}:00:00Z",
+                    7 + random.below(6),
+                    1 + random.below(28),
+                    random.below(24)
+                );
+                let hours = (1 << step).to_string();
+                let usage = [("acme", "vm", "hour", hours.as_str(), time.as_str())];
+                use_up(&server, &home, &format!("step-{step}"), &usage).await;
+            }
+            more => {
+                let month = pick(&mut random, &MONTHS);
+                let deltas = if more == 2 { &["--deltas"][..] } else { &[] };
+                server.pulso(&[&["bill", "run", "--period", month], deltas].concat()).await;
+            }
+        }
+    }
+    // A month's documents may wait for those of its neighbours: they have gone after one round.
+    for _ in 0..2 {
+        for month in MONTHS {
+            server.pulso(&["bill", "run", "--period", month, "--deltas"]).await;
+        }
+    }
+    for month in MONTHS {
+        let run = server.json(&["bill", "run", "--period", month, "--deltas"]).await;
+        let outcomes = &run["outcomes"];
+        let nothing = (&json!("0"), &json!("0"), &json!("0"));
+        let found = (&outcomes["invoices"], &outcomes["deltas"], &outcomes["blocked"]);
+        assert_eq!(found, nothing, "seed {seed}, {month}: {run}");
+    }
+    let listed = server.json(&["invoice", "list"]).await;
+    let listed = listed["invoices"].as_array().unwrap();
+    let mut previews = Vec::new();
+    for month in MONTHS {
+        let preview = ["bill", "preview", "--tenant", "acme", "--period", month];
+        previews.extend(server.json(&preview).await["invoices"].as_array().unwrap().clone());
+    }
+    assert_eq!(sums(listed.iter()), sums(previews.iter()), "seed {seed}");
+    owed(&server).await;
+    server.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_contracts_move_deltas_bring_the_sum_to_the_truth() {
+    let number = |name, default| std::env::var(name).map_or(default, |n| n.parse().unwrap());
+    let (seed, rounds) = (number("PULSO_TEST_SEED", 1), number("PULSO_TEST_ROUNDS", 2));
+    for round in 0..rounds {
+        deltas_bring_the_sum_to_the_truth(seed * 1_000 + round).await;
+    }
 }

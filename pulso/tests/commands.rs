@@ -299,11 +299,11 @@ fn bill() -> Value {
         "tenant": "a", "period": "2024-09", "invoices": [
             {"tenant": "a", "currency": "BRL", "total": "1.00", "unpriced": [{"product_sku": "t"}],
              "period": {"first_day": "2024-09-01", "last_day": "2024-09-09"},
-             "lines": [{"kind": "usage", "product_sku": "s", "use_unity": "h", "name": "Server",
+             "lines": [{"contract": "one", "kind": "usage", "product_sku": "s", "use_unity": "h", "name": "Server",
                         "dimensions": {}, "quantity": "2", "amount": "1.00"}]},
             {"tenant": "a", "currency": "USD", "total": "-0.50", "unpriced": [],
              "period": {"first_day": "2024-09-10", "last_day": "2024-10-09"},
-             "lines": [{"kind": "discount", "name": "welcome", "amount": "-0.50"}]},
+             "lines": [{"contract": "two", "kind": "discount", "name": "welcome", "amount": "-0.50"}]},
         ],
     })
 }
@@ -435,6 +435,6 @@ async fn a_bill_is_printed_as_the_server_gave_it() {
     assert!(table.contains("a, 2024-09-10 to 2024-10-09: -0.50 USD"), "{table}");
     let csv = pulso("bill preview --tenant a --period 2024-09 -o csv").await;
     let csv = String::from_utf8_lossy(&csv.stdout).into_owned();
-    assert_eq!(csv.lines().nth(1), Some("usage,s,h,Server,{},2,1.00"));
-    assert_eq!(csv.lines().nth(2), Some("discount,,,welcome,,,-0.50"));
+    assert_eq!(csv.lines().nth(1), Some("one,usage,s,h,Server,{},2,1.00"));
+    assert_eq!(csv.lines().nth(2), Some("two,discount,,,welcome,,,-0.50"));
 }

@@ -76,7 +76,19 @@ fn names_the_place(said: &str) -> bool {
 /// Makes it again and fills it, by an ingest process whose store knows nothing of the first one.
 async fn make_again_and_fill(cluster: &Cluster) {
     make_again(cluster).await;
-    send(&cluster.with_empty_store().await, 2..5).await;
+    fill(cluster).await;
+}
+
+/// More records than the first topic had, in every partition.
+async fn fill(cluster: &Cluster) {
+    let cluster = cluster.with_empty_store().await;
+    send(&cluster, 2..5).await;
+    let home = Home::new();
+    let ingest = Server::start(&home, &cluster.stages("ingest")).await;
+    for answer in answers(&ingest).await {
+        answer.unwrap();
+    }
+    ingest.terminate().await;
 }
 
 /// A process that starts now ends with the code for data that is not right, and says why.
@@ -111,7 +123,7 @@ async fn a_consumer_does_not_start_on_a_topic_that_was_made_again() {
     let serve = ["serve", "--stage", "consume"];
     let empty = is_refused(&cluster, &serve).await;
     assert!(empty.contains("holds offsets 0 to 0"), "{empty}");
-    send(&cluster.with_empty_store().await, 2..5).await;
+    fill(&cluster).await;
     let refilled = is_refused(&cluster, &serve).await;
     assert!(refilled.contains("is not the one that was counted"), "{refilled}");
     is_refused(&cluster, &["consume", "--once"]).await;
@@ -266,7 +278,7 @@ async fn ingest_acknowledges_nothing_into_a_topic_that_was_made_again() {
     goes_unready(&ingest).await;
     ingest.terminate().await;
     is_refused(&cluster, &["serve", "--stage", "ingest"]).await;
-    send(&cluster.with_empty_store().await, 2..5).await;
+    fill(&cluster).await;
     let refilled = is_refused(&cluster, &["serve", "--stage", "ingest"]).await;
     assert!(refilled.contains("is not the one that was counted"), "{refilled}");
     totals_are(&cluster, &plan.totals()).await;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use service::fault;
 
 use super::{
-    Billing, BillingError,
+    Billing, BillingError, Refusal,
     cut::Below,
     explain::Found,
     journal,
@@ -250,6 +250,17 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         tenant: &Tenant,
         window: Window,
     ) -> Result<Vec<UsageRow>, BillingError> {
+        self.usage_at_most(usize::MAX, below, tenant, window).await
+    }
+
+    /// The same, refused where there are more rows than this.
+    pub(super) async fn usage_at_most(
+        &self,
+        rows_max: usize,
+        below: &Below,
+        tenant: &Tenant,
+        window: Window,
+    ) -> Result<Vec<UsageRow>, BillingError> {
         let filter = UsageFilter {
             tenant: Some(tenant.clone()),
             product_sku: None,
@@ -264,6 +275,10 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             let is_last = page.len() < page_rows;
             after = page.last().map(|row| row.key.clone());
             rows.extend(page.into_iter().filter(|row| below.holds(&row.key.segment)));
+            if rows.len() > rows_max {
+                let message = format!("a period has more than {rows_max} usage rows");
+                return Err(BillingError::refused(Refusal::TooLarge, message));
+            }
             if is_last {
                 return Ok(rows);
             }

@@ -18,18 +18,20 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// stands for the latest.
     ///
     /// # Errors
-    /// When the store fails, or a period cannot be billed.
+    /// When the store fails, a period cannot be billed, or has more than `rows_max` rows of usage.
     pub async fn preview(
         &self,
         tenant: &Tenant,
         month: Month,
         latest: &Arc<Catalogue>,
+        rows_max: usize,
     ) -> Result<Vec<Invoice>, BillingError> {
         let below = Below::everything(self.usage.active_view().await?);
         let account = self.account_of(tenant, u64::MAX, Some(Arc::clone(latest))).await?;
         let mut invoices = Vec::new();
         for period in periods::billable(&account.contracts, month)? {
-            let made = self.rate_window(&below, &account, period, Sources::Listed).await?;
+            let usage = self.usage_at_most(rows_max, &below, tenant, period.window).await?;
+            let made = self.rate_usage(usage, &account, period, Sources::Listed).await?;
             if !made.lines.is_empty() || !made.unpriced.is_empty() {
                 invoices.push(made);
             }

@@ -16,10 +16,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
             Tenant::new(&request.tenant).map_err(|error| problems::of_name("tenant", error))?;
         let month = month(&request.period)?;
         let catalogue = Arc::new(self.effective(&request.catalogue_version).await?);
-        let previewed = self.inner.books.preview(&tenant, month, &catalogue).await;
+        let config = &self.inner.config;
+        let books = &self.inner.books;
+        let previewed = books.preview(&tenant, month, &catalogue, config.preview_rows_max).await;
         let invoices = previewed.map_err(problems::of_billing)?;
-        let stretches_max = self.inner.config.preview_sources_max;
-        let documents = invoices.iter().map(|invoice| document::preview(invoice, stretches_max));
+        let mut budget = config.preview_sources_max;
+        let documents = invoices.iter().map(|invoice| document::preview(invoice, &mut budget));
         Ok(json!({
             "tenant": tenant.as_str(),
             "period": month.to_string(),

@@ -334,3 +334,23 @@ async fn a_preview_says_what_is_wrong_with_its_request() {
         assert_eq!((status.code(), reason(&status).as_str()), (code, word));
     }
 }
+
+#[tokio::test]
+async fn a_preview_of_too_many_rows_is_refused_rather_than_cut() {
+    let mut setup = setup();
+    let config = PricingConfig { preview_rows_max: 3, ..setup.service.inner.config };
+    setup.service = PricingService::new(
+        Arc::new(setup.usage.clone()),
+        Arc::new(setup.billing.clone()),
+        Arc::new(setup.log.clone()),
+        no_log(),
+        Arc::new(moment),
+        config,
+    );
+    setup.publish(TEXT).await.unwrap();
+    setup.use_hours(3).await;
+    assert!(setup.preview("acme", "2024-09", "").await.is_ok());
+    setup.use_hours(4).await;
+    let status = setup.preview("acme", "2024-09", "").await.unwrap_err();
+    assert_eq!(reason(&status), "RESULT_TOO_LARGE");
+}

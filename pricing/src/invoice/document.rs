@@ -21,23 +21,22 @@ pub fn invoice(invoice: &Invoice) -> Value {
     document("invoice", invoice, lines.collect())
 }
 
-/// An invoice as it would be, with the hours of usage behind each line. At most `stretches_max`
-/// stretches of the log are listed.
+/// An invoice as it would be, with the hours of usage behind each line. `budget` is how many stretches
+/// of the log may still be listed, and is left with the rest.
 #[must_use]
-pub fn preview(invoice: &Invoice, stretches_max: usize) -> Value {
+pub fn preview(invoice: &Invoice, budget: &mut usize) -> Value {
     let digits = invoice.terms.rounding.digits();
-    let mut budget = stretches_max;
     let lines = invoice.lines.iter().map(|found| {
         let mut value = line(found, digits);
         if let Subject::Usage(usage) = &found.subject {
-            render::add_hours(&mut value, &usage.hours, &mut budget);
+            render::add_hours(&mut value, &usage.hours, budget);
         }
         (found.amount, value)
     });
     let mut value = document("preview", invoice, lines.collect());
     let waiting = value["unpriced"].as_array_mut().into_iter().flatten();
     for (value, unpriced) in waiting.zip(&invoice.unpriced) {
-        render::add_hours(value, &unpriced.hours, &mut budget);
+        render::add_hours(value, &unpriced.hours, budget);
     }
     value
 }
@@ -354,14 +353,15 @@ skus:
         let tenant = &contracts[0].tenant;
         let invoice =
             super::super::invoice(tenant, period, &[&catalogue], &usage, Sources::Listed).unwrap();
-        let shown = preview(&invoice, 100);
+        let shown = preview(&invoice, &mut 100);
         let hour = |start: &str, sum: &str| {
             json!({"window_start": start, "count": "1", "sum": sum, "segments": [
                 {"log_id": "01".repeat(16), "partition": 0, "epoch": 0, "segment_start": "7",
                  "offset_last": "9"}]})
         };
         let expected = json!({
-            "key": shown["lines"][0]["key"],
+            "key": "usage [\"vm\",\"hour\"] {} priced 2026-01-01T00:00:00Z from \
+                    2026-01-01T00:00:00Z under standard",
             "kind": "usage", "name": "Machine", "product_sku": "vm", "use_unity": "hour",
             "dimensions": {}, "model": "graduated", "quantity": "101",
             "price": {"catalogue": "2026-11", "valid_from": "2026-01-01T00:00:00Z"},
@@ -385,7 +385,7 @@ skus:
         assert_eq!(shown["unpriced"][0]["reason"], "unknown_sku");
         assert_eq!(shown["unpriced"][0]["hours"][0]["sum"], "1");
 
-        let cut = preview(&invoice, 1);
+        let cut = preview(&invoice, &mut 1);
         assert_eq!(cut["lines"][0]["hours"].as_array().unwrap().len(), 1);
         assert_eq!(cut["lines"][0]["hours_left_out"], "1");
         assert_eq!(cut["unpriced"][0]["hours_left_out"], "1", "a cut stays a cut");

@@ -89,8 +89,8 @@ pub struct VerifyArgs {
     pub from_log: bool,
 }
 
-const COLUMNS: [&str; 7] =
-    ["kind", "product_sku", "use_unity", "name", "dimensions", "quantity", "amount"];
+const COLUMNS: [&str; 8] =
+    ["contract", "kind", "product_sku", "use_unity", "name", "dimensions", "quantity", "amount"];
 
 /// Runs the command.
 ///
