@@ -175,7 +175,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         for billed in ledger.billing(of.draft.start, &of.draft.currency) {
             left.period = added(left.period, billed.draft.total)?;
         }
-        for note in ledger.credit_notes(of.draft.start) {
+        for note in ledger.credit_notes(of.draft.start, &of.draft.currency) {
             left.period = added(left.period, note.draft.total)?;
             for line in self.content(note).await?["lines"].as_array().into_iter().flatten() {
                 let key = line["key"].as_str().unwrap_or_default().to_owned();

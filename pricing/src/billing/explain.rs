@@ -4,14 +4,13 @@
 //! Invariant I9: an invoice re-derives to the same bytes for ever. What it leaves out, because it is
 //! as large as the usage (hours, and the stretches of the log behind them), comes back here.
 
-use domain::{BillingStore, PulseLog, Tenant, UsageStore, catalogue::Currency};
+use domain::{BillingStore, PulseLog, Tenant, UsageStore};
 use serde_json::{Value, json};
 
 use super::{
     Billing, BillingError, Refusal,
     evidence::{Evidence, FromLog, PulsesWanted},
     ledger::{Document, Kind, Ledger, State, number_text, parse_number},
-    periods::Billable,
 };
 use crate::{
     Amount,
@@ -191,9 +190,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 (usage, Some(from_log))
             }
         };
-        let currency = Currency::from_code(&document.draft.currency);
-        let currency = currency.ok_or_else(|| unreadable(found, "is in an unknown currency"))?;
-        let period = Billable { month: run.request.month, window, currency };
+        let period = (run.request.month, window);
         Ok((self.rate_usage(usage, &account, period, sources).await?, from_log))
     }
 
@@ -304,7 +301,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 let message = format!("invoice {number} is corrected by {by}: void that first");
                 return Err(BillingError::refused(Refusal::InvoiceState, message));
             }
-            if let Some(other) = ledger.standing_on(place) {
+            if let Some(other) = ledger.standing_on(place)
+                && gives_back(&self.content(&found.document).await?)
+            {
                 let by = other.number.map_or_else(|| "a draft".to_owned(), number_text);
                 let message = format!("{by} bills days that {number} gave back: void that first");
                 return Err(BillingError::refused(Refusal::InvoiceState, message));
@@ -318,6 +317,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             self.publish_void(&found).await?;
         }
     }
+}
+
+fn gives_back(document: &Value) -> bool {
+    let lines = document["lines"].as_array().into_iter().flatten();
+    lines.filter_map(|line| line["amount"].as_str()).any(|amount| amount.starts_with('-'))
 }
 
 fn unreadable(found: &Found, message: &str) -> BillingError {

@@ -169,6 +169,8 @@ pub struct Document {
     pub payments: Vec<Payment>,
     /// Why it is void.
     pub void_reason: Option<String>,
+    /// When that was said.
+    pub voided_at: Option<Timestamp>,
 }
 
 impl Document {
@@ -183,6 +185,7 @@ impl Document {
             issued_at: None,
             payments: Vec::new(),
             void_reason: None,
+            voided_at: None,
         }
     }
 
@@ -221,9 +224,15 @@ impl Document {
 
 /// The documents that bill one period in one currency and stand, oldest first; at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group(pub Vec<Document>);
+pub struct Group(Vec<Document>);
 
 impl Group {
+    /// All of them.
+    #[must_use]
+    pub fn documents(&self) -> &[Document] {
+        &self.0
+    }
+
     /// The document that says last what the period is.
     ///
     /// # Panics
@@ -240,11 +249,17 @@ impl Group {
         *own == start && in_currency == currency
     }
 
-    /// Tells whether nothing of it is owed, because there was no such period any more.
+    /// Tells whether all of it was given back, because there was no such period any more.
     #[must_use]
     pub fn is_given_back(&self) -> bool {
         let newest = self.newest();
         newest.draft.kind == Kind::Reversal && newest.is_owed()
+    }
+
+    /// A document of it that is not out yet.
+    #[must_use]
+    pub fn open(&self) -> Option<&Document> {
+        self.0.iter().find(|found| found.state != State::Published)
     }
 }
 
@@ -293,9 +308,9 @@ impl Ledger {
             Entry::Discarded { document } => {
                 self.change(document, |found| found.state = State::Discarded);
             }
-            Entry::Voided { document, reason, .. } => self.change(document, |found| {
+            Entry::Voided { document, reason, at } => self.change(document, |found| {
                 found.state = State::Void;
-                found.void_reason = Some(reason);
+                (found.void_reason, found.voided_at) = (Some(reason), Some(at));
             }),
         }
     }
@@ -349,20 +364,35 @@ impl Ledger {
     }
 
     /// What bills the period that begins at a moment in a currency, and stands, oldest first.
+    pub fn billing(&self, start: Timestamp, currency: &str) -> impl Iterator<Item = &Document> {
+        let of_period = self.of_period(start, currency);
+        of_period.filter(|found| found.draft.kind != Kind::CreditNote)
+    }
+
+    /// Credit notes about it that stand, oldest first.
+    pub fn credit_notes(
+        &self,
+        start: Timestamp,
+        currency: &str,
+    ) -> impl Iterator<Item = &Document> {
+        let of_period = self.of_period(start, currency);
+        of_period.filter(|found| found.draft.kind == Kind::CreditNote)
+    }
+
+    fn of_period(&self, start: Timestamp, currency: &str) -> impl Iterator<Item = &Document> {
+        let is_of = move |draft: &Draft| draft.start == start && draft.currency == currency;
+        self.documents.iter().filter(move |found| found.stands() && is_of(&found.draft))
+    }
+
+    /// Tells whether a document of the period that begins at a moment was taken back after another
+    /// moment.
     #[must_use]
-    pub fn billing(&self, start: Timestamp, currency: &str) -> Vec<Document> {
-        let of = |group: &Group| group.is_of(start, currency);
-        self.groups().into_iter().find(of).map_or_else(Vec::new, |Group(documents)| documents)
+    pub fn is_voided_since(&self, start: Timestamp, since: Timestamp) -> bool {
+        let mut of_period = self.documents.iter().filter(|found| found.draft.start == start);
+        of_period.any(|found| found.voided_at.is_some_and(|at| at > since))
     }
 
-    /// Credit notes about a period that stand, oldest first.
-    pub fn credit_notes(&self, start: Timestamp) -> impl Iterator<Item = &Document> {
-        let of_period = self.documents.iter().filter(move |found| found.draft.start == start);
-        of_period.filter(|found| found.stands() && found.draft.kind == Kind::CreditNote)
-    }
-
-    /// A document of another period that bills days which this one gave back: while it stands, this
-    /// one cannot be taken back.
+    /// A document of another period that bills days which this one's period would have without it.
     #[must_use]
     pub fn standing_on(&self, place: u64) -> Option<Document> {
         let groups = self.groups();

@@ -104,32 +104,27 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         Ok(found.filter(|period| group.is_of(period.window.start, period.currency.code())))
     }
 
-    /// Tells whether a run has nothing to say about a period any more: it has billed it and that was
-    /// taken back, or it was billed below a newer cut.
+    /// Tells whether a run has nothing to say about a period any more: a document of it was taken back
+    /// since the run's cut, or was made below a newer one.
     pub(super) async fn has_passed(
         &self,
         run: &Run,
         ledger: &Ledger,
-        period: Billable,
+        start: Timestamp,
     ) -> Result<bool, BillingError> {
+        let cut_at = run.cut.as_ref().map_or(Timestamp::MIN, |cut| cut.taken_at);
         let is_of = |found: &&Document| {
-            found.draft.start == period.window.start
+            found.draft.start == start
                 && found.draft.kind != Kind::CreditNote
                 && found.state != State::Discarded
         };
         let documents: Vec<Document> = ledger.documents().iter().filter(is_of).cloned().collect();
-        let is_taken_back =
-            |found: &Document| found.draft.run == run.number && found.state == State::Void;
-        Ok(documents.iter().any(is_taken_back) || self.is_behind(run, &documents).await?)
+        Ok(ledger.is_voided_since(start, cut_at) || self.is_behind(run, &documents).await?)
     }
 
     /// Tells whether a document was made below a newer cut than the run's: then all that the run sees
     /// was seen, and a document of it would take back what came since.
-    pub(super) async fn is_behind(
-        &self,
-        run: &Run,
-        documents: &[Document],
-    ) -> Result<bool, BillingError> {
+    async fn is_behind(&self, run: &Run, documents: &[Document]) -> Result<bool, BillingError> {
         let taken_at = |run: &Run| run.cut.as_ref().map(|cut| cut.taken_at);
         for before in documents {
             if taken_at(&self.run(before.draft.run).await?) > taken_at(run) {
@@ -148,21 +143,32 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     ) -> Result<Option<String>, BillingError> {
         for group in ledger.groups() {
             let is_own = group.is_of(period.window.start, period.currency.code());
-            if is_own || !group.newest().overlaps(period.window) || group.is_given_back() {
+            if is_own || !group.newest().overlaps(period.window) {
                 continue;
             }
-            let is_open = group.0.iter().any(|found| !found.is_owed());
-            if let (Some(now), false) = (Self::period_of(account, &group)?, is_open) {
-                // It ends earlier now; beyond, it may have billed nothing.
-                let rated = self.rate_window(below, account, now, Sources::LeftOut).await?;
-                if self.document(&rated, &group.0).await?.is_none() {
-                    continue;
-                }
+            let now = Self::period_of(account, &group)?;
+            if group.open().is_none() && self.is_made_good((below, account), &group, now).await? {
+                continue;
             }
-            let month = self.run(group.newest().draft.run).await?.request.month;
+            let month = match now {
+                Some(now) => now.month,
+                None => self.run(group.documents()[0].draft.run).await?.request.month,
+            };
             return Ok(Some(in_the_way(account, group.newest(), (month, period))));
         }
         Ok(None)
+    }
+
+    /// Tells whether documents bill nothing but what their period is now, if there is one.
+    async fn is_made_good(
+        &self,
+        (below, account): (&Below, &Account),
+        group: &Group,
+        now: Option<Billable>,
+    ) -> Result<bool, BillingError> {
+        let Some(now) = now else { return Ok(self.billed(group.documents()).await?.is_nothing()) };
+        let rated = self.rate_window(below, account, now, Sources::LeftOut).await?;
+        Ok(self.document(&rated, group.documents()).await?.is_none())
     }
 }
 
@@ -172,10 +178,20 @@ fn in_the_way(account: &Account, other: &Document, (month, period): (Month, Bill
         Some(number) => format!("invoice {}", number_text(number)),
         None => format!("a draft of run {}", other.draft.run),
     };
+    let (own, tenant) = (period.month, &account.tenant);
     format!(
         "the period from {} on waits: {named} bills {start} to {end}, which is another period by the \
-         contracts now; `pulso bill run --period {month} --tenant {} --deltas` gives back what is too \
-         much, then bill this one again",
-        period.window.start, account.tenant
+         contracts of this run; `pulso bill run --period {month} --tenant {tenant} --deltas` gives back \
+         what is too much, then `pulso bill run --period {own} --tenant {tenant} --deltas` bills this one",
+        period.window.start
+    )
+}
+
+/// A period has an invoice, and goes further than that.
+pub(super) fn longer(account: &Account, before: &Document, period: Billable) -> String {
+    format!(
+        "the period from {} on is billed to {} and ends {} by the contracts of this run; `pulso bill run \
+         --period {} --tenant {} --deltas` bills the rest",
+        period.window.start, before.draft.end, period.window.end, period.month, account.tenant
     )
 }

@@ -6,7 +6,7 @@ use service::fault;
 
 use super::{
     Billing, BillingError, journal,
-    ledger::{Draft, Entry, Group, Kind, Ledger, State},
+    ledger::{Draft, Entry, Group, Kind, Ledger},
     run::Run,
     saga::Account,
 };
@@ -14,7 +14,7 @@ use crate::invoice::document;
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// Gives back what documents of the run's month bill for periods that there are no more, and says
-    /// how many reversals the run has made.
+    /// how many reversals of the run stand.
     pub(super) async fn reverse(&self, run: &Run, account: &Account) -> Result<u64, BillingError> {
         'again: loop {
             let mut ledger = Ledger::read(&*self.billing, &account.tenant).await?;
@@ -22,14 +22,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 if Self::period_of(account, &group)?.is_some() {
                     continue;
                 }
-                if let Some(open) = group.0.iter().find(|found| found.state != State::Published) {
+                if let Some(open) = group.open() {
                     self.finish(run, &mut ledger, account, open).await?;
                     continue 'again;
                 }
-                if group.is_given_back() {
-                    continue;
-                }
-                if let Some(draft) = self.reversal(run, &group).await? {
+                if let Some(draft) = self.reversal(run, &ledger, &group).await? {
                     fault::point("billing.before_draft");
                     ledger.append(&*self.billing, Entry::Drafted(draft)).await?;
                     fault::point("billing.after_draft");
@@ -37,22 +34,28 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 }
             }
             let is_ours = |draft: &Draft| draft.run == run.number && draft.kind == Kind::Reversal;
-            let ours = ledger.documents().iter().filter(|found| is_ours(&found.draft));
-            return Ok(ours.count() as u64);
+            let stand = ledger.documents().iter().filter(|found| found.stands());
+            return Ok(stand.filter(|found| is_ours(&found.draft)).count() as u64);
         }
     }
 
     /// The reversal of documents, where something is left to give back and the run is to do it.
-    async fn reversal(&self, run: &Run, group: &Group) -> Result<Option<Draft>, BillingError> {
-        let first = self.run(group.0[0].draft.run).await?;
-        if first.request.month != run.request.month
-            || self.is_behind(run, &group.0).await?
+    async fn reversal(
+        &self,
+        run: &Run,
+        ledger: &Ledger,
+        group: &Group,
+    ) -> Result<Option<Draft>, BillingError> {
+        let (documents, newest) = (group.documents(), group.newest());
+        let first = self.run(documents[0].draft.run).await?;
+        if group.is_given_back()
+            || first.request.month != run.request.month
+            || self.has_passed(run, ledger, newest.draft.start).await?
             || self.is_cancelled(run.number).await?
         {
             return Ok(None);
         }
-        let newest = group.newest();
-        let billed = self.billed(&group.0).await?;
+        let billed = self.billed(documents).await?;
         let Some(content) = document::reversal(&self.content(newest).await?, &billed) else {
             return Ok(None);
         };
@@ -62,7 +65,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             kind: Kind::Reversal,
             total: total.expect("a document prints its total as an amount"),
             content: journal::put_content(&*self.billing, content.to_string().as_bytes()).await?,
-            corrects: group.0.iter().map(|before| before.place).collect(),
+            corrects: documents.iter().map(|before| before.place).collect(),
             ..newest.draft.clone()
         }))
     }

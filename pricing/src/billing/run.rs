@@ -3,7 +3,8 @@
 //! A run is opened in one journal and keeps a journal of its own: its cut, and how it ended. All
 //! periods that begin in the month and were over, with the grace, when the cut was taken are billed;
 //! those that have an invoice already are left as they are, or get a delta where the run is for
-//! deltas. Opening a run that is open gives that run.
+//! deltas. Such a run also reverses documents of the month whose periods there are no more. Opening a
+//! run that is open gives that run.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -32,7 +33,8 @@ pub struct RunRequest {
     pub month: Month,
     /// The tenants, sorted; empty for all.
     pub tenants: Vec<String>,
-    /// Whether periods that have an invoice get a delta where something changed since.
+    /// Whether periods that have an invoice get a delta where something changed since, and documents
+    /// whose periods there are no more a reversal.
     pub deltas: bool,
     /// What names the request, so that asking again gives the same run; may be empty.
     #[serde(default)]
@@ -72,7 +74,7 @@ enum Event {
 pub struct Outcomes {
     /// New invoices.
     pub invoices: u64,
-    /// New deltas.
+    /// New deltas and reversals.
     pub deltas: u64,
     /// Periods that had an invoice, and nothing to add.
     pub unchanged: u64,
@@ -82,7 +84,8 @@ pub struct Outcomes {
     pub not_due: u64,
     /// Resources of usage that wait for a price, over all periods that were billed.
     pub unpriced: u64,
-    /// Periods that wait until documents of other periods have given back what they bill of them.
+    /// Periods that wait for a run for deltas: documents of other periods bill a part of them, or their
+    /// own do not bill all of it.
     #[serde(default)]
     pub blocked: u64,
     /// Resources that were used in the month behind a contract that ended, or between two.

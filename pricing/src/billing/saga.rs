@@ -58,10 +58,13 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         let uncovered = self.uncovered(below, &account, month).await?;
         let due = run.cut.as_ref().map_or(domain::Timestamp::MIN, |cut| cut.taken_at);
         let mut outcomes = Outcomes { uncovered, ..Outcomes::default() };
+        let periods = periods::billable(&account.contracts, month)?;
         if run.request.deltas {
+            // Nothing is given back while what takes its place cannot be billed.
+            periods.iter().try_for_each(|period| self.check_hours(period.window))?;
             outcomes.deltas += self.reverse(run, &account).await?;
         }
-        for period in periods::billable(&account.contracts, month)? {
+        for period in periods {
             if period.window.end.plus(self.config.grace) > due {
                 outcomes.count(Outcome::NotDue);
             } else {
@@ -138,7 +141,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         let mut made: Option<(Outcome, u64)> = None;
         loop {
             let mut ledger = Ledger::read(&*self.billing, &account.tenant).await?;
-            let billing = ledger.billing(period.window.start, period.currency.code());
+            let start = period.window.start;
+            let billing: Vec<Document> =
+                ledger.billing(start, period.currency.code()).cloned().collect();
             if let Some(open) = billing.iter().find(|found| found.state != State::Published) {
                 self.finish(run, &mut ledger, account, open).await?;
                 if open.draft.run == run.number {
@@ -153,9 +158,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             if let Some(ours) = billing.iter().find(|found| found.draft.run == run.number) {
                 return Ok((outcome_of(ours), 0));
             }
-            let has_invoice = !billing.is_empty();
-            if (has_invoice && !run.request.deltas) || self.has_passed(run, &ledger, period).await?
-            {
+            // What was given back in full is to be billed as if it never was.
+            let invoiced = billing.last().filter(|newest| newest.draft.kind != Kind::Reversal);
+            let only_longer = invoiced.filter(|_| !run.request.deltas);
+            let is_all = only_longer.is_some_and(|newest| newest.draft.end >= period.window.end);
+            if is_all || self.has_passed(run, &ledger, start).await? {
                 return Ok((Outcome::Unchanged, 0));
             }
             let now = match &rated {
@@ -167,10 +174,15 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             };
             let unpriced = now.unpriced.len() as u64;
             let Some((kind, content)) = self.document(&now, &billing).await? else {
-                let outcome = if has_invoice { Outcome::Unchanged } else { Outcome::Empty };
+                let is_new = billing.is_empty();
+                let outcome = if is_new { Outcome::Empty } else { Outcome::Unchanged };
                 return Ok((outcome, unpriced));
             };
-            if let Some(why) = self.blocked((below, account), &ledger, period).await? {
+            let why = match only_longer {
+                Some(newest) => Some(periods::longer(account, newest, period)),
+                None => self.blocked((below, account), &ledger, period).await?,
+            };
+            if let Some(why) = why {
                 self.shared.progress.blocked(run.number, &account.tenant, why);
                 return Ok((Outcome::Blocked, unpriced));
             }
@@ -212,7 +224,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         sources: Sources,
     ) -> Result<Invoice, BillingError> {
         let usage = self.usage_below(below, &account.tenant, period.window).await?;
-        self.rate_usage(usage, account, period, sources).await
+        self.rate_usage(usage, account, (period.month, period.window), sources).await
     }
 
     /// Bills a period by its usage.
@@ -220,7 +232,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         &self,
         usage: Vec<UsageRow>,
         account: &Account,
-        Billable { month, window, .. }: Billable,
+        (month, window): (Month, Window),
         sources: Sources,
     ) -> Result<Invoice, BillingError> {
         self.check_hours(window)?;
@@ -276,7 +288,10 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             after = page.last().map(|row| row.key.clone());
             rows.extend(page.into_iter().filter(|row| below.holds(&row.key.segment)));
             if rows.len() > rows_max {
-                let message = format!("a period has more than {rows_max} usage rows");
+                let message = format!(
+                    "a period has more than {rows_max} usage rows: too many for a preview; a billing \
+                     run has no such bound"
+                );
                 return Err(BillingError::refused(Refusal::TooLarge, message));
             }
             if is_last {

@@ -31,7 +31,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         let mut invoices = Vec::new();
         for period in periods::billable(&account.contracts, month)? {
             let usage = self.usage_at_most(rows_max, &below, tenant, period.window).await?;
-            let made = self.rate_usage(usage, &account, period, Sources::Listed).await?;
+            let made = self
+                .rate_usage(usage, &account, (period.month, period.window), Sources::Listed)
+                .await?;
             if !made.lines.is_empty() || !made.unpriced.is_empty() {
                 invoices.push(made);
             }

@@ -70,6 +70,12 @@ impl Billed {
     pub fn total(&self) -> Option<Amount> {
         sum(self.lines.values().map(|(amount, _)| *amount))
     }
+
+    /// Tells whether all of it comes to nothing.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.lines.values().all(|(amount, _)| *amount == Amount::ZERO)
+    }
 }
 
 /// The delta that brings what was billed to what an invoice says now: one line for each that

@@ -31,7 +31,8 @@ pub struct RunArgs {
     /// Only this tenant; may be given several times.
     #[arg(long)]
     pub tenant: Vec<String>,
-    /// Bill what changed about periods that have an invoice.
+    /// Bill what changed about periods that have an invoice, and give back what was billed for periods
+    /// that there are no more.
     #[arg(long)]
     pub deltas: bool,
     /// Makes the call safe to repeat.
@@ -161,7 +162,7 @@ fn print(globals: &Globals, run: &Run) -> Result<Exit, Failure> {
     let RunOutcomes { unpriced, uncovered, blocked, .. } = run.outcomes.unwrap_or_default();
     if blocked > 0 {
         answer = answer.note(format!(
-            "periods that wait for deltas of others: {blocked} (docs/contracts.md, at the edges)"
+            "periods that wait for a run for deltas: {blocked} (docs/contracts.md, at the edges)"
         ));
     }
     if unpriced > 0 {
@@ -176,6 +177,6 @@ fn print(globals: &Globals, run: &Run) -> Result<Exit, Failure> {
         ));
     }
     Printer::new(globals.output).print(&answer)?;
-    let is_done = run.failures.is_empty() && blocked == 0;
+    let is_done = run.state == "cancelled" || (run.failures.is_empty() && blocked == 0);
     Ok(if is_done { Exit::Success } else { Exit::CheckFailed })
 }
