@@ -178,12 +178,18 @@ fn in_the_way(account: &Account, other: &Document, (month, period): (Month, Bill
         Some(number) => format!("invoice {}", number_text(number)),
         None => format!("a draft of run {}", other.draft.run),
     };
-    let (own, tenant) = (period.month, &account.tenant);
+    let deltas = |month: Month| {
+        format!("`pulso bill run --period {month} --tenant {} --deltas`", account.tenant)
+    };
+    let bills = match period.month {
+        own if own == month => "and bills this one".to_owned(),
+        own => format!("and then {} bills this one", deltas(own)),
+    };
     format!(
         "the period from {} on waits: {named} bills {start} to {end}, which is another period by the \
-         contracts of this run; `pulso bill run --period {month} --tenant {tenant} --deltas` gives back \
-         what is too much, then `pulso bill run --period {own} --tenant {tenant} --deltas` bills this one",
-        period.window.start
+         contracts of this run; {} gives back what is too much, {bills}",
+        period.window.start,
+        deltas(month)
     )
 }
 
