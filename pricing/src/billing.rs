@@ -7,8 +7,8 @@
 //! topics follow (`forward.rs`), and of what consumers rejected (`rejections.rs`). A tenant's
 //! period goes through `saga.rs`, which looks at the ledger, does the one next step, and looks again;
 //! `periods.rs` sees to it that no day is on the bills of two periods, and `reversals.rs` gives back
-//! what is for none. So a run that was killed goes on where it was, and two at once end with one invoice, one number
-//! and one message.
+//! what is for none. So a run that was killed goes on where it was, and two at once end with one
+//! invoice, one number and one message.
 
 use std::{sync::Arc, time::Duration};
 

@@ -78,8 +78,8 @@ pub fn gaps(stretches: &[Stretch<'_>], month: Month) -> Option<Vec<Window>> {
 }
 
 /// The billing periods that begin in a month of the terms' own zone, in order. A period goes on from
-/// one contract to the next where their terms are equal; a tenant's first one begins its own. `None` for a
-/// zone that this program does not know, which no contract that was applied has.
+/// one contract to the next where their terms are equal; a tenant's first one begins its own. `None`
+/// for a zone that this program does not know, which no contract that was applied has.
 #[must_use]
 pub fn periods<'c>(stretches: &[Stretch<'c>], month: Month) -> Option<Vec<BillingPeriod<'c>>> {
     let mut periods = Vec::new();

@@ -49,7 +49,8 @@ impl Answer {
         Self { document, records: None, columns: columns.to_vec(), notes: Vec::new() }
     }
 
-    /// An answer whose records stand under a key, or under one of each entry of a list: `invoices.lines`.
+    /// An answer whose records stand under a key, or under one of each entry of a list:
+    /// `invoices.lines`.
     #[must_use]
     pub fn list(document: Value, records: &'static str, columns: &[&'static str]) -> Self {
         Self { records: Some(records), ..Self::single(document, columns) }

@@ -81,10 +81,9 @@ async fn make_again_and_fill(cluster: &Cluster) {
 
 /// More records than the first topic had, in every partition.
 async fn fill(cluster: &Cluster) {
-    let cluster = cluster.with_empty_store().await;
-    send(&cluster, 2..5).await;
-    let home = Home::new();
+    let (cluster, home) = (cluster.with_empty_store().await, Home::new());
     let ingest = Server::start(&home, &cluster.stages("ingest")).await;
+    send_plans(&ingest, 2..5, PATIENCE).await;
     for answer in answers(&ingest).await {
         answer.unwrap();
     }

@@ -297,14 +297,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 .iter()
                 .find(|other| other.stands() && other.draft.corrects.contains(&place));
             if let Some(other) = corrected {
-                let by = other.number.map_or_else(|| "a draft".to_owned(), number_text);
+                let by = named(other);
                 let message = format!("invoice {number} is corrected by {by}: void that first");
                 return Err(BillingError::refused(Refusal::InvoiceState, message));
             }
             if let Some(other) = ledger.standing_on(place)
                 && gives_back(&self.content(&found.document).await?)
             {
-                let by = other.number.map_or_else(|| "a draft".to_owned(), number_text);
+                let by = named(&other);
                 let message = format!("{by} bills days that {number} gave back: void that first");
                 return Err(BillingError::refused(Refusal::InvoiceState, message));
             }
@@ -325,8 +325,12 @@ fn gives_back(document: &Value) -> bool {
 }
 
 fn unreadable(found: &Found, message: &str) -> BillingError {
-    let number = found.document.number.map_or_else(|| "a draft".to_owned(), number_text);
-    BillingError::Unreadable { what: format!("invoice {number}"), message: message.to_owned() }
+    let what = format!("invoice {}", named(&found.document));
+    BillingError::Unreadable { what, message: message.to_owned() }
+}
+
+fn named(document: &Document) -> String {
+    document.number.map_or_else(|| "a draft".to_owned(), number_text)
 }
 
 fn compare(invoiced: &Value, computed: &Value) -> Verification {

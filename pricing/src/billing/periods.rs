@@ -4,6 +4,8 @@
 //! may move its ends; then documents stand that reach into another period. What they bill there is
 //! given back by deltas and reversals of their own month before it is billed again.
 
+use std::collections::HashSet;
+
 use domain::{
     BillingStore, PulseLog, Timestamp, UsageStore, Window, catalogue::Currency, contract::Contract,
 };
@@ -55,7 +57,7 @@ pub(super) fn billable(
 }
 
 /// The period that begins at a moment.
-pub(super) fn beginning_at(
+fn beginning_at(
     contracts: &[Contract],
     start: Timestamp,
 ) -> Result<Option<Billable>, BillingError> {
@@ -71,7 +73,7 @@ pub(super) fn beginning_at(
 }
 
 /// The parts of a month in which none of the contracts holds.
-pub(super) fn gaps(contracts: &[Contract], month: Month) -> Result<Vec<Window>, BillingError> {
+fn gaps(contracts: &[Contract], month: Month) -> Result<Vec<Window>, BillingError> {
     timeline::gaps(&timeline::stretches(contracts), month).ok_or_else(unknown_zone)
 }
 
@@ -83,6 +85,21 @@ fn unknown_zone() -> BillingError {
 }
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+    /// Resources that a tenant used in the month behind a contract that ended, or between two.
+    pub(super) async fn uncovered(
+        &self,
+        below: &Below,
+        account: &Account,
+        month: Month,
+    ) -> Result<u64, BillingError> {
+        let mut resources = HashSet::new();
+        for gap in gaps(&account.contracts, month)? {
+            let rows = self.usage_below(below, &account.tenant, gap).await?;
+            resources.extend(rows.into_iter().map(|row| row.key.resource));
+        }
+        Ok(resources.len() as u64)
+    }
+
     /// Refuses a window that begins or ends inside an hour of usage: those are not cut.
     pub(super) fn check_hours(&self, window: Window) -> Result<(), BillingError> {
         let length = self.log.generation().window;
@@ -113,21 +130,19 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         start: Timestamp,
     ) -> Result<bool, BillingError> {
         let cut_at = run.cut.as_ref().map_or(Timestamp::MIN, |cut| cut.taken_at);
+        if ledger.is_voided_since(start, cut_at) {
+            return Ok(true);
+        }
         let is_of = |found: &&Document| {
             found.draft.start == start
+                && found.draft.run != run.number
                 && found.draft.kind != Kind::CreditNote
                 && found.state != State::Discarded
         };
-        let documents: Vec<Document> = ledger.documents().iter().filter(is_of).cloned().collect();
-        Ok(ledger.is_voided_since(start, cut_at) || self.is_behind(run, &documents).await?)
-    }
-
-    /// Tells whether a document was made below a newer cut than the run's: then all that the run sees
-    /// was seen, and a document of it would take back what came since.
-    async fn is_behind(&self, run: &Run, documents: &[Document]) -> Result<bool, BillingError> {
-        let taken_at = |run: &Run| run.cut.as_ref().map(|cut| cut.taken_at);
-        for before in documents {
-            if taken_at(&self.run(before.draft.run).await?) > taken_at(run) {
+        for before in ledger.documents().iter().filter(is_of) {
+            // All that this run sees was seen; a document of it would take back what came since.
+            let cut = self.run(before.draft.run).await?.cut;
+            if cut.is_some_and(|cut| cut.taken_at > cut_at) {
                 return Ok(true);
             }
         }

@@ -2,11 +2,11 @@
 //! ends to be one where a contract about the past begins it elsewhere, or bills it in another currency.
 
 use domain::{BillingStore, PulseLog, UsageStore};
-use service::fault;
+use serde_json::Value;
 
 use super::{
-    Billing, BillingError, journal,
-    ledger::{Draft, Entry, Group, Kind, Ledger},
+    Billing, BillingError,
+    ledger::{Draft, Group, Kind, Ledger},
     run::Run,
     saga::Account,
 };
@@ -26,10 +26,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                     self.finish(run, &mut ledger, account, open).await?;
                     continue 'again;
                 }
-                if let Some(draft) = self.reversal(run, &ledger, &group).await? {
-                    fault::point("billing.before_draft");
-                    ledger.append(&*self.billing, Entry::Drafted(draft)).await?;
-                    fault::point("billing.after_draft");
+                if let Some(content) = self.reversal(run, &ledger, &group).await? {
+                    let (what, window) = ((Kind::Reversal, &content), group.newest().window());
+                    self.draft(run, &mut ledger, what, window, group.documents()).await?;
                     continue 'again;
                 }
             }
@@ -45,7 +44,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         run: &Run,
         ledger: &Ledger,
         group: &Group,
-    ) -> Result<Option<Draft>, BillingError> {
+    ) -> Result<Option<Value>, BillingError> {
         let (documents, newest) = (group.documents(), group.newest());
         let first = self.run(documents[0].draft.run).await?;
         if group.is_given_back()
@@ -56,17 +55,6 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             return Ok(None);
         }
         let billed = self.billed(documents).await?;
-        let Some(content) = document::reversal(&self.content(newest).await?, &billed) else {
-            return Ok(None);
-        };
-        let total = content["total"].as_str().and_then(|total| total.parse().ok());
-        Ok(Some(Draft {
-            run: run.number,
-            kind: Kind::Reversal,
-            total: total.expect("a document prints its total as an amount"),
-            content: journal::put_content(&*self.billing, content.to_string().as_bytes()).await?,
-            corrects: documents.iter().map(|before| before.place).collect(),
-            ..newest.draft.clone()
-        }))
+        Ok(document::reversal(&self.content(newest).await?, &billed))
     }
 }

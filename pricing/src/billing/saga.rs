@@ -4,7 +4,7 @@
 //! The loop looks at the ledger, does the one step that comes next, and looks again. It keeps nothing
 //! of its own, so whoever comes, comes back, or comes at the same time goes on where the ledger is.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use domain::{
     BillingStore, PulseLog, Quantity, RowKey, Tenant, UsageRow, UsageStore, Window,
@@ -74,21 +74,6 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             }
         }
         Ok(outcomes)
-    }
-
-    /// Resources that a tenant used in the month behind a contract that ended, or between two.
-    async fn uncovered(
-        &self,
-        below: &Below,
-        account: &Account,
-        month: Month,
-    ) -> Result<u64, BillingError> {
-        let mut resources = HashSet::new();
-        for gap in periods::gaps(&account.contracts, month)? {
-            let rows = self.usage_below(below, &account.tenant, gap).await?;
-            resources.extend(rows.into_iter().map(|row| row.key.resource));
-        }
-        Ok(resources.len() as u64)
     }
 
     /// What a tenant is billed under as of a run's cut.
@@ -189,10 +174,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             if self.is_cancelled(run.number).await? {
                 return Ok((Outcome::Unchanged, unpriced));
             }
-            let draft = self.draft(run, &now, kind, &content, &billing).await?;
-            fault::point("billing.before_draft");
-            ledger.append(&*self.billing, Entry::Drafted(draft)).await?;
-            fault::point("billing.after_draft");
+            let window = period.window;
+            self.draft(run, &mut ledger, (kind, &content), window, &billing).await?;
         }
     }
 
@@ -340,26 +323,31 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         })
     }
 
-    async fn draft(
+    /// Makes a document of the run, which corrects these.
+    pub(super) async fn draft(
         &self,
         run: &Run,
-        invoice: &Invoice,
-        kind: Kind,
-        document: &Value,
-        billing: &[Document],
-    ) -> Result<Draft, BillingError> {
+        ledger: &mut Ledger,
+        (kind, document): (Kind, &Value),
+        window: Window,
+        corrects: &[Document],
+    ) -> Result<(), BillingError> {
         let content = journal::put_content(&*self.billing, document.to_string().as_bytes()).await?;
         let total = document["total"].as_str().and_then(|total| total.parse().ok());
-        Ok(Draft {
+        let draft = Draft {
             run: run.number,
             kind,
-            start: invoice.window.start,
-            end: invoice.window.end,
-            currency: invoice.currency().code().to_owned(),
+            start: window.start,
+            end: window.end,
+            currency: document["currency"].as_str().unwrap_or_default().to_owned(),
             total: total.expect("a document prints its total as an amount"),
             content,
-            corrects: billing.iter().map(|before| before.place).collect(),
-        })
+            corrects: corrects.iter().map(|before| before.place).collect(),
+        };
+        fault::point("billing.before_draft");
+        ledger.append(&*self.billing, Entry::Drafted(draft)).await?;
+        fault::point("billing.after_draft");
+        Ok(())
     }
 
     /// The next step of a document that is not out yet.

@@ -7,7 +7,7 @@ use proto::v1;
 use serde_json::{Value, json};
 use service::{Problem, problem::reasons};
 
-use super::{PricingService, find_version, operations::month, parse, problems};
+use super::{PricingService, find_version, operations::month, problems};
 use crate::invoice::document;
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
@@ -15,7 +15,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
         let tenant =
             Tenant::new(&request.tenant).map_err(|error| problems::of_name("tenant", error))?;
         let month = month(&request.period)?;
-        let catalogue = Arc::new(self.effective(&request.catalogue_version).await?);
+        let catalogue = self.effective(&request.catalogue_version).await?;
         let config = &self.inner.config;
         let books = &self.inner.books;
         let previewed = books.preview(&tenant, month, &catalogue, config.preview_rows_max).await;
@@ -32,7 +32,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
 
     /// The named version, or the newest active one. Only active versions rate usage: before that,
     /// totals may not keep their dimensions apart.
-    async fn effective(&self, version: &str) -> Result<Catalogue, Problem> {
+    async fn effective(&self, version: &str) -> Result<Arc<Catalogue>, Problem> {
         let wanted = Some(version).filter(|version| !version.is_empty());
         let found = find_version(&*self.inner.billing, wanted, |version| version.active).await?;
         if !found.active {
@@ -43,6 +43,6 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
                 ),
             ));
         }
-        Ok(parse(&found.version, found.text).await?.catalogue)
+        self.inner.books.catalogue(&found.version).await.map_err(problems::of_billing)
     }
 }

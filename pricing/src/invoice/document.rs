@@ -1,6 +1,6 @@
-//! Document: an invoice, or the delta to earlier ones or their reversal, as the JSON that is stored, published and
-//! shown. What is stored is never changed; a number, a date and payments are drawn when it becomes
-//! final and stand beside it.
+//! Document: an invoice, or the delta to earlier ones or their reversal, as the JSON that is stored,
+//! published and shown. What is stored is never changed; a number, a date and payments are drawn when
+//! it becomes final and stand beside it.
 //!
 //! Decimals and 64-bit integers are strings, keys stand in a fixed order: the same invoice gives the
 //! same bytes. Keys are only ever added.
