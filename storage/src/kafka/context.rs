@@ -9,8 +9,8 @@ use rdkafka::{
     ClientContext,
     bindings::{
         RD_KAFKA_EVENT_ERROR, rd_kafka_brokers_add, rd_kafka_event_destroy, rd_kafka_event_error,
-        rd_kafka_event_error_string, rd_kafka_event_type, rd_kafka_queue_destroy,
-        rd_kafka_queue_get_main, rd_kafka_queue_poll,
+        rd_kafka_event_error_string, rd_kafka_event_type, rd_kafka_mem_free, rd_kafka_memberid,
+        rd_kafka_queue_destroy, rd_kafka_queue_get_main, rd_kafka_queue_poll,
     },
     client::Client,
     config::RDKafkaLogLevel,
@@ -60,6 +60,21 @@ pub(super) fn bootstrap_again<C: ClientContext>(client: &Client<C>, brokers: &st
     // copies the list.
     let added = unsafe { rd_kafka_brokers_add(client.native_ptr(), list.as_ptr()) };
     debug!(added, brokers, "a Kafka client without brokers was given those of its configuration");
+}
+
+/// As what its group's coordinator knows a consumer now; empty where it does not.
+pub(super) fn member_id<C: ClientContext>(client: &Client<C>) -> String {
+    // SAFETY: the client lives for the call, and this function may be called from any thread but its
+    // own. What it gives is a string of the client's allocator or null, copied before it is freed once.
+    unsafe {
+        let id = rd_kafka_memberid(client.native_ptr());
+        if id.is_null() {
+            return String::new();
+        }
+        let copied = CStr::from_ptr(id).to_string_lossy().into_owned();
+        rd_kafka_mem_free(client.native_ptr(), id.cast());
+        copied
+    }
 }
 
 /// What a client has said of its brokers and nobody has taken yet: the first refusal of a certificate

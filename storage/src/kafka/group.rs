@@ -7,7 +7,9 @@
 //!
 //! A member with no partitions is either one too many, or one whose topic was not there when the
 //! group shared it out: then nobody drains, and nothing would say so. So it asks what the others have,
-//! and takes an empty share for one only while they have everything.
+//! and takes an empty share for one only while they have everything. Where they do not for long, it
+//! leaves and joins again: to a client that has not seen the topic go, it has been there all the time,
+//! and nothing has changed that the group would share out again.
 
 use std::{
     collections::BTreeSet,
@@ -58,6 +60,9 @@ pub(super) struct Group {
 struct Share {
     /// `None` until it has told this member what is its.
     mine: Option<BTreeSet<Partition>>,
+    /// Under which id of a member it did so last. The brokers go on with what it had then until its
+    /// session is over, even where it has let go.
+    given_to: String,
     /// Whether the others were seen to have all partitions since then.
     others_have_all: bool,
 }
@@ -86,11 +91,16 @@ impl Group {
         }
         let (consumer, end) = (Arc::new(consumer), Arc::new(AtomicBool::new(false)));
         let (served, ending) = (Arc::clone(&consumer), Arc::clone(&end));
-        let others =
-            Others { group: options.group.clone(), topic: options.topic.clone(), partitions };
+        let mut others = Others {
+            group: options.group.clone(),
+            topic: options.topic.clone(),
+            partitions,
+            patience: 2 * options.session_timeout,
+            lack_since: None,
+        };
         let thread = std::thread::Builder::new()
             .name("kafka-group".to_owned())
-            .spawn(move || serve(&served, &others, &ending))
+            .spawn(move || serve(&served, &mut others, &ending))
             .map_err(|error| KafkaError::ClientCreation(format!("no thread: {error}")))?;
         Ok(Self {
             topic: options.topic.clone(),
@@ -159,11 +169,11 @@ impl Drop for Group {
     }
 }
 
-fn serve(consumer: &BaseConsumer<Shares>, others: &Others, end: &AtomicBool) {
+fn serve(consumer: &BaseConsumer<Shares>, others: &mut Others, end: &AtomicBool) {
     let mut ask_at = Instant::now();
     while !end.load(Ordering::Acquire) {
         if Instant::now() >= ask_at {
-            others.ask(consumer);
+            others.look(consumer);
             ask_at = Instant::now() + ASK_OTHERS_EVERY;
         }
         match consumer.poll(POLL) {
@@ -182,31 +192,57 @@ struct Others {
     group: String,
     topic: String,
     partitions: u16,
+    /// How long they may not have all, while this member has nothing, before it joins again: long enough
+    /// for a group that shares out by itself.
+    patience: Duration,
+    /// Since when that is so.
+    lack_since: Option<Instant>,
 }
 
 impl Others {
-    /// Asks what they have, where this member has nothing. Where nobody answers, what was seen last is
-    /// still the best that is known.
-    fn ask(&self, consumer: &BaseConsumer<Shares>) {
+    /// Asks what they have, where this member has nothing, and joins again where that does not change.
+    fn look(&mut self, consumer: &BaseConsumer<Shares>) {
         let shares = consumer.context();
         if !shares.share.borrow().is_empty() {
+            self.lack_since = None;
             return;
         }
-        let groups = match consumer.fetch_group_list(Some(&self.group), ASK_OTHERS_EVERY) {
-            Ok(groups) => groups,
+        let have_all = match self.have_all(consumer) {
+            Ok(have_all) => have_all,
             Err(error) => {
+                // What was seen last is still the best that is known.
                 debug!(%error, group = self.group, "what the others of the group have is not known");
                 return;
             }
         };
+        shares.others(have_all);
+        if have_all {
+            self.lack_since = None;
+        } else if self.lack_since.get_or_insert_with(Instant::now).elapsed() >= self.patience {
+            self.lack_since = None;
+            self.join_again(consumer);
+        }
+    }
+
+    fn have_all(&self, consumer: &BaseConsumer<Shares>) -> KafkaResult<bool> {
+        let groups = consumer.fetch_group_list(Some(&self.group), ASK_OTHERS_EVERY)?;
+        let shares = consumer.context().share.borrow();
         let of_group = groups.groups().iter().filter(|group| group.name() == self.group);
-        let members = of_group.flat_map(|group| group.members());
-        let taken: BTreeSet<_> = members
+        let taken: BTreeSet<_> = of_group
+            .flat_map(|group| group.members())
+            .filter(|member| member.id() != shares.given_to)
             .filter_map(|member| assignment::of_topic(member.assignment()?, &self.topic))
             .flatten()
             .collect();
-        let have_all = (0..self.partitions).all(|partition| taken.contains(&Partition(partition)));
-        shares.others(have_all);
+        Ok((0..self.partitions).all(|partition| taken.contains(&Partition(partition))))
+    }
+
+    fn join_again(&self, consumer: &BaseConsumer<Shares>) {
+        info!(group = self.group, "nobody has all partitions: leaving the group to join it again");
+        consumer.unsubscribe();
+        if let Err(error) = consumer.subscribe(&[&self.topic]) {
+            warn!(%error, group = self.group, "not joined again; the next attempt comes");
+        }
     }
 }
 
@@ -231,6 +267,8 @@ impl Shares {
         if list.count() > 0 {
             consumer.pause(list)?;
         }
+        let member = context::member_id(consumer.client());
+        self.share.send_modify(|share| share.given_to = member);
         self.change(|mine| mine.extend(partitions(list)));
         Ok(())
     }

@@ -5,9 +5,14 @@ use std::time::{Duration, Instant};
 use domain::{Offset, Partition, PulseLog as _, log::LogError};
 use rdkafka::{
     ClientConfig, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
 };
-use storage::kafka::{KafkaLog, KafkaOptions, Membership};
+use storage::kafka::{
+    KafkaLog, KafkaOptions, Membership,
+    topics::{self, TopicSpec},
+};
 
 use crate::broker::two_partitions;
 
@@ -18,14 +23,14 @@ async fn open(options: &KafkaOptions, membership: Membership) -> KafkaLog {
     KafkaLog::open(options, two_partitions()).await.unwrap()
 }
 
-/// Asks until the answer is as wanted, for at most half a minute.
+/// Asks until the answer is as wanted, for at most a minute.
 async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(started.elapsed() < Duration::from_secs(30), "{what}");
+        assert!(started.elapsed() < Duration::from_secs(60), "{what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -117,6 +122,65 @@ async fn a_member_without_a_share_is_one_too_many_only_while_the_others_have_eve
         let mut counts: Vec<_> = shares?.iter().map(Vec::len).collect();
         counts.sort_unstable();
         (counts == [0, 1, 1]).then_some(())
+    })
+    .await;
+}
+
+/// Deletes the topic of the options.
+async fn delete(options: &KafkaOptions) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &options.brokers).create().unwrap();
+    let deleted = admin.delete_topics(&[&options.topic], &AdminOptions::new()).await.unwrap();
+    deleted.into_iter().for_each(|topic| drop(topic.unwrap()));
+}
+
+/// How many members the group has, once it has shared out.
+fn members(options: &KafkaOptions) -> Option<usize> {
+    let watcher: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", &options.brokers).create().unwrap();
+    let groups = watcher.fetch_group_list(Some(&options.group), Duration::from_secs(10)).unwrap();
+    let group = groups.groups().iter().find(|group| group.name() == options.group)?;
+    (group.state() == "Stable").then(|| group.members().len())
+}
+
+/// The group shares out while the topic is gone, and the member's client never sees that it was: to it
+/// the topic made again is the one for which it joined, and by itself it would never join again.
+#[tokio::test]
+async fn a_member_that_was_given_nothing_of_a_topic_that_was_away_joins_again() {
+    let broker = kafka_or_skip!();
+    let options = broker.options(&broker.topic("away").await);
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        all.push(open(&options, Membership::Group).await);
+    }
+    let spare = eventually("one of three has nothing", async || {
+        (members(&options)? == 3).then_some(())?;
+        all.iter().position(|member| member.assignment().unwrap() == Some(Vec::new()))
+    });
+    let spare = all.swap_remove(spare.await);
+
+    delete(&options).await;
+    drop(all);
+    eventually("it is alone with nothing", async || {
+        (members(&options)? == 1 && spare.assignment().unwrap().is_none()).then_some(())
+    })
+    .await;
+    topics::apply(&options, &[TopicSpec::log(&options.topic, 2)]).await.unwrap();
+    assert_eq!(assigned(&spare).await, BOTH);
+}
+
+/// The brokers show what it had until its session is over.
+#[tokio::test]
+async fn a_member_whose_topic_is_gone_does_not_take_itself_for_the_others() {
+    let broker = kafka_or_skip!();
+    let options = broker.options(&broker.topic("gone").await);
+    let member = open(&options, Membership::Group).await;
+    assert_eq!(assigned(&member).await, BOTH);
+    delete(&options).await;
+    eventually("it has nothing, and nobody has", async || {
+        let assigned = member.assignment().unwrap();
+        assert_ne!(assigned, Some(Vec::new()), "one too many?");
+        (assigned.is_none() && members(&options).is_none_or(|members| members == 0)).then_some(())
     })
     .await;
 }
