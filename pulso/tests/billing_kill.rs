@@ -1,6 +1,6 @@
 //! SIGKILL at every journalled step of a billing run: one invoice, one number, one message a tenant,
 //! whatever the moment, on the embedded store and on servers, where the topic has each message once
-//! too.
+//! too. And of a run for deltas: the documents of one that was not killed.
 //!
 //! A run bills some tenants and dies at a named point; the program is started again and goes on by
 //! itself. `PULSO_TEST_KILLS` asks for more kills at each point than two and writes
@@ -9,6 +9,7 @@
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -91,30 +92,35 @@ async fn prepare(place: &Place, months: usize) {
     )
     .unwrap();
     server.json(&["catalog", "publish", catalogue.to_str().unwrap()]).await;
-    let usage = place.home.path("usage.jsonl");
-    let line = |month: &str, tenant: u64| {
-        json!({"tenant": format!("t{tenant:02}"), "product_sku": "vm", "use_unity": "hour",
-               "used_amount": (tenant + 1).to_string(), "time": format!("{month}-10T10:00:00Z")})
-        .to_string()
-    };
-    let months = (0..months).map(month);
-    let lines: Vec<String> = months
-        .flat_map(|month| (0..place.tenants).map(move |tenant| line(&month, tenant)))
-        .collect();
-    std::fs::write(&usage, lines.join("\n")).unwrap();
-    let usage = usage.to_str().unwrap();
-    server.json(&["ingest", usage, "--format", "jsonl", "--backfill", "usage"]).await;
-    server.drained().await;
+    let lines = (0..months)
+        .map(month)
+        .flat_map(|month| (0..place.tenants).map(move |tenant| usage(&month, tenant, tenant + 1)));
+    ingest(place, &server, "usage", lines.collect()).await;
     server.terminate().await;
 }
 
-/// Starts a month and lets the process die at a point. Gives whether it did.
-async fn run_until_killed(place: &Place, month: &str, fault: &str) -> bool {
+/// Hours of a tenant on the 10th of a month, as a line of a file.
+fn usage(month: &str, tenant: u64, hours: u64) -> String {
+    json!({"tenant": format!("t{tenant:02}"), "product_sku": "vm", "use_unity": "hour",
+           "used_amount": hours.to_string(), "time": format!("{month}-10T10:00:00Z")})
+    .to_string()
+}
+
+async fn ingest(place: &Place, server: &Server, backfill: &str, lines: Vec<String>) {
+    let file = place.home.path("usage.jsonl");
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let file = file.to_str().unwrap();
+    server.json(&["ingest", file, "--format", "jsonl", "--backfill", backfill]).await;
+    server.drained().await;
+}
+
+/// Starts a run and lets the process die at a point. Gives whether it did.
+async fn run_until_killed(place: &Place, run: &StartRunRequest, fault: &str) -> bool {
     let settings = place.settings().with("PULSO_FAULT", fault);
     let mut server = Server::start(&place.home, &settings).await;
     let mut client = BillingServiceClient::new(server.channel().await);
     // The answer may die with the process.
-    drop(client.start_run(start(month)).await);
+    drop(client.start_run(run.clone()).await);
     let died = tokio::time::timeout(PATIENCE, server.end_status()).await;
     died.is_ok_and(|status| status.code().is_none())
 }
@@ -127,21 +133,7 @@ fn start(month: &str) -> StartRunRequest {
 async fn settle(place: &Place, months: usize) -> Result<(), String> {
     let server = place.start().await;
     let mut client = BillingServiceClient::new(server.channel().await);
-    let deadline = Instant::now() + PATIENCE;
-    client.start_run(start(&month(months - 1))).await.unwrap();
-    loop {
-        let runs = client.list_runs(ListRunsRequest {}).await.unwrap().into_inner().runs;
-        if runs.len() != months {
-            return Err(format!("{} runs", runs.len()));
-        }
-        if runs.iter().all(|run| run.state == "closed") {
-            break;
-        }
-        if Instant::now() > deadline {
-            return Err(format!("still {runs:?}"));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    close(&mut client, start(&month(months - 1)), months).await?;
     let invoices = check_invoices(&mut client, place.tenants, months).await?;
     let messages = check_messages(&mut client, &invoices).await?;
     if let Some(cluster) = &place.cluster {
@@ -151,19 +143,50 @@ async fn settle(place: &Place, months: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// Starts the run, or finds it, and waits until so many have ended.
+async fn close(
+    client: &mut BillingServiceClient<Channel>,
+    run: StartRunRequest,
+    runs: usize,
+) -> Result<(), String> {
+    let deadline = Instant::now() + PATIENCE;
+    client.start_run(run).await.unwrap();
+    loop {
+        let found = client.list_runs(ListRunsRequest {}).await.unwrap().into_inner().runs;
+        if found.len() != runs {
+            return Err(format!("{} runs", found.len()));
+        }
+        if found.iter().all(|run| run.state == "closed") {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(format!("still {found:?}"));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// All documents. Their numbers have no gap.
+async fn documents(client: &mut BillingServiceClient<Channel>) -> Result<Vec<Invoice>, String> {
+    let request = ListInvoicesRequest { page_size: 1_000, ..Default::default() };
+    let documents = client.list_invoices(request).await.unwrap().into_inner().invoices;
+    for (place, document) in (1..).zip(&documents) {
+        if document.number != format!("INV-{place:06}") {
+            return Err(format!("place {place} has number {}", document.number));
+        }
+    }
+    Ok(documents)
+}
+
 /// One invoice a tenant and month with what it owes, numbers without gaps.
 async fn check_invoices(
     client: &mut BillingServiceClient<Channel>,
     tenants: u64,
     months: usize,
 ) -> Result<Vec<Invoice>, String> {
-    let request = ListInvoicesRequest { page_size: 1_000, ..Default::default() };
-    let invoices = client.list_invoices(request).await.unwrap().into_inner().invoices;
+    let invoices = documents(client).await?;
     let mut billed = BTreeSet::new();
-    for (place, invoice) in (1..).zip(&invoices) {
-        if invoice.number != format!("INV-{place:06}") {
-            return Err(format!("place {place} has number {}", invoice.number));
-        }
+    for invoice in &invoices {
         let tenant: u64 = invoice.tenant.trim_start_matches('t').parse().unwrap();
         let cents = (tenant + 1) * 10;
         let owed = format!("{}.{:02}", cents / 100, cents % 100);
@@ -256,11 +279,15 @@ fn read_committed(brokers: &str, topic: &str) -> Vec<String> {
     found
 }
 
-/// Kills a month's run at the point, half of the time once more in the middle of what is left of it,
-/// and gives what is wrong after it.
-async fn kill(place: &Place, months: usize, fault: &str, random: &mut Random) -> Option<String> {
-    if !run_until_killed(place, &month(months - 1), fault).await {
-        return Some(format!("{fault} did not kill"));
+/// Kills the run at the point, half of the time once more in the middle of what is left of it.
+async fn kill(
+    place: &Place,
+    run: &StartRunRequest,
+    fault: &str,
+    random: &mut Random,
+) -> Result<(), String> {
+    if !run_until_killed(place, run, fault).await {
+        return Err("did not kill".to_owned());
     }
     let again = format!("billing.before_published:{}", 1 + random.below(3));
     if random.below(2) == 0 {
@@ -270,7 +297,77 @@ async fn kill(place: &Place, months: usize, fault: &str, random: &mut Random) ->
             drop(ended.await);
         }
     }
-    settle(place, months).await.err().map(|difference| format!("{fault}: {difference}"))
+    Ok(())
+}
+
+/// Kills the run of the last of so many months, and gives what is wrong after it.
+async fn kill_month(
+    place: &Place,
+    months: usize,
+    fault: &str,
+    random: &mut Random,
+) -> Option<String> {
+    let killed = kill(place, &start(&month(months - 1)), fault, random).await;
+    let settled = match killed {
+        Ok(()) => settle(place, months).await,
+        Err(error) => Err(error),
+    };
+    settled.err().map(|difference| format!("{fault}: {difference}"))
+}
+
+/// A month that is billed, after which a third of the tenants have used more, and another third have a
+/// contract by which its periods begin on the 5th.
+async fn prepare_deltas(place: &Place) {
+    prepare(place, 1).await;
+    let server = place.start().await;
+    let mut client = BillingServiceClient::new(server.channel().await);
+    close(&mut client, start(&month(0)), 1).await.unwrap();
+    let late = (0..place.tenants).step_by(3).map(|tenant| usage(&month(0), tenant, 1));
+    ingest(place, &server, "late", late.collect()).await;
+    for tenant in (1..place.tenants).step_by(3) {
+        let contract = place.home.path("contract.yaml");
+        let text = format!(
+            "contract: c{tenant}\ntenant: t{tenant:02}\nvalid_from: 2019-12-05\nbilling_anchor: 5\ncurrency: BRL\n"
+        );
+        std::fs::write(&contract, text).unwrap();
+        server.json(&["contract", "apply", contract.to_str().unwrap()]).await;
+    }
+    server.terminate().await;
+}
+
+fn deltas() -> StartRunRequest {
+    StartRunRequest { deltas: true, request_id: "deltas".into(), ..start(&month(0)) }
+}
+
+/// Ends the run for deltas. Gives each document's tenant, kind, period and total; numbers and messages
+/// are as they must.
+async fn settle_deltas(
+    place: &Place,
+) -> Result<BTreeSet<(String, String, i64, i64, String)>, String> {
+    let server = place.start().await;
+    let mut client = BillingServiceClient::new(server.channel().await);
+    close(&mut client, deltas(), 2).await?;
+    let documents = documents(&mut client).await?;
+    check_messages(&mut client, &documents).await?;
+    server.terminate().await;
+    let count = documents.len();
+    let told: BTreeSet<_> = documents
+        .into_iter()
+        .filter(|document| document.state == "final")
+        .map(|document| {
+            let (start, end) = (document.period_start.unwrap(), document.period_end.unwrap());
+            (document.tenant, document.kind, start.seconds, end.seconds, document.total)
+        })
+        .collect();
+    if told.len() == count { Ok(told) } else { Err(format!("{count} documents: {told:?}")) }
+}
+
+/// A home with the data of another one.
+fn copy(home: &Home) -> Home {
+    let copy = Home::new();
+    let status = Command::new("cp").arg("-r").args([home.data(), copy.data()]).status();
+    assert!(status.unwrap().success());
+    copy
 }
 
 /// The faults at the points that pass the filter, as often as asked for.
@@ -314,9 +411,36 @@ async fn no_kill_of_a_billing_run_loses_or_doubles_an_invoice_a_number_or_a_mess
     for (point, fault) in faults(&mut random, TENANTS, |point| !point.ends_with("_forward")) {
         let place = Place::embedded(Home::new());
         prepare(&place, 1).await;
-        outcomes.push((point, kill(&place, 1, &fault, &mut random).await));
+        outcomes.push((point, kill_month(&place, 1, &fault, &mut random).await));
     }
     report("faults-report-billing.md", REPORT, &outcomes);
+    assert_eq!(wrong(outcomes), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_kill_of_a_run_for_deltas_changes_what_it_makes() {
+    let mut random = Random(number("PULSO_TEST_SEED", 1) + 3_000);
+    let prepared = Place::embedded(Home::new());
+    prepare_deltas(&prepared).await;
+    let place = || Place::embedded(copy(&prepared.home));
+    let expected = settle_deltas(&place()).await.unwrap();
+    let kinds = |kind: &str| expected.iter().filter(|document| document.1 == kind).count();
+    assert_eq!(["invoice", "delta", "reversal"].map(kinds), [16, 4, 4]);
+
+    let mut outcomes = Vec::new();
+    for (point, fault) in faults(&mut random, TENANTS, |point| !point.ends_with("_forward")) {
+        let place = place();
+        let settled = match kill(&place, &deltas(), &fault, &mut random).await {
+            Ok(()) => settle_deltas(&place).await,
+            Err(error) => Err(error),
+        };
+        let wrong = match settled {
+            Ok(found) if found == expected => None,
+            other => Some(format!("{fault}: {other:?}")),
+        };
+        outcomes.push((point, wrong));
+    }
+    report("faults-report-billing-deltas.md", REPORT_OF_DELTAS, &outcomes);
     assert_eq!(wrong(outcomes), Vec::<String>::new());
 }
 
@@ -336,7 +460,7 @@ async fn no_kill_on_servers_does_either_and_the_topic_has_each_message_once() {
             prepare(&place, faults.len()).await;
             let mut outcomes = Vec::new();
             for (months, (point, fault)) in (1..).zip(faults) {
-                outcomes.push((point, kill(&place, months, &fault, &mut random).await));
+                outcomes.push((point, kill_month(&place, months, &fault, &mut random).await));
             }
             outcomes
         });
@@ -353,6 +477,14 @@ Written by `make test-faults` (`pulso/tests/billing_kill.rs`). In each run a doz
 `pulso dev`, which dies by SIGKILL at the point named; it is started again (half of the time it is killed
 a second time) and goes on by itself. Then every tenant has one invoice with what it owes, the numbers
 have no gap, and there is one message for each; a run that differs is wrong.
+
+";
+const REPORT_OF_DELTAS: &str = "# Faults: what kills did to runs for deltas
+
+Written by `make test-faults` (`pulso/tests/billing_kill.rs`). A dozen tenants are billed; then a third of
+them use more, and another third get a contract that moves the billed period. A run for deltas dies by
+SIGKILL at the point named (half of the time a second time later) and goes on by itself. Then there are the
+documents of a run that was not killed, numbers without a gap, and one message for each.
 
 ";
 const REPORT_ON_SERVERS: &str = "# Faults on servers: what kills did to billing runs
