@@ -7,11 +7,6 @@ use domain::{
     log::{AppendError, LogDrain as _, LogError},
     place::Generation,
 };
-use rdkafka::{
-    ClientConfig,
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
-};
 use storage::{
     conformance::together,
     kafka::{Compression, KafkaLog, KafkaOptions, OpenError, TopicsError, topics::TopicSpec},
@@ -147,9 +142,7 @@ async fn brokers_that_do_not_answer_are_named_with_the_setting() {
 
 /// Deletes a topic and makes it again, empty.
 async fn make_again(broker: &Broker, topic: &str) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &broker.address).create().unwrap();
-    admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    broker.delete(topic).await;
     let (options, spec) = (broker.options(topic), [TopicSpec::log(topic, 2)]);
     while storage::kafka::topics::check(&options, &spec).await.is_ok() {}
     storage::kafka::topics::apply(&options, &spec).await.unwrap();

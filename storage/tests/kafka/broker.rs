@@ -4,6 +4,11 @@
 use std::time::Duration;
 
 use domain::place::Generation;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
 use storage::{
     conformance::{
         samples::{LOG, generation},
@@ -42,6 +47,17 @@ impl Broker {
         let topic = fresh_name(name);
         topics::apply(&self.options(&topic), &[TopicSpec::log(&topic, 2)]).await.unwrap();
         topic
+    }
+
+    /// Deletes a topic.
+    pub(crate) async fn delete(&self, topic: &str) {
+        let deleted = self.admin().delete_topics(&[topic], &AdminOptions::new()).await.unwrap();
+        deleted[0].as_ref().unwrap();
+    }
+
+    /// For what the adapter does not do.
+    pub(crate) fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new().set("bootstrap.servers", &self.address).create().unwrap()
     }
 
     /// A log in a topic of its own.

@@ -9,8 +9,7 @@ use domain::{
 };
 use rdkafka::{
     ClientConfig, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
-    client::DefaultClientContext,
+    admin::{AdminOptions, AlterConfig, ResourceSpecifier},
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
 use storage::{
@@ -22,14 +21,10 @@ use crate::broker::{Broker, two_partitions};
 
 const FIRST: Partition = Partition(0);
 
-fn admin(broker: &Broker) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", &broker.address).create().unwrap()
-}
-
 async fn delete_below(broker: &Broker, topic: &str, low: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, 0, rdkafka::Offset::Offset(low)).unwrap();
-    admin(broker).delete_records(&list, &AdminOptions::new()).await.unwrap();
+    broker.admin().delete_records(&list, &AdminOptions::new()).await.unwrap();
 }
 
 type Lent = Vec<(Offset, Vec<u8>)>;
@@ -216,7 +211,7 @@ async fn a_record_without_an_append_time_stops_the_drain_and_names_the_setting()
     log.append(FIRST, vec![b"first".to_vec()]).await.unwrap();
     let change = AlterConfig::new(ResourceSpecifier::Topic(&topic))
         .set("message.timestamp.type", "CreateTime");
-    admin(broker).alter_configs([&change], &AdminOptions::new()).await.unwrap();
+    broker.admin().alter_configs([&change], &AdminOptions::new()).await.unwrap();
     log.append(FIRST, vec![b"second".to_vec()]).await.unwrap();
     let (lent, answer) = read(&mut log.drain(FIRST, Offset(0)).unwrap(), Offset(2), usize::MAX);
     assert_eq!(lent.len(), 1);

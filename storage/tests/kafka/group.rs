@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 use domain::{Offset, Partition, PulseLog as _, log::LogError};
 use rdkafka::{
     ClientConfig, TopicPartitionList,
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
 };
 use storage::kafka::{
@@ -126,14 +124,6 @@ async fn a_member_without_a_share_is_one_too_many_only_while_the_others_have_eve
     .await;
 }
 
-/// Deletes the topic of the options.
-async fn delete(options: &KafkaOptions) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &options.brokers).create().unwrap();
-    let deleted = admin.delete_topics(&[&options.topic], &AdminOptions::new()).await.unwrap();
-    deleted.into_iter().for_each(|topic| drop(topic.unwrap()));
-}
-
 /// How many members the group has, once it has shared out.
 fn members(options: &KafkaOptions) -> Option<usize> {
     let watcher: BaseConsumer =
@@ -159,7 +149,7 @@ async fn a_member_that_was_given_nothing_of_a_topic_that_was_away_joins_again() 
     });
     let spare = all.swap_remove(spare.await);
 
-    delete(&options).await;
+    broker.delete(&options.topic).await;
     drop(all);
     eventually("it is alone with nothing", async || {
         (members(&options)? == 1 && spare.assignment().unwrap().is_none()).then_some(())
@@ -176,7 +166,7 @@ async fn a_member_whose_topic_is_gone_does_not_take_itself_for_the_others() {
     let options = broker.options(&broker.topic("gone").await);
     let member = open(&options, Membership::Group).await;
     assert_eq!(assigned(&member).await, BOTH);
-    delete(&options).await;
+    broker.delete(&options.topic).await;
     eventually("it has nothing, and nobody has", async || {
         let assigned = member.assignment().unwrap();
         assert_ne!(assigned, Some(Vec::new()), "one too many?");
