@@ -1,8 +1,9 @@
-//! Aggregate: the mergeable state of one resource in one window.
+//! Aggregate: the mergeable state of one resource in one window. Total: what any number of them add
+//! up to.
 
 use thiserror::Error;
 
-use crate::{Quantity, Timestamp};
+use crate::{Quantity, Timestamp, quantity::Sum};
 
 /// Count, sum, least, greatest and last amount, and the span of event time they came from.
 ///
@@ -76,6 +77,48 @@ impl Aggregate {
     }
 }
 
+/// What aggregates add up to, over any span. A stored row is bounded when it is made; a total is as wide
+/// as it takes, so that no usage can make one that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Total {
+    /// Pulses, at least 1.
+    pub count: u128,
+    /// Sum of their amounts.
+    pub sum: Sum,
+    /// Least amount.
+    pub min: Quantity,
+    /// Greatest amount.
+    pub max: Quantity,
+    /// The amount at `time_last`; the greater one where several pulses share that time.
+    pub last: Quantity,
+    /// Least event time.
+    pub time_first: Timestamp,
+    /// Greatest event time.
+    pub time_last: Timestamp,
+}
+
+impl From<&Aggregate> for Total {
+    fn from(aggregate: &Aggregate) -> Self {
+        let Aggregate { count, sum, min, max, last, time_first, time_last } = *aggregate;
+        Self { count: count.into(), sum: sum.into(), min, max, last, time_first, time_last }
+    }
+}
+
+impl Total {
+    /// Takes all that an aggregate holds. Order never matters.
+    pub fn add(&mut self, other: &Aggregate) {
+        self.count += u128::from(other.count);
+        self.sum = self.sum.plus(other.sum);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        if (other.time_last, other.last) > (self.time_last, self.last) {
+            self.last = other.last;
+            self.time_last = other.time_last;
+        }
+        self.time_first = self.time_first.min(other.time_first);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -114,6 +157,9 @@ mod tests {
                 let mut left = total(&pulses[..at]);
                 left.merge(&total(&pulses[at..])).unwrap();
                 prop_assert_eq!(left, whole);
+                let mut wide = Total::from(&total(&pulses[..at]));
+                wide.add(&total(&pulses[at..]));
+                prop_assert_eq!(wide, Total::from(&whole));
             }
         }
     }

@@ -41,11 +41,12 @@ pub trait BillingStore: Send + Sync + 'static {
         version: &str,
     ) -> impl Future<Output = Result<Option<CatalogueVersion>, StoreError>> + Send;
 
-    /// All versions, newest sequence first.
+    /// All versions without their texts, newest sequence first. Costs the same however long the texts
+    /// are, so it may be asked now and then.
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn catalogues(&self) -> impl Future<Output = Result<Vec<CatalogueVersion>, StoreError>> + Send;
+    fn catalogues(&self) -> impl Future<Output = Result<Vec<CatalogueHead>, StoreError>> + Send;
 
     /// Adds an entry to a journal if `place` is its next one: 0 for the first entry, then the
     /// number of entries there are. Of all that add at one place, one is `Added`, whatever the bytes.
@@ -94,6 +95,19 @@ pub enum Appended {
     Taken,
 }
 
+/// What there is to know of a published catalogue but its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueHead {
+    /// Its name, unique.
+    pub version: String,
+    /// As [`CatalogueVersion::sequence`].
+    pub sequence: u64,
+    /// When it was published.
+    pub published_at: Timestamp,
+    /// As [`CatalogueVersion::active`].
+    pub active: bool,
+}
+
 /// A published catalogue file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueVersion {
@@ -108,4 +122,18 @@ pub struct CatalogueVersion {
     pub published_at: Timestamp,
     /// True once its declarations are in every partition. Only active versions rate usage.
     pub active: bool,
+}
+
+impl CatalogueVersion {
+    /// All but the text.
+    #[must_use]
+    pub fn head(&self) -> CatalogueHead {
+        let Self { version, sequence, published_at, active, .. } = self;
+        CatalogueHead {
+            version: version.clone(),
+            sequence: *sequence,
+            published_at: *published_at,
+            active: *active,
+        }
+    }
 }

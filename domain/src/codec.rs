@@ -11,11 +11,9 @@ pub enum CodecError {
     /// The checksum does not match.
     #[error("checksum does not match: the bytes were damaged")]
     Checksum,
-    /// Written by a newer version.
-    #[error(
-        "format {0} is newer than this program reads: use the version that wrote it or a later one"
-    )]
-    Newer(u8),
+    /// Written in the format of another version of the program.
+    #[error("format {0} is not this program's: use the version of the program that wrote it")]
+    Version(u8),
     /// A value outside its range.
     #[error("a value outside its range")]
     Value,
@@ -41,6 +39,12 @@ impl Writer {
         self
     }
 
+    /// Its length in bytes, then its bytes.
+    pub(crate) fn put_text(self, text: &str) -> Self {
+        let length = u32::try_from(text.len()).expect("a text that fits a message");
+        self.put(length.to_le_bytes()).put_slice(text.as_bytes())
+    }
+
     pub(crate) fn seal(mut self) -> Vec<u8> {
         let crc = crc32c::crc32c(&self.0);
         self.0.extend_from_slice(&crc.to_le_bytes());
@@ -60,7 +64,7 @@ impl<'a> Reader<'a> {
             return Err(CodecError::Checksum);
         }
         if *found != version {
-            return Err(CodecError::Newer(*found));
+            return Err(CodecError::Version(*found));
         }
         Ok(Self(fields))
     }
@@ -75,6 +79,12 @@ impl<'a> Reader<'a> {
         let (bytes, rest) = self.0.split_at_checked(length).ok_or(CodecError::Length)?;
         self.0 = rest;
         Ok(bytes)
+    }
+
+    pub(crate) fn take_text(&mut self) -> Result<String, CodecError> {
+        let length = u32::from_le_bytes(self.take()?);
+        let bytes = self.take_slice(length as usize)?;
+        String::from_utf8(bytes.to_vec()).map_err(|_| CodecError::Value)
     }
 
     pub(crate) const fn is_empty(&self) -> bool {

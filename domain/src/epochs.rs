@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     Epoch, LogId, Offset, Partition,
     codec::{CodecError, Reader, Writer},
+    rebase::Rebase,
     segment::SegmentId,
 };
 
@@ -36,6 +37,8 @@ pub enum LogEvent {
         /// By partition, the offset behind the record that ended it.
         ends: Vec<Offset>,
     },
+    /// Append times of a stretch are not believed as they are.
+    Rebased(Rebase),
 }
 
 /// How an epoch begins. Its rows are a pure function of this and of the log.
@@ -69,12 +72,14 @@ impl LogEvent {
     const OPENED: u8 = 1;
     const ACTIVATED: u8 = 2;
     const SEALED: u8 = 3;
+    const REBASED: u8 = 4;
 
     /// The log that it is about.
     #[must_use]
     pub const fn log_id(&self) -> LogId {
         match self {
             Self::Opened(OpenedEpoch { log_id, .. })
+            | Self::Rebased(Rebase { log_id, .. })
             | Self::Activated { log_id, .. }
             | Self::Sealed { log_id, .. } => *log_id,
         }
@@ -97,6 +102,7 @@ impl LogEvent {
             Self::Sealed { log_id: _, epoch, ends } => {
                 put_offsets(writer.put([Self::SEALED]).put(epoch.0.to_le_bytes()), ends)
             }
+            Self::Rebased(rebase) => rebase.encode(writer.put([Self::REBASED])),
         }
         .seal()
     }
@@ -125,6 +131,7 @@ impl LogEvent {
                 let epoch = Epoch(u16::from_le_bytes(reader.take()?));
                 Self::Sealed { log_id, epoch, ends: take_offsets(&mut reader)? }
             }
+            [Self::REBASED] => Self::Rebased(Rebase::decode(log_id, &mut reader)?),
             _ => return Err(CodecError::Value),
         };
         reader.end()?;
@@ -150,27 +157,17 @@ fn take_offsets(reader: &mut Reader<'_>) -> Result<Vec<Offset>, CodecError> {
     (0..count).map(|_| Ok(Offset(u64::from_le_bytes(reader.take()?)))).collect()
 }
 
-fn put_text(writer: Writer, text: &str) -> Writer {
-    writer.put(length(text.len())).put_slice(text.as_bytes())
-}
-
-fn take_text(reader: &mut Reader<'_>) -> Result<String, CodecError> {
-    let length = take_length(reader)?;
-    let bytes = reader.take_slice(length as usize)?;
-    String::from_utf8(bytes.to_vec()).map_err(|_| CodecError::Value)
-}
-
 fn put_declared(writer: Writer, declared: &Declared) -> Writer {
-    let writer = put_text(writer, &declared.product_sku).put(declared.version.to_le_bytes());
+    let writer = writer.put_text(&declared.product_sku).put(declared.version.to_le_bytes());
     let writer = writer.put(length(declared.dimensions.len()));
-    declared.dimensions.iter().fold(writer, |writer, name| put_text(writer, name))
+    declared.dimensions.iter().fold(writer, |writer, name| writer.put_text(name))
 }
 
 fn take_declared(reader: &mut Reader<'_>) -> Result<Declared, CodecError> {
-    let product_sku = take_text(reader)?;
+    let product_sku = reader.take_text()?;
     let version = u64::from_le_bytes(reader.take()?);
     let count = take_length(reader)?;
-    let dimensions = (0..count).map(|_| take_text(reader)).collect::<Result<_, _>>()?;
+    let dimensions = (0..count).map(|_| reader.take_text()).collect::<Result<_, _>>()?;
     Ok(Declared { product_sku, version, dimensions })
 }
 
@@ -189,6 +186,7 @@ pub struct LogHistory {
     opened: BTreeMap<Epoch, OpenedEpoch>,
     active: Epoch,
     sealed: Option<SealedLog>,
+    rebases: Vec<Rebase>,
 }
 
 /// How a log ended.
@@ -201,7 +199,7 @@ pub struct SealedLog {
 }
 
 static NO_EVENTS: LogHistory =
-    LogHistory { opened: BTreeMap::new(), active: Epoch(0), sealed: None };
+    LogHistory { opened: BTreeMap::new(), active: Epoch(0), sealed: None, rebases: Vec::new() };
 
 impl Journal {
     /// Reads the entries in order.
@@ -223,6 +221,7 @@ impl Journal {
                     // The first one stands: the next generation has begun with it.
                     log.sealed.get_or_insert(SealedLog { epoch, ends });
                 }
+                LogEvent::Rebased(rebase) => log.rebases.push(rebase),
             }
         }
         journal
@@ -257,6 +256,13 @@ impl LogHistory {
     #[must_use]
     pub const fn sealed(&self) -> Option<&SealedLog> {
         self.sealed.as_ref()
+    }
+
+    /// Which append times of a partition are not believed in an epoch, in the order of the journal.
+    #[must_use]
+    pub fn rebases(&self, epoch: Epoch, partition: Partition) -> Vec<Rebase> {
+        let holds = |one: &&Rebase| one.partition == partition && one.epoch <= epoch;
+        self.rebases.iter().filter(holds).cloned().collect()
     }
 
     /// Where an epoch begins in a partition.
@@ -398,6 +404,7 @@ mod tests {
                 epoch: Epoch(3),
                 ends: vec![Offset(1), Offset(u64::MAX)],
             },
+            LogEvent::Rebased(rebase(7, 3)),
         ] {
             let bytes = event.encode();
             assert_eq!(LogEvent::decode(&bytes), Ok(event));
@@ -405,6 +412,34 @@ mod tests {
                 assert!(LogEvent::decode(&bytes[..end]).is_err());
             }
         }
+    }
+
+    fn rebase(partition: u16, epoch: u16) -> Rebase {
+        Rebase {
+            log_id: LOG,
+            partition: Partition(partition),
+            epoch: Epoch(epoch),
+            from: Offset(5),
+            to: Offset(u64::MAX),
+            ahead: std::time::Duration::from_micros(172_800_000_001),
+            noted_at: crate::Timestamp::MAX,
+            reason: "NTP was off\u{e9}".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_rebase_holds_in_its_partition_and_from_its_epoch_on() {
+        let journal = Journal::of(
+            [(0, 0), (1, 0), (0, 2)]
+                .map(|(partition, epoch)| LogEvent::Rebased(rebase(partition, epoch))),
+        );
+        let log = journal.log(LOG);
+        for (epoch, partition, expected) in [(0, 0, 1), (1, 0, 1), (2, 0, 2), (2, 1, 1), (2, 2, 0)]
+        {
+            let found = log.rebases(Epoch(epoch), Partition(partition));
+            assert_eq!(found.len(), expected, "{epoch} {partition}");
+        }
+        assert!(View::active(journal).is_whole(), "it opens no epoch");
     }
 
     #[test]

@@ -12,11 +12,13 @@ pub mod dead_letter;
 pub mod dimensions;
 pub mod epochs;
 pub mod hash;
+pub mod limits;
 pub mod log;
 pub mod name;
 pub mod outlet;
 pub mod place;
 pub mod quantity;
+pub mod rebase;
 pub mod refold;
 pub mod segment;
 pub mod store;
@@ -26,11 +28,14 @@ pub mod usage;
 
 pub mod codec;
 
-pub use aggregate::Aggregate;
+pub use aggregate::{Aggregate, Total};
 pub use billing::BillingStore;
-pub use dead_letter::{DeadLetter, DeadLetterReason};
+pub use dead_letter::{
+    DeadLetter, DeadLetterGroup, DeadLetterKey, DeadLetterReason, DeadLetterSample,
+};
 pub use dimensions::Dimensions;
 pub use epochs::View;
+pub use limits::FoldLimits;
 pub use log::PulseLog;
 pub use name::{Name, Sku, Tenant, Unit};
 pub use outlet::Outlet;

@@ -6,6 +6,7 @@
 
 use std::{fmt, str::FromStr};
 
+use ethnum::I256;
 use thiserror::Error;
 
 /// Decimals that a quantity carries.
@@ -183,6 +184,49 @@ fn scaled(
     value.checked_neg().map(Quantity).ok_or(QuantityError::OutOfRange)
 }
 
+/// An exact sum of quantities, in units of 10^-18. Its 256 bits hold the sum of 2^128 quantities of
+/// any size, so that adding never fails, whatever clients send and whatever span is added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sum(I256);
+
+impl Sum {
+    /// Nothing.
+    pub const ZERO: Self = Self(I256::ZERO);
+
+    /// The sum with one more quantity.
+    #[inline]
+    #[must_use]
+    pub fn plus(self, quantity: Quantity) -> Self {
+        Self(self.0 + I256::from(quantity.0))
+    }
+
+    /// The quantity that equals it, or `None` past the range of one.
+    #[must_use]
+    pub fn to_quantity(self) -> Option<Quantity> {
+        i128::try_from(self.0).ok().map(Quantity)
+    }
+}
+
+impl From<Quantity> for Sum {
+    fn from(quantity: Quantity) -> Self {
+        Self(I256::from(quantity.0))
+    }
+}
+
+impl fmt::Display for Sum {
+    /// Prints all digits that matter and no more, as a quantity does.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (one, magnitude) = (I256::from(ONE), self.0);
+        let (whole, fraction) = ((magnitude / one).abs(), (magnitude % one).abs());
+        let sign = if self.0.is_negative() { "-" } else { "" };
+        if fraction == I256::ZERO {
+            return write!(f, "{sign}{whole}");
+        }
+        let fraction = format!("{:018}", fraction.as_u64());
+        write!(f, "{sign}{whole}.{}", fraction.trim_end_matches('0'))
+    }
+}
+
 impl fmt::Display for Quantity {
     /// Prints all digits that matter and no more: `12.5`, `-0.000000000000000001`, `3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -245,7 +289,31 @@ mod tests {
         assert_eq!(Quantity::from_decimal(1, 19), Err(QuantityError::Scale(19)));
     }
 
+    #[test]
+    fn a_sum_of_the_greatest_and_the_least_quantities_is_exact() {
+        let add = |quantity: Quantity, times: usize| {
+            (0..times).fold(Sum::ZERO, |sum, _| sum.plus(quantity))
+        };
+        assert_eq!(
+            add(Quantity::MAX, 1_000).to_string(),
+            "170141183460469231731687.303715884105727"
+        );
+        assert_eq!(add(Quantity::MAX, 2).to_quantity(), None);
+        assert_eq!(add(Quantity::MIN, 3).to_string(), "-510423550381407695195.061911147652317184");
+        assert_eq!(
+            add(Quantity::MIN, 2).plus(Quantity::MAX).plus(Quantity::MAX).to_string(),
+            "-0.000000000000000002"
+        );
+    }
+
     proptest::proptest! {
+        #[test]
+        fn a_sum_of_one_reads_as_the_quantity(raw: i128) {
+            let quantity = Quantity::from_raw(raw);
+            proptest::prop_assert_eq!(Sum::from(quantity).to_string(), quantity.to_string());
+            proptest::prop_assert_eq!(Sum::ZERO.plus(quantity).to_quantity(), Some(quantity));
+        }
+
         #[test]
         fn text_and_back_is_the_same(raw: i128) {
             let quantity = Quantity::from_raw(raw);

@@ -9,7 +9,8 @@ use std::{collections::BTreeMap, future::Future, ops::Range, pin::Pin};
 use thiserror::Error;
 
 use crate::{
-    Offset, Quantity, RowKey, SegmentId, Tenant, Timestamp, UsageRow, Window, store::PartitionKey,
+    DeadLetter, Offset, Quantity, RowKey, SegmentId, Tenant, Timestamp, UsageRow, Window,
+    store::PartitionKey,
 };
 
 /// Folds segments again.
@@ -19,6 +20,26 @@ pub trait Refold: Send + Sync + 'static {
     /// # Errors
     /// When log or store cannot be read, or the log is not the one that was counted.
     fn refold(&self, question: Question) -> RefoldFuture<'_>;
+
+    /// The dead letters of one record, ascending by index, with their bytes. Folds its segment again
+    /// up to the record.
+    ///
+    /// # Errors
+    /// As [`Refold::refold`]; also where the record has expired or was not folded yet.
+    fn dead_letters(&self, record: RecordPlace) -> DeadLettersFuture<'_>;
+}
+
+/// What [`Refold::dead_letters`] gives.
+pub type DeadLettersFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Vec<DeadLetter>, RefoldError>> + Send + 'a>>;
+
+/// A record, and whose verdicts on it are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordPlace {
+    /// Its partition, in the epoch of the verdicts.
+    pub key: PartitionKey,
+    /// The record.
+    pub offset: Offset,
 }
 
 /// What [`Refold::refold`] gives.

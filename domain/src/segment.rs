@@ -74,6 +74,17 @@ pub struct Conservation {
 }
 
 impl Conservation {
+    /// Of nothing.
+    pub const NONE: Self = Self {
+        read: 0,
+        control: 0,
+        accepted: 0,
+        duplicate: 0,
+        late: 0,
+        dead_lettered: 0,
+        erased: 0,
+    };
+
     /// Tells whether the law holds.
     #[must_use]
     pub const fn holds(&self) -> bool {
@@ -138,6 +149,10 @@ pub struct Manifest {
     pub rows: u64,
     /// XOR of the keyed hashes of its rows and of its touched windows.
     pub rows_digest: u128,
+    /// Groups of dead letters of the segment.
+    pub dead_letters: u64,
+    /// XOR of the keyed hashes of its groups of dead letters.
+    pub dead_letters_digest: u128,
     /// Its last record.
     pub anchor: Anchor,
     /// Hash of the fold state at its end (all but the ids).
@@ -147,7 +162,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
 
     /// Encodes all but the segment's identity, which is the key it is stored under.
     #[must_use]
@@ -161,6 +176,8 @@ impl Manifest {
         writer
             .put(self.rows.to_le_bytes())
             .put(self.rows_digest.to_le_bytes())
+            .put(self.dead_letters.to_le_bytes())
+            .put(self.dead_letters_digest.to_le_bytes())
             .put(self.anchor.offset.0.to_le_bytes())
             .put(self.anchor.digest.to_le_bytes())
             .put(self.state_digest.to_le_bytes())
@@ -180,6 +197,8 @@ impl Manifest {
         let counts_to_end = take_counts(&mut reader)?;
         let rows = u64::from_le_bytes(reader.take()?);
         let rows_digest = u128::from_le_bytes(reader.take()?);
+        let dead_letters = u64::from_le_bytes(reader.take()?);
+        let dead_letters_digest = u128::from_le_bytes(reader.take()?);
         let anchor = take_anchor(&mut reader)?;
         let state_digest = u128::from_le_bytes(reader.take()?);
         let run_digest = u128::from_le_bytes(reader.take()?);
@@ -192,6 +211,8 @@ impl Manifest {
             counts_to_end,
             rows,
             rows_digest,
+            dead_letters,
+            dead_letters_digest,
             anchor,
             state_digest,
             run_digest,
@@ -230,8 +251,8 @@ pub struct Progress {
     pub counts: Conservation,
     /// The last folded record of the open segment; `None` while it has none.
     pub anchor: Option<Anchor>,
-    /// When the end of the log was last seen to be `folded_to`, by the consumer's clock; a cell of
-    /// its own, not ordered with the others.
+    /// When the end of the log was last noted to be `folded_to`, by the consumer's clock, with each
+    /// flush and now and then while nothing comes; a cell of its own, not ordered with the others.
     pub caught_up_at: Option<Timestamp>,
 }
 
@@ -353,6 +374,8 @@ mod tests {
             counts_to_end: counts.plus(&counts),
             rows: 2,
             rows_digest: 1 << 100,
+            dead_letters: 2,
+            dead_letters_digest: 1 << 101,
             anchor: Anchor { offset: Offset(8), digest: 3 },
             state_digest: 4,
             run_digest: 5,

@@ -4,13 +4,13 @@
 //! that folded further wins. So a flush may be repeated, reordered with an older one, or done by a
 //! consumer that should be dead, and the totals stay right.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use thiserror::Error;
 
 use crate::{
-    DeadLetter, Epoch, LogId, Manifest, Offset, Partition, RowKey, SegmentId, Sku, Tenant,
-    Timestamp, Unit, UsageRow, View,
+    DeadLetterGroup, DeadLetterKey, Epoch, LogId, Manifest, Offset, Partition, RowKey, SegmentId,
+    Sku, Tenant, Timestamp, Unit, UsageRow, View,
     dead_letter::DeadLetterReason,
     epochs::{Journal, LogEvent},
     place::Generation,
@@ -41,12 +41,15 @@ pub trait UsageStore: Send + Sync + 'static {
     /// Writes a flush. Durable on return, in this order or all at once: rows, dead letters, run,
     /// state and touched windows; then the manifest; then progress. A row replaces a stored one
     /// only if its `offset_last` is greater; an equal one has equal bytes, because a row is a pure
-    /// function of its segment up to there, so which of them stays is the adapter's choice. Progress
-    /// likewise by `folded_to` (`caught_up_at` is written whenever it is given).
+    /// function of its segment up to there, so which of them stays is the adapter's choice. The same
+    /// holds for a group of dead letters, and for progress by `folded_to`. `caught_up_at` is
+    /// written whenever it is given: the last one that was written counts, not the greatest, so that a
+    /// reading from a wrong clock does not stay. The flush is shared and never copied.
     ///
     /// # Errors
-    /// After any error the flush may be written in part; the caller writes it again.
-    fn flush(&self, flush: &Flush) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// `TooLarge`: nothing was written, and trying again cannot help. After any other error the flush
+    /// may be written in part; the caller writes it again.
+    fn flush(&self, flush: Arc<Flush>) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The manifest with the greatest start, if any.
     ///
@@ -127,28 +130,18 @@ pub trait UsageStore: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Tenant>, StoreError>> + Send;
 
-    /// Dead letters of one log in every epoch, after `after`, at most `limit`, sorted by partition,
-    /// offset, index, epoch. Payloads are included.
+    /// Groups of dead letters of one log in every epoch that pass the filter, after `after`, at most
+    /// `limit`, in the order of their keys. A result shorter than `limit` is the last.
     ///
     /// # Errors
     /// See [`StoreError`].
     fn scan_dead_letters(
         &self,
         log_id: LogId,
-        reason: Option<DeadLetterReason>,
-        after: Option<DeadLetterPlace>,
+        filter: &DeadLetterFilter,
+        after: Option<&DeadLetterKey>,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<DeadLetter>, StoreError>> + Send;
-
-    /// One dead letter.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    fn dead_letter(
-        &self,
-        log_id: LogId,
-        place: DeadLetterPlace,
-    ) -> impl Future<Output = Result<Option<DeadLetter>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<DeadLetterGroup>, StoreError>> + Send;
 
     /// The journal's entries, oldest first.
     ///
@@ -211,7 +204,33 @@ pub trait UsageStore: Send + Sync + 'static {
         }
     }
 
-    /// As [`UsageStore::scan_dead_letters`], of a view only, so of each place at most one.
+    /// The stored groups of dead letters of one segment, in the order of their keys.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn segment_dead_letters(
+        &self,
+        segment: SegmentId,
+    ) -> impl Future<Output = Result<Vec<DeadLetterGroup>, StoreError>> + Send {
+        const PAGE: usize = 1_000;
+        async move {
+            let (mut groups, filter) = (Vec::new(), DeadLetterFilter::default());
+            let mut after = DeadLetterKey::behind_all_before(segment);
+            loop {
+                let more = self.scan_dead_letters(segment.log_id, &filter, after.as_ref(), PAGE);
+                let more = more.await?;
+                let found = more.len();
+                after = more.last().map(|group| group.key.clone());
+                groups.extend(more.into_iter().filter(|group| group.key.segment == segment));
+                let is_past = after.as_ref().is_none_or(|last| last.segment != segment);
+                if found < PAGE || is_past {
+                    return Ok(groups);
+                }
+            }
+        }
+    }
+
+    /// As [`UsageStore::scan_dead_letters`], of a view only.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -219,26 +238,23 @@ pub trait UsageStore: Send + Sync + 'static {
         &self,
         view: &View,
         log_id: LogId,
-        reason: Option<DeadLetterReason>,
-        mut after: Option<DeadLetterPlace>,
+        filter: &DeadLetterFilter,
+        after: Option<&DeadLetterKey>,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<DeadLetter>, StoreError>> + Send {
+    ) -> impl Future<Output = Result<Vec<DeadLetterGroup>, StoreError>> + Send {
         async move {
-            let mut letters = Vec::new();
-            let counts = |letter: &DeadLetter| {
-                view.epoch_at(log_id, letter.partition, letter.offset) == letter.epoch
-            };
-            while letters.len() < limit {
-                let more = self.scan_dead_letters(log_id, reason, after, limit).await?;
+            let (mut groups, mut after) = (Vec::new(), after.cloned());
+            while groups.len() < limit {
+                let more = self.scan_dead_letters(log_id, filter, after.as_ref(), limit).await?;
                 let is_last = more.len() < limit;
-                after = more.last().map(DeadLetterPlace::of);
-                letters.extend(more.into_iter().filter(counts));
+                after = more.last().map(|group| group.key.clone());
+                groups.extend(more.into_iter().filter(|group| view.counts(&group.key.segment)));
                 if is_last {
                     break;
                 }
             }
-            letters.truncate(limit);
-            Ok(letters)
+            groups.truncate(limit);
+            Ok(groups)
         }
     }
 }
@@ -254,41 +270,35 @@ pub struct PartitionKey {
     pub epoch: Epoch,
 }
 
-/// Place of a dead letter in its log, in the order of a scan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeadLetterPlace {
-    /// The partition.
-    pub partition: Partition,
-    /// The record.
-    pub offset: Offset,
-    /// The pulse in the record.
-    pub index: u32,
-    /// The epoch of the verdict.
-    pub epoch: Epoch,
-}
-
-impl DeadLetterPlace {
-    /// Where a letter stands.
-    #[must_use]
-    pub const fn of(letter: &DeadLetter) -> Self {
-        let DeadLetter { partition, offset, index, epoch, .. } = *letter;
-        Self { partition, offset, index, epoch }
-    }
+/// Which dead letters are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetterFilter {
+    /// One reason, or all.
+    pub reason: Option<DeadLetterReason>,
+    /// One tenant, or all. Empty: those whose tenant is not known.
+    pub tenant: Option<String>,
 }
 
 /// What leaves a lane at once, about one segment.
+///
+/// The rows in the flushes of a complete segment without progress, and in that with its close, are all
+/// of the segment together with `stored_before`.
 #[derive(Clone, Debug)]
 pub struct Flush {
     /// The segment.
     pub segment: SegmentId,
     /// Its rows that changed since they were last stored.
     pub rows: Vec<UsageRow>,
-    /// Its dead letters that were not stored yet.
-    pub dead_letters: Vec<DeadLetter>,
-    /// Set when the segment is complete.
+    /// Its groups of dead letters that changed since they were last stored.
+    pub dead_letters: Vec<DeadLetterGroup>,
+    /// For who publishes totals, not for the store: rows of a segment that is complete, which earlier
+    /// flushes stored in their final form.
+    pub stored_before: Vec<UsageRow>,
+    /// Set when the segment is complete, in the last of its flushes.
     pub close: Option<SegmentClose>,
-    /// Where the partition stands after this flush.
-    pub progress: Progress,
+    /// Where the partition stands after this flush. `None` in flushes of a segment that is complete,
+    /// but for the last: their rows are final, and nothing is proved yet.
+    pub progress: Option<Progress>,
 }
 
 /// What a complete segment leaves beside its rows.
@@ -302,9 +312,6 @@ pub struct SegmentClose {
     pub state: Vec<u8>,
     /// Days of tenants that got usage for windows that had ended when the segment started.
     pub touched: Vec<Touched>,
-    /// Where totals are published: the rows that earlier flushes stored in their final form, so
-    /// that these and the flush's own are all of the segment. Not for the store.
-    pub stored_before: Vec<UsageRow>,
 }
 
 /// A tenant's day (days since 1970) that a segment added to after its window's end.
@@ -343,6 +350,9 @@ pub enum StoreError {
     /// Stored bytes are damaged.
     #[error("stored data is damaged: {0}")]
     Damaged(String),
+    /// A value is larger than the store can keep. Nothing was written, and the store itself is well.
+    #[error("too large for the store: {0}")]
+    TooLarge(String),
     /// Cannot be mended by trying again.
     #[error("{0}")]
     Fatal(String),

@@ -16,6 +16,10 @@ impl Timestamp {
     /// 9999-12-31T23:59:59.999999Z.
     pub const MAX: Self = Self(253_402_300_800 * MICROS_PER_SECOND - 1);
 
+    /// 9999-01-01T00:00:00Z, where usage ends. The hour, day, month and billing period that hold a
+    /// moment of usage, in any zone, then end at a moment too, so a range or a bill can hold them.
+    pub const USAGE_END: Self = Self(253_370_764_800 * MICROS_PER_SECOND);
+
     /// Takes microseconds since 1970, or `None` outside year 1 to 9999.
     #[inline]
     #[must_use]
@@ -35,6 +39,13 @@ impl Timestamp {
             Some(micros) => Self::from_micros(micros.saturating_add((nanos / 1_000) as i64)),
             None => None,
         }
+    }
+
+    /// The moment, or `None` where it is too late for usage.
+    #[inline]
+    #[must_use]
+    pub fn of_usage(self) -> Option<Self> {
+        (self < Self::USAGE_END).then_some(self)
     }
 
     /// Microseconds since 1970.
@@ -160,6 +171,14 @@ impl WindowLength {
 pub trait Clock: Send + Sync + 'static {
     /// The present moment. May jump either way: nothing is decided by it alone.
     fn now(&self) -> Timestamp;
+
+    /// Time since a moment that stays the same while the process lives. Never falls, is not touched
+    /// when somebody sets the clock, and counts while the machine sleeps. By default that of the
+    /// clock itself, with which no jump can be seen.
+    fn elapsed(&self) -> Duration {
+        let micros = self.now().micros().saturating_sub(Timestamp::MIN.micros());
+        Duration::from_micros(micros.unsigned_abs())
+    }
 }
 
 impl<F: Fn() -> Timestamp + Send + Sync + 'static> Clock for F {

@@ -6,7 +6,7 @@
 
 use domain::{
     Quantity, Timestamp,
-    name::{NAME_BYTES_MAX, NameError, check_name, check_text},
+    name::{NAME_BYTES_MAX, NameError, check_name, check_plain, check_text},
     quantity::QuantityError,
 };
 use proto::walk::{PulseWire, WireError};
@@ -74,17 +74,17 @@ pub(crate) enum Fault {
     #[error("no time; a pulse with an identity needs its own, so that a retry is known as one")]
     TimeMissing,
     #[error(
-        "{seconds} seconds and {nanos} nanoseconds is no moment of the years 1 to 9999; nanoseconds are 0 to 999999999"
+        "{seconds} seconds and {nanos} nanoseconds is no moment of the years 1 to 9998; nanoseconds are 0 to 999999999"
     )]
     TimeOutOfRange { seconds: i64, nanos: i32 },
     #[error("{0} properties; at most {PROPERTIES_MAX} are allowed")]
     PropertiesTooMany(usize),
     #[error(
-        "the key {0:?} is not 1 to {PROPERTY_KEY_BYTES_MAX} bytes of printable UTF-8 (shown cut to that length)"
+        "the key {0:?} is not 1 to {PROPERTY_KEY_BYTES_MAX} bytes of plain text, as a name is (shown cut to that length)"
     )]
     PropertyKey(String),
     #[error(
-        "the value of {0:?} is not at most {PROPERTY_VALUE_BYTES_MAX} bytes of printable UTF-8"
+        "the value of {0:?} is not at most {PROPERTY_VALUE_BYTES_MAX} bytes of plain text, as a name is"
     )]
     PropertyValue(String),
 }
@@ -97,12 +97,7 @@ impl Fault {
             Self::TooLarge { .. } => reasons::PULSE_TOO_LARGE,
             Self::TenantMissing => reasons::TENANT_MISSING,
             Self::TenantMismatch => reasons::TENANT_MISMATCH,
-            Self::Name { error, .. } => match error {
-                NameError::Empty => reasons::NAME_EMPTY,
-                NameError::TooLong(_) => reasons::NAME_TOO_LONG,
-                NameError::NotUtf8 => reasons::NAME_NOT_UTF8,
-                NameError::Control => reasons::NAME_CONTROL_CHARACTER,
-            },
+            Self::Name { error, .. } => reasons::of_name(*error),
             Self::IdTooLong(..) => reasons::ID_TOO_LONG,
             Self::AmountMissing => reasons::AMOUNT_MISSING,
             Self::AmountScale(_) => reasons::AMOUNT_SCALE,
@@ -181,7 +176,7 @@ fn time(pulse: &PulseWire<'_>, rule: TimeRule) -> Result<(), Fault> {
         let identified = rule == TimeRule::Required || !pulse.id.is_empty();
         return if identified { Err(Fault::TimeMissing) } else { Ok(()) };
     };
-    match Timestamp::from_parts(seconds, nanos) {
+    match Timestamp::from_parts(seconds, nanos).and_then(Timestamp::of_usage) {
         Some(_) => Ok(()),
         None => Err(Fault::TimeOutOfRange { seconds, nanos }),
     }
@@ -199,22 +194,18 @@ fn properties(pulse: &PulseWire<'_>) -> Result<(), Fault> {
         return Err(Fault::PropertiesTooMany(pulse.properties.len()));
     }
     for (key, value) in pulse.properties.iter() {
-        if key.is_empty() || !is_printable(key, PROPERTY_KEY_BYTES_MAX) {
+        if key.is_empty() || !is_plain(key, PROPERTY_KEY_BYTES_MAX) {
             return Err(Fault::PropertyKey(shown(key)));
         }
-        if !is_printable(value, PROPERTY_VALUE_BYTES_MAX) {
+        if !is_plain(value, PROPERTY_VALUE_BYTES_MAX) {
             return Err(Fault::PropertyValue(shown(key)));
         }
     }
     Ok(())
 }
 
-fn is_printable(bytes: &[u8], bytes_max: usize) -> bool {
-    if bytes.len() <= NAME_BYTES_MAX.min(bytes_max) {
-        return check_text(bytes).is_ok();
-    }
-    let text = std::str::from_utf8(bytes);
-    bytes.len() <= bytes_max && text.is_ok_and(|text| !text.chars().any(char::is_control))
+fn is_plain(bytes: &[u8], bytes_max: usize) -> bool {
+    bytes.len() <= bytes_max && check_plain(bytes).is_ok()
 }
 
 /// A key as it may be repeated to the client.

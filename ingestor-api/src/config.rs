@@ -1,8 +1,7 @@
 //! Limits: how much a client may send and how much the process holds at once.
 //!
-//! Memory is bounded by what stands here: `bytes_in_flight_max` for batches taken and not yet
-//! answered, as much again at most for the records they are copied into, and one message of
-//! `message_bytes_max` for each open stream that waits for room.
+//! Memory is bounded by what stands here: `bytes_in_flight_max` for messages from their first bytes
+//! until they are answered, and as much again at most for the records they are copied into.
 
 use std::time::Duration;
 
@@ -36,14 +35,22 @@ pub struct Limits {
     pub appends_in_flight_max: usize,
     /// Most open ingest streams. Default 1,024. Further ones are refused with STREAMS_EXHAUSTED.
     pub streams_max: usize,
+    /// The same from one peer address, so that one client leaves streams to the others. Default 512.
+    pub streams_per_peer_max: usize,
     /// Batches of one stream that may be taken and not yet acknowledged. Default 256. At the bound
     /// the server stops reading that stream.
     pub stream_batches_in_flight_max: usize,
     /// The same in bytes; overshot by one message at most. Default 16 MiB.
     pub stream_bytes_in_flight_max: usize,
-    /// The same over all streams and calls. Default 256 MiB. At the bound streams are no longer
-    /// read and single calls are answered RESOURCE_EXHAUSTED.
+    /// The same over all streams and calls, and also for messages of which the first bytes have
+    /// come. Default 256 MiB. At the bound streams are no longer read and single calls are answered
+    /// RESOURCE_EXHAUSTED.
     pub bytes_in_flight_max: usize,
+    /// The same from one peer address. Default 128 MiB.
+    pub bytes_in_flight_per_peer_max: usize,
+    /// How long the bytes of one message may keep the server waiting, in all. Default 30 s. The time
+    /// between the messages of a stream does not count.
+    pub message_timeout: Duration,
     /// How long an overloaded answer asks a client to wait. Default 250 ms.
     pub retry_after: Duration,
     /// Whether batches share records. Default [`Packing::On`].
@@ -72,9 +79,12 @@ impl Default for Limits {
             partition_queue_bytes_max: 64 << 20,
             appends_in_flight_max: 4,
             streams_max: 1_024,
+            streams_per_peer_max: 512,
             stream_batches_in_flight_max: 256,
             stream_bytes_in_flight_max: 16 << 20,
             bytes_in_flight_max: 256 << 20,
+            bytes_in_flight_per_peer_max: 128 << 20,
+            message_timeout: Duration::from_secs(30),
             retry_after: Duration::from_millis(250),
             packing: Packing::On,
         }
@@ -117,9 +127,16 @@ impl Limits {
             ),
             ("appends_in_flight_max", self.appends_in_flight_max, 1, 1_024),
             ("streams_max", self.streams_max, 1, 1_000_000),
+            ("streams_per_peer_max", self.streams_per_peer_max, 1, 1_000_000),
             ("stream_batches_in_flight_max", self.stream_batches_in_flight_max, 1, 1_000_000),
             ("stream_bytes_in_flight_max", self.stream_bytes_in_flight_max, 1, BYTES_MAX),
             ("bytes_in_flight_max", self.bytes_in_flight_max, self.message_bytes_max, BYTES_MAX),
+            (
+                "bytes_in_flight_per_peer_max",
+                self.bytes_in_flight_per_peer_max,
+                self.message_bytes_max,
+                BYTES_MAX,
+            ),
         ];
         for (key, value, least, most) in rows {
             if !(least..=most).contains(&value) {
@@ -142,13 +159,16 @@ mod tests {
     fn defaults_work_and_each_limit_is_held_to_its_range() {
         assert_eq!(Limits::default().check(), Ok(()));
         type Break = fn(&mut Limits);
-        let breaks: [(&str, Break); 6] = [
+        let breaks: [(&str, Break); 7] = [
             ("message_bytes_max", |l| l.message_bytes_max = 0),
             ("pulse_bytes_max", |l| l.pulse_bytes_max = l.message_bytes_max + 1),
             ("record_bytes_max", |l| l.record_bytes_max = l.pulse_bytes_max),
             ("record_bytes_target", |l| l.record_bytes_target = l.record_bytes_max + 1),
             ("appends_in_flight_max", |l| l.appends_in_flight_max = 0),
             ("bytes_in_flight_max", |l| l.bytes_in_flight_max = l.message_bytes_max - 1),
+            ("bytes_in_flight_per_peer_max", |l| {
+                l.bytes_in_flight_per_peer_max = l.message_bytes_max - 1;
+            }),
         ];
         for (key, change) in breaks {
             let mut limits = Limits::default();

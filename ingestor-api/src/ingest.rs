@@ -6,13 +6,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use domain::{Clock, PulseLog};
 use proto::v1::IngestAck;
-use service::{CorrelationId, Problem, Shutdown, health::Trouble};
+use service::{
+    CorrelationId, Problem, Shutdown,
+    health::Trouble,
+    listen::{
+        Budget, Held, Peer,
+        frames::{Counting, Framed, Handover, Quiet, Room, WhenFull},
+    },
+};
 use tracing::debug;
 
 use crate::{
     answer::{Fate, Taken, message_too_large},
     batch::{self, Context},
-    budget::{Budget, Held},
     check::NegativePolicy,
     config::{Limits, LimitsError},
     metrics::Metrics,
@@ -64,6 +70,8 @@ pub struct Origin {
     pub scope: Scope,
     /// Follows the request from here to the invoice line.
     pub correlation_id: CorrelationId,
+    /// Whose share of the bounds it takes.
+    pub peer: Peer,
 }
 
 impl<L: PulseLog> Ingest<L> {
@@ -82,9 +90,13 @@ impl<L: PulseLog> Ingest<L> {
         let Ports { log, clock, negative, shutdown } = ports;
         let trouble = Trouble::default();
         let (queues, packers) = packer::start(&log, &limits, &metrics, &trouble);
-        let bytes_in_flight =
-            Budget::new(limits.bytes_in_flight_max, metrics.bytes_in_flight().clone());
-        let streams = Budget::new(limits.streams_max, metrics.streams().clone());
+        let bytes_in_flight = Budget::new(
+            limits.bytes_in_flight_max,
+            limits.bytes_in_flight_per_peer_max,
+            metrics.bytes_in_flight().clone(),
+        );
+        let streams =
+            Budget::new(limits.streams_max, limits.streams_per_peer_max, metrics.streams().clone());
         let shared = Shared {
             log,
             limits,
@@ -112,10 +124,21 @@ impl<L: PulseLog> Ingest<L> {
             self.metrics().refused(0);
             return Err(message_too_large(bytes_max));
         }
-        let Some(room) = self.bytes_in_flight().try_take(message.len()) else {
+        let bytes = u32::try_from(message.len()).expect("the limits are checked to fit");
+        let Ok(room) = self.shared.bytes_in_flight.share(origin.peer).try_take(bytes) else {
             self.metrics().answered(Outcome::Overloaded, 0, 0);
             return Err(Problem::overloaded(self.limits().retry_after));
         };
+        self.submit_counted(message, origin, room).await
+    }
+
+    /// The same of a message whose room is taken already.
+    pub(crate) async fn submit_counted(
+        &self,
+        message: Bytes,
+        origin: &Origin,
+        room: Held,
+    ) -> Result<IngestAck, Problem> {
         // Kept until the answer, as on a stream.
         let room = Arc::new(room);
         let taken = self.take(&message, origin, &room);
@@ -174,8 +197,22 @@ impl<L: PulseLog> Ingest<L> {
         &self.shared.shutdown
     }
 
-    pub(crate) fn bytes_in_flight(&self) -> &Budget {
-        &self.shared.bytes_in_flight
+    /// Counts the messages of a call from their heads on.
+    pub(crate) fn count<B>(&self, body: B, peer: Peer, quiet: Quiet) -> (Framed<B>, Room) {
+        let limits = self.limits();
+        let when_full = match quiet {
+            Quiet::Honest => WhenFull::Wait,
+            Quiet::Counted => WhenFull::Refuse(Problem::overloaded(limits.retry_after)),
+        };
+        let counting = Counting {
+            share: self.shared.bytes_in_flight.share(peer),
+            message_bytes_max: limits.message_bytes_max,
+            message_timeout: limits.message_timeout,
+            when_full,
+            handover: Handover::Split,
+            quiet,
+        };
+        Framed::new(body, counting)
     }
 
     pub(crate) fn streams(&self) -> &Budget {

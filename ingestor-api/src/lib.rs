@@ -16,7 +16,6 @@ mod batch;
 pub mod check;
 
 mod append;
-mod budget;
 mod outcome;
 pub mod packer;
 

@@ -12,7 +12,10 @@ use domain::{PulseLog, place::Generation};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use metrics::Gauge;
 use proto::record;
-use service::health::Trouble;
+use service::{
+    health::Trouble,
+    listen::{Budget, Held, Peer, Share},
+};
 use tokio::{
     sync::mpsc::{self, error::SendError},
     task::JoinSet,
@@ -23,7 +26,6 @@ use tracing::{Instrument, debug_span};
 use crate::{
     append::append_then_settle,
     batch::Part,
-    budget::{Budget, Held},
     config::{ENVELOPE_BYTES, Limits, Packing},
     metrics::Metrics,
     outcome::{Outcome, Pledge, Receipt, pledges},
@@ -38,7 +40,7 @@ pub(crate) struct Queues {
 }
 
 struct Queue {
-    room: Budget,
+    room: Share,
     parts: mpsc::UnboundedSender<Queued>,
 }
 
@@ -82,7 +84,9 @@ pub(crate) fn start<L: PulseLog>(
             partition,
         };
         tasks.spawn(packer.run());
-        let room = Budget::new(limits.partition_queue_bytes_max, Gauge::noop());
+        let bytes_max = limits.partition_queue_bytes_max;
+        // A queue is everybody's: what a peer may have is bounded before.
+        let room = Budget::new(bytes_max, bytes_max, Gauge::noop()).share(Peer::default());
         Queue { room, parts: sender }
     });
     let queues = Queues { queues: queues.collect() };
@@ -114,7 +118,8 @@ impl Queues {
     ) -> Result<Receipt, Outcome> {
         let room = |part: &Part| {
             let queue = &self.queues[usize::from(part.partition.0)];
-            queue.room.try_take(part.bytes + PART_OVERHEAD_BYTES)
+            let bytes = u32::try_from(part.bytes + PART_OVERHEAD_BYTES).ok()?;
+            queue.room.try_take(bytes).ok()
         };
         let rooms: Option<Vec<Held>> = parts.iter().map(room).collect();
         let rooms = rooms.ok_or(Outcome::Overloaded)?;

@@ -11,7 +11,14 @@ use domain::PulseLog;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use prost::Message;
 use proto::v1::{self, IngestAck, usage_service_server};
-use service::{CorrelationId, Problem, problem::reasons};
+use service::{
+    CorrelationId, Problem,
+    listen::{
+        Peer,
+        frames::{Framed, Quiet, Room},
+    },
+    problem::reasons,
+};
 use tonic::{
     Request, Response, Status, Streaming,
     body::Body,
@@ -22,6 +29,7 @@ use tonic::{
 use crate::{
     codec::BatchCodec,
     ingest::{Ingest, Origin},
+    outcome::Outcome,
     scope::Scope,
     stream,
 };
@@ -77,11 +85,15 @@ impl<L: PulseLog> Service<http::Request<Body>> for IngestServer<L> {
         let grpc = move |codec| Grpc::new(codec).max_decoding_message_size(bytes_max);
         match request.uri().path() {
             "/pulso.v1.IngestService/IngestStream" => Box::pin(async move {
-                Ok(grpc(BatchCodec::STREAM).streaming(StreamMethod(ingest), request).await)
+                let (request, room) = counted(&ingest, request, Quiet::Honest);
+                let method = StreamMethod { ingest, room };
+                Ok(grpc(BatchCodec::STREAM).streaming(method, request).await)
             }),
             // Read as a stream of one, so that a message above the limit gets our own answer.
             "/pulso.v1.IngestService/Ingest" => Box::pin(async move {
-                Ok(grpc(BatchCodec::SINGLE).client_streaming(SingleMethod(ingest), request).await)
+                let (request, room) = counted(&ingest, request, Quiet::Counted);
+                let method = SingleMethod { ingest, room };
+                Ok(grpc(BatchCodec::SINGLE).client_streaming(method, request).await)
             }),
             path => {
                 let message = format!("there is no method {path}");
@@ -93,7 +105,22 @@ impl<L: PulseLog> Service<http::Request<Body>> for IngestServer<L> {
     }
 }
 
-struct StreamMethod<L: PulseLog>(Ingest<L>);
+/// A call whose messages take their room as their heads pass.
+fn counted<L: PulseLog>(
+    ingest: &Ingest<L>,
+    request: http::Request<Body>,
+    quiet: Quiet,
+) -> (http::Request<Framed<Body>>, Room) {
+    let peer = peer_of(request.extensions());
+    let (parts, body) = request.into_parts();
+    let (body, room) = ingest.count(body, peer, quiet);
+    (http::Request::from_parts(parts, body), room)
+}
+
+struct StreamMethod<L: PulseLog> {
+    ingest: Ingest<L>,
+    room: Room,
+}
 
 impl<L: PulseLog> StreamingService<Bytes> for StreamMethod<L> {
     type Response = IngestAck;
@@ -101,26 +128,29 @@ impl<L: PulseLog> StreamingService<Bytes> for StreamMethod<L> {
     type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
-        let ingest = self.0.clone();
+        let (ingest, room) = (self.ingest.clone(), self.room.clone());
         Box::pin(async move {
             let origin = origin_of(&request);
-            let acks = stream::acks(ingest, origin, request.into_inner())?;
+            let acks = stream::acks(ingest, origin, request.into_inner(), room)?;
             Ok(Response::new(Box::pin(acks) as Self::ResponseStream))
         })
     }
 }
 
-struct SingleMethod<L: PulseLog>(Ingest<L>);
+struct SingleMethod<L: PulseLog> {
+    ingest: Ingest<L>,
+    room: Room,
+}
 
 impl<L: PulseLog> ClientStreamingService<Bytes> for SingleMethod<L> {
     type Response = IngestAck;
     type Future = BoxFuture<'static, Result<Response<IngestAck>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
-        let ingest = self.0.clone();
+        let (ingest, room) = (self.ingest.clone(), self.room.clone());
         Box::pin(async move {
             let origin = origin_of(&request);
-            single(&ingest, request.into_inner(), &origin).await.map(Response::new)
+            single(&ingest, request.into_inner(), &room, &origin).await.map(Response::new)
         })
     }
 }
@@ -128,15 +158,22 @@ impl<L: PulseLog> ClientStreamingService<Bytes> for SingleMethod<L> {
 async fn single<L: PulseLog>(
     ingest: &Ingest<L>,
     mut requests: Streaming<Bytes>,
+    room: &Room,
     origin: &Origin,
 ) -> Result<IngestAck, Status> {
     let bytes_max = ingest.limits().message_bytes_max;
-    let message = requests.message().await.map_err(|status| stream::explain(status, bytes_max))?;
+    let message = requests.message().await.map_err(|status| {
+        if status.code() == tonic::Code::ResourceExhausted {
+            ingest.metrics().answered(Outcome::Overloaded, 0, 0);
+        }
+        stream::explain(status, bytes_max)
+    })?;
     let message = message.ok_or_else(|| {
         let text = "the call carries no message; send one pulso.v1.PulseBatch";
         Status::from(Problem::new(tonic::Code::InvalidArgument, reasons::BATCH_UNDECODABLE, text))
     })?;
-    Ok(ingest.submit(message, origin).await?)
+    let room = room.split(message.len());
+    Ok(ingest.submit_counted(message, origin, room).await?)
 }
 
 #[tonic::async_trait]
@@ -177,5 +214,11 @@ fn origin_of<T>(request: &Request<T>) -> Origin {
     Origin {
         scope: request.extensions().get::<Scope>().cloned().unwrap_or_default(),
         correlation_id: id.unwrap_or_else(|| CorrelationId::of_metadata(request.metadata())),
+        peer: peer_of(request.extensions()),
     }
+}
+
+/// Who is at the other end, as the listener has left it among the extensions.
+fn peer_of(extensions: &http::Extensions) -> Peer {
+    extensions.get::<Peer>().copied().unwrap_or_default()
 }

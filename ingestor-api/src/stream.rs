@@ -5,7 +5,7 @@
 //! closes its flow-control window, the connection stops asking, and with that the reading stops; a
 //! client that goes away drops the whole, while what it had queued still goes to the log.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::PulseLog;
@@ -15,12 +15,15 @@ use futures_util::{
     stream::{FuturesUnordered, Stream, unfold},
 };
 use proto::v1::IngestAck;
-use service::{Problem, problem::reasons};
+use service::{
+    Problem,
+    listen::{Full, Held, frames::Room},
+    problem::reasons,
+};
 use tonic::{Code, Status, Streaming};
 
 use crate::{
     answer::message_too_large,
-    budget::Held,
     ingest::{Ingest, Origin},
 };
 
@@ -33,16 +36,21 @@ pub(crate) fn acks<L: PulseLog>(
     ingest: Ingest<L>,
     origin: Origin,
     requests: Streaming<Bytes>,
+    room: Room,
 ) -> Result<impl Stream<Item = Result<IngestAck, Status>> + Send + use<L>, Problem> {
     if ingest.shutdown().is_requested() {
         return Err(Problem::shutting_down());
     }
-    let slot = ingest.streams().try_take(1).ok_or_else(|| {
-        let limit = ingest.limits().streams_max;
-        let message =
-            format!("{limit} streams are open, as many as may be; send over fewer, or later");
-        Problem::exhausted(reasons::STREAMS_EXHAUSTED, message)
-            .with_retry_after(ingest.limits().retry_after)
+    let slot = ingest.streams().share(origin.peer).try_take(1).map_err(|full| {
+        let limits = ingest.limits();
+        let (limit, whose) = match full {
+            Full::All => (limits.streams_max, ""),
+            Full::Peer => (limits.streams_per_peer_max, " from your address"),
+        };
+        let message = format!(
+            "{limit} streams{whose} are open, as many as may be; send over fewer, or later"
+        );
+        Problem::exhausted(reasons::STREAMS_EXHAUSTED, message).with_retry_after(limits.retry_after)
     })?;
     let shutdown = ingest.shutdown().clone();
     let connection = Connection {
@@ -50,8 +58,8 @@ pub(crate) fn acks<L: PulseLog>(
         ingest,
         origin,
         requests,
+        room,
         input: Input::Open,
-        waiting: None,
         in_flight: FuturesUnordered::new(),
         bytes_in_flight: 0,
         _slot: slot,
@@ -80,10 +88,10 @@ struct Connection<L: PulseLog> {
     ingest: Ingest<L>,
     origin: Origin,
     requests: Streaming<Bytes>,
+    /// Taken for messages that are on their way in.
+    room: Room,
     input: Input,
     shutdown_requested: BoxFuture<'static, ()>,
-    /// The one message that was read and waits for room among all streams.
-    waiting: Option<BoxFuture<'static, (Bytes, Held)>>,
     in_flight: FuturesUnordered<BoxFuture<'static, Answer>>,
     bytes_in_flight: usize,
     _slot: Held,
@@ -92,7 +100,6 @@ struct Connection<L: PulseLog> {
 /// What happened next on a connection.
 enum Event {
     Answered(Answer),
-    Room(Bytes, Held),
     Read(Result<Option<Bytes>, Status>),
     ShutdownRequested,
 }
@@ -101,7 +108,7 @@ impl<L: PulseLog> Connection<L> {
     /// The next ack, the final error, or the end.
     async fn next(&mut self) -> Option<Result<IngestAck, Status>> {
         loop {
-            if self.in_flight.is_empty() && self.waiting.is_none() {
+            if self.in_flight.is_empty() {
                 match &mut self.input {
                     Input::Open => {}
                     Input::Stopping => {
@@ -116,10 +123,6 @@ impl<L: PulseLog> Connection<L> {
                     self.bytes_in_flight -= bytes;
                     return Some(Ok(ack));
                 }
-                Event::Room(message, room) => {
-                    self.waiting = None;
-                    self.take(message, room);
-                }
                 Event::Read(read) => self.read(read),
                 Event::ShutdownRequested => self.input = Input::Stopping,
             }
@@ -130,13 +133,15 @@ impl<L: PulseLog> Connection<L> {
     /// its next batches. Every branch may be dropped and asked again without loss.
     async fn event(&mut self) -> Event {
         let may_read = self.may_read();
+        if !may_read {
+            self.room.pause();
+        }
         let stoppable = matches!(self.input, Input::Open);
         tokio::select! {
             biased;
             Some(answer) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                 Event::Answered(answer)
             }
-            (message, room) = ready_or_never(&mut self.waiting) => Event::Room(message, room),
             () = &mut self.shutdown_requested, if stoppable => Event::ShutdownRequested,
             message = self.requests.message(), if may_read => Event::Read(message),
         }
@@ -147,34 +152,22 @@ impl<L: PulseLog> Connection<L> {
     fn may_read(&self) -> bool {
         let limits = self.ingest.limits();
         !matches!(self.input, Input::Ended(_))
-            && self.waiting.is_none()
             && self.in_flight.len() < limits.stream_batches_in_flight_max
             && self.bytes_in_flight < limits.stream_bytes_in_flight_max
     }
 
     fn read(&mut self, read: Result<Option<Bytes>, Status>) {
         match read {
-            Ok(Some(message)) => self.find_room(message),
+            Ok(Some(message)) => {
+                let room = self.room.split(message.len());
+                self.take(message, room);
+            }
             Ok(None) => self.input = Input::Ended(None),
             Err(status) => {
                 let bytes_max = self.ingest.limits().message_bytes_max;
                 self.input = Input::Ended(Some(explain(status, bytes_max)));
             }
         }
-    }
-
-    /// Takes the message at once where there is room for it among all streams, else lets it wait.
-    fn find_room(&mut self, message: Bytes) {
-        let budget = self.ingest.bytes_in_flight();
-        if let Some(room) = budget.try_take(message.len()) {
-            return self.take(message, room);
-        }
-        let budget = budget.clone();
-        self.waiting = Some(Box::pin(async move {
-            let bytes = u32::try_from(message.len()).expect("the limits are checked to fit");
-            let room = budget.take(bytes).await;
-            (message, room)
-        }));
     }
 
     fn take(&mut self, message: Bytes, room: Held) {
@@ -188,14 +181,6 @@ impl<L: PulseLog> Connection<L> {
             drop(room);
             (answer.unwrap_or_else(|not_taken| (*not_taken).into()), bytes)
         }));
-    }
-}
-
-/// Polls what waits, if anything does.
-async fn ready_or_never<F: Future + ?Sized>(waiting: &mut Option<Pin<Box<F>>>) -> F::Output {
-    match waiting {
-        Some(waiting) => waiting.await,
-        None => std::future::pending().await,
     }
 }
 

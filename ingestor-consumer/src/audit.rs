@@ -6,9 +6,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use domain::{
-    Manifest, Offset, Partition, PulseLog, RowKey, SegmentId, Tenant, UsageRow, UsageStore,
+    DeadLetterGroup, DeadLetterKey, Manifest, Offset, Partition, PulseLog, RowKey, SegmentId,
+    Tenant, UsageRow, UsageStore,
     epochs::{LogHistory, Stretch},
-    store::{DeadLetterPlace, Flush, PartitionKey},
+    store::{Flush, PartitionKey},
 };
 use tokio::runtime::Handle;
 
@@ -156,8 +157,7 @@ impl<'a, L: PulseLog, U: UsageStore> StretchAudit<'a, L, U> {
     fn start(&self, manifests: &[Manifest]) -> Result<Option<(Fold, Offset)>, ConsumerError> {
         let generation = self.log.generation();
         let low = self.handle.block_on(self.log.bounds(self.key.partition))?.low;
-        let mut inheritance = restart::Inheritance::of(vec![self.key.partition]);
-        let inheritance = &mut inheritance;
+        let inheritance = &restart::Inheritance::of(vec![self.key.partition]);
         if low <= self.from {
             let begun = restart::begin(generation, self.store, self.history, self.key, inheritance);
             return Ok(Some((self.handle.block_on(begun)?, self.from)));
@@ -194,15 +194,7 @@ impl<'a, L: PulseLog, U: UsageStore> StretchAudit<'a, L, U> {
         if state.as_deref() != Some(&close.state[..]) {
             report.note(partition, start, "I5", "its fold state differs or is missing".into());
         }
-        for letter in &flush.dead_letters {
-            let place = DeadLetterPlace::of(letter);
-            let found = self.handle.block_on(self.store.dead_letter(letter.log_id, place))?;
-            if found.as_ref() != Some(letter) {
-                let message =
-                    format!("dead letter {}.{} differs or is missing", letter.offset, letter.index);
-                report.note(partition, start, "I7", message);
-            }
-        }
+        self.compare_dead_letters(flush.segment, &flush.dead_letters, None, report)?;
         let found = self.stored_rows(flush.segment, &flush.rows)?;
         compare_rows(flush.segment, &flush.rows, found, None, report);
         Ok(())
@@ -214,10 +206,46 @@ impl<'a, L: PulseLog, U: UsageStore> StretchAudit<'a, L, U> {
         folded_to: Offset,
         report: &mut AuditReport,
     ) -> Result<(), ConsumerError> {
+        let segment = fold.segment();
+        let letters: Vec<DeadLetterGroup> = fold.open_dead_letters().collect();
+        self.compare_dead_letters(segment, &letters, Some(folded_to), report)?;
         let rows: Vec<UsageRow> = fold.open_rows().collect();
-        let Some(segment) = rows.first().map(|row| row.key.segment) else { return Ok(()) };
-        let found = self.stored_rows(segment, &rows)?;
-        compare_rows(segment, &rows, found, Some(folded_to), report);
+        if !rows.is_empty() {
+            let found = self.stored_rows(segment, &rows)?;
+            compare_rows(segment, &rows, found, Some(folded_to), report);
+        }
+        Ok(())
+    }
+
+    /// Compares a segment's groups of dead letters, both ways. `newer_from` as in [`compare_rows`].
+    fn compare_dead_letters(
+        &self,
+        segment: SegmentId,
+        folded: &[DeadLetterGroup],
+        newer_from: Option<Offset>,
+        report: &mut AuditReport,
+    ) -> Result<(), ConsumerError> {
+        let stored = self.handle.block_on(self.store.segment_dead_letters(segment))?;
+        let is_newer =
+            |group: &DeadLetterGroup| newer_from.is_some_and(|from| group.offset_last >= from);
+        let key = |group: &DeadLetterGroup| group.key.clone();
+        let mut stored: HashMap<_, _> =
+            stored.into_iter().map(|group| (key(&group), group)).collect();
+        let mut differing: Vec<DeadLetterKey> = Vec::new();
+        for group in folded {
+            let found = stored.remove(&group.key);
+            if !found.is_some_and(|found| found == *group || is_newer(&found)) {
+                differing.push(key(group));
+            }
+        }
+        differing.extend(stored.values().filter(|group| !is_newer(group)).map(key));
+        for DeadLetterKey { reason, tenant, .. } in differing {
+            let reason = reason.as_str();
+            let message = format!(
+                "dead letters {reason} of tenant {tenant:?} differ, are missing, or are not what the log says"
+            );
+            report.note(segment.partition, segment.start, "I7", message);
+        }
         Ok(())
     }
 

@@ -3,35 +3,42 @@
 //! The hourly job, the drain once by hand and following each second are the same tick on another
 //! schedule. A tick returns when everything it found is stored.
 
-use std::{collections::BTreeSet, sync::Arc, thread::JoinHandle};
+mod assignment;
+mod idle;
+mod lanes;
+mod limits;
+mod memory;
+mod tick;
+mod trouble;
 
-use crossbeam_channel::Sender;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
 use domain::{
-    Clock, Epoch, Partition, PulseLog, Timestamp, TotalsFeed, UsageStore,
+    Clock, Epoch, FoldLimits, Offset, Partition, PulseLog, Timestamp, TotalsFeed, UsageStore,
     epochs::LogHistory,
     log::{AppendError, LogError},
     place::Generation,
-    store::{PartitionKey, StoreError},
+    rebase::Rebase,
+    store::StoreError,
 };
 use service::health::Trouble;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, info};
 
+pub use self::trouble::PartitionTrouble;
+use self::{idle::Idle, lanes::Lanes, memory::Memory, trouble::Troubles};
 use crate::{
-    drain::Drain,
-    flush::{self, Flusher},
-    fold::Publishing,
-    handover::{DrainCommand, DrainTo, PartitionReport, StopReason},
-    lane::Lane,
-    metrics, restart, sealing,
+    fold::{IdsMemory, Publishing},
+    handover::PartitionReport,
+    restart,
 };
 
-/// A partition is let go, taken and drained in one tick at the most.
-const COMMANDS_PER_TICK_MAX: usize = 3;
-
 /// How the consumer uses the machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ConsumerConfig {
     /// Lanes, each a fold thread and a drain thread. Default: cores, at most the partitions. More
     /// lanes than cores only cost switches.
@@ -44,6 +51,23 @@ pub struct ConsumerConfig {
     pub chunks_in_flight: usize,
     /// Flushes between a lane and the store. Default 4.
     pub flushes_in_flight: usize,
+    /// Bytes that open segments may hold between drains. Default 1 GiB. Each lane that drains holds one
+    /// segment more, of `limits.segment_bytes` at the most. Little closes segments early and
+    /// drains fewer partitions at a time.
+    pub memory_bytes: u64,
+    /// Readers of partitions that stay open between ticks, shared evenly by the lanes, each of which
+    /// has one at the least. Default 64. More cost memory and descriptors, fewer cost opening them
+    /// again.
+    pub readers: usize,
+    /// How long after the last write the store is told that a partition to which nothing came is
+    /// still caught up. Default 10 minutes. Short ones write to the disk for nothing; with long ones,
+    /// `as_of` falls further back for the moment between a record's append and its fold.
+    pub idle_flush_interval: Duration,
+    /// What the log is told to keep at most, where it says otherwise.
+    pub limits: FoldLimits,
+    /// Where the ids of the horizon are kept, shared evenly by the partitions of the log. Default in
+    /// memory, without a bound.
+    pub ids: Option<IdsMemory>,
     /// What it folds for.
     pub work: Work,
 }
@@ -67,6 +91,11 @@ impl ConsumerConfig {
             chunk_bytes: 1 << 20,
             chunks_in_flight: 8,
             flushes_in_flight: 4,
+            memory_bytes: 1 << 30,
+            readers: 64,
+            idle_flush_interval: Duration::from_secs(600),
+            limits: FoldLimits::FIRST,
+            ids: None,
             work: Work::Live,
         }
     }
@@ -95,9 +124,21 @@ pub enum ConsumerError {
         /// Why, and what to do.
         reason: String,
     },
+    /// These partitions are not drained, and tried again by later ticks. The others are drained.
+    #[error("{}", Listed(.0))]
+    Partitions(Vec<PartitionTrouble>),
     /// A thread of the consumer has ended.
     #[error("the consumer has ended")]
     Ended,
+}
+
+/// Troubles as an error message.
+struct Listed<'a>(&'a [PartitionTrouble]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        trouble::list(self.0, f)
+    }
 }
 
 /// What a tick did.
@@ -121,19 +162,23 @@ pub struct Consumer<L: PulseLog, U> {
     /// What the journal last said about the log.
     history: LogHistory,
     publishing: Publishing,
-    lanes: Vec<LaneHandle>,
-    /// Partitions that lanes have taken.
-    taken: BTreeSet<Partition>,
+    lanes: Lanes,
+    /// Partitions that lanes have taken, and where each was folded to when its last drain ended.
+    taken: BTreeMap<Partition, Offset>,
     /// Of these, those that a SEAL has ended.
     ended: BTreeSet<Partition>,
+    /// What the fold of each believes of append times that an operator took back.
+    believed: BTreeMap<Partition, Vec<Rebase>>,
+    idle: Idle,
+    memory: Memory,
+    limits: FoldLimits,
+    /// Partitions that have to be told their limits.
+    untold: BTreeSet<Partition>,
+    /// Of one partition.
+    ids: Option<IdsMemory>,
+    troubles: Troubles,
     trouble: Trouble,
     caught_up_at: Option<Timestamp>,
-}
-
-struct LaneHandle {
-    commands: Option<Sender<DrainCommand>>,
-    threads: Vec<JoinHandle<()>>,
-    flusher: tokio::task::JoinHandle<()>,
 }
 
 /// What a consumer works on.
@@ -149,10 +194,13 @@ pub struct ConsumerPorts<L, U, F> {
 }
 
 impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
-    /// Starts the lanes and restores every partition that is assigned to this process.
+    /// Starts the lanes and restores the partitions that are assigned to this process. Those that
+    /// cannot be restored are in trouble, see [`Consumer::troubles`], unless all are.
     ///
     /// # Errors
-    /// See [`ConsumerError`]; nothing was started.
+    /// The first partition's cause where none can be restored, or where the log is another one than
+    /// that was counted: an anchor of a partition differs, and no partition's anchor is as it was.
+    /// Else see [`ConsumerError`]. Nothing was started.
     pub async fn start<F: TotalsFeed>(
         ports: ConsumerPorts<L, U, F>,
         config: ConsumerConfig,
@@ -173,11 +221,9 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         ports.store.register(&generation, None).await?;
         let registered = ports.store.generations().await?;
         let place = registered.iter().position(|known| known.log_id == generation.log_id);
-        let lane_count = config.lanes.clamp(1, usize::from(generation.partitions));
-        let lanes = (0..lane_count).map(|number| start_lane(number, &ports, config, &trouble));
         let publishing = if ports.feed.is_some() { Publishing::On } else { Publishing::Off };
         let mut consumer = Self {
-            lanes: lanes.collect(),
+            lanes: Lanes::start(&ports, &config, &trouble),
             log: ports.log,
             store: ports.store,
             clock: ports.clock,
@@ -186,71 +232,28 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
             work: config.work,
             history: LogHistory::default(),
             publishing,
-            taken: BTreeSet::new(),
+            taken: BTreeMap::new(),
             ended: BTreeSet::new(),
+            believed: BTreeMap::new(),
+            idle: Idle::every(config.idle_flush_interval),
+            memory: Memory::new(config.memory_bytes, config.limits.segment_bytes),
+            limits: config.limits,
+            untold: BTreeSet::new(),
+            ids: config.ids.map(|ids| ids.share_of(generation.partitions)),
+            troubles: Troubles::default(),
             trouble,
             caught_up_at: None,
         };
-        match consumer.follow_assignment().await {
-            Ok(()) => Ok(consumer),
-            Err(error) => {
-                consumer.shutdown().await;
-                Err(error)
+        let refused = match consumer.follow_assignment().await {
+            Ok(()) if consumer.taken.is_empty() => {
+                std::mem::take(&mut consumer.troubles).into_first()
             }
-        }
-    }
-
-    /// Restores partitions that were assigned to this process since it was last asked, and lets
-    /// go of those that were taken from it, and of all of them when another epoch was made active.
-    async fn follow_assignment(&mut self) -> Result<(), ConsumerError> {
-        let assigned: BTreeSet<_> = self.log.assignment()?.into_iter().flatten().collect();
-        let epoch = self.epoch();
-        match self.store.journal().await {
-            Ok(journal) => self.history = journal.log(self.generation.log_id).clone(),
-            // To fold an epoch that is no longer in use does no harm.
-            Err(error) if !self.taken.is_empty() => debug!(%error, "the journal cannot be read"),
-            Err(error) => return Err(error.into()),
-        }
-        let stays = if epoch == self.epoch() { assigned.clone() } else { BTreeSet::new() };
-        let gone: Vec<_> = self.taken.difference(&stays).copied().collect();
-        for partition in gone {
-            info!(%partition, epoch = %self.epoch(), "partition let go: another process has it, or another epoch is active");
-            self.command(partition, DrainCommand::LetGo { partition })?;
-            self.taken.remove(&partition);
-            self.ended.remove(&partition);
-        }
-        let new: Vec<_> = assigned.difference(&self.taken).copied().collect();
-        let mut inheritance = restart::Inheritance::of(new.clone());
-        for partition in new {
-            let key =
-                PartitionKey { log_id: self.generation.log_id, partition, epoch: self.epoch() };
-            let fold =
-                restart::restore(&self.log, &*self.store, &self.history, key, &mut inheritance)
-                    .await?;
-            info!(%partition, epoch = %key.epoch, folded_to = %fold.folded_to(), ids = fold.ids_held(), "partition restored");
-            if fold.sealed_at().is_some() {
-                self.ended.insert(partition);
-            }
-            let fold = Box::new(fold.publishing(self.publishing));
-            self.command(partition, DrainCommand::Take { partition, fold })?;
-            self.taken.insert(partition);
-        }
-        Ok(())
-    }
-
-    const fn epoch(&self) -> Epoch {
-        match self.work {
-            Work::Live => self.history.active(),
-            Work::Rebuild(epoch) => epoch,
-        }
-    }
-
-    /// Never blocks: the channel holds what a tick can ask about every partition, and ticks take
-    /// turns.
-    fn command(&self, partition: Partition, command: DrainCommand) -> Result<(), ConsumerError> {
-        let lane = &self.lanes[usize::from(partition.0) % self.lanes.len()];
-        let commands = lane.commands.as_ref().ok_or(ConsumerError::Ended)?;
-        commands.send(command).map_err(|_| ConsumerError::Ended)
+            Ok(()) => None,
+            Err(error) => Some(error),
+        };
+        let Some(error) = refused else { return Ok(consumer) };
+        consumer.shutdown().await;
+        Err(error)
     }
 
     /// Whether the processes that share the log have agreed which partitions are this one's.
@@ -268,6 +271,12 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         self.history.sealed().is_some()
     }
 
+    /// The partitions that are not drained, as the `Partitions` error of a tick; `None` while all are.
+    #[must_use]
+    pub fn troubles(&self) -> Option<ConsumerError> {
+        self.troubles.error()
+    }
+
     /// What the store refuses or fails at now, for the process's readiness: a tick waits for its
     /// flush, however long the store takes none.
     #[must_use]
@@ -275,164 +284,11 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         &self.trouble
     }
 
-    /// Drains every partition of this process to the end it has now, and returns once all of it is
-    /// stored.
-    ///
-    /// A partition that has been silent for a window is closed by a boundary, so that its totals
-    /// become final without waiting for traffic.
-    ///
-    /// # Errors
-    /// The first partition's failure; the others were drained all the same. The next tick tries
-    /// again.
-    pub async fn tick(&mut self) -> Result<TickReport, ConsumerError> {
-        self.follow_assignment().await?;
-        if self.taken.is_empty() {
-            // Nothing else would tell that the log is gone.
-            self.log.bounds(Partition(0)).await?;
-        }
-        let mut waiting = Vec::with_capacity(self.taken.len());
-        for partition in self.taken.iter().copied() {
-            let seen_at = self.clock.now();
-            let until = self.log.bounds(partition).await?.end;
-            let (done, answer) = oneshot::channel();
-            let drain = DrainTo { partition, until, seen_at, done };
-            self.command(partition, DrainCommand::Drain(drain))?;
-            waiting.push((partition, until, answer));
-        }
-        let mut report = TickReport::default();
-        let mut failure = None;
-        for (partition, until, answer) in waiting {
-            match answer.await.map_err(|_| ConsumerError::Ended)? {
-                Ok(done) => {
-                    metrics::drained(self.number, &done);
-                    let behind = until.0.saturating_sub(done.folded_to.0);
-                    metrics::lag(self.number, partition, behind);
-                    report.records += done.records;
-                    self.ended.extend(done.sealed_at.map(|_| partition));
-                    report.partitions.push(done);
-                }
-                Err(reason) => failure = failure.or(Some(stopped(partition, reason))),
-            }
-        }
-        self.note_flush_age(failure.as_ref());
-        match failure {
-            Some(error) => Err(error),
-            None => {
-                if self.work == Work::Live {
-                    self.close_silent(&report).await?;
-                    if !self.ended.is_empty() && self.history.sealed().is_none() {
-                        sealing::note_sealed(&self.generation, &*self.store).await?;
-                    }
-                }
-                debug!(records = report.records, "tick done");
-                Ok(report)
-            }
-        }
-    }
-
-    /// Ends the open segment of every partition of this process with a boundary and drains it, so that all totals
-    /// up to here are final and proved.
-    ///
-    /// # Errors
-    /// As [`Consumer::tick`].
-    pub async fn close_segments(&mut self, asked_by: &str) -> Result<TickReport, ConsumerError> {
-        // Behind its end a partition has no totals.
-        for partition in self.taken.difference(&self.ended).copied() {
-            self.append_boundary(partition, asked_by).await?;
-        }
-        self.tick().await
-    }
-
     /// Stops the lanes and waits for what they had handed over to be stored. What they had not is
     /// folded again at the next start.
-    pub async fn shutdown(mut self) {
-        for mut lane in self.lanes.drain(..) {
-            lane.commands.take();
-            // The threads end when their input does; joining them blocks, so not on this thread.
-            let threads = std::mem::take(&mut lane.threads);
-            let joined = tokio::task::spawn_blocking(move || {
-                threads
-                    .into_iter()
-                    .map(JoinHandle::join)
-                    .fold(true, |ended, end| ended & end.is_ok())
-            });
-            let threads_ended = joined.await.unwrap_or(false);
-            let flusher_ended = lane.flusher.await.is_ok();
-            if !(threads_ended && flusher_ended) {
-                tracing::error!("a lane panicked; everything it had not stored is safe in the log");
-            }
-        }
+    pub async fn shutdown(self) {
+        self.lanes.shutdown().await;
     }
-
-    async fn close_silent(&self, report: &TickReport) -> Result<(), ConsumerError> {
-        let silent_since = self.clock.now().minus(self.generation.window.duration());
-        for partition in &report.partitions {
-            if partition.records == 0
-                && partition.open_since.is_some_and(|since| since < silent_since)
-            {
-                self.append_boundary(partition.partition, "silence").await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn append_boundary(
-        &self,
-        partition: Partition,
-        asked_by: &str,
-    ) -> Result<(), AppendError> {
-        let boundary = proto::record::encode_boundary(&self.generation, asked_by);
-        self.log.append(partition, vec![boundary]).await.map(drop)
-    }
-
-    fn note_flush_age(&mut self, failure: Option<&ConsumerError>) {
-        let now = self.clock.now();
-        if failure.is_none() {
-            self.caught_up_at = Some(now);
-        }
-        if let Some(at) = self.caught_up_at {
-            #[allow(clippy::cast_precision_loss, clippy::float_arithmetic)]
-            // A gauge, not an amount.
-            metrics::flush_age((now.micros() - at.micros()) as f64 / 1e6);
-        }
-    }
-}
-
-fn stopped(partition: Partition, reason: StopReason) -> ConsumerError {
-    match reason {
-        StopReason::Log(error) => ConsumerError::Log(error),
-        StopReason::Stopped(reason) => {
-            ConsumerError::Stopped { partition, reason: reason.to_string() }
-        }
-    }
-}
-
-fn start_lane<L: PulseLog, U: UsageStore, F: TotalsFeed>(
-    number: usize,
-    ports: &ConsumerPorts<L, U, F>,
-    config: ConsumerConfig,
-    trouble: &Trouble,
-) -> LaneHandle {
-    let partitions = usize::from(ports.log.generation().partitions);
-    let (commands, from_tick) = crossbeam_channel::bounded(partitions * COMMANDS_PER_TICK_MAX);
-    let (to_lane, from_drain) = crossbeam_channel::bounded(config.chunks_in_flight.max(1));
-    let (to_pool, from_pool) = crossbeam_channel::bounded(config.chunks_in_flight.max(1));
-    let (to_flusher, from_lane) = mpsc::channel(config.flushes_in_flight.max(1));
-    let drain = Drain::new(Arc::clone(&ports.log), config.chunk_bytes, to_lane, from_pool);
-    let lane = Lane::new(Arc::clone(&ports.clock), to_flusher, to_pool);
-    let threads = vec![
-        spawn(format!("drain-{number}"), move || drain.run(&from_tick)),
-        spawn(format!("lane-{number}"), move || lane.run(&from_drain)),
-    ];
-    let told = (config.work == Work::Live).then(|| Arc::clone(&ports.log));
-    let (store, feed, trouble) = (Arc::clone(&ports.store), ports.feed.clone(), trouble.clone());
-    let flusher = tokio::spawn(flush::run(Flusher { told, store, feed, trouble }, from_lane));
-    LaneHandle { commands: Some(commands), threads, flusher }
-}
-
-fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    let builder = std::thread::Builder::new().name(name);
-    builder.spawn(work).expect("the system has room for a thread at start")
 }
 
 #[cfg(test)]

@@ -35,8 +35,9 @@ pub(crate) async fn run<L: PulseLog, U: UsageStore, F: TotalsFeed>(
     while let Some(FlushJob { mut flush, done }) = jobs.recv().await {
         fault::point("consumer.before_flush");
         if let Some(feed) = &to.feed {
-            publish_closed(&**feed, &mut flush, &to.trouble).await;
+            publish_final(&**feed, &mut flush, &to.trouble).await;
         }
+        let flush = Arc::new(flush);
         store_flush(&*to.store, &flush, &to.trouble).await;
         if let Some(close) = &flush.close {
             fault::point("consumer.after_close");
@@ -54,11 +55,13 @@ pub(crate) async fn run<L: PulseLog, U: UsageStore, F: TotalsFeed>(
     }
 }
 
-/// Publishes a closed segment's rows before its manifest is stored, so that a segment with a
+/// Publishes the rows of a complete segment before its manifest is stored, so that a segment with a
 /// manifest was published.
-async fn publish_closed<F: TotalsFeed>(feed: &F, flush: &mut Flush, trouble: &Trouble) {
-    let Some(close) = &mut flush.close else { return };
-    for rows in [&std::mem::take(&mut close.stored_before), &flush.rows] {
+async fn publish_final<F: TotalsFeed>(feed: &F, flush: &mut Flush, trouble: &Trouble) {
+    if flush.close.is_none() && flush.progress.is_some() {
+        return;
+    }
+    for rows in [&std::mem::take(&mut flush.stored_before), &flush.rows] {
         publish(feed, &flush.segment, rows, trouble).await;
     }
 }
@@ -79,11 +82,11 @@ async fn publish<F: TotalsFeed>(
     debug!(partition = %segment.partition, segment_start = %segment.start, rows = rows.len(), "totals published");
 }
 
-async fn store_flush<U: UsageStore>(store: &U, flush: &Flush, trouble: &Trouble) {
+async fn store_flush<U: UsageStore>(store: &U, flush: &Arc<Flush>, trouble: &Trouble) {
     let segment = &flush.segment;
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
     let mut failed = 0u64;
-    while let Err(error) = store.flush(flush).await {
+    while let Err(error) = store.flush(Arc::clone(flush)).await {
         failed += 1;
         metrics::flush_failed();
         let delay = backoff.next_delay();
@@ -95,7 +98,7 @@ async fn store_flush<U: UsageStore>(store: &U, flush: &Flush, trouble: &Trouble)
     if failed > 0 {
         info!(partition = %segment.partition, segment_start = %segment.start, failed, "flush stored after failures");
     }
-    debug!(partition = %segment.partition, segment_start = %segment.start, folded_to = %flush.progress.folded_to, rows = flush.rows.len(), "flushed");
+    debug!(partition = %segment.partition, segment_start = %segment.start, folded_to = ?flush.progress.map(|progress| progress.folded_to), rows = flush.rows.len(), "flushed");
 }
 
 #[cfg(test)]

@@ -1,16 +1,21 @@
 //! The fold: records of one partition in, rows, manifests and dead letters out.
 //!
-//! It is pure: no IO, no clock, no randomness. The rows of a segment are a function of the fold
+//! It is pure: no clock, no randomness, and no IO but scratch files for ids that memory has no room for. The rows of a segment are a function of the fold
 //! state at its start and of its records, whoever folds it, whenever, and however the work was cut
 //! into flushes. Everything that Pulso promises about counting once rests on this file.
 
 mod backfills;
+mod believed;
+mod caps;
+mod close;
 mod ids;
 mod index;
 mod inherit;
 mod judge;
 mod keys;
+mod letters;
 mod producers;
+mod refused;
 mod rows;
 mod state;
 mod watch;
@@ -18,12 +23,13 @@ mod watch;
 use std::ops::RangeInclusive;
 
 use domain::{
-    DeadLetter, DeadLetterReason, Offset, SegmentId, Timestamp,
+    DeadLetter, DeadLetterGroup, DeadLetterReason, FoldLimits, Offset, Timestamp,
     epochs::Declared,
     log::LogRecord,
     place::Generation,
-    segment::{Anchor, Conservation, Manifest, Progress, SegmentRule},
-    store::{Flush, PartitionKey, SegmentClose, Touched},
+    rebase::Rebase,
+    segment::{Anchor, Conservation, Manifest, SegmentRule},
+    store::{Flush, PartitionKey},
 };
 use proto::{
     record::{self, RecordError},
@@ -31,14 +37,17 @@ use proto::{
 };
 use thiserror::Error;
 
-pub use self::{
-    inherit::run_of,
-    state::{StateError, sealed_at},
-};
 use self::{
+    believed::Believed,
+    letters::{Buried, Letters},
     rows::Rows,
     state::{Declaration, State},
     watch::Watch,
+};
+pub use self::{
+    ids::IdsMemory,
+    inherit::run_of,
+    state::{StateError, sealed_at},
 };
 
 /// Pulses that are added to their rows together, as far as one record goes. 16 cost a tenth more
@@ -63,6 +72,11 @@ pub struct Fold {
     /// Ids that came again with another payload, since they were last asked for.
     conflicts: u64,
     publishing: Publishing,
+    /// Rows in one flush at most.
+    flush_rows_max: usize,
+    /// Why the record being folded cannot be.
+    failed: Option<FoldError>,
+    believed: Believed,
     /// Rows whose pulses are noted, for who explains them.
     watch: Option<Watch>,
 }
@@ -85,10 +99,10 @@ struct OpenSegment {
     first: Option<Timestamp>,
     anchor: Option<Anchor>,
     counts: Conservation,
-    dead_letters: Vec<DeadLetter>,
+    letters: Letters,
 }
 
-/// Why a partition cannot be folded further. Nothing was decided about the record.
+/// Why a partition cannot be folded further. Nothing was decided about the record that anyone will see.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FoldError {
     /// I11: offsets always rise.
@@ -107,6 +121,11 @@ pub enum FoldError {
         /// Its version.
         error: RecordError,
     },
+    /// Ids that memory has no room for cannot be written or read.
+    #[error(
+        "the scratch file for ids failed: {0}. Free some space where `consumer.scratch_dir` is, or raise `consumer.ids_memory`"
+    )]
+    Scratch(String),
 }
 
 impl Fold {
@@ -116,21 +135,34 @@ impl Fold {
         Self::with_state(generation, partition, State::default(), Offset(0))
     }
 
-    /// Goes on after a closed segment. `runs` are those of the segments within the horizon before
-    /// its end, in order; `state` is the one that its manifest names.
+    /// Goes on after a closed segment, whose manifest names `state`, once it was given the runs of ids of
+    /// the horizon before the segment's end by [`Fold::remember`].
     ///
     /// # Errors
     /// When the state does not parse.
-    pub fn resume<'a>(
+    pub fn resume(
         generation: Generation,
         partition: PartitionKey,
         manifest: &Manifest,
         state: &[u8],
-        runs: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, StateError> {
-        let mut state = State::decode(state, manifest.eff_ts, manifest.counts_to_end)?;
-        runs.into_iter().for_each(|run| state.ids.load_run(run));
+        let state = State::decode(state, manifest.eff_ts, manifest.counts_to_end)?;
         Ok(Self::with_state(generation, partition, state, manifest.end))
+    }
+
+    /// The same fold, which knows no id yet, with its ids in bounded memory.
+    #[must_use]
+    pub fn keeping_ids_in(mut self, memory: &IdsMemory) -> Self {
+        self.state.ids.keep_in(memory);
+        self
+    }
+
+    /// Takes a run of ids of an earlier segment, oldest first, before the first record.
+    ///
+    /// # Errors
+    /// `Scratch`.
+    pub fn remember(&mut self, run: &[u8]) -> Result<(), FoldError> {
+        self.state.ids.load_run(run).map_err(|error| FoldError::Scratch(error.to_string()))
     }
 
     fn with_state(
@@ -142,7 +174,7 @@ impl Fold {
         Self {
             rule: SegmentRule::of(&generation),
             rows: Rows::new(generation.hash_seed, generation.window),
-            open: OpenSegment::starting(start),
+            open: OpenSegment::starting(start, Letters::new(generation.hash_seed)),
             generation,
             partition,
             state,
@@ -151,6 +183,9 @@ impl Fold {
             group_pulses: GROUP_PULSES,
             conflicts: 0,
             publishing: Publishing::default(),
+            flush_rows_max: usize::MAX,
+            failed: None,
+            believed: Believed::default(),
             watch: None,
         }
     }
@@ -160,6 +195,27 @@ impl Fold {
     pub const fn publishing(mut self, publishing: Publishing) -> Self {
         self.publishing = publishing;
         self
+    }
+
+    /// The same fold with at most so many rows in one flush: a segment that closes with more gives
+    /// several. It changes no byte of what is stored.
+    #[must_use]
+    pub const fn flushing(mut self, rows_max: usize) -> Self {
+        self.flush_rows_max = rows_max;
+        self
+    }
+
+    /// The same fold that believes these words about append times.
+    #[must_use]
+    pub fn believing(mut self, rebases: Vec<Rebase>) -> Self {
+        self.believed = Believed::of(rebases);
+        self
+    }
+
+    /// When a record reached the log, as far as is known.
+    #[must_use]
+    pub fn time_of(&self, record: &LogRecord<'_>) -> Timestamp {
+        self.believed.time_of(record)
     }
 
     /// The same fold with these dimensions declared; those that it knows in a newer version stay.
@@ -172,14 +228,15 @@ impl Fold {
         self
     }
 
-    /// Folds the next record. Segments that it completes (up to two) are pushed to `closed`.
+    /// Folds the next record. What the segments that it completes (up to two) leave is given to
+    /// `closed`, in order, each flush once the one before was taken.
     ///
     /// # Errors
     /// See [`FoldError`]; the fold is as it was before and must not go on.
     pub fn record(
         &mut self,
         record: LogRecord<'_>,
-        closed: &mut Vec<Flush>,
+        closed: &mut impl Extend<Flush>,
     ) -> Result<(), FoldError> {
         if record.offset < self.folded_to() {
             let folded_to = self.folded_to();
@@ -189,11 +246,12 @@ impl Fold {
         if let Err(error @ RecordError::Newer(_)) = opened {
             return Err(FoldError::Newer { offset: record.offset, error });
         }
-        let time = self.state.eff_ts.max(record.appended_at);
+        let time = self.state.eff_ts.max(self.time_of(&record));
         if let Some(first) = self.open.first
-            && self.rule.starts_next(self.open.start, first, record.offset, time)
+            && (self.rule.starts_next(self.open.start, first, record.offset, time)
+                || self.open_bytes() >= self.state.limits.segment_bytes)
         {
-            closed.push(self.close(record.offset));
+            self.close(record.offset, closed);
         }
         self.begin_record(&record, time);
         match opened {
@@ -203,7 +261,10 @@ impl Fold {
             },
             Err(error) => self.undecodable_record(&record, &error),
         }
-        Ok(())
+        if let Err(error) = self.state.ids.settle() {
+            self.scratch_failed(&error);
+        }
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     fn begin_record(&mut self, record: &LogRecord<'_>, time: Timestamp) {
@@ -212,9 +273,9 @@ impl Fold {
         self.timely = time.minus(lateness)..=time.plus(future_tolerance);
         if self.open.first.is_none() {
             self.open.first = Some(time);
-            let bucket_min = self.bucket_min();
+            let (bucket, bucket_min) = (self.bucket(), self.bucket_min());
             self.state.producers.forget_before(bucket_min);
-            self.state.ids.forget_before(bucket_min);
+            self.state.ids.begin_segment(bucket, bucket_min);
         }
         let digest = domain::hash::bytes128(self.generation.hash_seed, record.body);
         self.open.anchor = Some(Anchor { offset: record.offset, digest });
@@ -238,23 +299,28 @@ impl Fold {
         let reason = DeadLetterReason::Undecodable;
         self.open.counts.read += 1;
         self.open.counts.dead_lettered += 1;
-        let letter = self.dead_letter(record.offset, 0, reason, error.to_string(), record.body);
-        self.open.dead_letters.push(letter);
+        let buried = Buried { offset: record.offset, payload: record.body, ..Buried::default() };
+        self.open.letters.bury(self.partition, reason, buried, || error.to_string());
     }
 
-    fn control(&mut self, record: &LogRecord<'_>, control: &v1::Control, closed: &mut Vec<Flush>) {
+    fn control(
+        &mut self,
+        record: &LogRecord<'_>,
+        control: &v1::Control,
+        closed: &mut impl Extend<Flush>,
+    ) {
         use v1::control::Kind;
         match &control.kind {
             Some(Kind::Boundary(_)) => {
                 self.count_control();
-                closed.push(self.close(record.offset.next()));
+                self.close(record.offset.next(), closed);
             }
             Some(Kind::Seal(_)) => {
                 self.count_control();
                 let end = record.offset.next();
                 // Only the first one ends the partition.
                 self.state.sealed_at.get_or_insert(end);
-                closed.push(self.close(end));
+                self.close(end, closed);
                 // The next generation has them out of the runs; here nobody asks for them any more.
                 self.state.ids = ids::Ids::default();
             }
@@ -265,8 +331,18 @@ impl Fold {
                     dimensions: declare.dimensions.clone(),
                 };
                 if self.state.declarations.declare(&declare.product_sku, declaration) {
-                    self.rows.redeclare(&self.state.declarations);
+                    self.rows.redeclare(&self.state);
                 }
+            }
+            Some(Kind::SetLimits(set)) => {
+                self.count_control();
+                let limits = FoldLimits {
+                    segment_bytes: set.segment_bytes,
+                    state_bytes: set.state_bytes,
+                    keys_per_tenant: set.keys_per_tenant,
+                    values_per_dimension: set.values_per_dimension,
+                };
+                self.state.limits = limits.at_least_one();
             }
             None => {
                 let message = "a control record of no known kind".to_owned();
@@ -280,112 +356,10 @@ impl Fold {
         self.open.counts.control += 1;
     }
 
-    fn dead_letter(
-        &self,
-        offset: Offset,
-        index: u32,
-        reason: DeadLetterReason,
-        message: String,
-        payload: &[u8],
-    ) -> DeadLetter {
-        let PartitionKey { log_id, partition, epoch } = self.partition;
-        DeadLetter {
-            log_id,
-            partition,
-            epoch,
-            offset,
-            index,
-            reason,
-            tenant: String::new(),
-            product_sku: String::new(),
-            time: None,
-            message,
-            payload: payload.to_vec(),
-        }
-    }
-
-    /// Completes the open segment and starts the next at `end`.
-    fn close(&mut self, end: Offset) -> Flush {
-        let segment = self.segment();
-        let (mut rows, mut rows_digest, mut touched) = (0, 0, Vec::new());
-        let first = self.open.first.expect("only a segment with a record closes");
-        for row in self.rows.all(segment) {
-            rows += 1;
-            rows_digest ^= row.digest(self.generation.hash_seed);
-            if self.generation.window.window_of(row.key.window_start).end <= first {
-                touched.push(Touched {
-                    window_day: row.key.window_day(),
-                    tenant: row.key.resource.tenant,
-                });
-            }
-        }
-        touched.sort();
-        touched.dedup();
-        for Touched { tenant, window_day } in &touched {
-            let parts = [&b"touched"[..], tenant.as_str().as_bytes(), &window_day.to_le_bytes()];
-            rows_digest ^= domain::hash::parts(self.generation.hash_seed, parts);
-        }
-        let (run, state) = (self.state.ids.take_run(), self.state.encode());
-        self.state.counts = self.state.counts.plus(&self.open.counts);
-        let manifest = Manifest {
-            segment,
-            end,
-            eff_ts: self.state.eff_ts,
-            counts: self.open.counts,
-            counts_to_end: self.state.counts,
-            rows,
-            rows_digest,
-            anchor: self.open.anchor.expect("only a segment with a record closes"),
-            state_digest: digest(&state),
-            run_digest: digest(&run),
-        };
-        assert_eq!(manifest.check(), Ok(()), "a fold that breaks a law must not be stored");
-        let stored_before = match self.publishing {
-            Publishing::Off => Vec::new(),
-            Publishing::On => self.rows.unchanged(segment),
-        };
-        let flush = Flush {
-            segment,
-            rows: self.rows.take_changed(segment),
-            dead_letters: std::mem::take(&mut self.open.dead_letters),
-            progress: self.progress(end, self.state.counts),
-            close: Some(SegmentClose { manifest, run, state, touched, stored_before }),
-        };
-        self.rows.clear();
-        self.open = OpenSegment::starting(end);
-        flush
-    }
-
-    /// Gives what changed in the open segment since the last flush, with where the fold stands.
-    pub fn flush(&mut self) -> Flush {
-        let segment = self.segment();
-        let folded_to = self.folded_to();
-        Flush {
-            segment,
-            rows: self.rows.take_changed(segment),
-            dead_letters: std::mem::take(&mut self.open.dead_letters),
-            progress: self.progress(folded_to, self.state.counts.plus(&self.open.counts)),
-            close: None,
-        }
-    }
-
-    fn progress(&self, folded_to: Offset, counts: Conservation) -> Progress {
-        let PartitionKey { log_id, partition, epoch } = self.partition;
-        Progress {
-            log_id,
-            partition,
-            epoch,
-            folded_to,
-            eff_ts: self.state.eff_ts,
-            counts,
-            anchor: self.open.anchor,
-            caught_up_at: None,
-        }
-    }
-
-    fn segment(&self) -> SegmentId {
-        let PartitionKey { log_id, partition, epoch } = self.partition;
-        SegmentId { log_id, partition, epoch, start: self.open.start }
+    /// What is fixed about the log.
+    #[must_use]
+    pub const fn generation(&self) -> &Generation {
+        &self.generation
     }
 
     /// Offset after the last folded record.
@@ -411,10 +385,48 @@ impl Fold {
         self.state.sealed_at
     }
 
-    /// Ids held in memory.
+    /// Ids remembered, in memory and on disk.
     #[must_use]
-    pub fn ids_held(&self) -> usize {
+    pub fn ids_held(&self) -> u64 {
         self.state.ids.len()
+    }
+
+    /// Bytes of memory that the ids of the horizon take.
+    #[must_use]
+    pub fn ids_bytes(&self) -> usize {
+        self.state.ids.bytes()
+    }
+
+    /// Bytes of memory that the open segment holds until it closes, about: rows, names, dead letters.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.rows.held_bytes() as u64 + self.open.letters.bytes()
+    }
+
+    /// What the log says that the partition may keep.
+    #[must_use]
+    pub const fn limits(&self) -> FoldLimits {
+        self.state.limits
+    }
+
+    /// Pulses set aside, by reason in the order of [`DeadLetterReason::ALL`], since this was last asked.
+    pub fn take_dead_letter_counts(&mut self) -> [u64; DeadLetterReason::ALL.len()] {
+        self.open.letters.take_counts()
+    }
+
+    /// Every group of dead letters of the open segment, in no particular order.
+    pub fn open_dead_letters(&self) -> impl Iterator<Item = DeadLetterGroup> + '_ {
+        self.open.letters.all(self.segment())
+    }
+
+    /// From here on keeps each dead letter by itself too, for who explains a record.
+    pub fn list_dead_letters(&mut self) {
+        self.open.letters.list_each();
+    }
+
+    /// Gives each dead letter since [`Fold::list_dead_letters`], ascending by place, and keeps no more.
+    pub fn take_dead_letters(&mut self) -> Vec<DeadLetter> {
+        self.open.letters.take_each()
     }
 
     /// Ids that came again with another payload, since this was last asked.
@@ -424,14 +436,9 @@ impl Fold {
 }
 
 impl OpenSegment {
-    fn starting(start: Offset) -> Self {
-        Self {
-            start,
-            first: None,
-            anchor: None,
-            counts: Conservation::default(),
-            dead_letters: Vec::new(),
-        }
+    /// `letters` has none yet.
+    const fn starting(start: Offset, letters: Letters) -> Self {
+        Self { start, first: None, anchor: None, counts: Conservation::NONE, letters }
     }
 }
 

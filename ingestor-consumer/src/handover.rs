@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use domain::{
-    Offset, Partition, Timestamp,
+    DeadLetterReason, Offset, Partition, Timestamp,
     log::{LogError, LogRecord},
     segment::Conservation,
     store::Flush,
@@ -27,10 +27,14 @@ pub struct PartitionReport {
     pub folded_to: Offset,
     /// Log time at which the open segment began, if it holds a record.
     pub open_since: Option<Timestamp>,
-    /// Ids in memory.
-    pub ids_held: usize,
+    /// Ids remembered.
+    pub ids_held: u64,
+    /// Bytes that the open segment holds in memory.
+    pub held_bytes: u64,
     /// Ids that came again with another payload since the last tick.
     pub id_conflicts: u64,
+    /// Pulses set aside since the last tick, by reason in the order of [`DeadLetterReason::ALL`].
+    pub dead_letters: [u64; DeadLetterReason::ALL.len()],
     /// What became of everything since the start of the partition.
     pub counts: Conservation,
     /// Behind the record that ended the partition, once it has ended.

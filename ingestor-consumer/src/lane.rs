@@ -5,7 +5,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crossbeam_channel::{Receiver, Sender};
-use domain::{Clock, Partition, Timestamp, log::LogRecord};
+use domain::{Clock, Partition, Timestamp, log::LogRecord, store::Flush};
 use tokio::sync::mpsc;
 use tracing::error;
 
@@ -16,7 +16,10 @@ use crate::{
 
 /// How far a record's time may be ahead of this process's clock before the partition stops: beyond
 /// it either clock is wrong, and every verdict about lateness would be too.
-const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(600);
+pub(crate) const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(600);
+
+/// Rows of one flush at most: about 8 MiB on their way to the store.
+const FLUSH_ROWS_MAX: usize = 1 << 15;
 
 /// The lane's own state.
 pub(crate) struct Lane {
@@ -48,6 +51,7 @@ impl Lane {
         for message in messages {
             let flushed = match message {
                 ToLane::Take { partition, fold } => {
+                    let fold = Box::new(fold.flushing(FLUSH_ROWS_MAX));
                     let lane = LanePartition { fold, stopped: None, records: 0 };
                     self.partitions.insert(partition, lane);
                     Ok(())
@@ -77,7 +81,7 @@ impl Lane {
         if lane.stopped.is_some() {
             return Ok(());
         }
-        let mut closed = Vec::new();
+        let mut closed = ToFlusher { flushes: &self.flushes, is_gone: Ok(()) };
         for record in chunk.records() {
             if let Err(reason) = lane.fold_one(record, latest, &mut closed) {
                 error!(%partition, offset = %record.offset, %reason, "partition stopped; nothing was decided about this record and it is safe in the log");
@@ -85,12 +89,8 @@ impl Lane {
                 break;
             }
             lane.records += 1;
-            for flush in closed.drain(..) {
-                let job = FlushJob { flush, done: None };
-                self.flushes.blocking_send(job).map_err(|_| FlusherGone)?;
-            }
         }
-        Ok(())
+        closed.is_gone
     }
 
     fn flush(
@@ -106,16 +106,23 @@ impl Lane {
             drop(done.send(Err(StopReason::Stopped(Arc::clone(reason)))));
             return Ok(());
         }
+        let mut parts = ToFlusher { flushes: &self.flushes, is_gone: Ok(()) };
+        parts.extend(std::iter::from_fn(|| lane.fold.flush_part()));
+        parts.is_gone?;
         let mut flush = lane.fold.flush();
-        flush.progress.caught_up_at = Some(seen_at);
+        let progress =
+            flush.progress.as_mut().expect("a flush of the open segment says where it is");
+        progress.caught_up_at = Some(seen_at);
         let report = PartitionReport {
             partition,
             records: std::mem::take(&mut lane.records),
-            folded_to: flush.progress.folded_to,
+            folded_to: progress.folded_to,
             open_since: lane.fold.open_since(),
             ids_held: lane.fold.ids_held(),
+            held_bytes: lane.fold.held_bytes(),
             id_conflicts: lane.fold.take_conflicts(),
-            counts: flush.progress.counts,
+            dead_letters: lane.fold.take_dead_letter_counts(),
+            counts: progress.counts,
             sealed_at: lane.fold.sealed_at(),
         };
         let job = FlushJob { flush, done: Some((done, report)) };
@@ -128,15 +135,33 @@ impl LanePartition {
         &mut self,
         record: LogRecord<'_>,
         latest: Timestamp,
-        closed: &mut Vec<domain::store::Flush>,
+        closed: &mut ToFlusher<'_>,
     ) -> Result<(), String> {
-        if record.appended_at > latest {
+        let time = self.fold.time_of(&record);
+        if time > latest {
+            let partition = self.fold.segment().partition;
             return Err(format!(
-                "the record's time {} is more than 10 minutes ahead of this machine's clock: set the clocks of the log and of the consumer, then start it again",
-                record.appended_at
+                "the record's time {time} is more than 10 minutes ahead of this machine's clock. If this clock is wrong, set it, and the partition goes on by itself. If the log's was wrong, set it and run `pulso log rebase --partition {partition} --reason TEXT`"
             ));
         }
         self.fold.record(record, closed).map_err(|error| error.to_string())
+    }
+}
+
+/// Hands each flush over before the next is made; waits while the flusher is behind.
+struct ToFlusher<'a> {
+    flushes: &'a mpsc::Sender<FlushJob>,
+    is_gone: Result<(), FlusherGone>,
+}
+
+impl Extend<Flush> for ToFlusher<'_> {
+    fn extend<T: IntoIterator<Item = Flush>>(&mut self, flushes: T) {
+        for flush in flushes {
+            let job = FlushJob { flush, done: None };
+            if self.flushes.blocking_send(job).is_err() {
+                self.is_gone = Err(FlusherGone);
+            }
+        }
     }
 }
 

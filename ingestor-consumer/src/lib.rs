@@ -10,6 +10,7 @@
 //! - [`restart`]: where a partition goes on after a stop, however it stopped;
 //! - [`sealing`]: a generation of the log has ended, and the next one begins;
 //! - [`replay`]: the log folded again into another epoch, compared, and put to use;
+//! - [`rebase`]: append times of a wrong clock are found and taken back;
 //! - [`refold`]: chosen segments folded again, to list the pulses behind a total;
 //! - [`audit`]: anyone can fold a segment again and compare.
 
@@ -21,6 +22,7 @@ pub mod fold;
 pub mod handover;
 mod lane;
 mod metrics;
+pub mod rebase;
 pub mod refold;
 pub mod replay;
 pub mod restart;

@@ -10,11 +10,13 @@ use std::{
 };
 
 use domain::{
-    Manifest, Offset, PulseLog, ResourceKey, RowKey, SegmentId, Timestamp, UsageStore,
+    DeadLetter, Manifest, Offset, PulseLog, ResourceKey, RowKey, SegmentId, Timestamp, UsageStore,
     epochs::LogHistory,
     log::{LogDrain, LogError},
-    refold::{Question, Refold, RefoldError, RefoldFuture, Refolded},
-    store::{Flush, PartitionKey},
+    refold::{
+        DeadLettersFuture, Question, RecordPlace, Refold, RefoldError, RefoldFuture, Refolded,
+    },
+    store::{Flush, PartitionKey, StoreError},
 };
 use tokio::runtime::Handle;
 
@@ -54,6 +56,55 @@ impl<L: PulseLog, U: UsageStore> Refold for Refolder<L, U> {
             folded.map_err(|error| RefoldError(error.to_string()))
         })
     }
+
+    fn dead_letters(&self, record: RecordPlace) -> DeadLettersFuture<'_> {
+        let (logs, store, handle) = (self.logs.clone(), Arc::clone(&self.store), Handle::current());
+        Box::pin(async move {
+            let folding =
+                tokio::task::spawn_blocking(move || dead_letters(&logs, &*store, &handle, record));
+            let folded = folding.await.map_err(|error| RefoldError(error.to_string()))?;
+            folded.map_err(|error| RefoldError(error.to_string()))
+        })
+    }
+}
+
+/// Folds the segment of a record again up to it, and tells which of its pulses were set aside.
+fn dead_letters<L: PulseLog, U: UsageStore>(
+    logs: &[Arc<L>],
+    store: &U,
+    handle: &Handle,
+    RecordPlace { key, offset }: RecordPlace,
+) -> Result<Vec<DeadLetter>, ConsumerError> {
+    let stopped = |reason: String| ConsumerError::Stopped { partition: key.partition, reason };
+    let Some(log) = logs.iter().find(|log| log.generation().log_id == key.log_id) else {
+        return Err(stopped(format!("log generation {} cannot be read here", key.log_id)));
+    };
+    let journal = handle.block_on(store.journal())?;
+    let history = journal.log(key.log_id);
+    let place = FoldPlace { log, store, handle, history, key };
+    let start = handle.block_on(place.segment_start(offset))?;
+    let mut fold = place.fold_at(start)?;
+    let mut reader = log.drain(key.partition, start)?;
+    for (until, listing) in [(offset, false), (offset.next(), true)] {
+        if listing {
+            fold.list_dead_letters();
+        }
+        let (mut next, mut closed) = (fold.folded_to(), Discard);
+        while next < until {
+            next = fold_on(&mut fold, &mut reader, until, &mut closed)?
+                .map_err(|error| stopped(error.to_string()))?;
+        }
+    }
+    Ok(fold.take_dead_letters())
+}
+
+/// Flushes that nobody needs.
+struct Discard;
+
+impl Extend<Flush> for Discard {
+    fn extend<T: IntoIterator<Item = Flush>>(&mut self, flushes: T) {
+        flushes.into_iter().for_each(drop);
+    }
 }
 
 fn answer<L: PulseLog, U: UsageStore>(
@@ -82,20 +133,54 @@ fn answer<L: PulseLog, U: UsageStore>(
             continue;
         };
         let history = journal.log(key.log_id);
-        let partition =
-            PartitionRefold { log, store, handle, history, key, question, watched: &watched };
+        let place = FoldPlace { log, store, handle, history, key };
+        let partition = PartitionRefold { place, question, watched: &watched };
         partition.run(&manifests, &mut room, &mut refolded)?;
     }
     Ok(refolded)
 }
 
-/// Folds segments of one epoch of a partition again.
-struct PartitionRefold<'a, L, U> {
+/// An epoch of a partition, where it can be folded.
+struct FoldPlace<'a, L, U> {
     log: &'a Arc<L>,
     store: &'a U,
     handle: &'a Handle,
     history: &'a LogHistory,
     key: PartitionKey,
+}
+
+impl<L: PulseLog, U: UsageStore> FoldPlace<'_, L, U> {
+    /// Where the segment starts that holds a record, or will once it is closed.
+    async fn segment_start(&self, offset: Offset) -> Result<Offset, StoreError> {
+        let begin = self.history.start_of(self.key.epoch, self.key.partition);
+        match self.store.newest_manifest(self.key).await? {
+            None => Ok(begin),
+            Some(newest) if newest.end <= offset => Ok(newest.end),
+            Some(newest) => {
+                let holds = |manifest: &Manifest| manifest.end > offset;
+                restart::first_from(self.store, self.key, begin, newest.end, holds).await
+            }
+        }
+    }
+
+    /// The fold as it was before the first record of a segment.
+    fn fold_at(&self, start: Offset) -> Result<Fold, ConsumerError> {
+        let (generation, history) = (self.log.generation(), self.history);
+        let inheritance = &restart::Inheritance::of(vec![self.key.partition]);
+        Ok(self.handle.block_on(async {
+            if start == history.start_of(self.key.epoch, self.key.partition) {
+                return restart::begin(generation, self.store, history, self.key, inheritance)
+                    .await;
+            }
+            let before = restart::manifest_ending_at(self.store, history, self.key, start).await?;
+            restart::resume(generation, self.store, history, self.key, &before, inheritance).await
+        })?)
+    }
+}
+
+/// Folds segments of one epoch of a partition again.
+struct PartitionRefold<'a, L, U> {
+    place: FoldPlace<'a, L, U>,
     question: &'a Question,
     watched: &'a Watched,
 }
@@ -108,7 +193,7 @@ impl<L: PulseLog, U: UsageStore> PartitionRefold<'_, L, U> {
         room: &mut usize,
         refolded: &mut Refolded,
     ) -> Result<(), ConsumerError> {
-        let low = self.handle.block_on(self.log.bounds(self.key.partition))?.low;
+        let low = self.place.handle.block_on(self.place.log.bounds(self.place.key.partition))?.low;
         let mut going: Option<(Fold, L::Drain)> = None;
         for manifest in manifests {
             let start = manifest.segment.start;
@@ -118,27 +203,15 @@ impl<L: PulseLog, U: UsageStore> PartitionRefold<'_, L, U> {
             }
             let (mut fold, mut reader) = match going.take() {
                 Some(going) if going.0.folded_to() == start => going,
-                _ => (self.fold_at(start)?, self.log.drain(self.key.partition, start)?),
+                _ => (
+                    self.place.fold_at(start)?,
+                    self.place.log.drain(self.place.key.partition, start)?,
+                ),
             };
             self.segment(manifest, (&mut fold, &mut reader), room, refolded)?;
             going = Some((fold, reader));
         }
         Ok(())
-    }
-
-    /// The fold as it was before the first record of a segment.
-    fn fold_at(&self, start: Offset) -> Result<Fold, ConsumerError> {
-        let (generation, history) = (self.log.generation(), self.history);
-        let mut inheritance = restart::Inheritance::of(vec![self.key.partition]);
-        let inheritance = &mut inheritance;
-        Ok(self.handle.block_on(async {
-            if start == history.start_of(self.key.epoch, self.key.partition) {
-                return restart::begin(generation, self.store, history, self.key, inheritance)
-                    .await;
-            }
-            let before = restart::manifest_ending_at(self.store, history, self.key, start).await?;
-            restart::resume(generation, self.store, history, self.key, &before, inheritance).await
-        })?)
     }
 
     fn segment(
@@ -153,15 +226,15 @@ impl<L: PulseLog, U: UsageStore> PartitionRefold<'_, L, U> {
         let (mut closed, mut next) = (Vec::new(), manifest.segment.start);
         while next < manifest.end {
             next = fold_on(fold, reader, manifest.end, &mut closed)?.map_err(|error| {
-                let (partition, reason) = (self.key.partition, error.to_string());
+                let (partition, reason) = (self.place.key.partition, error.to_string());
                 ConsumerError::Stopped { partition, reason }
             })?;
         }
         // A segment that ends with its own record is closed by now, others by the next record.
         let is_this = |flush: &Flush| flush.segment == manifest.segment;
         let flush = closed.into_iter().find(is_this).unwrap_or_else(|| fold.flush());
-        if flush.progress.anchor != Some(manifest.anchor) {
-            let (partition, offset) = (self.key.partition, manifest.anchor.offset);
+        if flush.progress.is_none_or(|progress| progress.anchor != Some(manifest.anchor)) {
+            let (partition, offset) = (self.place.key.partition, manifest.anchor.offset);
             return Err(restart::RestartError::AnotherLog { partition, offset }.into());
         }
         refolded.segments += 1;
@@ -185,7 +258,7 @@ pub(crate) fn fold_on(
     fold: &mut Fold,
     reader: &mut impl LogDrain,
     until: Offset,
-    closed: &mut Vec<Flush>,
+    closed: &mut impl Extend<Flush>,
 ) -> Result<Result<Offset, FoldError>, LogError> {
     let mut folded = Ok(());
     let next = reader.read(until, READ_BYTES, &mut |record| {

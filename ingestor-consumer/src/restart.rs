@@ -20,10 +20,10 @@ use domain::{
 };
 use thiserror::Error;
 
-use crate::fold::{self, Fold, StateError};
+use crate::fold::{self, Fold, FoldError, StateError};
 
 /// Why a partition cannot go on. Nothing was changed.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum RestartError {
     /// The log holds another record where one was read before.
     #[error(
@@ -60,6 +60,9 @@ pub enum RestartError {
     /// The state does not parse.
     #[error(transparent)]
     Parse(#[from] StateError),
+    /// The ids of the horizon have no room.
+    #[error("partition {0}: {1}")]
+    Ids(Partition, FoldError),
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -68,18 +71,34 @@ pub enum RestartError {
     Store(#[from] StoreError),
 }
 
-/// Restores a partition's fold behind its newest manifest, or at the start of its epoch. It must be one
-/// of those that `inheritance` is for, here and below.
+/// Where a partition goes on, in a log that may be the one that was counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// The newest segment; none where the epoch has none of its own.
+    pub manifest: Option<Manifest>,
+    /// Whether the log showed that it is the one that was counted.
+    pub proof: Proof,
+}
+
+/// What an anchor says about a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It is the one that was counted: a record was compared.
+    Same,
+    /// Nothing: nothing of the partition was counted, or what was counted last has expired.
+    Missing,
+}
+
+/// Finds where a partition goes on, and compares its anchors with the log.
 ///
 /// # Errors
-/// See [`RestartError`].
-pub async fn restore<L: PulseLog, U: UsageStore>(
+/// See [`RestartError`]: the partition cannot go on.
+pub async fn prove<L: PulseLog, U: UsageStore>(
     log: &Arc<L>,
     store: &U,
     history: &LogHistory,
     key: PartitionKey,
-    inheritance: &mut Inheritance,
-) -> Result<Fold, RestartError> {
+) -> Result<Standing, RestartError> {
     let manifest = store.newest_manifest(key).await?;
     let progress = store.progress(key).await?;
     let bounds = log.bounds(key.partition).await?;
@@ -92,14 +111,31 @@ pub async fn restore<L: PulseLog, U: UsageStore>(
         );
     }
     let of_progress = progress.and_then(|progress| progress.anchor);
+    let mut proof = Proof::Missing;
     for anchor in manifest.map(|manifest| manifest.anchor).into_iter().chain(of_progress) {
-        anchors::check(log, key.partition, bounds.low, anchor).await?;
-    }
-    match manifest {
-        Some(manifest) => {
-            resume(log.generation(), store, history, key, &manifest, inheritance).await
+        if anchors::check(log, key.partition, bounds.low, anchor).await? == Proof::Same {
+            proof = Proof::Same;
         }
-        None => begin(log.generation(), store, history, key, inheritance).await,
+    }
+    Ok(Standing { manifest, proof })
+}
+
+/// Restores a partition's fold where it goes on. It must be one of those that `inheritance` is for, here
+/// and below.
+///
+/// # Errors
+/// See [`RestartError`].
+pub async fn restore<U: UsageStore>(
+    generation: &Generation,
+    store: &U,
+    history: &LogHistory,
+    key: PartitionKey,
+    standing: Standing,
+    inheritance: &Inheritance,
+) -> Result<Fold, RestartError> {
+    match standing.manifest {
+        Some(manifest) => resume(generation, store, history, key, &manifest, inheritance).await,
+        None => begin(generation, store, history, key, inheritance).await,
     }
 }
 
@@ -114,7 +150,7 @@ pub async fn begin<U: UsageStore>(
     store: &U,
     history: &LogHistory,
     key: PartitionKey,
-    inheritance: &mut Inheritance,
+    inheritance: &Inheritance,
 ) -> Result<Fold, RestartError> {
     let start = history.start_of(key.epoch, key.partition);
     let last = match start {
@@ -130,7 +166,8 @@ pub async fn begin<U: UsageStore>(
         None => inheritance.first_fold(generation, store, key).await?,
     };
     let declared = history.opened(key.epoch).map_or(&[][..], |opened| &opened.declared);
-    Ok(fold.declaring(declared))
+    let rebases = history.rebases(key.epoch, key.partition);
+    Ok(fold.declaring(declared).believing(rebases))
 }
 
 /// Restores the fold as it was at the end of a closed segment, which may be one of an older epoch.
@@ -143,37 +180,40 @@ pub async fn resume<U: UsageStore>(
     history: &LogHistory,
     key: PartitionKey,
     manifest: &Manifest,
-    inheritance: &mut Inheritance,
+    inheritance: &Inheritance,
 ) -> Result<Fold, RestartError> {
     let state = state_of(store, manifest).await?;
+    let resumed = Fold::resume(*generation, key, manifest, &state)?;
+    let rebases = history.rebases(key.epoch, key.partition);
+    let mut fold = inheritance.keep(resumed).believing(rebases);
     // Behind its end a partition knows no ids any more.
-    let runs = match fold::sealed_at(&state)? {
-        Some(_) => Vec::new(),
-        None => remembered_runs(generation, store, history, manifest, inheritance).await?,
-    };
-    Ok(Fold::resume(*generation, key, manifest, &state, runs.iter().map(Vec::as_slice))?)
+    if fold.sealed_at().is_none() {
+        remember(&mut fold, store, history, manifest, inheritance).await?;
+    }
+    Ok(fold)
 }
 
-/// The runs whose ids may still matter behind a segment, oldest first.
-async fn remembered_runs<U: UsageStore>(
-    generation: &Generation,
+/// Gives a fold the runs whose ids may still matter behind a segment, oldest first, one at a time.
+async fn remember<U: UsageStore>(
+    fold: &mut Fold,
     store: &U,
     history: &LogHistory,
     last: &Manifest,
-    inheritance: &mut Inheritance,
-) -> Result<Vec<Vec<u8>>, RestartError> {
-    let partition = last.segment.partition;
-    let since = remembered_since(generation, last.eff_ts);
+    inheritance: &Inheritance,
+) -> Result<(), RestartError> {
+    let (partition, generation) = (last.segment.partition, *fold.generation());
+    let since = remembered_since(&generation, last.eff_ts);
     let within = manifests_since(store, history, last, since).await?;
-    let from_start = within.first().is_some_and(|first| first.segment.start == Offset(0));
-    let mut runs = match from_start {
-        true => inheritance.runs_since(generation, store, partition, since).await?,
-        false => Vec::new(),
-    };
-    for manifest in &within {
-        runs.push(run_of(store, manifest).await?);
+    if within.first().is_some_and(|first| first.segment.start == Offset(0)) {
+        for run in inheritance.runs_since(&generation, store, partition, since).await? {
+            fold.remember(run).map_err(|error| RestartError::Ids(partition, error))?;
+        }
     }
-    Ok(runs)
+    for manifest in &within {
+        let run = run_of(store, manifest).await?;
+        fold.remember(&run).map_err(|error| RestartError::Ids(partition, error))?;
+    }
+    Ok(())
 }
 
 /// The fold state at the end of a closed segment.

@@ -18,7 +18,7 @@ use domain::{
     refold::{Refold, RefoldError},
     store::StoreError,
 };
-use service::Backoff;
+use service::{Backoff, Compute};
 use std::collections::HashMap;
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -33,6 +33,7 @@ pub mod credit_notes;
 pub mod cut;
 pub mod evidence;
 pub mod explain;
+pub mod explanation;
 pub mod forward;
 pub mod journal;
 pub mod ledger;
@@ -42,6 +43,7 @@ pub mod rejections;
 mod reversals;
 pub mod run;
 mod saga;
+mod set_aside;
 mod simulating;
 
 use contracts::ContractBook;
@@ -95,6 +97,10 @@ pub struct Billing<U, B, L> {
     refold: Arc<dyn Refold>,
     clock: Arc<dyn Clock>,
     config: BillingConfig,
+    /// Where calls compute.
+    compute: Compute,
+    /// Where runs compute: their bound is `tenants_at_once`, and no call waits behind them.
+    background: Compute,
     shared: Arc<Shared>,
 }
 
@@ -107,6 +113,8 @@ impl<U, B, L> Clone for Billing<U, B, L> {
             refold: Arc::clone(&self.refold),
             clock: Arc::clone(&self.clock),
             config: self.config,
+            compute: self.compute.clone(),
+            background: self.background.clone(),
             shared: Arc::clone(&self.shared),
         }
     }
@@ -238,6 +246,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         refold: Arc<dyn Refold>,
         clock: Arc<dyn Clock>,
         config: BillingConfig,
+        compute: Compute,
     ) -> Self {
         let shared = Shared {
             contracts: ContractBook::default(),
@@ -247,7 +256,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             catalogues: Mutex::default(),
             progress: run::Progresses::default(),
         };
-        Self { usage, billing, log, refold, clock, config, shared: Arc::new(shared) }
+        let (background, shared) = (Compute::background(), Arc::new(shared));
+        Self { usage, billing, log, refold, clock, config, compute, background, shared }
     }
 
     /// Messages of the outbox from a number on, at most `limit`, in order. Numbers rise by one.
@@ -265,6 +275,15 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
 
     fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Runs arithmetic where it holds nobody up.
+    async fn on<T: Send + 'static>(
+        &self,
+        pool: &Compute,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, BillingError> {
+        pool.run(work).await.map_err(|problem| BillingError::Task(problem.message))
     }
 
     /// The version of the newest catalogue in use.

@@ -6,6 +6,8 @@
 use proto::{convert, v1};
 use serde_json::{Value, json};
 
+pub mod explanation;
+
 fn moment(time: Option<&prost_types::Timestamp>) -> Value {
     time.and_then(convert::timestamp).map_or(Value::Null, |time| time.to_string().into())
 }

@@ -267,8 +267,8 @@ impl<'a> Cells<'a> {
                 None => return Err(self.error(quantity, "empty, but usage needs a quantity")),
             },
             time: self.moment("ChargePeriodStart")?,
-            id: self.get("Id").map(str::to_owned),
-            sku_price_id: self.get("SkuPriceId").map(str::to_owned),
+            id: self.word("Id").map(str::to_owned),
+            sku_price_id: self.word("SkuPriceId").map(str::to_owned),
             properties: self.properties(),
             billing_period_start: self.moment("BillingPeriodStart")?,
             currency: self.currency()?,
@@ -280,10 +280,15 @@ impl<'a> Cells<'a> {
         Ok(row)
     }
 
-    /// A cell that says something: providers write `NULL` or nothing for none.
+    /// A cell that says something, without blanks around it: providers write `NULL` or nothing for none.
     fn get(&self, column: &str) -> Option<&'a str> {
-        let place = *self.columns.0.get(column)?;
-        let cell = self.record.get(place)?.trim();
+        self.word(column).map(str::trim).filter(|cell| !cell.is_empty() && *cell != "NULL")
+    }
+
+    /// The same as it is. Names are read as `pulso ingest` reads them, or a price would be another
+    /// SKU's.
+    fn word(&self, column: &str) -> Option<&'a str> {
+        let cell = self.record.get(*self.columns.0.get(column)?)?;
         (!cell.is_empty() && cell != "NULL").then_some(cell)
     }
 
@@ -296,7 +301,8 @@ impl<'a> Cells<'a> {
     }
 
     fn name<T>(&self, column: &str, make: fn(&str) -> Result<T, NameError>) -> Result<T, RowError> {
-        make(self.needed(column)?).map_err(|error| self.error(column, error.to_string()))
+        let word = self.word(column).ok_or_else(|| self.error(column, "empty, but needed"))?;
+        make(word).map_err(|error| self.error(column, error.to_string()))
     }
 
     fn decimal(&self, column: &str) -> Result<Option<Quantity>, RowError> {
@@ -321,7 +327,7 @@ impl<'a> Cells<'a> {
 
     fn properties(&self) -> BTreeMap<String, String> {
         let found = PROPERTIES.iter().filter_map(|(column, property)| {
-            self.get(column).map(|value| ((*property).to_owned(), value.to_owned()))
+            self.word(column).map(|value| ((*property).to_owned(), value.to_owned()))
         });
         found.collect()
     }

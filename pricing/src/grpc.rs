@@ -9,10 +9,12 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    BillingStore, Clock, PulseLog, UsageStore, billing::CatalogueVersion, refold::Refold,
+    BillingStore, Clock, PulseLog, UsageStore,
+    billing::{CatalogueHead, CatalogueVersion},
+    refold::Refold,
 };
 use proto::v1;
-use service::{Problem, problem::reasons};
+use service::{Compute, Problem, problem::reasons};
 
 use crate::{
     billing::{Billing, BillingConfig},
@@ -22,6 +24,7 @@ use crate::{
 mod activate;
 mod billing;
 mod catalogue;
+mod explaining;
 mod messages;
 mod operations;
 mod preview;
@@ -80,8 +83,10 @@ struct Inner<U, B, L> {
     log: Arc<L>,
     clock: Arc<dyn Clock>,
     config: PricingConfig,
+    compute: Compute,
     books: Billing<U, B, L>,
     runner: runner::Runner,
+    described: catalogue::Described,
 }
 
 impl<U, B, L> Clone for PricingService<U, B, L> {
@@ -91,7 +96,7 @@ impl<U, B, L> Clone for PricingService<U, B, L> {
 }
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
-    /// Takes the ports.
+    /// Takes the ports, and the pool on which its calls compute.
     #[must_use]
     pub fn new(
         usage: Arc<U>,
@@ -100,6 +105,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
         refold: Arc<dyn Refold>,
         clock: Arc<dyn Clock>,
         config: PricingConfig,
+        compute: Compute,
     ) -> Self {
         let books = Billing::new(
             Arc::clone(&usage),
@@ -108,9 +114,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
             refold,
             Arc::clone(&clock),
             config.billing,
+            compute.clone(),
         );
         let runner = runner::Runner::default();
-        Self { inner: Arc::new(Inner { usage, billing, log, clock, config, books, runner }) }
+        let described = catalogue::Described::default();
+        let inner = Inner { usage, billing, log, clock, config, compute, books, runner, described };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Billing itself: contracts, runs, invoices.
@@ -139,26 +148,26 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// Parses off the runtime's threads: a file may take a tenth of a second.
-async fn parse(name: &str, text: String) -> Result<CatalogueFile, Problem> {
+async fn parse(compute: &Compute, name: &str, text: String) -> Result<CatalogueFile, Problem> {
     let name = name.to_owned();
-    let parsed = tokio::task::spawn_blocking(move || file::parse(&name, text.as_bytes())).await;
-    match parsed {
-        Ok(parsed) => parsed.map_err(|error| problems::of_file(&error)),
-        Err(error) => Err(problems::of_panic(&error)),
-    }
+    let parsed = compute.run(move || file::parse(&name, text.as_bytes())).await?;
+    parsed.map_err(|error| problems::of_file(&error))
 }
 
 /// The version with this name, or with `None` the newest that passes `wanted`.
 async fn find_version<B: BillingStore>(
     billing: &B,
     version: Option<&str>,
-    wanted: fn(&CatalogueVersion) -> bool,
+    wanted: fn(&CatalogueHead) -> bool,
 ) -> Result<CatalogueVersion, Problem> {
     let found = match version {
         Some(version) => billing.catalogue(version).await.map_err(problems::of_store)?,
         None => {
-            let all = billing.catalogues().await.map_err(problems::of_store)?;
-            all.into_iter().find(wanted)
+            let heads = billing.catalogues().await.map_err(problems::of_store)?;
+            match heads.into_iter().find(wanted) {
+                Some(head) => billing.catalogue(&head.version).await.map_err(problems::of_store)?,
+                None => None,
+            }
         }
     };
     found.ok_or_else(|| {

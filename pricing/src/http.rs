@@ -381,8 +381,3 @@ fn no_action(path: &str, known: &str) -> HttpProblem {
     let message = format!("{path:?} names no action; there are {known}");
     Problem::not_found(reasons::ROUTE_NOT_FOUND, message).into()
 }
-
-fn document(text: &str) -> Result<Value, HttpProblem> {
-    serde_json::from_str(text)
-        .map_err(|error| Problem::internal(format!("an answer is not JSON: {error}")).into())
-}

@@ -5,7 +5,7 @@
 //! several lines together (amounts off, commitments, taxes), in this order, each as lines of their
 //! own. What stands in a document that was issued is `document.rs`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use domain::{
     Dimensions, Name, Sku, Tenant, Timestamp, Unit, UsageRow, Window,
@@ -118,6 +118,8 @@ impl Line {
     /// it was computed: a delta bills the difference between lines of one key.
     #[must_use]
     pub fn key(&self) -> String {
+        #[cfg(test)]
+        crate::testing::count_a_key();
         let (kind, contract, from) = (self.subject.kind(), &self.contract, self.span.start);
         match &self.subject {
             Subject::Usage(Usage {
@@ -218,9 +220,12 @@ impl Part<'_> {
         let exchange = self.exchange(&catalogue);
         let terms = self.rating_terms(&catalogue, &exchange);
         let rated = rate::rate_under(&terms, usage);
+        // An index, because lines and SKUs may both be many.
+        let skus = catalogue.skus.iter().map(|known| ((&known.sku, &known.unit), &known.name));
+        let names: HashMap<_, _> = skus.collect();
         let name_of = |line: &rate::Line| {
-            let found = catalogue.find(&line.product_sku, &line.use_unity);
-            found.map_or_else(String::new, |definition| definition.name.clone())
+            let found = names.get(&(&line.product_sku, &line.use_unity));
+            found.map_or_else(String::new, |name| (*name).clone())
         };
         let mut part: Vec<Line> = rated
             .lines
@@ -277,13 +282,11 @@ fn effective<'c>(catalogue: &'c Catalogue, contract: &Contract) -> Cow<'c, Catal
         return Cow::Borrowed(catalogue);
     }
     let mut catalogue = catalogue.clone();
+    let overrides = contract.overrides.iter().map(|own| ((&own.sku, &own.unit), &own.prices));
+    let overrides: HashMap<_, _> = overrides.collect();
     for definition in &mut catalogue.skus {
-        let own = contract
-            .overrides
-            .iter()
-            .find(|own| own.sku == definition.sku && own.unit == definition.unit);
-        if let Some(own) = own {
-            definition.prices.clone_from(&own.prices);
+        if let Some(prices) = overrides.get(&(&definition.sku, &definition.unit)) {
+            definition.prices.clone_from(prices);
         }
     }
     Cow::Owned(catalogue)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::refold::{Question, Refold, RefoldError, RefoldFuture};
+use domain::refold::{DeadLettersFuture, Question, RecordPlace, Refold, RefoldError, RefoldFuture};
 
 /// A process that reads no log.
 struct NoLog;
@@ -11,8 +11,26 @@ impl Refold for NoLog {
     fn refold(&self, _: Question) -> RefoldFuture<'_> {
         Box::pin(async { Err(RefoldError("there is none".to_owned())) })
     }
+
+    fn dead_letters(&self, _: RecordPlace) -> DeadLettersFuture<'_> {
+        Box::pin(async { Err(RefoldError("there is none".to_owned())) })
+    }
 }
 
 pub(crate) fn no_log() -> Arc<dyn Refold> {
     Arc::new(NoLog)
+}
+
+thread_local! {
+    static KEYS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Counts that the key of a line was looked at, on this thread.
+pub(crate) fn count_a_key() {
+    KEYS.set(KEYS.get() + 1);
+}
+
+/// How many were since the last call.
+pub(crate) fn keys_counted() -> u64 {
+    KEYS.replace(0)
 }

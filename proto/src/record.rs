@@ -1,7 +1,7 @@
 //! Records of the log: an envelope that only ingest writes, then the pulses as their clients
 //! encoded them.
 
-use domain::{LogId, hash, place::Generation};
+use domain::{FoldLimits, LogId, hash, place::Generation};
 use prost::Message;
 use thiserror::Error;
 
@@ -66,6 +66,21 @@ pub fn encode_boundary(generation: &Generation, asked_by: &str) -> Vec<u8> {
 pub fn encode_seal(generation: &Generation, asked_by: &str) -> Vec<u8> {
     let seal = v1::Seal { asked_by: asked_by.to_owned() };
     encode_control(generation, &v1::Control { kind: Some(v1::control::Kind::Seal(seal)) })
+}
+
+/// Builds a SET_LIMITS record, behind which the partition keeps at most this much.
+#[must_use]
+pub fn encode_limits(generation: &Generation, limits: FoldLimits, asked_by: &str) -> Vec<u8> {
+    let FoldLimits { segment_bytes, state_bytes, keys_per_tenant, values_per_dimension } = limits;
+    let set_limits = v1::SetLimits {
+        segment_bytes,
+        state_bytes,
+        keys_per_tenant,
+        values_per_dimension,
+        asked_by: asked_by.to_owned(),
+    };
+    let kind = Some(v1::control::Kind::SetLimits(set_limits));
+    encode_control(generation, &v1::Control { kind })
 }
 
 fn encode_envelope(envelope: &v1::Envelope, room: usize) -> Vec<u8> {

@@ -5,6 +5,7 @@
 //! [`mod@write`] gives a commented file of defaults. Every mistake is collected before anything starts,
 //! and each names its key, its value, where it was set, and what to do.
 
+mod edge;
 pub mod error;
 pub mod keys;
 pub mod load;

@@ -2,7 +2,7 @@
 //!
 //! Stages never call one another; this is the only place that knows them all. In reading order:
 //! [`backends`] opens log and stores, [`consuming`] is the consumer with its schedule, [`process`]
-//! starts stages and ends them in order, `growth` starts them again when the log has grown,
+//! starts stages and ends them in order behind `doors`, `growth` starts them again when the log has grown,
 //! [`addresses`] says where they are; then the commands that run on top.
 
 pub mod addresses;
@@ -10,6 +10,7 @@ pub mod backends;
 pub mod bench;
 pub mod consuming;
 pub mod demo;
+mod doors;
 mod growth;
 mod grpc;
 mod negative;
@@ -84,6 +85,7 @@ pub async fn consume(serving: Serving, args: ConsumeArgs) -> Result<Exit, Failur
         _ => schedule(config)?,
     };
     start_logs(config)?;
+    doors::raise_open_files()?;
     let once = matches!(schedule, Schedule::Once);
     let shutdown = Shutdown::new();
     let _signals = shutdown.on_signals().map_err(Failure::internal)?;

@@ -98,8 +98,9 @@ impl OperationsService for Script {
         &self,
         request: Request<ListDeadLettersRequest>,
     ) -> Result<Response<ListDeadLettersResponse>, Status> {
-        assert_eq!(request.into_inner().reason, "too_late");
-        let entries = vec![letter()];
+        let request = request.into_inner();
+        assert_eq!((request.reason.as_str(), request.tenant.as_str()), ("too_late", "a"));
+        let entries = vec![DeadLetter { payload: Vec::new(), ..letter() }];
         Ok(Response::new(ListDeadLettersResponse { entries, next_page_token: String::new() }))
     }
 
@@ -128,6 +129,11 @@ fn letter() -> DeadLetter {
         message: "25 h old".to_owned(),
         // A pulse of tenant `a` and nothing else.
         payload: vec![0x0a, 1, b'a'],
+        count: 1_000_000,
+        offset_last: 1_050,
+        time_first: Some(HOUR),
+        time_last: None,
+        segment_start: Some(1_000),
     }
 }
 
@@ -230,10 +236,12 @@ impl BillingService for Script {
         Err(not_scripted())
     }
 
+    type ExplainInvoiceStream = tokio_stream::Empty<Result<v1::ExplainInvoiceResponse, Status>>;
+
     async fn explain_invoice(
         &self,
         _: Request<v1::ExplainInvoiceRequest>,
-    ) -> Result<Response<v1::ExplainInvoiceResponse>, Status> {
+    ) -> Result<Response<Self::ExplainInvoiceStream>, Status> {
         Err(not_scripted())
     }
 
@@ -404,10 +412,15 @@ async fn a_wait_that_is_too_short_exits_with_75() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_are_listed_and_shown_with_their_pulse() {
-    let listed = document(&pulso("dlq list --reason too_late -o json").await);
+    let output = pulso("dlq list --reason too_late --tenant a -o csv").await;
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(notes.contains("1000000 dead letters in 1 groups"), "{notes}");
+    let listed = document(&pulso("dlq list --reason too_late --tenant a -o json").await);
     let entry = json!({
         "partition": 2, "offset": "1047", "index": 13, "reason": "too_late", "tenant": "a",
         "product_sku": "s", "time": "2024-09-18T22:00:00Z", "message": "25 h old",
+        "count": "1000000", "offset_last": "1050", "time_first": "2024-09-18T22:00:00Z",
+        "time_last": null, "segment_start": "1000",
     });
     assert_eq!(listed, json!({"entries": [entry], "next_page_token": ""}));
     let shown = document(&pulso("dlq show 2 1047 13 -o json").await);

@@ -21,7 +21,7 @@ use domain::{
     place::Generation, segment::Progress, store::Flush,
 };
 use query_api::{QueryApi, QueryConfig, TokenKey, http::Others};
-use service::Health;
+use service::{Health, clock};
 use storage::{
     embedded::{
         DataDirectory, EmbeddedStore, EmbeddedUsageStore, FatalHook, OpenOptions, StoreOptions,
@@ -55,7 +55,12 @@ async fn measure(store: EmbeddedUsageStore, segments_per_hour: u64) {
     let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::EPOCH);
     let log = MemoryLog::new(generation(), clock);
     let config = QueryConfig::new(TokenKey::new([3; 16]));
-    let api = Arc::new(QueryApi::new(Arc::new(store), Arc::new(log), Health::new(), config));
+    let api = Arc::new(QueryApi::new(
+        (Arc::new(store), Arc::new(log)),
+        Arc::new(clock::system()),
+        Health::new(),
+        config,
+    ));
     let router = query_api::http::router(api, Arc::new(String::new), Others::default());
     println!("{segments_per_hour} segments an hour:");
     for question in [
@@ -97,9 +102,10 @@ async fn fill(store: &EmbeddedUsageStore, segments_per_hour: u64) {
                 rows: rows(hour, segment),
                 dead_letters: Vec::new(),
                 close: None,
-                progress: progress(start),
+                stored_before: Vec::new(),
+                progress: Some(progress(start)),
             };
-            store.flush(&flush).await.unwrap();
+            store.flush(flush.into()).await.unwrap();
         }
     }
 }

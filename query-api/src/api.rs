@@ -3,13 +3,15 @@
 use std::{future::Future, sync::Arc, time::Instant};
 
 use domain::{
-    DeadLetter, LogId, Offset, Partition, PulseLog, UsageStore, View,
+    Clock, DeadLetter, LogId, Offset, Partition, PulseLog, UsageStore, View,
     epochs::Journal,
     log::LogBounds,
     place::Generation,
+    refold::{RecordPlace, Refold},
     segment::Progress,
-    store::{DeadLetterPlace, PartitionKey, StoreError},
+    store::{PartitionKey, StoreError},
 };
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use service::{
     health::Health,
     problem::{Problem, reasons},
@@ -18,8 +20,11 @@ use tracing::{error, warn};
 
 use crate::{
     config::QueryConfig,
-    dead_letters::{DeadLettersPage, DeadLettersQuery, DeadLettersRequest},
+    dead_letters::{
+        DeadLettersPage, DeadLettersQuery, DeadLettersRequest, reader::DeadLetterReader,
+    },
     freshness::{self, Freshness, Standing},
+    log_ends::LogEnds,
     status::{Found, Status},
     usage::{
         self, Limits, UsageError, UsageTotal,
@@ -27,12 +32,17 @@ use crate::{
     },
 };
 
+/// Partitions that are asked about together for an answer's freshness.
+const PARTITIONS_AT_ONCE: usize = 16;
+
 /// Reads of a log in all its generations and of the store it is folded into. Share it in an `Arc`.
-#[derive(Debug)]
 pub struct QueryApi<U, L> {
     store: Arc<U>,
     /// Oldest first; the last one takes pulses now.
     generations: Vec<ReadGeneration<L>>,
+    /// Tells dead letters with their bytes; `None` where the log is not read here.
+    refold: Option<DeadLetterReader>,
+    ends: LogEnds,
     health: Health,
     config: QueryConfig,
 }
@@ -60,15 +70,28 @@ pub struct UsageAnswer {
 impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     /// Puts the reads together. Nothing is read yet.
     #[must_use]
-    pub fn new(store: Arc<U>, log: Arc<L>, health: Health, config: QueryConfig) -> Self {
+    pub fn new(
+        (store, log): (Arc<U>, Arc<L>),
+        clock: Arc<dyn Clock>,
+        health: Health,
+        config: QueryConfig,
+    ) -> Self {
         let newest = ReadGeneration { generation: *log.generation(), log: Some(log) };
-        Self { store, generations: vec![newest], health, config }
+        let ends = LogEnds::new(clock);
+        Self { store, generations: vec![newest], refold: None, ends, health, config }
     }
 
     /// The same with the generations before the one that takes pulses now, oldest first.
     #[must_use]
     pub fn after(mut self, older: impl IntoIterator<Item = ReadGeneration<L>>) -> Self {
         self.generations.splice(..0, older);
+        self
+    }
+
+    /// The same with the dead letters that this folds out of the log.
+    #[must_use]
+    pub fn reading_dead_letters(mut self, refold: Arc<dyn Refold>) -> Self {
+        self.refold = Some(DeadLetterReader::new(refold));
         self
     }
 
@@ -94,6 +117,7 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         fields: FieldNames,
     ) -> Result<UsageAnswer, Problem> {
         measured("usage", async {
+            let _call = self.config.compute.admit()?;
             let (journal, view) = self.view().await?;
             let token_key = self.config.page_token_key.under(&view);
             let rules = Rules { store_window: self.newest().window, token_key, fields };
@@ -104,7 +128,7 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
             };
             // Before the rows: see `Freshness::of`.
             let freshness = self.freshness(&journal, &view).await?;
-            let page = usage::page(&*self.store, &view, limits, &query).await;
+            let page = usage::page(&*self.store, &view, limits, &query, &self.config.compute).await;
             let page = page.map_err(problem_of_usage)?;
             metrics::counter!("pulso_query_rows_read_total").increment(page.rows_read as u64);
             let next_page_token =
@@ -123,15 +147,16 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     /// A generation that has ended holds nothing back. While it has not, the next one may hold
     /// pulses that wait for it.
     async fn freshness(&self, journal: &Journal, view: &View) -> Result<Freshness, Problem> {
-        let mut standings = Vec::new();
+        let mut asked = Vec::new();
         for read in &self.generations {
             if journal.log(read.generation.log_id).sealed().is_some() {
                 continue;
             }
-            for partition in read.generation.partitions() {
-                standings.push(self.standing(view, read, partition).await?);
-            }
+            let partitions = read.generation.partitions();
+            asked.extend(partitions.map(|partition| self.standing(view, read, partition)));
         }
+        let standings: Vec<Standing> =
+            stream::iter(asked).buffered(PARTITIONS_AT_ONCE).try_collect().await?;
         Ok(Freshness::of(&standings, self.newest()))
     }
 
@@ -162,7 +187,7 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         Status::of(found, &self.health.report(), self.config.versions.clone())
     }
 
-    /// Dead letters in the order of the log.
+    /// Dead letters in groups, in the order of the log.
     ///
     /// # Errors
     /// INVALID_ARGUMENT with all that is wrong with the question; UNAVAILABLE when the store does
@@ -174,31 +199,37 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         measured("dead_letters", async {
             let (_, view) = self.view().await?;
             let key = self.config.page_token_key.under(&view);
-            let DeadLettersQuery { reason, page_size, after } = request.parse(&key)?;
-            let log_id = self.generation(&request.generation)?;
-            let letters = self.store.dead_letters(&view, log_id, reason, after, page_size + 1);
-            let letters = letters.await.map_err(|error| problem_of_store(&error))?;
-            Ok(request.page(&key, page_size, letters))
+            let log_id = self.generation(&request.generation)?.log_id;
+            let DeadLettersQuery { filter, page_size, after } = request.parse(&key, log_id)?;
+            let after = after.as_ref();
+            let groups = self.store.dead_letters(&view, log_id, &filter, after, page_size + 1);
+            let groups = groups.await.map_err(|error| problem_of_store(&error))?;
+            Ok(request.page(&key, page_size, groups))
         })
         .await
     }
 
-    /// One dead letter with its bytes, of a generation of the log (from 1, the newest if empty).
+    /// One dead letter with its bytes, of a generation of the log (from 1, the newest if empty). Its
+    /// segment of the log is folded again up to there.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT when there is no such generation; NOT_FOUND when none stands there; UNAVAILABLE when the store does not answer.
+    /// INVALID_ARGUMENT when there is no such generation; NOT_FOUND when no pulse of this place was set
+    /// aside; FAILED_PRECONDITION when the log cannot be read there, or not by this server; UNAVAILABLE
+    /// when the store does not answer.
     pub async fn dead_letter(
         &self,
         (partition, offset, index): (u32, u64, u32),
         generation: &str,
     ) -> Result<DeadLetter, Problem> {
         measured("dead_letter", async {
-            let log_id = self.generation(generation)?;
-            let found = match u16::try_from(partition) {
-                Ok(partition) => {
-                    self.letter_at(log_id, Partition(partition), Offset(offset), index).await?
+            let generation = *self.generation(generation)?;
+            let partition_of = u16::try_from(partition).ok().map(Partition);
+            let partition_of = partition_of.filter(|of| of.0 < generation.partitions);
+            let found = match partition_of {
+                Some(partition) => {
+                    self.letter_at(generation.log_id, partition, Offset(offset), index).await?
                 }
-                Err(_) => None,
+                None => None,
             };
             found.ok_or_else(|| {
                 let message = format!(
@@ -212,13 +243,13 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     }
 
     /// The generation that was asked for.
-    fn generation(&self, number: &str) -> Result<LogId, Problem> {
+    fn generation(&self, number: &str) -> Result<&Generation, Problem> {
         if number.is_empty() {
-            return Ok(self.newest().log_id);
+            return Ok(self.newest());
         }
         let place = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
         let found = place.and_then(|place| self.generations.get(place));
-        found.map(|read| read.generation.log_id).ok_or_else(|| {
+        found.map(|read| &read.generation).ok_or_else(|| {
             let newest = self.generations.len();
             let message = format!(
                 "{number:?} is not a generation of the log: they are 1 to {newest}, and {newest} if left out"
@@ -236,9 +267,15 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         index: u32,
     ) -> Result<Option<DeadLetter>, Problem> {
         let epoch = self.view().await?.1.epoch_at(log_id, partition, offset);
-        let place = DeadLetterPlace { partition, offset, index, epoch };
-        let found = self.store.dead_letter(log_id, place).await;
-        found.map_err(|error| problem_of_store(&error))
+        let place = RecordPlace { key: PartitionKey { log_id, partition, epoch }, offset };
+        let Some(reader) = &self.refold else {
+            return Err(Problem::failed_precondition(
+                reasons::LOG_NOT_READABLE,
+                "this server does not read the log: ask one that does",
+            ));
+        };
+        let letters = reader.read(place).await?;
+        Ok(letters.into_iter().find(|letter| letter.index == index))
     }
 
     async fn standing(
@@ -247,19 +284,22 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         read: &ReadGeneration<L>,
         partition: Partition,
     ) -> Result<Standing, Problem> {
-        let progress = self.progress(view, read.generation.log_id, partition).await;
+        let log_id = read.generation.log_id;
+        let progress = self.progress(view, log_id, partition).await;
         let progress = progress.map_err(|error| problem_of_store(&error))?;
-        if let Some(reached) = progress.as_ref().and_then(freshness::reached) {
+        let key = PartitionKey { log_id, partition, epoch: view.epoch_of(log_id) };
+        let whole_at = match (&read.log, &progress) {
+            (Some(log), Some(known)) => self.ends.whole_at(&**log, key, known.folded_to).await,
+            _ => None,
+        };
+        let noted = progress.and_then(|known| freshness::reached(&known, self.ends.now()));
+        if let Some(reached) = whole_at.max(noted) {
             return Ok(Standing::Reached(reached));
         }
         let Some(log) = &read.log else { return Ok(Standing::Unknown) };
-        match log.bounds(partition).await {
-            Ok(bounds) if bounds.end == Offset(0) => Ok(Standing::Empty),
-            Ok(_) => Ok(Standing::Unknown),
-            Err(error) => {
-                warn!(%partition, %error, "freshness is unknown: the log does not answer");
-                Ok(Standing::Unknown)
-            }
+        match self.ends.end(&**log, partition).await {
+            Some(Offset(0)) => Ok(Standing::Empty),
+            _ => Ok(Standing::Unknown),
         }
     }
 
@@ -311,9 +351,7 @@ fn problem_of_usage(error: UsageError) -> Problem {
     let message = error.to_string();
     match error {
         UsageError::Store(error) => problem_of_store(&error),
-        UsageError::Overflow { .. } => {
-            Problem::failed_precondition(reasons::AMOUNT_OUT_OF_RANGE, message)
-        }
+        UsageError::Compute(problem) => problem,
         UsageError::TooManyRows { .. } => {
             Problem::failed_precondition(reasons::RESULT_TOO_LARGE, message)
         }
@@ -326,7 +364,10 @@ fn problem_of_store(error: &StoreError) -> Problem {
             warn!(%error, "a read failed");
             Problem::unavailable(reasons::STORE_UNAVAILABLE, error.to_string())
         }
-        StoreError::Conflict(_) | StoreError::Damaged(_) | StoreError::Fatal(_) => {
+        StoreError::Conflict(_)
+        | StoreError::Damaged(_)
+        | StoreError::TooLarge(_)
+        | StoreError::Fatal(_) => {
             // For the operator's eyes: a client can do nothing with the details of our storage.
             error!(%error, "a read failed for good");
             Problem::internal("the store cannot give this; the server's log says why")

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use service::Compute;
+
 use crate::token::TokenKey;
 
 /// Limits and identity of the query stage.
@@ -16,6 +18,9 @@ pub struct QueryConfig {
     /// Key that page tokens are sealed with. Replicas that answer for one another need the same;
     /// a new one makes the tokens given out before it worthless, and their holders start again.
     pub page_token_key: TokenKey,
+    /// Where rows are grouped, and how many questions may be worked on. Shared with the other stages
+    /// of a process.
+    pub compute: Compute,
     /// Component and version, for example `pulso`, `log_format`, `store_format`; shown by status.
     pub versions: BTreeMap<String, String>,
 }
@@ -23,11 +28,12 @@ pub struct QueryConfig {
 impl QueryConfig {
     /// The defaults, with a key drawn at random by the caller.
     #[must_use]
-    pub const fn new(page_token_key: TokenKey) -> Self {
+    pub fn new(page_token_key: TokenKey) -> Self {
         Self {
             store_page_rows: 4_096,
             rows_read_max: 10_000_000,
             page_token_key,
+            compute: Compute::default(),
             versions: BTreeMap::new(),
         }
     }

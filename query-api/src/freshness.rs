@@ -1,7 +1,10 @@
 //! Freshness: up to when an answer is whole, and up to when its windows are final.
 //!
 //! Both inform and decide nothing. They rest on what each partition left behind: the effective log
-//! time of the last record in the store, and when the log's end was last seen to be folded.
+//! time of the last record in the store, and when the log's end was last seen to be folded, by this
+//! process or by the consumer. Neither is ever said to be later than now.
+
+use std::time::Duration;
 
 use domain::{Timestamp, place::Generation, segment::Progress};
 
@@ -47,13 +50,18 @@ impl Freshness {
     }
 }
 
+/// How far the consumer's clock may be ahead of this process's. A time that it noted further ahead
+/// is wrong by either of them and says nothing.
+const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
+
 /// Up to when a partition's records are in the store: the later of the log time of the last of them
 /// and the moment at which there were no others, since what was caught up then stays folded while
-/// new records wait. `None` while neither is known.
+/// new records wait. At most `now`. `None` while neither is known.
 #[must_use]
-pub fn reached(progress: &Progress) -> Option<Timestamp> {
+pub fn reached(progress: &Progress, now: Timestamp) -> Option<Timestamp> {
     let folded = (progress.eff_ts > Timestamp::MIN).then_some(progress.eff_ts);
-    folded.max(progress.caught_up_at)
+    let caught_up_at = progress.caught_up_at.filter(|at| *at <= now.plus(CLOCK_AHEAD_MAX));
+    folded.max(caught_up_at).map(|reached| reached.min(now))
 }
 
 #[cfg(test)]
@@ -88,7 +96,19 @@ mod tests {
             (at(9), Some(at(5)), Some(at(9))),
         ] {
             (progress.eff_ts, progress.caught_up_at) = (eff_ts, caught_up_at);
-            assert_eq!(reached(&progress), expected);
+            assert_eq!(reached(&progress, at(100)), expected);
+        }
+        // Nothing is later than now, and what a wrong clock noted is not believed.
+        let minute_ahead = at(9).plus(CLOCK_AHEAD_MAX);
+        let past_it = minute_ahead.plus(Duration::from_micros(1));
+        for (eff_ts, caught_up_at, expected) in [
+            (at(5), minute_ahead, at(9)),
+            (at(5), past_it, at(5)),
+            (at(57), at(57), at(9)),
+            (at(57), at(8), at(9)),
+        ] {
+            (progress.eff_ts, progress.caught_up_at) = (eff_ts, Some(caught_up_at));
+            assert_eq!(reached(&progress, at(9)), Some(expected));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{Aggregate, DeadLetter, PulseLog, UsageStore};
+use domain::{DeadLetter, DeadLetterGroup, PulseLog, Total, UsageStore};
 use proto::{
     convert::wire_time,
     v1::{
@@ -25,7 +25,6 @@ use crate::{
 };
 
 /// Both services; one value, shared.
-#[derive(Debug)]
 pub struct QueryGrpc<U, L> {
     api: Arc<QueryApi<U, L>>,
 }
@@ -94,18 +93,18 @@ impl<U: UsageStore, L: PulseLog> OperationsService for QueryGrpc<U, L> {
         &self,
         request: Request<v1::ListDeadLettersRequest>,
     ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
-        let v1::ListDeadLettersRequest { page_size, page_token, reason, generation } =
+        let v1::ListDeadLettersRequest { page_size, page_token, reason, generation, tenant } =
             request.into_inner();
         let request = DeadLettersRequest {
             generation: number_text(generation),
             reason,
+            tenant,
             page_size: page::size_text(page_size),
             page_token,
         };
         let page = self.api.dead_letters(&request).await?;
-        let without_bytes = |letter| v1::DeadLetter { payload: Vec::new(), ..dead_letter(letter) };
         Ok(Response::new(v1::ListDeadLettersResponse {
-            entries: page.entries.into_iter().map(without_bytes).collect(),
+            entries: page.entries.into_iter().map(dead_letter_group).collect(),
             next_page_token: page.next_page_token.unwrap_or_default(),
         }))
     }
@@ -145,8 +144,8 @@ fn usage_request(request: v1::QueryUsageRequest) -> UsageRequest {
 }
 
 fn usage_row(total: UsageTotal) -> v1::UsageRow {
-    let UsageTotal { key, window, aggregate } = total;
-    let Aggregate { count, sum, min, max, last, .. } = aggregate;
+    let UsageTotal { key, window, total } = total;
+    let Total { count, sum, min, max, last, .. } = total;
     v1::UsageRow {
         tenant: key.tenant.map(|tenant| tenant.to_string()).unwrap_or_default(),
         product_sku: key.product_sku.map(|sku| sku.to_string()).unwrap_or_default(),
@@ -154,7 +153,7 @@ fn usage_row(total: UsageTotal) -> v1::UsageRow {
         dimensions: key.dimensions.pairs().into_iter().collect(),
         window_start: Some(wire_time(window.start)),
         window_end: Some(wire_time(window.end)),
-        count,
+        count: u64::try_from(count).unwrap_or(u64::MAX),
         sum: sum.to_string(),
         min: min.to_string(),
         max: max.to_string(),
@@ -173,7 +172,28 @@ fn partition_status(status: &PartitionStatus) -> v1::PartitionStatus {
     }
 }
 
+fn dead_letter_group(group: DeadLetterGroup) -> v1::DeadLetter {
+    let DeadLetterGroup { key, offset_last, count, time_first, time_last, sample } = group;
+    v1::DeadLetter {
+        partition: key.segment.partition.0.into(),
+        offset: sample.offset.0,
+        index: sample.index,
+        reason: key.reason.as_str().to_owned(),
+        tenant: key.tenant,
+        product_sku: sample.product_sku,
+        time: sample.time.map(wire_time),
+        message: sample.message,
+        payload: Vec::new(),
+        count,
+        offset_last: offset_last.0,
+        time_first: time_first.map(wire_time),
+        time_last: time_last.map(wire_time),
+        segment_start: Some(key.segment.start.0),
+    }
+}
+
 fn dead_letter(letter: DeadLetter) -> v1::DeadLetter {
+    let time = letter.time.map(wire_time);
     v1::DeadLetter {
         partition: letter.partition.0.into(),
         offset: letter.offset.0,
@@ -181,8 +201,13 @@ fn dead_letter(letter: DeadLetter) -> v1::DeadLetter {
         reason: letter.reason.as_str().to_owned(),
         tenant: letter.tenant,
         product_sku: letter.product_sku,
-        time: letter.time.map(wire_time),
+        time,
         message: letter.message,
         payload: letter.payload,
+        count: 1,
+        offset_last: letter.offset.0,
+        time_first: time,
+        time_last: time,
+        segment_start: None,
     }
 }

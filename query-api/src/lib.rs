@@ -15,6 +15,7 @@ pub mod usage;
 
 pub mod dead_letters;
 pub mod freshness;
+mod log_ends;
 pub mod status;
 
 pub mod api;

@@ -1,7 +1,8 @@
 //! The query engine: usage rows in, sorted totals per group and window out, a page at a time.
 //!
 //! It is the only reader of usage behind both doors. It promises that every number it gives is the
-//! exact sum of all rows of its group in its window, and that pages joined are the whole answer.
+//! exact sum of all rows of its group in its window, however much that is, and that pages joined are
+//! the whole answer.
 //!
 //! A page is the least `page_size` keys after the last page's. Rows stream through a map that holds
 //! at most one key more than the page: a key that is pushed out, or is greater than all of a full
@@ -17,9 +18,10 @@ pub mod windows;
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use domain::{
-    Aggregate, Dimensions, Epoch, LogId, Offset, Partition, ResourceKey, RowKey, SegmentId, Sku,
-    Timestamp, Unit, UsageRow, UsageStore, View, Window, store::StoreError,
+    Dimensions, Epoch, LogId, Offset, Partition, ResourceKey, RowKey, SegmentId, Sku, Timestamp,
+    Total, Unit, UsageRow, UsageStore, View, Window, store::StoreError,
 };
+use service::{Compute, Problem};
 use thiserror::Error;
 
 use self::{
@@ -27,6 +29,9 @@ use self::{
     request::UsageQuery,
     windows::Cursor,
 };
+
+/// Rows that are grouped where they arrive: fewer than this take less time than handing them over.
+const GROUPED_HERE_MAX: usize = 256;
 
 /// How much one question may cost.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +50,7 @@ pub struct UsageTotal {
     /// The window, cut to the range asked for.
     pub window: Window,
     /// All usage of the group in the window.
-    pub aggregate: Aggregate,
+    pub total: Total,
 }
 
 /// One page of an answer.
@@ -65,14 +70,9 @@ pub enum UsageError {
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A total is beyond an exact amount.
-    #[error(
-        "the total of {group} is beyond the range of an exact amount; ask for shorter windows or keep more apart"
-    )]
-    Overflow {
-        /// The group and its window.
-        group: String,
-    },
+    /// A computation did not finish.
+    #[error(transparent)]
+    Compute(#[from] Problem),
     /// The question reads more rows than the server allows.
     #[error(
         "the question reads more than {rows_read_max} stored rows; ask for a shorter range, or name a tenant, a SKU or a unit"
@@ -92,8 +92,9 @@ pub async fn page<U: UsageStore>(
     view: &View,
     limits: Limits,
     query: &UsageQuery,
+    compute: &Compute,
 ) -> Result<UsagePage, UsageError> {
-    let mut page = Page::new(query);
+    let mut page = Page::new(query.clone());
     let mut after = first_key(query);
     let mut rows_read = 0;
     loop {
@@ -104,9 +105,12 @@ pub async fn page<U: UsageStore>(
         }
         let is_last = rows.len() < limits.store_page_rows;
         after = rows.last().map(|row| row.key.clone());
-        let flow = rows.into_iter().try_for_each(|row| page.take(row));
+        let few = rows.len() <= GROUPED_HERE_MAX;
+        let grouping = move || (rows.into_iter().try_for_each(|row| page.take(row)), page);
+        let (flow, grouped) = if few { grouping() } else { compute.run(grouping).await? };
+        page = grouped;
         if is_last || flow.is_break() {
-            return page.finish(rows_read);
+            return Ok(page.finish(rows_read));
         }
     }
 }
@@ -132,27 +136,21 @@ fn first_key(query: &UsageQuery) -> Option<RowKey> {
 }
 
 /// The least keys so far.
-struct Page<'q> {
-    query: &'q UsageQuery,
-    projection: Projection<'q>,
+struct Page {
+    query: UsageQuery,
+    projection: Projection,
     cursor: Cursor,
     keys_max: usize,
-    totals: BTreeMap<GroupKey, Total>,
+    totals: BTreeMap<GroupKey, (Window, Total)>,
 }
 
-struct Total {
-    window: Window,
-    /// `None` once it left its range. It is an error only if its row is given out.
-    aggregate: Option<Aggregate>,
-}
-
-impl<'q> Page<'q> {
-    fn new(query: &'q UsageQuery) -> Self {
+impl Page {
+    fn new(query: UsageQuery) -> Self {
         Self {
-            query,
-            projection: Projection::new(&query.group_by),
+            projection: Projection::new(query.group_by.clone()),
             cursor: Cursor::default(),
             keys_max: query.page_size + 1,
+            query,
             totals: BTreeMap::new(),
         }
     }
@@ -175,42 +173,23 @@ impl<'q> Page<'q> {
         let aggregate = row.cell.aggregate;
         self.totals
             .entry(key)
-            .and_modify(|total| total.add(&aggregate))
-            .or_insert(Total { window, aggregate: Some(aggregate) });
+            .and_modify(|(_, total)| total.add(&aggregate))
+            .or_insert_with(|| (window, Total::from(&aggregate)));
         if self.totals.len() > self.keys_max {
             self.totals.pop_last();
         }
         ControlFlow::Continue(())
     }
 
-    fn finish(mut self, rows_read: usize) -> Result<UsagePage, UsageError> {
+    fn finish(mut self, rows_read: usize) -> UsagePage {
         let is_last = self.totals.len() < self.keys_max;
         if !is_last {
             self.totals.pop_last();
         }
-        let rows: Vec<_> = self
-            .totals
-            .into_iter()
-            .map(|(key, total)| total.give(key))
-            .collect::<Result<_, _>>()?;
+        let totals = self.totals.into_iter();
+        let rows: Vec<_> =
+            totals.map(|(key, (window, total))| UsageTotal { key, window, total }).collect();
         let next = if is_last { None } else { rows.last().map(|row| row.key.clone()) };
-        Ok(UsagePage { rows, next, rows_read })
-    }
-}
-
-impl Total {
-    fn add(&mut self, more: &Aggregate) {
-        if let Some(aggregate) = &mut self.aggregate
-            && aggregate.merge(more).is_err()
-        {
-            self.aggregate = None;
-        }
-    }
-
-    fn give(self, key: GroupKey) -> Result<UsageTotal, UsageError> {
-        match self.aggregate {
-            Some(aggregate) => Ok(UsageTotal { key, window: self.window, aggregate }),
-            None => Err(UsageError::Overflow { group: key.to_string() }),
-        }
+        UsagePage { rows, next, rows_read }
     }
 }

@@ -19,6 +19,17 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         timestamp(SystemTime::now())
     }
+
+    /// Since the machine's start. `Instant` does not count while the machine sleeps, so that a
+    /// laptop's night would look like a jump of the clock.
+    fn elapsed(&self) -> Duration {
+        let mut since = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: it writes one `timespec` to where the pointer points, which is one of ours.
+        let answer = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut since) };
+        assert_eq!(answer, 0, "every Linux since 2.6.39 has this clock");
+        let seconds = u64::try_from(since.tv_sec).unwrap_or(0);
+        Duration::new(seconds, u32::try_from(since.tv_nsec).unwrap_or(0))
+    }
 }
 
 fn timestamp(moment: SystemTime) -> Timestamp {
@@ -42,6 +53,16 @@ mod tests {
                 UNIX_EPOCH + Duration::from_nanos(nanos_after) - Duration::from_nanos(nanos_before);
             assert_eq!(timestamp(moment).micros(), micros, "-{nanos_before} +{nanos_after}");
         }
+    }
+
+    #[test]
+    fn time_passes_on_both_clocks_alike() {
+        let clock = system();
+        let (before, passed_before) = (clock.now(), clock.elapsed());
+        std::thread::sleep(Duration::from_millis(20));
+        let passed = clock.elapsed().checked_sub(passed_before).unwrap();
+        assert!(passed >= Duration::from_millis(20), "{passed:?}");
+        assert!(clock.now() > before);
     }
 
     #[test]

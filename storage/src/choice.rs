@@ -2,16 +2,17 @@
 //!
 //! An enum rather than a boxed port: calls stay static, and futures are not allocated.
 
+use std::sync::Arc;
+
 use domain::{
-    BillingStore, DeadLetter, LogId, Manifest, Offset, Partition, PulseLog, RowKey, SegmentId,
-    Tenant, TotalsFeed, UsageRow, UsageStore,
-    billing::{Appended, CatalogueVersion},
-    dead_letter::DeadLetterReason,
+    BillingStore, DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, Partition, PulseLog,
+    RowKey, SegmentId, Tenant, TotalsFeed, UsageRow, UsageStore,
+    billing::{Appended, CatalogueHead, CatalogueVersion},
     epochs::LogEvent,
     log::{AppendError, LogBounds, LogDrain, LogError, LogRecord},
     place::Generation,
     segment::Progress,
-    store::{DeadLetterPlace, Flush, PartitionKey, StoreError, UsageFilter},
+    store::{DeadLetterFilter, Flush, PartitionKey, StoreError, UsageFilter},
     totals::FeedError,
 };
 
@@ -150,7 +151,7 @@ impl UsageStore for Usage {
         each!(Usage: self, store => store.generations().await)
     }
 
-    async fn flush(&self, flush: &Flush) -> Result<(), StoreError> {
+    async fn flush(&self, flush: Arc<Flush>) -> Result<(), StoreError> {
         each!(Usage: self, store => store.flush(flush).await)
     }
 
@@ -210,19 +211,11 @@ impl UsageStore for Usage {
     async fn scan_dead_letters(
         &self,
         log_id: LogId,
-        reason: Option<DeadLetterReason>,
-        after: Option<DeadLetterPlace>,
+        filter: &DeadLetterFilter,
+        after: Option<&DeadLetterKey>,
         limit: usize,
-    ) -> Result<Vec<DeadLetter>, StoreError> {
-        each!(Usage: self, store => store.scan_dead_letters(log_id, reason, after, limit).await)
-    }
-
-    async fn dead_letter(
-        &self,
-        log_id: LogId,
-        place: DeadLetterPlace,
-    ) -> Result<Option<DeadLetter>, StoreError> {
-        each!(Usage: self, store => store.dead_letter(log_id, place).await)
+    ) -> Result<Vec<DeadLetterGroup>, StoreError> {
+        each!(Usage: self, store => store.scan_dead_letters(log_id, filter, after, limit).await)
     }
 
     async fn log_events(&self) -> Result<Vec<LogEvent>, StoreError> {
@@ -250,7 +243,7 @@ impl BillingStore for Billing {
         each!(Billing: self, store => store.catalogue(version).await)
     }
 
-    async fn catalogues(&self) -> Result<Vec<CatalogueVersion>, StoreError> {
+    async fn catalogues(&self) -> Result<Vec<CatalogueHead>, StoreError> {
         each!(Billing: self, store => store.catalogues().await)
     }
 

@@ -114,7 +114,10 @@ macro_rules! usage_conformance {
             segment_rows_are_those_of_the_segment_and_days
             a_scan_is_sorted_filtered_and_the_same_in_pages
             tenants_are_those_with_rows_each_once_and_sorted
-            dead_letters_come_in_pages_by_place
+            dead_letters_are_sorted_filtered_and_the_same_in_pages
+            an_older_group_of_dead_letters_does_not_replace_a_newer_one
+            a_group_with_extreme_values_comes_back_whole
+            a_run_and_a_state_of_any_length_come_back_whole
             the_journal_takes_one_entry_a_number
             a_view_reads_each_stretch_in_one_epoch
         }

@@ -16,7 +16,9 @@ mod error;
 mod file;
 mod generation;
 mod log;
+mod private;
 mod queue;
+mod snapshots;
 mod store;
 
 pub use directory::{DataDirectory, LOG_FILE, OpenOptions, STORE_FILE};

@@ -10,7 +10,7 @@
 //! anchors.
 //!
 //! One producer, one group consumer for questions and progress, and one client for each drain that
-//! is open: a client is some three threads, and reads ahead by `prefetch_bytes_max`.
+//! is open: a client is some three threads, and reads ahead by its share of `prefetch_bytes_total`.
 
 mod appender;
 mod assignment;

@@ -1,11 +1,11 @@
-//! The order of a usage scan, in one place, so that no adapter can sort otherwise.
+//! The order of scans, in one place, so that no adapter can sort otherwise.
 //!
-//! A tenant's period is one range of it: tenant and window start stand first. The epoch stands
+//! A tenant's period is one range of a usage scan: tenant and window start stand first. The epoch stands
 //! before the log, which is why this is not the derived order of [`RowKey`].
 
 use domain::{
-    Epoch, LogId, Offset, Partition, RowKey, SegmentId, Timestamp, store::UsageFilter,
-    usage::ResourceKey,
+    DeadLetterKey, DeadLetterReason, Epoch, LogId, Offset, Partition, RowKey, SegmentId, Timestamp,
+    store::UsageFilter, usage::ResourceKey,
 };
 
 /// A [`RowKey`], compared as the port's scan sorts: tenant, window start, SKU, unit, dimensions,
@@ -39,6 +39,19 @@ fn parts(key: &RowKey) -> Parts<'_> {
     let SegmentId { log_id, partition, epoch, start } = *segment;
     let rest = [product_sku.as_str(), use_unity.as_str(), dimensions.as_str()];
     (tenant.as_str(), *window_start, rest, epoch, log_id, partition, start)
+}
+
+/// The reason that the groups of a tenant in the segment of `after` must be greater than to stand
+/// behind `after`, whose key sorts by the reason before the tenant: its own reason, or the one before
+/// that where the tenant is greater. Empty, which no reason is, where all of them stand behind.
+#[must_use]
+pub(crate) fn reason_before(after: &DeadLetterKey, tenant: &str) -> &'static str {
+    let reason = after.reason.as_str();
+    if tenant <= after.tenant.as_str() {
+        return reason;
+    }
+    let words = DeadLetterReason::ALL.iter().map(|reason| reason.as_str());
+    words.filter(|word| *word < reason).max().unwrap_or_default()
 }
 
 /// Tells whether a row with this key passes the filter.

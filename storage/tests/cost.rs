@@ -113,11 +113,11 @@ fn of_flushing_and_scanning() {
                 7,
             )
         });
-        let flush = flush(mine, rows.collect(), (round + 1) * 1_000);
+        let flush = std::sync::Arc::new(flush(mine, rows.collect(), (round + 1) * 1_000));
         let (first, first_rate, first_cpu) =
-            measured(ROWS, || runtime.block_on(usage.flush(&flush)));
+            measured(ROWS, || runtime.block_on(usage.flush(flush.clone())));
         let (again, again_rate, again_cpu) =
-            measured(ROWS, || runtime.block_on(usage.flush(&flush)));
+            measured(ROWS, || runtime.block_on(usage.flush(flush.clone())));
         first.and(again).unwrap();
         let filter = UsageFilter {
             tenant: domain::Tenant::new("tenant-007").ok(),

@@ -33,7 +33,7 @@ async fn filled() -> tempfile::TempDir {
     store.usage().register(&generation(LOG), None).await.unwrap();
     let mine = segment(0, 0);
     let rows = (0..2_000).map(|i| row(key(&format!("t{i}"), "s", at(0), mine), 1, 1)).collect();
-    store.usage().flush(&flush(mine, rows, 50)).await.unwrap();
+    store.usage().flush(flush(mine, rows, 50).into()).await.unwrap();
     drop(store);
     home
 }
@@ -83,7 +83,7 @@ async fn a_file_that_is_something_else_is_refused() {
 
 #[tokio::test]
 async fn a_file_written_by_a_newer_version_is_refused() {
-    for (file, version) in [(LOG_FILE, 1), (STORE_FILE, 3)] {
+    for (file, version) in [(LOG_FILE, 1), (STORE_FILE, 4)] {
         let home = filled().await;
         let newer = version + 1;
         let pragma = format!("PRAGMA user_version = {newer}");
@@ -234,7 +234,7 @@ async fn a_full_disk_refuses_flushes_and_keeps_the_store_up() {
     usage.register(&generation(LOG), None).await.unwrap();
     let mine = segment(0, 0);
     let rows = |count| (0..count).map(|i| row(key(&format!("t{i}"), "s", at(0), mine), 1, 1));
-    let refused = usage.flush(&flush(mine, rows(20_000).collect(), 10)).await;
+    let refused = usage.flush(flush(mine, rows(20_000).collect(), 10).into()).await;
     assert!(
         matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("disk is full")),
         "{refused:?}"
@@ -247,7 +247,7 @@ async fn a_full_disk_refuses_flushes_and_keeps_the_store_up() {
         to: domain::Timestamp::MAX,
     };
     assert_eq!(usage.scan(&everything, None, 10).await.unwrap(), [], "all or nothing");
-    usage.flush(&flush(mine, rows(5).collect(), 10)).await.unwrap();
+    usage.flush(flush(mine, rows(5).collect(), 10).into()).await.unwrap();
     assert_eq!(usage.scan(&everything, None, 10).await.unwrap().len(), 5);
 }
 

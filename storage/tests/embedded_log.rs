@@ -25,6 +25,21 @@ use storage::{
 };
 
 #[tokio::test]
+async fn a_record_that_is_too_large_is_refused_alone_and_ends_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let log = open_log(home.path()).unwrap();
+    // Zeros that nobody touches cost no memory.
+    let records = [vec![1], vec![0; (256 << 20) + 1], vec![2]];
+    let answers = together(records.map(|record| log.append(FIRST, vec![record]))).await;
+    let [Ok(_), Err(AppendError::Unavailable(why)), Ok(_)] = &answers[..] else {
+        panic!("{answers:?}");
+    };
+    assert!(why.contains("268435457 bytes") && why.contains("at most 268435456"), "{why}");
+    let kept = read_all(&log, FIRST, Offset(2));
+    assert_eq!(kept.into_iter().map(|(_, body)| body).collect::<Vec<_>>(), [[1], [2]]);
+}
+
+#[tokio::test]
 async fn a_full_queue_hands_the_records_back_at_once() {
     for (bound, record_bytes, requests_max, bytes_max) in
         [("requests", 10, 2, usize::MAX), ("bytes", 1_000, 1_000, 2_500)]

@@ -9,23 +9,22 @@ use std::{sync::mpsc, time::Duration};
 use common::{directory, no_fatal, open_store, other_program};
 use domain::{
     BillingStore, Epoch, Offset, Timestamp, UsageStore,
-    billing::{Appended, CatalogueVersion},
     epochs::{LogEvent, OpenedEpoch},
-    store::{StoreError, UsageFilter},
+    store::StoreError,
 };
 use storage::{
     conformance::{
         samples::{LOG, at, flush, generation, key, row, segment},
         together,
     },
-    embedded::{EmbeddedStore, FatalHook, STORE_FILE, StoreOptions},
+    embedded::{EmbeddedStore, FatalHook, OpenError, STORE_FILE, StoreOptions},
     memory::MemoryUsageStore,
 };
 
 #[tokio::test]
 async fn a_flush_for_a_log_that_is_not_registered_is_refused() {
     async fn refuses(usage: impl UsageStore) {
-        let refused = usage.flush(&flush(segment(0, 0), Vec::new(), 1)).await;
+        let refused = usage.flush(flush(segment(0, 0), Vec::new(), 1).into()).await;
         assert!(matches!(refused, Err(StoreError::Conflict(why)) if why.contains("register")));
     }
     let home = tempfile::tempdir().unwrap();
@@ -42,7 +41,7 @@ async fn offsets_that_sqlite_cannot_hold_are_refused_and_harm_no_other_flush() {
     let flush_to =
         |offset: u64| flush(mine, vec![row(key("a", "s", at(0), mine), offset, 1)], offset);
     let flushes = [flush_to(1), flush_to(1 << 63), flush_to(2)];
-    let answers = together(flushes.iter().map(|flush| usage.flush(flush))).await;
+    let answers = together(flushes.map(|flush| usage.flush(flush.into()))).await;
     assert!(matches!(&answers[1], Err(StoreError::Fatal(why)) if why.contains("offset")));
     assert_eq!((&answers[0], &answers[2]), (&Ok(()), &Ok(())));
 }
@@ -122,10 +121,10 @@ async fn an_analyst_reads_totals_with_plain_sql() {
     usage.register(&generation(LOG), None).await.unwrap();
     let (mine, window) = (segment(0, 0), Timestamp::from_parts(1_726_696_800, 0).unwrap());
     let rows = vec![row(key("a", "s", window, mine), 1, 10 * ONE + ONE / 2)];
-    usage.flush(&flush(mine, rows, 2)).await.unwrap();
+    usage.flush(flush(mine, rows, 2).into()).await.unwrap();
     let next = segment(1, 0);
     let rows = vec![row(key("a", "s", window, next), 1, -ONE / 4)];
-    usage.flush(&flush(next, rows, 2)).await.unwrap();
+    usage.flush(flush(next, rows, 2).into()).await.unwrap();
     let found: (String, i64, f64) = other_program(home.path(), STORE_FILE)
         .query_row("SELECT window, count, sum_approximate FROM usage", [], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -135,70 +134,24 @@ async fn an_analyst_reads_totals_with_plain_sql() {
 }
 
 #[tokio::test]
-async fn a_store_of_version_1_is_upgraded_and_keeps_its_rows() {
-    let home = tempfile::tempdir().unwrap();
-    let mine = segment(0, 0);
-    let rows = vec![row(key("a", "s", at(0), mine), 5, 7)];
-    {
-        let usage = open_store(home.path()).unwrap().usage();
-        usage.register(&generation(LOG), None).await.unwrap();
-        usage.flush(&flush(mine, rows.clone(), 6)).await.unwrap();
+async fn a_store_of_an_earlier_version_is_refused_with_what_to_do_and_left_as_it_is() {
+    for version in 1..=3 {
+        let home = tempfile::tempdir().unwrap();
+        drop(open_store(home.path()).unwrap());
+        let pragma = format!("PRAGMA user_version = {version}");
+        other_program(home.path(), STORE_FILE).execute_batch(&pragma).unwrap();
+        let before = std::fs::read(home.path().join(STORE_FILE)).unwrap();
+        let error = open_store(home.path()).err().unwrap();
+        assert!(
+            matches!(error, OpenError::Older { found, supported: 4, .. } if found == version),
+            "{error:?}"
+        );
+        let words = error.to_string();
+        for word in ["store.db has format version", "keep log.db", "move store.db", "invoices"] {
+            assert!(words.contains(word), "{words}");
+        }
+        assert_eq!(std::fs::read(home.path().join(STORE_FILE)).unwrap(), before);
     }
-    let what_came_since = "DROP VIEW usage; DROP TABLE log_event; DROP TABLE active_stretch; \
-                           DROP TABLE journal_entry; PRAGMA user_version = 1";
-    other_program(home.path(), STORE_FILE).execute_batch(what_came_since).unwrap();
-    let usage = open_store(home.path()).unwrap().usage();
-    let opened = OpenedEpoch {
-        log_id: LOG,
-        epoch: Epoch(1),
-        base: Epoch(0),
-        starts: vec![Offset(0); 2],
-        declared: Vec::new(),
-    };
-    usage.append_log_event(0, &LogEvent::Opened(opened)).await.unwrap();
-    let view = usage.active_view().await.unwrap();
-    let everything = UsageFilter {
-        tenant: None,
-        product_sku: None,
-        use_unity: None,
-        from: Timestamp::MIN,
-        to: Timestamp::MAX,
-    };
-    assert_eq!(usage.usage(&view, &everything, None, 9).await.unwrap(), rows);
-    assert_eq!(version(home.path()), 3);
-}
-
-fn version(home: &std::path::Path) -> u32 {
-    let connection = other_program(home, STORE_FILE);
-    connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
-}
-
-#[tokio::test]
-async fn a_store_of_version_2_is_upgraded_and_keeps_its_catalogues_and_journal() {
-    let home = tempfile::tempdir().unwrap();
-    let event = LogEvent::Activated { log_id: LOG, epoch: Epoch(0) };
-    let catalogue = CatalogueVersion {
-        version: "v1".to_owned(),
-        sequence: 1,
-        text: "prices: []\n".to_owned(),
-        published_at: at(0),
-        active: false,
-    };
-    {
-        let store = open_store(home.path()).unwrap();
-        store.usage().register(&generation(LOG), None).await.unwrap();
-        store.usage().append_log_event(0, &event).await.unwrap();
-        store.billing().publish_catalogue(&catalogue).await.unwrap();
-    }
-    let what_version_3_added = "DROP TABLE journal_entry; PRAGMA user_version = 2";
-    other_program(home.path(), STORE_FILE).execute_batch(what_version_3_added).unwrap();
-    let store = open_store(home.path()).unwrap();
-    let billing = store.billing();
-    assert_eq!(billing.entries("run", 0, 9).await.unwrap(), Vec::<Vec<u8>>::new());
-    assert_eq!(billing.append_entry("run", 0, b"first").await.unwrap(), Appended::Added);
-    assert_eq!(billing.catalogues().await.unwrap(), [catalogue]);
-    assert_eq!(store.usage().log_events().await.unwrap(), [event]);
-    assert_eq!(version(home.path()), 3);
 }
 
 /// What a person sees who asks the file by SQL.
@@ -219,8 +172,8 @@ async fn the_view_for_people_counts_the_active_epoch_only() {
         let mine = domain::SegmentId { epoch: Epoch(epoch), ..segment(0, start) };
         let rows = vec![row(key("a", sku, at(0), mine), start, 7)];
         let mut flush = flush(mine, rows, start + 1);
-        flush.progress.epoch = Epoch(epoch);
-        usage.flush(&flush).await.unwrap();
+        flush.progress.as_mut().unwrap().epoch = Epoch(epoch);
+        usage.flush(flush.into()).await.unwrap();
     }
     let counts = |all: &[(&str, i64)]| -> Vec<(String, i64)> {
         all.iter().map(|(sku, count)| ((*sku).to_owned(), *count)).collect()

@@ -136,7 +136,7 @@ async fn flush_rounds(home: &Path) {
     let usage = open_store(home).unwrap().usage();
     usage.register(&generation(LOG), None).await.unwrap();
     for number in 1..=FLUSHES {
-        usage.flush(&flush_of(number)).await.unwrap();
+        usage.flush(flush_of(number).into()).await.unwrap();
         println!("acked {number}");
     }
 }
@@ -167,7 +167,7 @@ async fn check_store(home: &Path, acked: u64, fault: &str) {
     check_round(&usage, stored, fault).await;
     // The consumer that starts again repeats what it does not know of, and goes on.
     for number in acked.max(1)..=stored + 1 {
-        usage.flush(&flush_of(number)).await.unwrap();
+        usage.flush(flush_of(number).into()).await.unwrap();
     }
     check_round(&usage, stored + 1, fault).await;
 }

@@ -17,7 +17,7 @@ use domain::{
     store::StoreError,
 };
 use storage::{
-    conformance::samples::{LOG, at, close, dead_letter, flush, generation, key, row, segment},
+    conformance::samples::{LOG, at, close, dead_letters, flush, generation, key, row, segment},
     memory::{
         AppendFault, EntryFault, FlushFault, MemoryBillingStore, MemoryLog, MemoryUsageStore,
     },
@@ -95,7 +95,7 @@ async fn each_flush_fault_stops_where_its_name_says_and_a_repeat_completes_it() 
     let rows = vec![row(key("a", "s", at(0), mine), 1, 1), row(key("b", "s", at(0), mine), 1, 1)];
     let mut whole = flush(mine, rows, 5);
     whole.close = Some(close(mine, 5));
-    whole.dead_letters = vec![dead_letter(0, 1, 1, domain::DeadLetterReason::TooLate)];
+    whole.dead_letters = vec![dead_letters(mine, domain::DeadLetterReason::TooLate, "a", (1, 1))];
     for (fault, written) in [
         (FlushFault::BeforeRows, [0, 0, 0, 0]),
         (FlushFault::HalfOfTheRows, [1, 0, 0, 0]),
@@ -106,13 +106,13 @@ async fn each_flush_fault_stops_where_its_name_says_and_a_repeat_completes_it() 
         let store = MemoryUsageStore::new();
         store.register(&generation(LOG), None).await.unwrap();
         store.fail_next_flush(fault);
-        assert!(matches!(store.flush(&whole).await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(store.flush(whole.clone().into()).await, Err(StoreError::Unavailable(_))));
         let counts = |store: &MemoryUsageStore| {
             let stored = store.stored();
             [stored.rows.len(), stored.states.len(), stored.manifests.len(), stored.progress.len()]
         };
         assert_eq!(counts(&store), written, "{fault:?}");
-        store.flush(&whole).await.unwrap();
+        store.flush(whole.clone().into()).await.unwrap();
         assert_eq!(counts(&store), [2, 1, 1, 1], "{fault:?}");
         assert!(store.lose_row(&whole.rows[0].key));
         assert!(!store.lose_row(&whole.rows[0].key));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Client, Server, numbered, until, within};
+use crate::support::{Client, Partial, Server, numbered, post, until, within};
 use ingestor_api::Limits;
 use prost::Message;
 use proto::v1::{IngestAck, Pulse, PulseBatch};
@@ -142,6 +142,70 @@ async fn one_stream_too_many_is_refused_until_another_ends() {
     assert_eq!(within(first.acks.message()).await.unwrap(), None);
     within(async { while Client::open(client.clone()).await.is_err() {} }).await;
     drop((_second, client));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_peer_leaves_streams_to_the_others() {
+    let limits = Limits { streams_max: 3, streams_per_peer_max: 2, ..Limits::default() };
+    let server = Server::start(limits, 4).await;
+    let client = server.client().await;
+    let _first = Client::open(client.clone()).await.unwrap();
+    let _second = Client::open(client.clone()).await.unwrap();
+    let Err(status) = Client::open(client.clone()).await else { panic!("a third was opened") };
+    assert_eq!(reason_of(&status).as_deref(), Some(reasons::STREAMS_EXHAUSTED));
+    assert!(status.message().contains("2 streams from your address"), "{}", status.message());
+    drop((_first, _second, client));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_takes_its_room_with_its_first_bytes_and_gives_it_back_with_its_call() {
+    let limits = Limits {
+        message_bytes_max: 60_000,
+        bytes_in_flight_max: 60_000,
+        pulse_bytes_max: 30_000,
+        ..Limits::default()
+    };
+    let server = Server::start(limits, 1).await;
+    // The head of a message of 55,000 bytes and one byte of it; then nothing more comes.
+    let (body, bytes) = Partial::of([&[0], &55_000_u32.to_be_bytes()[..], &[8]].concat());
+    let address = server.address();
+    let call = tokio::spawn(async move { post(&address, "IngestStream", body).await });
+    let mut single = server.client().await;
+    let refused = within(async {
+        loop {
+            if let Err(status) = single.ingest(numbered(3, 200)).await {
+                return status;
+            }
+        }
+    });
+    assert_eq!(reason_of(&refused.await).as_deref(), Some(reasons::LOG_OVERLOADED));
+    call.abort();
+    drop(bytes);
+    within(async { while single.ingest(numbered(4, 200)).await.is_err() {} }).await;
+    drop(single);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_come_in_time_ends_its_call() {
+    let limits = Limits { message_timeout: Duration::from_millis(200), ..Limits::default() };
+    let server = Server::start(limits, 1).await;
+    for method in ["Ingest", "IngestStream"] {
+        let (body, bytes) = Partial::of([&[0], &100_u32.to_be_bytes()[..], &[8]].concat());
+        let status = within(post(&server.address(), method, body)).await;
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{method}: {status:?}");
+        assert_eq!(reason_of(&status).as_deref(), Some(reasons::REQUEST_TIMEOUT));
+        drop(bytes);
+    }
+    // A stream may be quiet for as long as it likes.
+    let mut quiet = server.stream().await;
+    let acked = timeout(Duration::from_millis(500), quiet.acks.message()).await;
+    assert!(acked.is_err(), "{acked:?}");
+    quiet.send(numbered(1, 1)).await;
+    assert_eq!(quiet.ack().await.accepted, 1);
+    drop(quiet);
     server.stop().await;
 }
 

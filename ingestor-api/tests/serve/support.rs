@@ -1,14 +1,19 @@
 //! A server on loopback with a log in memory, and what a client sends to it.
 
 use std::{
+    future::poll_fn,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
 use domain::{LogId, PulseLog, Timestamp, log::LogDrain, place::Generation};
+use http_body_util::BodyExt;
 use ingestor_api::{Ingest, Limits, Packers, Ports};
 use prost::Message;
 use proto::v1::{
@@ -19,7 +24,8 @@ use storage::memory::MemoryLog;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{
-    Streaming,
+    Status, Streaming,
+    codegen::Service,
     transport::{Channel, Endpoint},
 };
 
@@ -67,6 +73,10 @@ impl Server {
             }),
         );
         Self { log, shutdown, taken, address, packers, serving }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.address.clone()
     }
 
     pub(crate) async fn channel(&self) -> Channel {
@@ -121,6 +131,46 @@ impl Server {
     pub(crate) fn pulses(&self) -> Vec<v1::Pulse> {
         self.records().into_iter().flat_map(|record| record.pulses).collect()
     }
+}
+
+/// A body of which the end does not come for as long as its sender lives.
+pub(crate) struct Partial(mpsc::Receiver<Bytes>);
+
+impl Partial {
+    pub(crate) fn of(bytes: Vec<u8>) -> (Self, mpsc::Sender<Bytes>) {
+        let (sender, receiver) = mpsc::channel(1);
+        sender.try_send(bytes.into()).unwrap();
+        (Self(receiver), sender)
+    }
+}
+
+impl http_body::Body for Partial {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
+        self.0.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(http_body::Frame::data(bytes))))
+    }
+}
+
+/// Calls a method of the service with a body of the test's own, and gives how it ended.
+pub(crate) async fn post(address: &str, method: &str, body: Partial) -> Status {
+    let mut channel = Endpoint::from_shared(address.to_owned()).unwrap().connect().await.unwrap();
+    let request = http::Request::post(format!("{address}/pulso.v1.IngestService/{method}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(tonic::body::Body::new(body))
+        .unwrap();
+    poll_fn(|context| channel.poll_ready(context)).await.unwrap();
+    let answer = channel.call(request).await.unwrap();
+    if let Some(status) = Status::from_header_map(answer.headers()) {
+        return status;
+    }
+    let trailers = answer.into_body().collect().await.unwrap().trailers().cloned();
+    Status::from_header_map(&trailers.unwrap_or_default()).expect("it ends with a status")
 }
 
 /// One open stream.

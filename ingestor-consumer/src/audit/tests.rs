@@ -88,7 +88,7 @@ async fn a_changed_row_and_a_made_up_row_are_found() {
     made_up.key.resource.product_sku = domain::Sku::new("made-up").unwrap();
     for (row, invariant) in [(changed, "I5"), (made_up, "I2")] {
         let (log, store) = (Arc::clone(&log), consumed().await.1);
-        store.flush(&with_row(&store, row).await).await.unwrap();
+        store.flush(Arc::new(with_row(&store, row).await)).await.unwrap();
         let mismatches = audit(log, store).await.unwrap().mismatches;
         let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
         assert_eq!(mismatch.invariant, invariant);
@@ -99,7 +99,13 @@ async fn a_changed_row_and_a_made_up_row_are_found() {
 async fn with_row(store: &MemoryUsageStore, row: UsageRow) -> Flush {
     let segment = row.key.segment;
     let SegmentId { log_id, partition, epoch, .. } = segment;
-    let progress =
-        store.progress(PartitionKey { log_id, partition, epoch }).await.unwrap().unwrap();
-    Flush { segment, rows: vec![row], dead_letters: vec![], close: None, progress }
+    let progress = store.progress(PartitionKey { log_id, partition, epoch }).await.unwrap();
+    Flush {
+        segment,
+        rows: vec![row],
+        stored_before: vec![],
+        dead_letters: vec![],
+        close: None,
+        progress,
+    }
 }

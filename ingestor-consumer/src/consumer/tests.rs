@@ -1,6 +1,9 @@
 //! The consumer over the memory adapters: ticks, boundaries, restarts, and what stops a partition.
 
+mod limits;
+mod memory;
 mod shared;
+mod troubles;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -8,12 +11,13 @@ use prost::Message;
 use proto::{record, v1};
 pub(super) use storage::memory::{FlushFault, MemoryLog, MemoryUsageStore};
 
-pub(super) use domain::{NoFeed, Offset};
+pub(super) use domain::{NoFeed, Offset, store::PartitionKey};
 
 use super::*;
 use crate::restart::anchors;
 
 const NOW: i64 = 2_000_000_000;
+const IDLE_FLUSH_INTERVAL: Duration = Duration::from_secs(600);
 
 /// A clock that a test moves.
 #[derive(Clone)]
@@ -39,8 +43,12 @@ fn generation() -> Generation {
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::of(generation())
+    }
+
+    pub(super) fn of(generation: Generation) -> Self {
         let clock = HandClock(Arc::new(AtomicI64::new(NOW)));
-        let log = MemoryLog::new(generation(), Arc::new(clock.clone()));
+        let log = MemoryLog::new(generation, Arc::new(clock.clone()));
         Self { log: Arc::new(log), store: Arc::new(MemoryUsageStore::new()), clock }
     }
 
@@ -49,22 +57,30 @@ impl World {
     }
 
     async fn try_consumer(&self) -> Result<Consumer<MemoryLog, MemoryUsageStore>, ConsumerError> {
+        self.consumer_of(self.config()).await
+    }
+
+    pub(super) async fn consumer_of(
+        &self,
+        config: ConsumerConfig,
+    ) -> Result<Consumer<MemoryLog, MemoryUsageStore>, ConsumerError> {
         let ports = ConsumerPorts {
             log: Arc::clone(&self.log),
             store: Arc::clone(&self.store),
             feed: None::<Arc<NoFeed>>,
             clock: Arc::new(self.clock.clone()),
         };
-        Consumer::start(ports, self.config()).await
+        Consumer::start(ports, config).await
     }
 
     pub(super) fn config(&self) -> ConsumerConfig {
         ConsumerConfig {
-            lanes: 2,
             chunk_bytes: 100,
             chunks_in_flight: 2,
             flushes_in_flight: 1,
-            work: Work::Live,
+            readers: 2,
+            idle_flush_interval: IDLE_FLUSH_INTERVAL,
+            ..ConsumerConfig::for_cores(2)
         }
     }
 
@@ -115,6 +131,60 @@ fn a_tick_returns_when_everything_it_found_is_stored() {
         assert_eq!(accepted, 210);
         assert_eq!(world.manifests(1).await, [(0, 4), (4, 8)]);
         assert_eq!(consumer.tick().await.unwrap().records, 0);
+        consumer.shutdown().await;
+    });
+}
+
+/// Ticks once a second for some seconds, and tells how many flushes the store took.
+async fn flushes_of(
+    world: &World,
+    consumer: &mut Consumer<MemoryLog, MemoryUsageStore>,
+    seconds: u64,
+) -> u64 {
+    let before = world.store.flushes();
+    for _ in 0..seconds {
+        world.clock.0.fetch_add(1, Ordering::Relaxed);
+        consumer.tick().await.unwrap();
+    }
+    world.store.flushes() - before
+}
+
+#[test]
+fn a_consumer_to_which_nothing_comes_writes_nothing_for_an_interval() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        let mut consumer = world.consumer().await;
+        assert_eq!(flushes_of(&world, &mut consumer, 1).await, 3, "all three are caught up");
+        world.append(0, 1).await;
+        assert_eq!(flushes_of(&world, &mut consumer, 2).await, 1, "the one that got a record");
+        let interval = IDLE_FLUSH_INTERVAL.as_secs();
+        assert_eq!(flushes_of(&world, &mut consumer, interval - 3).await, 0);
+        assert_eq!(flushes_of(&world, &mut consumer, 1).await, 2, "an interval after their last");
+        assert_eq!(flushes_of(&world, &mut consumer, 1).await, 1);
+        let report = consumer.tick().await.unwrap();
+        let known: Vec<_> = report.partitions.iter().map(|p| (p.partition.0, p.records)).collect();
+        assert_eq!(known, [(0, 0), (1, 0), (2, 0)]);
+        consumer.shutdown().await;
+    });
+}
+
+#[test]
+fn a_time_that_was_noted_by_a_wrong_clock_is_mended_once_the_clock_is_right() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        let noted = async || {
+            let (log_id, partition) = (generation().log_id, Partition(1));
+            let key = PartitionKey { log_id, partition, epoch: Epoch(0) };
+            let progress = world.store.progress(key).await.unwrap();
+            progress.and_then(|progress| progress.caught_up_at).map(|at| at.parts().0 - NOW)
+        };
+        let mut consumer = world.consumer().await;
+        world.clock.0.fetch_add(172_800, Ordering::Relaxed);
+        consumer.tick().await.unwrap();
+        assert_eq!(noted().await, Some(172_800));
+        world.clock.0.fetch_sub(172_790, Ordering::Relaxed);
+        consumer.tick().await.unwrap();
+        assert_eq!(noted().await, Some(10));
         consumer.shutdown().await;
     });
 }
@@ -210,8 +280,10 @@ fn a_record_from_the_future_stops_its_partition_and_no_other() {
         world.append(1, 1).await;
         let mut consumer = world.consumer().await;
         let error = consumer.tick().await.unwrap_err();
-        assert!(matches!(error, ConsumerError::Stopped { partition: Partition(0), .. }), "{error}");
-        assert!(error.to_string().contains("set the clocks"), "{error}");
+        let ConsumerError::Partitions(troubles) = &error else { panic!("{error}") };
+        let [trouble] = &troubles[..] else { panic!("{error}") };
+        assert!(matches!(*trouble.cause, ConsumerError::Stopped { partition: Partition(0), .. }));
+        assert!(error.to_string().contains("pulso log rebase --partition 0"), "{error}");
         assert_eq!(world.stored_count(), 1);
         consumer.shutdown().await;
         // With the clock set, the record is there and counts.
@@ -248,20 +320,6 @@ fn another_log_under_the_same_name_stops_the_start_and_names_the_offset() {
 }
 
 #[test]
-fn records_that_expired_before_they_were_counted_stop_the_start() {
-    multi_thread().block_on(async {
-        let world = World::new();
-        world.append(0, 1).await;
-        world.append(0, 1).await;
-        world.log.expire(Partition(0), Offset(1));
-        let error = world.try_consumer().await.err().unwrap();
-        assert!(matches!(error, ConsumerError::Restart(_)), "{error}");
-        assert!(error.to_string().contains("holds offsets 1 to 2, but 0 is needed"), "{error}");
-        anchors::check_log(&world.log, &*world.store).await.expect("more may be appended to it");
-    });
-}
-
-#[test]
 fn a_damaged_record_fails_the_tick_and_loses_nothing_before_it() {
     multi_thread().block_on(async {
         let world = World::new();
@@ -269,8 +327,11 @@ fn a_damaged_record_fails_the_tick_and_loses_nothing_before_it() {
         world.append(0, 1).await;
         world.append(0, 1).await;
         world.log.damage(Partition(0), Offset(1));
+        world.append(1, 3).await;
         let error = consumer.tick().await.unwrap_err();
         assert!(error.to_string().contains("record 1 of partition 0 is damaged"), "{error}");
+        assert_eq!(world.stored_count(), 3, "what was read before it waits for its flush");
+        world.clock.0.fetch_add(1, Ordering::Relaxed);
         consumer.tick().await.unwrap_err();
         consumer.shutdown().await;
     });

@@ -21,7 +21,9 @@ async fn flush_stores_before_it_commits() {
         folded_to: Offset(0),
         open_since: None,
         ids_held: 0,
+        held_bytes: 0,
         id_conflicts: 0,
+        dead_letters: Default::default(),
         counts: domain::Conservation::default(),
         sealed_at: None,
     };
@@ -43,7 +45,7 @@ async fn flush_stores_before_it_commits() {
         store.fail_next_flush(FlushFault::BeforeRows);
     }
     let mut flush = Fold::new(generation, key).flush();
-    flush.progress.caught_up_at = Some(Timestamp::EPOCH);
+    flush.progress.as_mut().unwrap().caught_up_at = Some(Timestamp::EPOCH);
     let (done, mut answer) = oneshot::channel();
     let job = FlushJob { flush, done: Some((done, report)) };
     assert!(jobs.send(job).await.is_ok());

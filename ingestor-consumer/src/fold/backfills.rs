@@ -18,16 +18,104 @@ pub(crate) struct Backfill {
     pub(crate) rows: Ranges,
 }
 
+/// Bytes that a backfill is counted as, but for its name, its digest and its ranges.
+const BACKFILL_BYTES: u64 = 128;
+/// Bytes that a range is counted as.
+const RANGE_BYTES: u64 = 32;
+
 /// All backfills of a partition; kept for ever.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Backfills(pub(crate) BTreeMap<BackfillKey, Backfill>);
+pub(crate) struct Backfills {
+    all: BTreeMap<BackfillKey, Backfill>,
+    bytes: u64,
+}
+
+/// What a batch of a backfill is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BackfillVerdict {
+    /// Its rows are judged one by one.
+    Rows,
+    /// The name was used for other content.
+    Reused,
+    /// The name is new, and no more can be remembered.
+    Full,
+}
+
+/// What a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowVerdict {
+    New,
+    Duplicate,
+    /// It would leave one gap more than can be remembered.
+    Full,
+}
 
 impl Backfills {
-    /// The rows of a backfill, or `None` where its name was used for other content.
-    pub(crate) fn rows(&mut self, key: BackfillKey, content_digest: &[u8]) -> Option<&mut Ranges> {
-        let new = || Backfill { content_digest: content_digest.to_vec(), rows: Ranges::default() };
-        let backfill = self.0.entry(key).or_insert_with(new);
-        (backfill.content_digest == content_digest).then_some(&mut backfill.rows)
+    /// Lands a batch; `room` is how many bytes all backfills may take.
+    pub(crate) fn land(
+        &mut self,
+        key: BackfillKey,
+        content_digest: &[u8],
+        room: u64,
+    ) -> BackfillVerdict {
+        if let Some(known) = self.all.get(&key) {
+            let same = known.content_digest == content_digest;
+            return if same { BackfillVerdict::Rows } else { BackfillVerdict::Reused };
+        }
+        let backfill =
+            Backfill { content_digest: content_digest.to_vec(), rows: Ranges::default() };
+        let bytes = backfill.bytes(&key);
+        if self.bytes + bytes > room {
+            return BackfillVerdict::Full;
+        }
+        self.bytes += bytes;
+        self.all.insert(key, backfill);
+        BackfillVerdict::Rows
+    }
+
+    /// Takes a row of a backfill that has landed.
+    pub(crate) fn row(&mut self, key: &BackfillKey, row: u64, room: u64) -> RowVerdict {
+        let backfill = self.all.get_mut(key).expect("its batch has landed");
+        let before = backfill.rows.0.len();
+        if self.bytes + RANGE_BYTES > room && backfill.rows.would_add(row) {
+            return RowVerdict::Full;
+        }
+        let is_new = backfill.rows.insert(row);
+        self.bytes = self.bytes + backfill.rows.bytes() - before as u64 * RANGE_BYTES;
+        if is_new { RowVerdict::New } else { RowVerdict::Duplicate }
+    }
+
+    /// Bytes that they are counted as.
+    #[cfg(test)]
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&BackfillKey, &Backfill)> {
+        self.all.iter()
+    }
+}
+
+impl IntoIterator for Backfills {
+    type Item = (BackfillKey, Backfill);
+    type IntoIter = std::collections::btree_map::IntoIter<BackfillKey, Backfill>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.all.into_iter()
+    }
+}
+
+impl Extend<(BackfillKey, Backfill)> for Backfills {
+    fn extend<T: IntoIterator<Item = (BackfillKey, Backfill)>>(&mut self, more: T) {
+        self.all.extend(more);
+        self.bytes = self.all.iter().map(|(key, backfill)| backfill.bytes(key)).sum();
+    }
+}
+
+impl Backfill {
+    fn bytes(&self, key: &BackfillKey) -> u64 {
+        let texts = key.scope.len() + key.name.len() + self.content_digest.len();
+        BACKFILL_BYTES + texts as u64 + self.rows.bytes()
     }
 }
 
@@ -49,6 +137,17 @@ impl Ranges {
         };
         true
     }
+
+    /// Whether a number would be a range of its own.
+    fn would_add(&self, number: u64) -> bool {
+        let touches_before =
+            self.0.range(..=number).next_back().is_some_and(|(_, end)| number <= *end);
+        !touches_before && !self.0.contains_key(&(number + 1))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64 * RANGE_BYTES
+    }
 }
 
 #[cfg(test)]
@@ -57,13 +156,42 @@ mod tests {
 
     use super::*;
 
+    fn key(name: &str) -> BackfillKey {
+        BackfillKey { scope: String::new(), name: name.into() }
+    }
+
     #[test]
     fn a_name_used_for_other_content_gives_no_rows() {
         let mut backfills = Backfills::default();
-        let key = BackfillKey { scope: String::new(), name: "2024".into() };
-        assert!(backfills.rows(key.clone(), b"one").is_some_and(|rows| rows.insert(5)));
-        assert!(backfills.rows(key.clone(), b"two").is_none());
-        assert!(backfills.rows(key, b"one").is_some_and(|rows| !rows.insert(5)));
+        let room = 1 << 20;
+        assert_eq!(backfills.land(key("2024"), b"one", room), BackfillVerdict::Rows);
+        assert_eq!(backfills.row(&key("2024"), 5, room), RowVerdict::New);
+        assert_eq!(backfills.land(key("2024"), b"two", room), BackfillVerdict::Reused);
+        assert_eq!(backfills.land(key("2024"), b"one", room), BackfillVerdict::Rows);
+        assert_eq!(backfills.row(&key("2024"), 5, room), RowVerdict::Duplicate);
+    }
+
+    #[test]
+    fn names_and_gaps_have_a_bound() {
+        let mut backfills = Backfills::default();
+        let room = BACKFILL_BYTES + 7 + 2 * RANGE_BYTES;
+        assert_eq!(backfills.land(key("2024"), b"one", room), BackfillVerdict::Rows);
+        for (row, verdict) in [
+            (5, RowVerdict::New),
+            (9, RowVerdict::New),
+            (7, RowVerdict::Full),
+            (5, RowVerdict::Duplicate),
+            (6, RowVerdict::New),
+            (8, RowVerdict::New),
+            (7, RowVerdict::New),
+            (1, RowVerdict::New),
+            (3, RowVerdict::Full),
+        ] {
+            assert_eq!(backfills.row(&key("2024"), row, room), verdict, "{row}");
+        }
+        assert_eq!(backfills.bytes(), room);
+        assert_eq!(backfills.land(key("2025"), b"one", room), BackfillVerdict::Full);
+        assert_eq!(backfills.land(key("2024"), b"one", room), BackfillVerdict::Rows);
     }
 
     proptest::proptest! {

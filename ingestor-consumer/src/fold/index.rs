@@ -71,8 +71,12 @@ impl Index {
         self.put(Slot { hash: half(hash), place });
     }
 
-    /// Forgets all places and keeps the memory.
-    pub(crate) fn clear(&mut self) {
+    /// Forgets all places, and keeps the memory of at most so many slots.
+    pub(crate) fn clear(&mut self, slots_kept_max: usize) {
+        if self.slots.len() > slots_kept_max {
+            *self = Self::new();
+            return;
+        }
         self.slots.fill(FREE);
         self.taken = 0;
     }
@@ -129,7 +133,7 @@ mod tests {
                     prop_assert_eq!(index.find(*hash, |other| other == place), Some(place));
                     prop_assert_eq!(half(hashes[index.likely(*hash) as usize]), half(*hash));
                 }
-                index.clear();
+                index.clear(SLOTS_MIN * (1 + round));
             }
         }
     }

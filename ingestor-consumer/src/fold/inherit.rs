@@ -8,15 +8,14 @@
 use domain::{Manifest, Offset, Partition, place::Generation, store::PartitionKey};
 
 use super::{
-    Fold,
-    ids::{RUN_ENTRY_BYTES, run_tenant},
+    Fold, ids,
     state::{State, StateError},
 };
 
 impl Fold {
     /// The fold at the first record of a partition, behind a whole generation: `ended` are the last
-    /// manifest and state of each of its partitions, `runs` those of its ids (and of the generations
-    /// before it) that may be this partition's, oldest first, as [`run_of`] gives them.
+    /// manifest and state of each of its partitions. It is then given the runs of its ids (and of the
+    /// generations before it) that may be this partition's, oldest first, as [`run_of`] gives them.
     ///
     /// Log time goes on from the greatest that was reached, so that what was forgotten stays too
     /// late to count again.
@@ -27,7 +26,6 @@ impl Fold {
         generation: Generation,
         partition: PartitionKey,
         ended: impl IntoIterator<Item = (&'a Manifest, &'a [u8])>,
-        runs: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, StateError> {
         let mut state = State::default();
         for (manifest, bytes) in ended {
@@ -36,7 +34,6 @@ impl Fold {
                 generation.partition_of_batch(scope, name) == partition.partition
             });
         }
-        runs.into_iter().for_each(|run| state.ids.load_run(run));
         Ok(Self::with_state(generation, partition, state, Offset(0)))
     }
 }
@@ -49,11 +46,11 @@ impl State {
         for (sku, declaration) in other.declarations.0 {
             self.declarations.declare(&sku, declaration);
         }
-        let producers = other.producers.0.into_iter();
-        self.producers.0.extend(producers.filter(|(key, _)| is_ours(&key.scope, &key.producer_id)));
-        let backfills = other.backfills.0.into_iter();
+        self.limits = other.limits;
+        let producers = other.producers.into_iter();
+        self.producers.extend(producers.filter(|(key, _)| is_ours(&key.scope, &key.producer_id)));
+        let backfills = other.backfills.into_iter();
         self.backfills
-            .0
             .extend(backfills.filter(|(key, _)| is_ours(&key.scope, key.name.as_bytes())));
     }
 }
@@ -66,7 +63,6 @@ pub fn run_of(
     (before, was): (&Generation, Partition),
     run: &[u8],
 ) -> Vec<u8> {
-    let entries = run.as_chunks::<RUN_ENTRY_BYTES>().0.iter();
-    let ours = entries.filter(|entry| generation.may_hold(now, before, was, run_tenant(entry)));
-    ours.flatten().copied().collect()
+    // At most 1,024 partitions, so no more than ten bits of the hash are asked for.
+    ids::part_of_run(run, |tenant| generation.may_hold(now, before, was, tenant.into()))
 }

@@ -6,7 +6,7 @@
 //! Pulses that count wait until they are a group and are added together (`rows.rs` says why). No
 //! verdict before depends on a total, so only an overflow is found later, and takes its place then.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, hint::black_box};
 
 use domain::{
     DeadLetterReason, Offset, Timestamp,
@@ -16,25 +16,31 @@ use domain::{
 use proto::{
     record::{self, RecordView},
     v1,
-    walk::{self, PulseWire},
+    walk::{self, PulseWire, WireError},
 };
 use tracing::debug;
 
 use super::{
-    Fold,
-    backfills::BackfillKey,
-    ids::{self, IdVerdict},
-    producers::{BatchVerdict, Landed, ProducerKey},
+    Fold, FoldError,
+    backfills::{BackfillKey, BackfillVerdict, RowVerdict},
+    ids::{IdVerdict, Identity as HashedId},
+    letters::Buried,
+    producers::{BatchVerdict, Landing, ProducerKey},
     rows::{AddError, Addend},
 };
+
+/// Pulses of a source by id whose ids are read ahead together.
+const GROUP_IDS: usize = 16;
 
 /// What a source batch's identity says about its pulses.
 enum SourceVerdict {
     New,
     /// Only these places of the batch are new.
     Only(Vec<u32>),
-    /// New unless seen by id.
+    /// New unless seen by id: each pulse that has one is judged by [`SourceVerdict::Id`].
     ById,
+    /// New unless this id was seen.
+    Id(HashedId),
     /// Each row is judged by its number.
     Backfill(BackfillKey),
     DeadLetters(DeadLetterReason, String),
@@ -51,12 +57,63 @@ struct Candidate<'a> {
 }
 
 /// What becomes of a pulse.
-enum Outcome<'a> {
+enum Outcome<'a, 'c> {
     /// It counts, unless a total would leave its range.
     Counts(Addend<'a>),
     Duplicate,
-    Dead(DeadLetterReason, String),
+    Dead(Cause<'c>),
 }
+
+/// Why a pulse is set aside; its words are made only where they are kept.
+enum Cause<'a> {
+    TooLate(Timestamp, Timestamp),
+    InTheFuture(Timestamp, Timestamp),
+    Undecodable(&'a dyn fmt::Display),
+    TooManyIdentities,
+    Batch(DeadLetterReason, &'a str),
+    Add(AddError, domain::Quantity),
+}
+
+impl Cause<'_> {
+    const fn reason(&self) -> DeadLetterReason {
+        match self {
+            Self::TooLate(..) => DeadLetterReason::TooLate,
+            Self::InTheFuture(..) => DeadLetterReason::InTheFuture,
+            Self::Undecodable(_) | Self::Add(AddError::Name(_), _) => DeadLetterReason::Undecodable,
+            Self::TooManyIdentities => DeadLetterReason::TooManyIdentities,
+            Self::Batch(reason, _) => *reason,
+            Self::Add(AddError::Overflow, _) => DeadLetterReason::Overflow,
+            Self::Add(AddError::Capped, _) => DeadLetterReason::TooManyKeys,
+        }
+    }
+}
+
+impl fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLate(time, log_time) => write!(
+                f,
+                "event time {time} is too old at log time {log_time}; send old usage as a backfill"
+            ),
+            Self::InTheFuture(time, log_time) => write!(
+                f,
+                "event time {time} is ahead of log time {log_time}; set the client's clock"
+            ),
+            Self::Undecodable(why) => write!(f, "{why}"),
+            Self::TooManyIdentities => f.write_str(TOO_MANY_IDENTITIES),
+            Self::Batch(_, why) => f.write_str(why),
+            Self::Add(AddError::Overflow, amount) => {
+                write!(f, "adding {amount} would take the total of this hour out of its range")
+            }
+            Self::Add(AddError::Name((field, error)), _) => write!(f, "{field}: {error}"),
+            Self::Add(AddError::Capped, _) => f.write_str(TOO_MANY_KEYS),
+        }
+    }
+}
+
+const TOO_MANY_KEYS: &str = "the tenant has as many resources in this segment, or one of its dimensions as many values, as it may: is an id sent as a SKU, a unit or a dimension? limits.keys_per_tenant and limits.values_per_dimension raise it";
+
+const TOO_MANY_IDENTITIES: &str = "the partition remembers as many producers, backfills and gaps in them as it may: keep one producer_id for the life of a process, and few backfills; limits.state_bytes raises it";
 
 /// Pulses that wait to be added together, and where each of them came from.
 struct Group<'a> {
@@ -111,26 +168,70 @@ impl Fold {
     pub(super) fn pulses(&mut self, record: &LogRecord<'_>, view: &RecordView<'_>) {
         let mut slices = view.pulses();
         let mut group = Group::of(self.group_pulses);
-        let letters_before = self.open.dead_letters.len();
         let mut index = 0;
         for source in &view.envelope.sources {
             let (partition, offset) = (self.partition.partition, record.offset);
             debug!(request_id = source.correlation_id, %partition, %offset, "folding");
-            let mut verdict = match self.state.sealed_at {
+            let verdict = match self.state.sealed_at {
                 None => self.judge_source(source),
                 Some(end) => after_seal(end),
             };
             let mut refused = source.refused.iter().copied().peekable();
-            for place in (0..source.sent).filter(|place| refused.next_if_eq(place).is_none()) {
+            let places = (0..source.sent).filter(|place| refused.next_if_eq(place).is_none());
+            let candidates = places.map(|place| {
                 let body = slices.next().expect("`open` compared the counts").body;
-                let candidate = Candidate { body, source, index, place };
-                self.judge(record.offset, candidate, &mut verdict, &mut group);
                 index += 1;
+                Candidate { body, source, index: index - 1, place }
+            });
+            match verdict {
+                SourceVerdict::ById => self.judge_by_id(offset, candidates, &mut group),
+                verdict => {
+                    for candidate in candidates {
+                        let pulse = walk::pulse(candidate.body);
+                        self.judge(offset, candidate, &pulse, &verdict, &mut group);
+                    }
+                }
             }
         }
         self.add(record.offset, &mut group);
-        // What could not be added was found out after its group was judged.
-        self.open.dead_letters[letters_before..].sort_by_key(|letter| letter.index);
+    }
+
+    /// Judges pulses by their ids. The table of ids is larger than any cache, so their places in it are
+    /// read ahead in groups; each is judged in order all the same.
+    fn judge_by_id<'a>(
+        &mut self,
+        offset: Offset,
+        mut candidates: impl Iterator<Item = Candidate<'a>>,
+        group: &mut Group<'a>,
+    ) {
+        let mut ahead = Vec::with_capacity(GROUP_IDS);
+        loop {
+            ahead.extend(candidates.by_ref().take(GROUP_IDS).map(|candidate| {
+                let pulse = walk::pulse(candidate.body);
+                let id = pulse.as_ref().ok().and_then(|pulse| self.hashed_id(&candidate, pulse));
+                (candidate, pulse, id)
+            }));
+            if ahead.is_empty() {
+                return;
+            }
+            let ids = ahead.iter().filter_map(|(_, _, id)| id.as_ref());
+            black_box(ids.fold(0, |seen, id| seen ^ self.state.ids.touch(id)));
+            for (candidate, pulse, id) in ahead.drain(..) {
+                let verdict = id.map_or(SourceVerdict::New, SourceVerdict::Id);
+                self.judge(offset, candidate, &pulse, &verdict, group);
+            }
+        }
+    }
+
+    fn hashed_id(&mut self, candidate: &Candidate<'_>, pulse: &PulseWire<'_>) -> Option<HashedId> {
+        if pulse.id.is_empty() {
+            return None;
+        }
+        let (seed, scope) = (self.generation.hash_seed, candidate.source.scope.as_bytes());
+        let tenant = if pulse.tenant.is_empty() { scope } else { pulse.tenant };
+        let payload = record::pulse_digest(seed, pulse, &mut self.scratch);
+        let parts = [tenant, pulse.source, pulse.id];
+        Some(HashedId::of(seed, parts, payload, &mut self.scratch))
     }
 
     /// Lands a source's batch, before any of its pulses.
@@ -142,14 +243,7 @@ impl Fold {
             return undecodable("sequence numbers beyond 2^64");
         };
         if let Some(backfill) = &source.backfill {
-            let key = BackfillKey { scope: source.scope.clone(), name: backfill.name.clone() };
-            return match self.state.backfills.rows(key.clone(), &backfill.content_digest) {
-                Some(_) => SourceVerdict::Backfill(key),
-                None => SourceVerdict::DeadLetters(
-                    DeadLetterReason::BackfillReused,
-                    format!("backfill {:?} was used for other content", backfill.name),
-                ),
-            };
+            return self.land_backfill(source, backfill);
         }
         if source.producer_id.is_empty() {
             return SourceVerdict::ById;
@@ -160,24 +254,53 @@ impl Fold {
         }
     }
 
+    fn land_backfill(
+        &mut self,
+        source: &v1::SourceBatch,
+        backfill: &v1::Backfill,
+    ) -> SourceVerdict {
+        let key = BackfillKey { scope: source.scope.clone(), name: backfill.name.clone() };
+        let room = self.backfill_room();
+        match self.state.backfills.land(key.clone(), &backfill.content_digest, room) {
+            BackfillVerdict::Rows => SourceVerdict::Backfill(key),
+            BackfillVerdict::Reused => SourceVerdict::DeadLetters(
+                DeadLetterReason::BackfillReused,
+                format!("backfill {:?} was used for other content", backfill.name),
+            ),
+            BackfillVerdict::Full => too_many_identities(),
+        }
+    }
+
+    /// Backfills have half of the state's bytes for themselves: they stay for ever, and must not push
+    /// out the producers, nor these them.
+    const fn backfill_room(&self) -> u64 {
+        self.state.limits.state_bytes / 2
+    }
+
     fn land(&mut self, source: &v1::SourceBatch, producer_id: [u8; 16]) -> SourceVerdict {
         let key = ProducerKey { scope: source.scope.clone(), producer_id };
-        let batch = Landed {
+        let batch = Landing {
             start: source.first_sequence,
             length: source.sent,
             digest: source.digest,
-            refused: source.refused.clone(),
+            refused: &source.refused,
         };
-        let bucket = self.bucket();
-        match self.state.producers.land(key, batch, bucket) {
+        let room = self.state.limits.state_bytes - self.backfill_room();
+        let numbers = source.first_sequence..source.first_sequence + u64::from(source.sent);
+        match self.state.producers.land(key, batch, (self.bucket(), room)) {
             BatchVerdict::New => SourceVerdict::New,
             BatchVerdict::Again { new } => SourceVerdict::Only(new),
+            BatchVerdict::Full => too_many_identities(),
             BatchVerdict::Reused => SourceVerdict::DeadLetters(
                 DeadLetterReason::SequenceReused,
                 format!(
-                    "sequences {}..{} of this producer were used for another batch, or are too old to tell; every process needs a producer_id of its own",
-                    source.first_sequence,
-                    source.first_sequence + u64::from(source.sent)
+                    "sequences {numbers:?} of this producer were used for another batch, or are too old to tell; every process needs a producer_id of its own"
+                ),
+            ),
+            BatchVerdict::Scattered => SourceVerdict::DeadLetters(
+                DeadLetterReason::SequenceReused,
+                format!(
+                    "sequences {numbers:?} landed before with other refusals, too scattered to tell which pulses are new; send what was refused then under new numbers"
                 ),
             ),
         }
@@ -188,16 +311,17 @@ impl Fold {
         &mut self,
         offset: Offset,
         candidate: Candidate<'a>,
-        verdict: &mut SourceVerdict,
+        pulse: &Result<PulseWire<'a>, WireError>,
+        verdict: &SourceVerdict,
         group: &mut Group<'a>,
     ) {
         self.open.counts.read += 1;
-        let outcome = match verdict {
-            SourceVerdict::DeadLetters(reason, message) => Outcome::Dead(*reason, message.clone()),
-            _ => match walk::pulse(candidate.body) {
-                Ok(pulse) => self.judge_pulse(&candidate, &pulse, verdict),
-                Err(error) => Outcome::Dead(DeadLetterReason::Undecodable, error.to_string()),
-            },
+        let outcome = match (verdict, pulse) {
+            (SourceVerdict::DeadLetters(reason, why), _) => {
+                Outcome::Dead(Cause::Batch(*reason, why))
+            }
+            (_, Ok(pulse)) => self.judge_pulse(&candidate, pulse, verdict),
+            (_, Err(error)) => Outcome::Dead(Cause::Undecodable(error)),
         };
         match outcome {
             Outcome::Counts(addend) => {
@@ -208,37 +332,49 @@ impl Fold {
                 }
             }
             Outcome::Duplicate => self.open.counts.duplicate += 1,
-            Outcome::Dead(reason, message) => self.bury(offset, &candidate, reason, message),
+            Outcome::Dead(cause) => self.bury(offset, &candidate, &cause),
         }
     }
 
-    /// The order is the law: duplicate, then too late or in the future, then the checked sum.
+    /// The order is the law: duplicate by number, then readable, then too late or in the future, then
+    /// duplicate by id, then the checked sum. An id that a clock set aside is not remembered, so that it
+    /// counts when it comes again mended.
     #[inline]
     fn judge_pulse<'a>(
         &mut self,
         candidate: &Candidate<'a>,
         pulse: &PulseWire<'a>,
         verdict: &SourceVerdict,
-    ) -> Outcome<'a> {
-        if self.is_duplicate(candidate, pulse, verdict) {
-            return Outcome::Duplicate;
+    ) -> Outcome<'a, 'static> {
+        match self.judge_place(candidate, verdict) {
+            RowVerdict::New => {}
+            RowVerdict::Duplicate => return Outcome::Duplicate,
+            RowVerdict::Full => return Outcome::Dead(Cause::TooManyIdentities),
         }
-        let undecodable =
-            |message: &str| Outcome::Dead(DeadLetterReason::Undecodable, message.into());
         let received_at = candidate.source.received_at.as_ref();
         let time = match pulse.time {
             Some((seconds, nanos)) => Timestamp::from_parts(seconds, nanos),
             None => received_at.and_then(proto::convert::timestamp),
         };
-        let Some(time) = time else { return undecodable("no event time within year 1 to 9999") };
+        let Some(time) = time else {
+            return Outcome::Dead(Cause::Undecodable(&"no event time within year 1 to 9999"));
+        };
         let amount = pulse
             .used_amount
             .and_then(|(unscaled, scale)| domain::Quantity::from_decimal(unscaled, scale).ok());
-        let Some(amount) = amount else { return undecodable("no amount of at most 18 decimals") };
+        let Some(amount) = amount else {
+            return Outcome::Dead(Cause::Undecodable(&"no amount of at most 18 decimals"));
+        };
         if !matches!(verdict, SourceVerdict::Backfill(_))
-            && let Some(outcome) = self.untimely(time)
+            && let Some(cause) = self.untimely(time)
         {
-            return outcome;
+            let is_known = matches!(verdict, SourceVerdict::Id(id) if self.knows_id(id));
+            return if is_known { Outcome::Duplicate } else { Outcome::Dead(cause) };
+        }
+        if let SourceVerdict::Id(id) = verdict
+            && self.id_was_seen(id)
+        {
+            return Outcome::Duplicate;
         }
         let key = match pulse.canonical_key() {
             Some(key) => Cow::Borrowed(key),
@@ -251,7 +387,7 @@ impl Fold {
 
     /// Adds a group and empties it.
     fn add(&mut self, offset: Offset, group: &mut Group<'_>) {
-        let refused = self.rows.add(&self.state.declarations, &group.addends, offset);
+        let refused = self.rows.add(&self.state, &group.addends, offset);
         self.open.counts.accepted += (group.addends.len() - refused.len()) as u64;
         if let Some(watch) = &mut self.watch {
             for (number, resource, window_start) in self.rows.added() {
@@ -263,102 +399,88 @@ impl Fold {
             }
         }
         for (number, error) in refused {
-            let amount = group.addends[number as usize].amount;
-            let (reason, message) = match error {
-                AddError::Overflow => (
-                    DeadLetterReason::Overflow,
-                    format!("adding {amount} would take the total of this hour out of its range"),
-                ),
-                AddError::Name((field, error)) => {
-                    (DeadLetterReason::Undecodable, format!("{field}: {error}"))
-                }
-            };
-            self.bury(offset, &group.candidates[number as usize], reason, message);
+            let place = number as usize;
+            let cause = Cause::Add(error, group.addends[place].amount);
+            self.bury(offset, &group.candidates[place], &cause);
         }
         group.candidates.clear();
         group.addends.clear();
     }
 
+    /// What a pulse is by its place in its batch.
     #[inline]
-    fn is_duplicate(
-        &mut self,
-        candidate: &Candidate<'_>,
-        pulse: &PulseWire<'_>,
-        verdict: &SourceVerdict,
-    ) -> bool {
+    fn judge_place(&mut self, candidate: &Candidate<'_>, verdict: &SourceVerdict) -> RowVerdict {
         match verdict {
-            SourceVerdict::New | SourceVerdict::DeadLetters(..) => false,
-            SourceVerdict::Only(places) => places.binary_search(&candidate.place).is_err(),
-            SourceVerdict::ById => !pulse.id.is_empty() && self.id_was_seen(candidate, pulse),
+            SourceVerdict::Only(places) if places.binary_search(&candidate.place).is_err() => {
+                RowVerdict::Duplicate
+            }
             SourceVerdict::Backfill(key) => {
                 let row = candidate.source.first_sequence + u64::from(candidate.place);
-                let backfill = self.state.backfills.0.get_mut(key);
-                !backfill.expect("`judge_source` made it").rows.insert(row)
+                let room = self.backfill_room();
+                self.state.backfills.row(key, row, room)
             }
+            _ => RowVerdict::New,
         }
     }
 
-    fn id_was_seen(&mut self, candidate: &Candidate<'_>, pulse: &PulseWire<'_>) -> bool {
-        let (seed, bucket, bucket_min) =
-            (self.generation.hash_seed, self.bucket(), self.bucket_min());
-        let scope = candidate.source.scope.as_bytes();
-        let identity = ids::Identity {
-            tenant: if pulse.tenant.is_empty() { scope } else { pulse.tenant },
-            source: pulse.source,
-            id: pulse.id,
-            payload: record::pulse_digest(seed, pulse, &mut self.scratch),
-        };
-        match self.state.ids.see(seed, &identity, bucket, bucket_min) {
-            IdVerdict::New => false,
-            IdVerdict::Duplicate => true,
-            IdVerdict::Conflict => {
+    #[inline]
+    fn id_was_seen(&mut self, id: &HashedId) -> bool {
+        match self.state.ids.see(id) {
+            Ok(IdVerdict::New) => false,
+            Ok(IdVerdict::Duplicate) => true,
+            Ok(IdVerdict::Conflict) => {
                 self.conflicts += 1;
                 true
             }
+            Err(error) => self.scratch_failed(&error),
         }
     }
 
+    fn knows_id(&mut self, id: &HashedId) -> bool {
+        self.state.ids.knows(id).unwrap_or_else(|error| self.scratch_failed(&error))
+    }
+
+    /// Ends the fold with the record: whatever is decided about it is never seen.
+    #[cold]
+    pub(super) fn scratch_failed(&mut self, error: &std::io::Error) -> bool {
+        self.failed = Some(FoldError::Scratch(error.to_string()));
+        true
+    }
+
     #[inline]
-    fn untimely(&self, time: Timestamp) -> Option<Outcome<'static>> {
+    fn untimely(&self, time: Timestamp) -> Option<Cause<'static>> {
         if self.timely.contains(&time) {
             return None;
         }
         let log_time = self.state.eff_ts;
-        let (reason, message) = if time < *self.timely.start() {
-            let message = format!(
-                "event time {time} is too old at log time {log_time}; send old usage as a backfill"
-            );
-            (DeadLetterReason::TooLate, message)
+        let is_late = time < *self.timely.start();
+        Some(if is_late {
+            Cause::TooLate(time, log_time)
         } else {
-            let message = format!(
-                "event time {time} is ahead of log time {log_time}; set the client's clock"
-            );
-            (DeadLetterReason::InTheFuture, message)
-        };
-        Some(Outcome::Dead(reason, message))
+            Cause::InTheFuture(time, log_time)
+        })
     }
 
     #[cold]
-    fn bury(
-        &mut self,
-        offset: Offset,
-        candidate: &Candidate<'_>,
-        reason: DeadLetterReason,
-        message: String,
-    ) {
+    fn bury(&mut self, offset: Offset, candidate: &Candidate<'_>, cause: &Cause<'_>) {
+        let reason = cause.reason();
         match reason {
             DeadLetterReason::TooLate => self.open.counts.late += 1,
             _ => self.open.counts.dead_lettered += 1,
         }
-        let mut letter = self.dead_letter(offset, candidate.index, reason, message, candidate.body);
-        if let Ok(pulse) = walk::pulse(candidate.body) {
-            let scope = candidate.source.scope.as_bytes();
-            let tenant = if pulse.tenant.is_empty() { scope } else { pulse.tenant };
-            letter.tenant = String::from_utf8_lossy(tenant).into_owned();
-            letter.product_sku = String::from_utf8_lossy(pulse.product_sku).into_owned();
-            letter.time =
+        let Candidate { body, source, index, .. } = *candidate;
+        let mut buried = Buried { offset, index, payload: body, ..Buried::default() };
+        if let Ok(pulse) = walk::pulse(body) {
+            let scope = source.scope.as_bytes();
+            buried.tenant = if pulse.tenant.is_empty() { scope } else { pulse.tenant };
+            buried.product_sku = pulse.product_sku;
+            buried.time =
                 pulse.time.and_then(|(seconds, nanos)| Timestamp::from_parts(seconds, nanos));
         }
-        self.open.dead_letters.push(letter);
+        self.open.letters.bury(self.partition, reason, buried, || cause.to_string());
     }
+}
+
+fn too_many_identities() -> SourceVerdict {
+    SourceVerdict::DeadLetters(DeadLetterReason::TooManyIdentities, TOO_MANY_IDENTITIES.to_owned())
 }

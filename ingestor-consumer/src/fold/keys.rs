@@ -3,7 +3,7 @@
 //! A resource key is hashed once, as one slice, and found by its bytes. Nothing is allocated for a
 //! key seen before.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use domain::{Sku, Tenant, Unit, name::NameError};
 use proto::walk;
@@ -13,6 +13,10 @@ use super::{
     state::Declarations,
 };
 
+/// Bytes of a key beside those of its text, about: its names in three allocations, its places in the
+/// index and the maps.
+const KEY_BYTES: usize = 400;
+
 /// All keys. What finding one reads stands apart from the names, which only a flush reads.
 #[derive(Debug)]
 pub(crate) struct Keys {
@@ -20,6 +24,8 @@ pub(crate) struct Keys {
     keys: Vec<Key>,
     names: Vec<Names>,
     bytes: Vec<u8>,
+    tenants: HashMap<Tenant, u32>,
+    skus: HashMap<(u32, Sku), u32>,
 }
 
 #[derive(Debug)]
@@ -27,6 +33,10 @@ struct Key {
     /// Its stretch of `Keys::bytes`.
     start: usize,
     end: usize,
+    /// Place of its tenant.
+    tenant: u32,
+    /// Place of its tenant's SKU.
+    sku: u32,
     /// What the SKU declares; usually nothing.
     declared: Option<Arc<[String]>>,
 }
@@ -42,13 +52,30 @@ pub(crate) struct Names {
 /// A name in a key is not one: the field, and why.
 pub(crate) type BadName = (&'static str, NameError);
 
+/// Why a key is not kept.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unkept {
+    /// A name in it is not one.
+    Name(BadName),
+    /// Its tenant may have no further one.
+    Full,
+}
+
 impl Keys {
     pub(crate) fn new() -> Self {
-        Self { index: Index::new(), keys: Vec::new(), names: Vec::new(), bytes: Vec::new() }
+        Self {
+            index: Index::new(),
+            keys: Vec::new(),
+            names: Vec::new(),
+            bytes: Vec::new(),
+            tenants: HashMap::new(),
+            skus: HashMap::new(),
+        }
     }
 
-    pub(crate) const fn len(&self) -> usize {
-        self.keys.len()
+    /// Bytes that they take, about.
+    pub(crate) const fn held_bytes(&self) -> usize {
+        self.keys.len() * KEY_BYTES + self.bytes.len()
     }
 
     #[inline]
@@ -69,19 +96,20 @@ impl Keys {
     }
 
     /// Finds or interns a key by its hash and bytes; `likely` is where it stands all but surely. A key
-    /// whose names are not names is refused and not kept.
+    /// whose names are not names, or whose tenant `is_full`, is refused and not kept.
     #[inline]
     pub(crate) fn find(
         &mut self,
         declarations: &Declarations,
         (hash, bytes, likely): (u64, &[u8], u32),
-    ) -> Result<u32, BadName> {
+        is_full: impl Fn(u32) -> bool,
+    ) -> Result<u32, Unkept> {
         if likely != NO_PLACE && self.is(likely, bytes) {
             return Ok(likely);
         }
         match self.index.find(hash, |key| self.is(key, bytes)) {
             Some(key) => Ok(key),
-            None => self.intern(declarations, hash, bytes),
+            None => self.intern(declarations, hash, bytes, is_full),
         }
     }
 
@@ -97,13 +125,21 @@ impl Keys {
         declarations: &Declarations,
         hash: u64,
         bytes: &[u8],
-    ) -> Result<u32, BadName> {
-        let names = Names::parse(bytes)?;
+        is_full: impl Fn(u32) -> bool,
+    ) -> Result<u32, Unkept> {
+        let names = Names::parse(bytes).map_err(Unkept::Name)?;
+        if self.tenants.get(&names.tenant).is_some_and(|tenant| is_full(*tenant)) {
+            return Err(Unkept::Full);
+        }
+        let next = u32::try_from(self.tenants.len()).expect("fewer tenants than keys");
+        let tenant = *self.tenants.entry(names.tenant.clone()).or_insert(next);
+        let next = u32::try_from(self.skus.len()).expect("fewer SKUs than keys");
+        let sku = *self.skus.entry((tenant, names.product_sku.clone())).or_insert(next);
         let place = u32::try_from(self.keys.len()).expect("a segment has below 2^32 keys");
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         let declared = declared(declarations, &names.product_sku);
-        self.keys.push(Key { start, end: self.bytes.len(), declared });
+        self.keys.push(Key { start, end: self.bytes.len(), tenant, sku, declared });
         self.names.push(names);
         self.index.insert(hash, place);
         Ok(place)
@@ -113,6 +149,18 @@ impl Keys {
     #[inline]
     pub(crate) fn declared(&self, key: u32) -> Option<&Arc<[String]>> {
         self.keys[key as usize].declared.as_ref()
+    }
+
+    /// Places of a key's tenant, and of its tenant's SKU.
+    pub(crate) fn owner(&self, key: u32) -> (u32, u32) {
+        let Key { tenant, sku, .. } = self.keys[key as usize];
+        (tenant, sku)
+    }
+
+    /// Bytes of a key.
+    pub(crate) fn length(&self, key: u32) -> usize {
+        let Key { start, end, .. } = self.keys[key as usize];
+        end - start
     }
 
     pub(crate) fn names(&self, key: u32) -> &Names {

@@ -1,13 +1,24 @@
 //! Numbered batches: which of a producer's batches have landed.
 //!
 //! Per producer the 256 landed batches with the greatest start are remembered, and below them only
-//! how far they reached. Nothing is kept per pulse, so the rate is unlimited.
+//! how far they reached. Nothing is kept per pulse, so the rate is unlimited; and what is kept per
+//! batch has a fixed bound, whatever was refused in it.
 
 use std::collections::BTreeMap;
+
+use super::refused::Refused;
 
 /// Landed batches remembered for each producer. A client keeps every batch within this many places
 /// of its oldest unacknowledged one.
 pub(crate) const LANDED_MAX: usize = 256;
+
+/// Landed batches that a producer keeps while the state is full.
+const LANDED_WHEN_FULL: usize = 16;
+
+/// Bytes that a producer is counted as, but for its batches and the bytes of its scope.
+const PRODUCER_BYTES: u64 = 128;
+/// Bytes that a landed batch is counted as, but for its refused ranges.
+const LANDED_BYTES: u64 = 48;
 
 /// Identifies a producer: the credential's scope and 16 random bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,14 +34,28 @@ pub(crate) struct Landed {
     /// Pulses as sent, refused ones included; at least 1.
     pub(crate) length: u32,
     pub(crate) digest: u64,
-    /// Places refused at every landing so far, ascending.
-    pub(crate) refused: Vec<u32>,
+    /// Places refused at every landing so far.
+    pub(crate) refused: Refused,
 }
 
 impl Landed {
     const fn end(&self) -> u64 {
         self.start.saturating_add(self.length as u64)
     }
+
+    fn bytes(&self) -> u64 {
+        LANDED_BYTES + self.refused.bytes()
+    }
+}
+
+/// A batch that is landing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Landing<'a> {
+    pub(crate) start: u64,
+    pub(crate) length: u32,
+    pub(crate) digest: u64,
+    /// Places refused, ascending.
+    pub(crate) refused: &'a [u32],
 }
 
 /// What a landing batch is.
@@ -45,6 +70,10 @@ pub(crate) enum BatchVerdict {
     },
     /// Another batch under numbers that were used, or too old to tell.
     Reused,
+    /// Landed before with other refusals, which were too scattered to remember.
+    Scattered,
+    /// Of a new producer, and no more can be remembered.
+    Full,
 }
 
 /// What is remembered of one producer.
@@ -59,51 +88,134 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    fn land(&mut self, batch: Landed) -> BatchVerdict {
-        let at = self.landed.partition_point(|landed| landed.start < batch.start);
+    fn land(&mut self, batch: Landing<'_>) -> BatchVerdict {
+        let Landing { start, length, digest, refused } = batch;
+        let end = start.saturating_add(u64::from(length));
+        let at = self.landed.partition_point(|landed| landed.start < start);
         if let Some(known) = self.landed.get_mut(at)
-            && known.start == batch.start
-            && known.length == batch.length
-            && known.digest == batch.digest
+            && (known.start, known.length, known.digest) == (start, length, digest)
         {
-            let new: Vec<u32> = known
-                .refused
-                .iter()
-                .copied()
-                .filter(|place| !batch.refused.contains(place))
-                .collect();
-            known.refused.retain(|place| batch.refused.contains(place));
-            return BatchVerdict::Again { new };
+            return match known.refused.land_again(refused) {
+                Some(new) => BatchVerdict::Again { new },
+                None => BatchVerdict::Scattered,
+            };
         }
-        let overlaps_next = self.landed.get(at).is_some_and(|next| next.start < batch.end());
-        let overlaps_last = at > 0 && self.landed[at - 1].end() > batch.start;
-        if batch.start < self.floor || overlaps_next || overlaps_last {
+        let overlaps_next = self.landed.get(at).is_some_and(|next| next.start < end);
+        let overlaps_last = at > 0 && self.landed[at - 1].end() > start;
+        if start < self.floor || overlaps_next || overlaps_last {
             return BatchVerdict::Reused;
         }
-        self.landed.insert(at, batch);
-        if self.landed.len() > LANDED_MAX {
-            let dropped = self.landed.remove(0);
+        let refused = Refused::of(refused);
+        self.landed.insert(at, Landed { start, length, digest, refused });
+        BatchVerdict::New
+    }
+
+    /// Keeps the landed batches with the greatest start; below them, only how far they reached.
+    fn keep_landed(&mut self, most: usize) {
+        let goes = self.landed.len().saturating_sub(most);
+        for dropped in self.landed.drain(..goes) {
             self.floor = self.floor.max(dropped.end());
         }
-        BatchVerdict::New
+        if most == 0 {
+            self.landed.shrink_to_fit();
+        }
+    }
+
+    fn bytes(&self, key: &ProducerKey) -> u64 {
+        let landed: u64 = self.landed.iter().map(Landed::bytes).sum();
+        PRODUCER_BYTES + key.scope.len() as u64 + landed
     }
 }
 
 /// All producers of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Producers(pub(crate) BTreeMap<ProducerKey, Producer>);
+pub(crate) struct Producers {
+    all: BTreeMap<ProducerKey, Producer>,
+    bytes: u64,
+}
 
 impl Producers {
-    /// Lands a batch, seen in `bucket` of log time.
-    pub(crate) fn land(&mut self, key: ProducerKey, batch: Landed, bucket: u32) -> BatchVerdict {
-        let producer = self.0.entry(key).or_default();
+    /// Lands a batch, seen in `bucket` of log time; `room` is how many bytes all producers may take.
+    pub(crate) fn land(
+        &mut self,
+        key: ProducerKey,
+        batch: Landing<'_>,
+        (bucket, room): (u32, u64),
+    ) -> BatchVerdict {
+        if self.bytes >= room {
+            self.make_room(bucket, room);
+        }
+        let is_full = self.bytes >= room;
+        if is_full && !self.all.contains_key(&key) {
+            return BatchVerdict::Full;
+        }
+        let before = self.all.get(&key).map_or(0, |producer| producer.bytes(&key));
+        let producer = self.all.entry(key.clone()).or_default();
         producer.bucket = bucket;
-        producer.land(batch)
+        let verdict = producer.land(batch);
+        producer.keep_landed(if is_full { LANDED_WHEN_FULL } else { LANDED_MAX });
+        self.bytes = self.bytes + producer.bytes(&key) - before;
+        verdict
+    }
+
+    /// Lets producers that were not seen in this interval keep only how far they reached, those
+    /// idle longest first, until a quarter of the room is free. A batch of theirs that comes again is
+    /// then too old to tell, never counted twice. Costs two passes.
+    #[cold]
+    fn make_room(&mut self, bucket: u32, room: u64) {
+        let mut by_bucket: BTreeMap<u32, u64> = BTreeMap::new();
+        for producer in self.all.values().filter(|producer| producer.bucket < bucket) {
+            let landed: u64 = producer.landed.iter().map(Landed::bytes).sum();
+            *by_bucket.entry(producer.bucket).or_default() += landed;
+        }
+        let wanted = self.bytes - room / 4 * 3;
+        let mut freed = 0;
+        let enough = by_bucket.into_iter().find(|(_, bytes)| {
+            freed += bytes;
+            freed >= wanted
+        });
+        let last = enough.map_or(bucket.saturating_sub(1), |(last, _)| last);
+        if freed > 0 {
+            let idle = self.all.values_mut().filter(|producer| producer.bucket <= last);
+            idle.filter(|producer| producer.bucket < bucket).for_each(|it| it.keep_landed(0));
+            self.count();
+        }
     }
 
     /// Forgets producers last seen before `bucket_min`.
     pub(crate) fn forget_before(&mut self, bucket_min: u32) {
-        self.0.retain(|_, producer| producer.bucket >= bucket_min);
+        self.all.retain(|_, producer| producer.bucket >= bucket_min);
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.bytes = self.all.iter().map(|(key, producer)| producer.bytes(key)).sum();
+    }
+
+    /// Bytes that they are counted as.
+    #[cfg(test)]
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ProducerKey, &Producer)> {
+        self.all.iter()
+    }
+}
+
+impl IntoIterator for Producers {
+    type Item = (ProducerKey, Producer);
+    type IntoIter = std::collections::btree_map::IntoIter<ProducerKey, Producer>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.all.into_iter()
+    }
+}
+
+impl Extend<(ProducerKey, Producer)> for Producers {
+    fn extend<T: IntoIterator<Item = (ProducerKey, Producer)>>(&mut self, more: T) {
+        self.all.extend(more);
+        self.count();
     }
 }
 
@@ -111,8 +223,8 @@ impl Producers {
 mod tests {
     use super::*;
 
-    fn batch(start: u64, length: u32, digest: u64, refused: &[u32]) -> Landed {
-        Landed { start, length, digest, refused: refused.to_vec() }
+    const fn batch(start: u64, length: u32, digest: u64, refused: &[u32]) -> Landing<'_> {
+        Landing { start, length, digest, refused }
     }
 
     #[test]
@@ -148,14 +260,47 @@ mod tests {
         assert_eq!(producer.land(batch(0, 5, 1, &[])), BatchVerdict::Again { new: vec![] });
     }
 
+    fn key(number: u16) -> ProducerKey {
+        let mut producer_id = [0; 16];
+        producer_id[..2].copy_from_slice(&number.to_be_bytes());
+        ProducerKey { scope: String::new(), producer_id }
+    }
+
+    const ROOM: u64 = 1 << 30;
+
     #[test]
     fn what_is_too_old_to_tell_is_never_counted() {
-        let mut producer = Producer::default();
+        let mut producers = Producers::default();
+        let mut land =
+            |start, digest| producers.land(key(0), batch(start, 10, digest, &[]), (1, ROOM));
         for i in 0..LANDED_MAX as u64 + 3 {
-            assert_eq!(producer.land(batch(i * 10, 10, i, &[])), BatchVerdict::New);
+            assert_eq!(land(i * 10, i), BatchVerdict::New);
         }
-        assert_eq!(producer.floor, 30);
-        assert_eq!(producer.land(batch(20, 10, 2, &[])), BatchVerdict::Reused);
-        assert_eq!(producer.land(batch(30, 10, 3, &[])), BatchVerdict::Again { new: vec![] });
+        assert_eq!(land(20, 2), BatchVerdict::Reused);
+        assert_eq!(land(30, 3), BatchVerdict::Again { new: vec![] });
+    }
+
+    #[test]
+    fn the_bytes_have_a_bound_and_nothing_is_ever_counted_twice() {
+        let room = 4 * (PRODUCER_BYTES + LANDED_BYTES);
+        let mut producers = Producers::default();
+        let mut land = |number, start, bucket| {
+            let verdict = producers.land(key(number), batch(start, 10, start, &[]), (bucket, room));
+            assert!(producers.bytes() <= room + PRODUCER_BYTES + LANDED_BYTES);
+            let counted = producers.clone();
+            producers.count();
+            assert_eq!(producers, counted);
+            verdict
+        };
+        for number in 0..4 {
+            assert_eq!(land(number, 0, 1), BatchVerdict::New);
+        }
+        // All were seen just now, so no list can go; those that are known may go on.
+        assert_eq!(land(4, 0, 1), BatchVerdict::Full);
+        assert_eq!(land(0, 10, 1), BatchVerdict::New);
+        // Later the idle ones keep only how far they reached.
+        assert_eq!(land(4, 0, 2), BatchVerdict::New);
+        assert_eq!(land(1, 0, 2), BatchVerdict::Reused);
+        assert_eq!(land(1, 10, 2), BatchVerdict::New);
     }
 }

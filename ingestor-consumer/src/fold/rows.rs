@@ -11,19 +11,27 @@
 use std::{borrow::Cow, collections::HashMap, hint::black_box};
 
 use domain::{
-    Aggregate, Cell, Dimensions, Offset, Quantity, ResourceKey, RowKey, SegmentId, Timestamp,
-    UsageRow, WindowLength, aggregate::Overflow, hash,
+    Aggregate, Cell, Dimensions, FoldLimits, Offset, Quantity, ResourceKey, RowKey, SegmentId,
+    Timestamp, UsageRow, WindowLength, aggregate::Overflow, hash,
 };
 use proto::walk::Properties;
 
 use super::{
+    caps::{Capped, Caps, ResourcePlace},
     index::{Index, NO_PLACE},
-    keys::{BadName, Keys, Names},
-    state::Declarations,
+    keys::{BadName, Keys, Names, Unkept},
+    state::State,
 };
 
-/// Keys kept from segment to segment, so that steady traffic interns nothing anew.
-const KEYS_KEPT_MAX: usize = 1 << 20;
+/// Bytes of keys and dimensions kept from segment to segment, so that steady traffic interns nothing
+/// anew.
+const KEPT_BYTES_MAX: usize = 8 << 20;
+/// Rows whose memory is kept from segment to segment: 4 MiB.
+const ROWS_KEPT_MAX: usize = 2 * BLOCK_ROWS;
+
+/// Bytes that a row is counted as, but for its names and dimensions: in the fold, and on its way to the
+/// store. It decides where segments end, so it never changes.
+const ROW_BYTES: u64 = 384;
 
 /// The rows of the open segment.
 #[derive(Debug)]
@@ -35,6 +43,9 @@ pub(crate) struct Rows {
     rows: Blocks,
     index: Index,
     changed: Vec<u32>,
+    caps: Caps,
+    /// Bytes that the rows are counted as.
+    bytes: u64,
     /// Where each pulse of the group that was added last belongs, but of those with a bad name.
     places: Vec<Place>,
 }
@@ -86,6 +97,8 @@ pub(crate) enum AddError {
     Name(BadName),
     /// The total would leave its range.
     Overflow,
+    /// The segment may have no further row of its kind.
+    Capped,
 }
 
 impl Rows {
@@ -98,6 +111,8 @@ impl Rows {
             rows: Blocks::default(),
             index: Index::new(),
             changed: Vec::new(),
+            caps: Caps::new(seed),
+            bytes: 0,
             places: Vec::new(),
         }
     }
@@ -106,27 +121,27 @@ impl Rows {
     /// their number, in no particular order.
     pub(crate) fn add(
         &mut self,
-        declarations: &Declarations,
+        state: &State,
         group: &[Addend<'_>],
         offset: Offset,
     ) -> Vec<(u32, AddError)> {
         let mut refused = Vec::new();
         self.places.clear();
         self.look_for_keys(group);
-        self.find_keys(declarations, group, &mut refused);
+        self.find_keys(state, group, &mut refused);
         self.look_for_rows();
         for at in 0..self.places.len() {
             let number = self.places[at].number;
             let Addend { amount, time, .. } = group[number as usize];
-            if let Err(Overflow) = self.add_one(at, (amount, time, offset)) {
-                refused.push((number, AddError::Overflow));
+            if let Err(error) = self.add_one(&state.limits, at, (amount, time, offset)) {
+                refused.push((number, error));
             }
         }
         refused
     }
 
     /// The pulses of the group that was added last, by their number, and the row of each: its
-    /// resource and window. Those that overflowed are among them.
+    /// resource and window. Those that were refused in the last step are among them.
     pub(crate) fn added(&self) -> impl Iterator<Item = (u32, ResourceKey, Timestamp)> + '_ {
         self.places.iter().map(|place| {
             let resource = self.resource(place.key, place.dimensions);
@@ -153,25 +168,31 @@ impl Rows {
 
     fn find_keys(
         &mut self,
-        declarations: &Declarations,
+        state: &State,
         group: &[Addend<'_>],
         refused: &mut Vec<(u32, AddError)>,
     ) {
-        let (keys, dimensions) = (&mut self.keys, &mut self.dimensions);
+        let State { declarations, limits, .. } = state;
+        let Self { keys, dimensions, caps, .. } = self;
         self.places.retain_mut(|place| {
             let addend = &group[place.number as usize];
-            match keys.find(declarations, (place.hash, &addend.key, place.key)) {
-                Ok(key) => place.key = key,
-                Err(bad_name) => {
-                    refused.push((place.number, AddError::Name(bad_name)));
-                    return false;
+            let is_full = |tenant| caps.is_full(tenant, limits);
+            let found = keys.find(declarations, (place.hash, &addend.key, place.key), is_full);
+            let found = found.map_err(|error| match error {
+                Unkept::Name(bad_name) => AddError::Name(bad_name),
+                Unkept::Full => AddError::Capped,
+            });
+            let found = found.and_then(|key| {
+                place.key = key;
+                if let Some(declared) = keys.declared(key) {
+                    let owner = keys.owner(key);
+                    let admit = |found: &Dimensions| admits(caps, owner, found, limits);
+                    place.dimensions = dimensions.of(declared, &addend.properties, admit)?;
                 }
-            }
-            if let Some(declared) = keys.declared(place.key) {
-                place.dimensions = dimensions.of(declared, &addend.properties);
-            }
+                Ok(())
+            });
             place.hash = row_hash(place);
-            true
+            found.map_err(|error| refused.push((place.number, error))).is_ok()
         });
     }
 
@@ -188,9 +209,10 @@ impl Rows {
     #[inline]
     fn add_one(
         &mut self,
+        limits: &FoldLimits,
         at: usize,
         (amount, time, offset): (Quantity, Timestamp, Offset),
-    ) -> Result<(), Overflow> {
+    ) -> Result<(), AddError> {
         let place = &self.places[at];
         let rows = &self.rows;
         let is_right = |row: u32| rows.at(row).is_at(place);
@@ -199,11 +221,12 @@ impl Rows {
         } else if let Some(row) = self.index.find(place.hash, is_right) {
             row
         } else {
-            self.start_row(at, (amount, time, offset));
-            return Ok(());
+            return self
+                .start_row(limits, at, (amount, time, offset))
+                .map_err(|Capped| AddError::Capped);
         };
         let entry = self.rows.at_mut(row);
-        entry.aggregate.add(amount, time)?;
+        entry.aggregate.add(amount, time).map_err(|Overflow| AddError::Overflow)?;
         entry.offset_last = offset;
         if !entry.changed {
             entry.changed = true;
@@ -212,33 +235,71 @@ impl Rows {
         Ok(())
     }
 
-    fn start_row(&mut self, at: usize, (amount, time, offset_last): (Quantity, Timestamp, Offset)) {
+    fn start_row(
+        &mut self,
+        limits: &FoldLimits,
+        at: usize,
+        (amount, time, offset_last): (Quantity, Timestamp, Offset),
+    ) -> Result<(), Capped> {
         let Place { key, dimensions, window_start, hash, .. } = self.places[at];
+        let (tenant, sku) = self.keys.owner(key);
+        let set = &self.dimensions.sets[dimensions as usize];
+        self.caps.admit(ResourcePlace { tenant, sku, key, dimensions }, set, limits)?;
+        self.bytes += ROW_BYTES + (self.keys.length(key) + set.as_str().len()) as u64;
         let aggregate = Aggregate::of(amount, time);
         let changed = true;
         let row = Row { window_start, key, dimensions, offset_last, aggregate, changed };
         let row = self.rows.push(row);
         self.changed.push(row);
         self.index.insert(hash, row);
+        Ok(())
+    }
+
+    /// Bytes that the rows are counted as; a function of the rows alone.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes of memory that are held until the segment closes, about.
+    pub(crate) fn held_bytes(&self) -> usize {
+        const RESOURCE_BYTES: usize = 32;
+        // Beside the row itself its places in the index and among those that changed.
+        let rows = self.rows.len() * (size_of::<Row>() + 24);
+        let interned = self.interned_bytes().saturating_sub(KEPT_BYTES_MAX);
+        rows + self.caps.len() * RESOURCE_BYTES + interned
+    }
+
+    const fn interned_bytes(&self) -> usize {
+        self.keys.held_bytes() + self.dimensions.bytes
     }
 
     /// Takes new declarations into account for the pulses to come.
-    pub(crate) fn redeclare(&mut self, declarations: &Declarations) {
-        self.keys.redeclare(declarations);
+    pub(crate) fn redeclare(&mut self, state: &State) {
+        self.keys.redeclare(&state.declarations);
     }
 
-    /// Gives the rows that changed since they were last taken.
-    pub(crate) fn take_changed(&mut self, segment: SegmentId) -> Vec<UsageRow> {
-        let changed = std::mem::take(&mut self.changed);
+    /// Rows that changed since they were last taken.
+    pub(crate) const fn changed(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Gives at most so many of the rows that changed since they were last taken.
+    pub(crate) fn take_changed(&mut self, segment: SegmentId, most: usize) -> Vec<UsageRow> {
+        let changed = self.changed.split_off(self.changed.len().saturating_sub(most));
         for row in &changed {
             self.rows.at_mut(*row).changed = false;
         }
         changed.iter().map(|row| self.usage_row(segment, self.rows.at(*row))).collect()
     }
 
-    /// The rows that did not change since they were last taken.
-    pub(crate) fn unchanged(&self, segment: SegmentId) -> Vec<UsageRow> {
-        let unchanged = self.rows.iter().filter(|row| !row.changed);
+    /// Blocks of rows.
+    pub(crate) const fn blocks(&self) -> usize {
+        self.rows.len().div_ceil(BLOCK_ROWS)
+    }
+
+    /// The rows of a block that did not change since they were last taken.
+    pub(crate) fn unchanged(&self, segment: SegmentId, block: usize) -> Vec<UsageRow> {
+        let unchanged = self.rows.blocks[block].iter().filter(|row| !row.changed);
         unchanged.map(|row| self.usage_row(segment, row)).collect()
     }
 
@@ -264,12 +325,27 @@ impl Rows {
     /// Starts the next segment: no rows; the keys stay, unless they have become too many.
     pub(crate) fn clear(&mut self) {
         self.rows.clear();
-        self.index.clear();
-        self.changed.clear();
-        if self.keys.len() > KEYS_KEPT_MAX || self.dimensions.sets.len() > KEYS_KEPT_MAX {
+        self.index.clear(4 * ROWS_KEPT_MAX);
+        self.changed = Vec::new();
+        self.caps.clear();
+        self.bytes = 0;
+        if self.interned_bytes() > KEPT_BYTES_MAX {
             *self = Self::new(self.seed, self.window);
         }
     }
+}
+
+/// Whether dimensions that are not known yet may be: no resource of the segment has them.
+fn admits(
+    caps: &Caps,
+    (tenant, sku): (u32, u32),
+    dimensions: &Dimensions,
+    limits: &FoldLimits,
+) -> Result<(), AddError> {
+    if caps.is_full(tenant, limits) {
+        return Err(AddError::Capped);
+    }
+    caps.check_values(sku, dimensions, limits).map_err(|Capped| AddError::Capped)
 }
 
 impl Row {
@@ -318,8 +394,13 @@ impl Blocks {
         self.blocks.iter().flatten()
     }
 
-    /// Forgets all rows and keeps the memory.
+    const fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Forgets all rows, and keeps the memory of some.
     fn clear(&mut self) {
+        self.blocks.truncate(ROWS_KEPT_MAX / BLOCK_ROWS);
         self.blocks.iter_mut().for_each(Vec::clear);
         self.rows = 0;
     }
@@ -337,6 +418,8 @@ fn row_hash(place: &Place) -> u64 {
 struct DimensionSets {
     sets: Vec<Dimensions>,
     by_text: HashMap<Dimensions, u32>,
+    /// That they take, about.
+    bytes: usize,
 }
 
 /// Place of the empty set.
@@ -345,11 +428,17 @@ const NO_DIMENSIONS: u32 = 0;
 impl DimensionSets {
     fn new() -> Self {
         let none = Dimensions::none();
-        Self { sets: vec![none.clone()], by_text: HashMap::from([(none, NO_DIMENSIONS)]) }
+        Self { sets: vec![none.clone()], by_text: HashMap::from([(none, NO_DIMENSIONS)]), bytes: 0 }
     }
 
-    /// Gives the place of a pulse's declared properties.
-    fn of(&mut self, declared: &[String], properties: &Properties<'_>) -> u32 {
+    /// Gives the place of a pulse's declared properties, which may be new only if `admit` says so.
+    fn of<E>(
+        &mut self,
+        declared: &[String],
+        properties: &Properties<'_>,
+        admit: impl Fn(&Dimensions) -> Result<(), E>,
+    ) -> Result<u32, E> {
+        const SET_BYTES: usize = 96;
         let pairs = declared.iter().filter_map(|name| {
             let value = properties.get(name.as_bytes())?;
             // Ingest has refused what is not text; foreign bytes stay visible as they can.
@@ -358,11 +447,13 @@ impl DimensionSets {
         let pairs: Vec<_> = pairs.collect();
         let found = Dimensions::from_pairs(pairs.iter().map(|(n, v)| (n.as_str(), &**v)));
         if let Some(place) = self.by_text.get(&found) {
-            return *place;
+            return Ok(*place);
         }
+        admit(&found)?;
         let place = u32::try_from(self.sets.len()).expect("below 2^32 sets of dimensions");
+        self.bytes += SET_BYTES + found.as_str().len();
         self.sets.push(found.clone());
         self.by_text.insert(found, place);
-        place
+        Ok(place)
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Offset, Timestamp, segment::Conservation};
+use domain::{FoldLimits, Offset, Timestamp, segment::Conservation};
 use prost::Message;
 use thiserror::Error;
 
@@ -13,6 +13,7 @@ use super::{
     backfills::{Backfill, BackfillKey, Backfills, Ranges},
     ids::Ids,
     producers::{Landed, Producer, ProducerKey, Producers},
+    refused::Refused,
 };
 
 /// Everything that was learnt from the records so far.
@@ -28,6 +29,7 @@ pub(crate) struct State {
     pub(crate) ids: Ids,
     /// Behind the SEAL that ended the partition; no pulse from there on counts.
     pub(crate) sealed_at: Option<Offset>,
+    pub(crate) limits: FoldLimits,
 }
 
 /// Declared dimensions by SKU.
@@ -70,6 +72,7 @@ impl Default for State {
             backfills: Backfills::default(),
             ids: Ids::default(),
             sealed_at: None,
+            limits: FoldLimits::FIRST,
         }
     }
 }
@@ -94,14 +97,14 @@ impl State {
             version: declaration.version,
             dimensions: declaration.dimensions.clone(),
         });
-        let producers = self.producers.0.iter().map(|(key, producer)| ProducerWire {
+        let producers = self.producers.iter().map(|(key, producer)| ProducerWire {
             scope: key.scope.clone(),
             producer_id: key.producer_id.to_vec(),
             floor: producer.floor,
             bucket: producer.bucket,
             landed: producer.landed.iter().map(LandedWire::from).collect(),
         });
-        let backfills = self.backfills.0.iter().map(|(key, backfill)| BackfillWire {
+        let backfills = self.backfills.iter().map(|(key, backfill)| BackfillWire {
             scope: key.scope.clone(),
             name: key.name.clone(),
             content_digest: backfill.content_digest.clone(),
@@ -112,6 +115,7 @@ impl State {
             producers: producers.collect(),
             backfills: backfills.collect(),
             sealed_at: self.sealed_at.map(|end| end.0),
+            limits: Some(self.limits.into()),
         }
         .encode_to_vec()
     }
@@ -128,34 +132,67 @@ impl State {
         for DeclarationWire { product_sku, version, dimensions } in wire.declarations {
             state.declarations.0.insert(product_sku, Declaration { version, dimensions });
         }
-        for producer in wire.producers {
-            let producer_id = <[u8; 16]>::try_from(&producer.producer_id[..])
-                .map_err(|_| StateError("a producer id is not 16 bytes".into()))?;
-            let key = ProducerKey { scope: producer.scope, producer_id };
-            let landed = producer.landed.into_iter().map(Landed::from).collect();
-            let producer = Producer { landed, floor: producer.floor, bucket: producer.bucket };
-            state.producers.0.insert(key, producer);
-        }
-        for BackfillWire { scope, name, content_digest, rows } in wire.backfills {
-            let rows = rows.as_chunks::<2>().0.iter().map(|[start, end]| (*start, *end)).collect();
-            let backfill = Backfill { content_digest, rows: Ranges(rows) };
-            state.backfills.0.insert(BackfillKey { scope, name }, backfill);
-        }
+        let producers = wire.producers.into_iter().map(ProducerWire::take);
+        state.producers.extend(producers.collect::<Result<Vec<_>, _>>()?);
+        state.backfills.extend(wire.backfills.into_iter().map(BackfillWire::take));
+        state.limits = wire.limits.map_or(FoldLimits::FIRST, FoldLimits::from);
         Ok(state)
+    }
+}
+
+impl ProducerWire {
+    fn take(self) -> Result<(ProducerKey, Producer), StateError> {
+        let Self { scope, producer_id, floor, bucket, landed } = self;
+        let producer_id = <[u8; 16]>::try_from(&producer_id[..])
+            .map_err(|_| StateError("a producer id is not 16 bytes".into()))?;
+        let landed = landed.into_iter().map(Landed::from).collect();
+        Ok((ProducerKey { scope, producer_id }, Producer { landed, floor, bucket }))
+    }
+}
+
+impl BackfillWire {
+    fn take(self) -> (BackfillKey, Backfill) {
+        let Self { scope, name, content_digest, rows } = self;
+        let rows = rows.as_chunks::<2>().0.iter().map(|[start, end]| (*start, *end)).collect();
+        (BackfillKey { scope, name }, Backfill { content_digest, rows: Ranges(rows) })
     }
 }
 
 impl From<&Landed> for LandedWire {
     fn from(landed: &Landed) -> Self {
-        let Landed { start, length, digest, refused } = landed.clone();
-        Self { start, length, digest, refused }
+        let Landed { start, length, digest, refused } = landed;
+        let (refused, scattered) = match refused {
+            Refused::Ranges(ranges) => {
+                (ranges.iter().flat_map(|(start, end)| [*start, *end]).collect(), None)
+            }
+            Refused::Scattered(hash) => (Vec::new(), Some(*hash)),
+        };
+        Self { start: *start, length: *length, digest: *digest, refused, scattered }
     }
 }
 
 impl From<LandedWire> for Landed {
     fn from(wire: LandedWire) -> Self {
-        let LandedWire { start, length, digest, refused } = wire;
+        let LandedWire { start, length, digest, refused, scattered } = wire;
+        let ranges = refused.as_chunks::<2>().0.iter().map(|[start, end]| (*start, *end));
+        let refused =
+            scattered.map_or_else(|| Refused::Ranges(ranges.collect()), Refused::Scattered);
         Self { start, length, digest, refused }
+    }
+}
+
+impl From<FoldLimits> for LimitsWire {
+    fn from(limits: FoldLimits) -> Self {
+        let FoldLimits { segment_bytes, state_bytes, keys_per_tenant, values_per_dimension } =
+            limits;
+        Self { segment_bytes, state_bytes, keys_per_tenant, values_per_dimension }
+    }
+}
+
+impl From<LimitsWire> for FoldLimits {
+    fn from(wire: LimitsWire) -> Self {
+        let LimitsWire { segment_bytes, state_bytes, keys_per_tenant, values_per_dimension } = wire;
+        Self { segment_bytes, state_bytes, keys_per_tenant, values_per_dimension }
     }
 }
 
@@ -171,6 +208,20 @@ struct StateWire {
     backfills: Vec<BackfillWire>,
     #[prost(uint64, optional, tag = "4")]
     sealed_at: Option<u64>,
+    #[prost(message, optional, tag = "5")]
+    limits: Option<LimitsWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LimitsWire {
+    #[prost(uint64, tag = "1")]
+    segment_bytes: u64,
+    #[prost(uint64, tag = "2")]
+    state_bytes: u64,
+    #[prost(uint32, tag = "3")]
+    keys_per_tenant: u32,
+    #[prost(uint32, tag = "4")]
+    values_per_dimension: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -205,8 +256,11 @@ struct LandedWire {
     length: u32,
     #[prost(fixed64, tag = "3")]
     digest: u64,
+    /// Starts and ends of ranges in turn.
     #[prost(uint32, repeated, tag = "4")]
     refused: Vec<u32>,
+    #[prost(fixed64, optional, tag = "5")]
+    scattered: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -224,7 +278,7 @@ struct BackfillWire {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::producers::Landing, *};
 
     #[test]
     fn state_survives_encoding() {
@@ -234,13 +288,16 @@ mod tests {
         assert!(state.declarations.declare("vm", declaration.clone()));
         assert!(!state.declarations.declare("vm", declaration));
         let key = ProducerKey { scope: "s".into(), producer_id: [5; 16] };
-        let batch = Landed { start: 3, length: 4, digest: 5, refused: vec![0, 2] };
-        state.producers.land(key, batch, 77);
-        let key = BackfillKey { scope: String::new(), name: "old".into() };
-        let rows = state.backfills.rows(key, b"digest").unwrap();
-        for row in [0, 1, 2, 9] {
-            rows.insert(row);
+        for (start, refused) in [(3, vec![0, 2]), (90, (0..40).step_by(2).collect())] {
+            let batch = Landing { start, length: 80, digest: 5, refused: &refused };
+            state.producers.land(key.clone(), batch, (77, 1 << 20));
         }
+        let key = BackfillKey { scope: String::new(), name: "old".into() };
+        state.backfills.land(key.clone(), b"digest", 1 << 20);
+        for row in [0, 1, 2, 9] {
+            state.backfills.row(&key, row, 1 << 20);
+        }
+        state.limits.keys_per_tenant = 7;
         assert_eq!(sealed_at(&state.encode()), Ok(None));
         state.sealed_at = Some(Offset(0));
         let again = State::decode(&state.encode(), state.eff_ts, state.counts).unwrap();
@@ -248,6 +305,7 @@ mod tests {
         assert_eq!(again.declarations, state.declarations);
         assert_eq!(again.producers, state.producers);
         assert_eq!(again.backfills, state.backfills);
+        assert_eq!(again.limits, state.limits);
         assert_eq!(again.encode(), state.encode());
         assert!(State::decode(&[0xff], state.eff_ts, state.counts).is_err());
     }

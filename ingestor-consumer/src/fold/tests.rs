@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use domain::{Dimensions, Epoch, LogId, Partition, Quantity, RowKey, UsageRow};
+use domain::{
+    Dimensions, Epoch, LogId, Manifest, Partition, Quantity, RowKey, SegmentId, UsageRow,
+    dead_letter::DeadLetterKey, store::Touched,
+};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -86,6 +89,10 @@ fn declare(sku: &str, dimensions: &[&str], version: u64) -> Vec<u8> {
     record::encode_control(&generation(), &v1::Control { kind })
 }
 
+fn set_limits(limits: FoldLimits) -> Vec<u8> {
+    record::encode_limits(&generation(), limits, "test")
+}
+
 /// A log of bodies, each with its append second.
 type Log = Vec<(i64, Vec<u8>)>;
 
@@ -112,7 +119,7 @@ struct Stored {
     rows: HashMap<RowKey, Vec<u8>>,
     /// Manifest, run and state.
     manifests: BTreeMap<Offset, [Vec<u8>; 3]>,
-    dead_letters: BTreeMap<(Offset, u32), DeadLetter>,
+    dead_letters: BTreeMap<DeadLetterKey, DeadLetterGroup>,
     touched: BTreeMap<Offset, Vec<Touched>>,
 }
 
@@ -126,8 +133,11 @@ impl Stored {
                 self.rows.insert(key, cell.encode());
             }
         }
-        for letter in flush.dead_letters {
-            self.dead_letters.insert((letter.offset, letter.index), letter);
+        for group in flush.dead_letters {
+            let known = self.dead_letters.get(&group.key);
+            if known.is_none_or(|known| known.offset_last <= group.offset_last) {
+                self.dead_letters.insert(group.key.clone(), group);
+            }
         }
         if let Some(close) = flush.close {
             let start = flush.segment.start;
@@ -150,12 +160,18 @@ impl Stored {
 
 fn counts(log: &Log) -> Conservation {
     let (_, flushes) = fold_all(log);
-    flushes.last().unwrap().progress.counts
+    flushes.last().unwrap().progress.unwrap().counts
+}
+
+fn letters(log: &Log) -> Vec<DeadLetter> {
+    let mut fold = Fold::new(generation(), partition());
+    fold.list_dead_letters();
+    fold_on(&mut fold, log, 0, log.len());
+    fold.take_dead_letters()
 }
 
 fn reasons(log: &Log) -> Vec<DeadLetterReason> {
-    let stored = Stored::of(fold_all(log).1);
-    stored.dead_letters.values().map(|letter| letter.reason).collect()
+    letters(log).iter().map(|letter| letter.reason).collect()
 }
 
 #[test]
@@ -221,17 +237,26 @@ fn an_id_counts_once_within_the_horizon_and_a_conflict_is_noted() {
     ];
     let (mut fold, flushes) = fold_all(&log);
     assert_eq!(fold.take_conflicts(), 1);
-    let counts = flushes.last().unwrap().progress.counts;
+    let counts = flushes.last().unwrap().progress.unwrap().counts;
     assert_eq!((counts.accepted, counts.duplicate), (2, 2));
     assert_eq!(Stored::of(flushes).total(), 5);
 }
 
 #[test]
-fn an_ids_fate_is_that_of_its_first_occurrence() {
-    let old = with_id("a", 1, NOW - 25 * HOUR);
-    let log = vec![(NOW, record_of(plain(2), &[old, with_id("a", 1, NOW)]))];
-    let counts = counts(&log);
-    assert_eq!((counts.late, counts.duplicate, counts.accepted), (1, 1, 0));
+fn an_id_that_a_clock_set_aside_counts_when_it_comes_again_mended() {
+    for wrong in [NOW - 25 * HOUR, NOW + HOUR] {
+        let mended = with_id("a", 1, NOW);
+        let pulses = [with_id("a", 1, wrong), mended.clone(), mended];
+        let counts = counts(&vec![(NOW, record_of(plain(3), &pulses))]);
+        assert_eq!((counts.late + counts.dead_lettered, counts.accepted), (1, 1), "{wrong}");
+        assert_eq!(counts.duplicate, 1);
+    }
+    // One that counted is a duplicate, whatever its time says now.
+    let log = vec![
+        (NOW, record_of(plain(1), &[with_id("a", 1, NOW)])),
+        (NOW + 25 * HOUR, record_of(plain(1), &[with_id("a", 1, NOW)])),
+    ];
+    assert_eq!((counts(&log).accepted, counts(&log).duplicate), (1, 1));
 }
 
 #[test]
@@ -320,9 +345,9 @@ fn what_does_not_parse_is_a_dead_letter_with_its_bytes() {
     assert_eq!(reasons(&log), [DeadLetterReason::Undecodable; 4]);
     let counts = counts(&log);
     assert_eq!((counts.read, counts.accepted, counts.dead_lettered), (5, 1, 4));
-    let stored = Stored::of(fold_all(&log).1);
-    assert_eq!(stored.dead_letters[&(Offset(0), 0)].payload, b"rubbish");
-    assert_eq!(stored.dead_letters[&(Offset(2), 0)].tenant, "a\nb");
+    let letters = letters(&log);
+    assert_eq!(letters[0].payload, b"rubbish");
+    assert_eq!((letters[2].offset, letters[2].tenant.as_str()), (Offset(2), "a\nb"));
 }
 
 #[test]
@@ -366,7 +391,7 @@ fn any_log() -> impl Strategy<Value = Log> {
     let time = prop_oneof![8 => -HOUR..200, 1 => -30 * HOUR..-23 * HOUR, 1 => 250i64..400];
     let sku = prop_oneof![Just("vm"), Just("disk")];
     let pulses = proptest::collection::vec((sku, -5i64..100, time, 0u8..12), 1..5);
-    let one = (0u8..10, second, pulses, 0u64..6, 0u8..2);
+    let one = (0u8..11, second, pulses, 0u64..6, 0u8..2);
     proptest::collection::vec(one, 1..40).prop_map(|steps| {
         let mut now = NOW;
         steps
@@ -388,6 +413,12 @@ fn any_log() -> impl Strategy<Value = Log> {
                     6 => record_of(backfill("old", &[producer], number, sent), &made),
                     7 => boundary(),
                     8 => declare("vm", &["region"][..usize::from(producer)], number),
+                    9 => set_limits(FoldLimits {
+                        segment_bytes: 1_024 * (1 + number),
+                        state_bytes: 400 * (1 + number),
+                        keys_per_tenant: 1 + number as u32 / 2,
+                        values_per_dimension: 1 + u32::from(producer),
+                    }),
                     _ => vec![producer; 3],
                 };
                 (now, body)
@@ -427,8 +458,9 @@ fn restart(stored: &Stored) -> Fold {
     let PartitionKey { log_id, partition: number, epoch } = partition();
     let segment = SegmentId { log_id, partition: number, epoch, start: *start };
     let manifest = Manifest::decode(segment, manifest).unwrap();
-    let runs = stored.manifests.values().map(|[_, run, _]| &run[..]);
-    Fold::resume(generation(), partition(), &manifest, state, runs).unwrap()
+    let mut fold = Fold::resume(generation(), partition(), &manifest, state).unwrap();
+    stored.manifests.values().for_each(|[_, run, _]| fold.remember(run).unwrap());
+    fold
 }
 
 proptest! {
@@ -459,7 +491,7 @@ proptest! {
     #[test]
     fn every_pulse_read_is_accounted_for(log in any_log()) {
         let (fold, flushes) = fold_all(&log);
-        let counts = flushes.last().unwrap().progress.counts;
+        let counts = flushes.last().unwrap().progress.unwrap().counts;
         prop_assert!(counts.holds(), "{:?}", counts);
         let read: u64 = log.iter().map(|(_, body)| {
             let pulses = v1::LogRecord::decode(&body[..]).map_or(0, |record| record.pulses.len());
@@ -470,7 +502,8 @@ proptest! {
         let accepted: u64 = stored.rows.values()
             .map(|cell| domain::Cell::decode(cell).unwrap().aggregate.count).sum();
         prop_assert_eq!(counts.accepted, accepted);
-        prop_assert_eq!(counts.late + counts.dead_lettered, stored.dead_letters.len() as u64);
+        let letters: u64 = stored.dead_letters.values().map(|group| group.count).sum();
+        prop_assert_eq!(counts.late + counts.dead_lettered, letters);
         prop_assert_eq!(fold.folded_to(), Offset(log.len() as u64));
     }
 }
@@ -498,7 +531,7 @@ fn behind_a_seal_nothing_counts_and_no_identity_is_kept() {
     let counts = counts(&log);
     assert_eq!((counts.read, counts.control, counts.accepted), (5, 1, 1));
     assert_eq!((counts.dead_lettered, counts.duplicate), (3, 0));
-    assert!(fold.state.producers.0.is_empty() && fold.state.backfills.0.is_empty());
+    assert!(fold.state.producers.bytes() == 0 && fold.state.backfills.bytes() == 0);
 
     // A further one ends its segment and changes nothing, also behind a restart.
     let mut longer = log;
@@ -506,10 +539,11 @@ fn behind_a_seal_nothing_counts_and_no_identity_is_kept() {
     let (fold, flushes) = fold_all(&longer);
     assert_eq!(fold.sealed_at(), Some(Offset(2)));
     let close = flushes[1].close.as_ref().unwrap();
-    let again = Fold::resume(generation(), partition(), &close.manifest, &close.state, []).unwrap();
+    let again = Fold::resume(generation(), partition(), &close.manifest, &close.state).unwrap();
     assert_eq!(again.sealed_at(), Some(Offset(2)));
     assert_eq!(sealed_at(&close.state), Ok(Some(Offset(2))));
     assert_eq!(reasons(&longer), [DeadLetterReason::AfterSeal; 4]);
 }
 
+mod bounds;
 mod groups;

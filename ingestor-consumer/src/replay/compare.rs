@@ -5,7 +5,7 @@
 
 use domain::{
     Aggregate, Conservation, Epoch, LogId, Offset, Partition, PulseLog, ResourceKey, RowKey,
-    Timestamp, UsageRow, UsageStore, View,
+    Timestamp, Total, UsageRow, UsageStore, View,
     epochs::LogHistory,
     store::{PartitionKey, StoreError, UsageFilter},
 };
@@ -45,9 +45,9 @@ pub struct Difference {
     /// Start of the window.
     pub window_start: Timestamp,
     /// The total of the first epoch.
-    pub before: Option<Aggregate>,
+    pub before: Option<Total>,
     /// The total of the second.
-    pub after: Option<Aggregate>,
+    pub after: Option<Total>,
 }
 
 /// Compares the totals of two epochs and gives each difference to `visit`, in the order of tenant,
@@ -134,10 +134,10 @@ impl<V: FnMut(Difference) + Send> Rows<V> {
         let new = || Difference { resource, window_start, before: None, after: None };
         let totals = self.open.get_or_insert_with(new);
         if is_in[0] {
-            add(&mut totals.before, &row.cell.aggregate)?;
+            add(&mut totals.before, &row.cell.aggregate);
         }
         if is_in[1] {
-            add(&mut totals.after, &row.cell.aggregate)?;
+            add(&mut totals.after, &row.cell.aggregate);
         }
         Ok(())
     }
@@ -152,14 +152,11 @@ impl<V: FnMut(Difference) + Send> Rows<V> {
     }
 }
 
-fn add(total: &mut Option<Aggregate>, more: &Aggregate) -> Result<(), StoreError> {
+fn add(total: &mut Option<Total>, more: &Aggregate) {
     match total {
-        None => *total = Some(*more),
-        Some(total) => total.merge(more).map_err(|_| {
-            StoreError::Damaged("a total is beyond the range of an exact amount".to_owned())
-        })?,
+        None => *total = Some(more.into()),
+        Some(total) => total.add(more),
     }
-    Ok(())
 }
 
 /// What became of a partition's pulses below the cut, in the totals of an epoch.

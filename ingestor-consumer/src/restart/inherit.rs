@@ -7,10 +7,12 @@ use domain::{
     store::{PartitionKey, StoreError},
 };
 
+use tokio::sync::OnceCell;
+
 use super::{
     RestartError, manifest_ending_at, manifests_since, remembered_since, run_of, state_of,
 };
-use crate::fold::{self, Fold};
+use crate::fold::{self, Fold, IdsMemory};
 
 /// A generation before, which has ended.
 struct Ancestor {
@@ -24,7 +26,9 @@ struct Ancestor {
 #[derive(Debug)]
 pub struct Inheritance {
     heirs: Vec<Partition>,
-    left: Option<Left>,
+    left: OnceCell<Left>,
+    /// Where the folds keep their ids; in memory without a bound, if nothing is said.
+    ids: Option<IdsMemory>,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +51,22 @@ impl Inheritance {
     /// Of these partitions. Reads nothing yet.
     #[must_use]
     pub const fn of(heirs: Vec<Partition>) -> Self {
-        Self { heirs, left: None }
+        Self { heirs, left: OnceCell::const_new(), ids: None }
+    }
+
+    /// The same for folds that keep their ids in bounded memory.
+    #[must_use]
+    pub fn keeping_ids_in(mut self, memory: IdsMemory) -> Self {
+        self.ids = Some(memory);
+        self
+    }
+
+    /// A fold that knows no id yet, as these folds are to be.
+    pub(super) fn keep(&self, fold: Fold) -> Fold {
+        match &self.ids {
+            Some(memory) => fold.keeping_ids_in(memory),
+            None => fold,
+        }
     }
 
     /// The fold before the first record of a partition.
@@ -55,7 +74,7 @@ impl Inheritance {
     /// # Errors
     /// `NotSealed` while nobody knows how it begins; see [`RestartError`].
     pub(super) async fn first_fold<U: UsageStore>(
-        &mut self,
+        &self,
         generation: &Generation,
         store: &U,
         key: PartitionKey,
@@ -63,11 +82,15 @@ impl Inheritance {
         let heir = self.place_of(key.partition);
         let Left { ended, runs } = self.read(generation, store).await?;
         if ended.is_empty() {
-            return Ok(Fold::new(*generation, key));
+            return Ok(self.keep(Fold::new(*generation, key)));
         }
         let ended = ended.iter().map(|(manifest, state)| (manifest, state.as_slice()));
-        let runs = runs.iter().map(|run| run.parts[heir].as_slice());
-        Ok(Fold::inherit(*generation, key, ended, runs)?)
+        let mut fold = self.keep(Fold::inherit(*generation, key, ended)?);
+        for run in runs {
+            let taken = fold.remember(&run.parts[heir]);
+            taken.map_err(|error| RestartError::Ids(key.partition, error))?;
+        }
+        Ok(fold)
     }
 
     /// Runs of ids that may be this partition's and were seen at `since` or later, oldest first.
@@ -75,16 +98,16 @@ impl Inheritance {
     /// # Errors
     /// See [`RestartError`].
     pub(super) async fn runs_since<U: UsageStore>(
-        &mut self,
+        &self,
         generation: &Generation,
         store: &U,
         partition: Partition,
         since: Timestamp,
-    ) -> Result<Vec<Vec<u8>>, RestartError> {
+    ) -> Result<Vec<&[u8]>, RestartError> {
         let heir = self.place_of(partition);
         let runs = self.read(generation, store).await?.runs.iter();
         let runs = runs.filter(|run| run.eff_ts >= since);
-        Ok(runs.map(|run| run.parts[heir].clone()).collect())
+        Ok(runs.map(|run| run.parts[heir].as_slice()).collect())
     }
 
     fn place_of(&self, partition: Partition) -> usize {
@@ -93,15 +116,11 @@ impl Inheritance {
     }
 
     async fn read<U: UsageStore>(
-        &mut self,
+        &self,
         generation: &Generation,
         store: &U,
     ) -> Result<&Left, RestartError> {
-        let left = match self.left.take() {
-            Some(left) => left,
-            None => left(generation, store, &self.heirs).await?,
-        };
-        Ok(self.left.insert(left))
+        self.left.get_or_try_init(|| left(generation, store, &self.heirs)).await
     }
 }
 

@@ -10,8 +10,8 @@ use std::{
 };
 
 use domain::{
-    Clock, DeadLetterReason, LogId, NoFeed, Partition, PulseLog, Timestamp, View,
-    store::UsageFilter,
+    Clock, DeadLetterGroup, DeadLetterReason, LogId, NoFeed, Partition, PulseLog, Timestamp, View,
+    store::{DeadLetterFilter, UsageFilter},
 };
 use prost::Message;
 use proto::{record, v1};
@@ -146,8 +146,10 @@ impl World {
 
     async fn letters(&self, log: usize) -> Vec<DeadLetterReason> {
         let log_id = self.logs[log].generation().log_id;
-        let letters = self.store.dead_letters(&View::default(), log_id, None, None, 1_000).await;
-        letters.unwrap().iter().map(|letter| letter.reason).collect()
+        let (view, filter) = (View::default(), DeadLetterFilter::default());
+        let groups = self.store.dead_letters(&view, log_id, &filter, None, 1_000).await.unwrap();
+        let each = |group: &DeadLetterGroup| vec![group.key.reason; group.count as usize];
+        groups.iter().flat_map(each).collect()
     }
 
     async fn assert_sound(&self) {

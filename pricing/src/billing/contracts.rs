@@ -85,7 +85,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         loop {
             let known = self.contracts().await?;
             // A file with mistakes is read to its end, so that all are named.
-            let outline = file::contract::check_contract("contract", text.as_bytes());
+            let offered = text.to_owned();
+            let checking = move || file::contract::check_contract("contract", offered.as_bytes());
+            let outline = self.on(&self.compute, checking).await?;
             let version = match outline.map(|outline| outline.catalogue) {
                 Ok(CatalogueChoice::Version(version)) => Some(version.as_str().to_owned()),
                 Ok(CatalogueChoice::Latest) | Err(_) => self.latest_catalogue().await?,
@@ -94,7 +96,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 Some(version) => self.catalogue(version).await.map(Some).or_else(unknown)?,
                 None => None,
             };
-            let contract = parse("contract", text, catalogue.as_deref())?;
+            let offered = text.to_owned();
+            let parsing = move || parse("contract", &offered, catalogue.as_deref());
+            let contract = self.on(&self.compute, parsing).await??;
             if let Some(stands) = known.iter().find(|known| known.contract.name == contract.name) {
                 return same(stands, text).map(|()| (Arc::clone(stands), true));
             }

@@ -73,38 +73,45 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         Ok((rows, from_log))
     }
 
-    /// The pulses behind some lines of usage.
+    /// What the log says to a question about pulses.
     pub(super) async fn evidence(
         &self,
-        tenant: &Tenant,
-        window: Window,
-        lines: &[&Usage],
+        question: Question,
         wanted: PulsesWanted,
     ) -> Result<Evidence, BillingError> {
-        let mut pulses_of = Vec::new();
-        for usage in lines {
-            let hours = usage.hours.iter().filter(|hour| is_wanted(wanted.hour, hour));
-            pulses_of.extend(hours.flat_map(|hour| {
-                hour.segments.iter().flat_map(|part| rows_of(tenant, usage, hour, part))
-            }));
-        }
-        let segments: BTreeSet<SegmentId> = pulses_of.iter().map(|key| key.segment).collect();
-        let one = |segment: SegmentId| {
-            let SegmentId { log_id, partition, epoch, start } = segment;
-            (PartitionKey { log_id, partition, epoch }, start..Offset(start.0 + 1))
-        };
-        let question = Question {
-            tenant: tenant.clone(),
-            window,
-            stretches: segments.into_iter().map(one).collect(),
-            pulses_of,
-            pulses_max: wanted.max,
-        };
         let mut said = self.refold.refold(question).await?;
         let rows = std::mem::take(&mut said.rows);
         let rows = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
         let missing = said.missing.iter().copied().collect();
         Ok(Evidence { hour: wanted.hour, rows, said, missing })
+    }
+}
+
+/// The question for the pulses behind some lines of usage.
+pub(super) fn question(
+    tenant: &Tenant,
+    window: Window,
+    lines: &[&Usage],
+    wanted: PulsesWanted,
+) -> Question {
+    let mut pulses_of = Vec::new();
+    for usage in lines {
+        let hours = usage.hours.iter().filter(|hour| is_wanted(wanted.hour, hour));
+        pulses_of.extend(hours.flat_map(|hour| {
+            hour.segments.iter().flat_map(|part| rows_of(tenant, usage, hour, part))
+        }));
+    }
+    let segments: BTreeSet<SegmentId> = pulses_of.iter().map(|key| key.segment).collect();
+    let one = |segment: SegmentId| {
+        let SegmentId { log_id, partition, epoch, start } = segment;
+        (PartitionKey { log_id, partition, epoch }, start..Offset(start.0 + 1))
+    };
+    Question {
+        tenant: tenant.clone(),
+        window,
+        stretches: segments.into_iter().map(one).collect(),
+        pulses_of,
+        pulses_max: wanted.max,
     }
 }
 
@@ -133,43 +140,27 @@ fn rows_of(
 }
 
 impl Evidence {
-    /// Adds the pulses of an hour to its rendering: to each stretch of the log its own.
+    /// Checks that an hour is made of its pulses in the log, where all of them are in it.
     ///
     /// # Errors
     /// With what does not add up.
-    pub(super) fn add_to(
-        &self,
-        tenant: &Tenant,
-        usage: &Usage,
-        hour: &Hour,
-        rendered: &mut Value,
-    ) -> Result<(), String> {
+    pub(super) fn check(&self, tenant: &Tenant, usage: &Usage, hour: &Hour) -> Result<(), String> {
         if !is_wanted(self.hour, hour) {
             return Ok(());
         }
         let (mut count, mut sum, mut is_whole) = (0, Amount::ZERO, true);
-        for (place, part) in hour.segments.iter().enumerate() {
-            let rendered = &mut rendered["segments"][place];
+        for part in &hour.segments {
             if self.missing.contains(&part.segment) {
-                rendered["in_log"] = false.into();
                 is_whole = false;
                 continue;
             }
-            let (mut pulses, mut left_out) = (Vec::new(), 0);
             for key in rows_of(tenant, usage, hour, part) {
                 let row = self.rows.get(&key).ok_or("the log has no pulse of it")?;
-                let seen = self.said.pulses.get(&key).cloned().unwrap_or_default();
-                check(row, &seen)?;
+                let none = RowPulses::default();
+                check(row, self.said.pulses.get(&key).unwrap_or(&none))?;
                 count += u128::from(row.cell.aggregate.count);
                 let added = sum.checked_add(Amount::of(row.cell.aggregate.sum));
                 sum = added.expect("2^68 rows are within an amount");
-                left_out += seen.count - seen.listed.len() as u64;
-                pulses.extend(seen.listed);
-            }
-            pulses.sort_by_key(|pulse| (pulse.offset, pulse.index));
-            rendered["pulses"] = pulses.iter().map(pulse).collect::<Vec<_>>().into();
-            if left_out > 0 {
-                rendered["pulses_left_out"] = left_out.to_string().into();
             }
         }
         if is_whole && (count, sum) != (hour.count, hour.sum) {
@@ -179,6 +170,31 @@ impl Evidence {
             ));
         }
         Ok(())
+    }
+
+    /// Adds the pulses of an hour to its rendering: to each stretch of the log its own.
+    pub(super) fn add_to(&self, tenant: &Tenant, usage: &Usage, hour: &Hour, rendered: &mut Value) {
+        if !is_wanted(self.hour, hour) {
+            return;
+        }
+        for (place, part) in hour.segments.iter().enumerate() {
+            let rendered = &mut rendered["segments"][place];
+            if self.missing.contains(&part.segment) {
+                rendered["in_log"] = false.into();
+                continue;
+            }
+            let (mut pulses, mut left_out) = (Vec::new(), 0);
+            for key in rows_of(tenant, usage, hour, part) {
+                let Some(seen) = self.said.pulses.get(&key) else { continue };
+                left_out += seen.count - seen.listed.len() as u64;
+                pulses.extend(&seen.listed);
+            }
+            pulses.sort_by_key(|pulse| (pulse.offset, pulse.index));
+            rendered["pulses"] = pulses.into_iter().map(pulse).collect::<Vec<_>>().into();
+            if left_out > 0 {
+                rendered["pulses_left_out"] = left_out.to_string().into();
+            }
+        }
     }
 }
 

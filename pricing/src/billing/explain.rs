@@ -2,21 +2,24 @@
 //! the contracts and catalogues of then, and compared.
 //!
 //! Invariant I9: an invoice re-derives to the same bytes for ever. What it leaves out, because it is
-//! as large as the usage (hours, and the stretches of the log behind them), comes back here.
+//! as large as the usage (hours, and the stretches of the log behind them), comes back here and is
+//! given part by part (`explanation.rs`).
+
+use std::collections::{HashMap, VecDeque};
 
 use domain::{BillingStore, PulseLog, Tenant, UsageStore};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Billing, BillingError, Refusal,
-    evidence::{Evidence, FromLog, PulsesWanted},
+    evidence::{FromLog, PulsesWanted},
+    explanation::Explanation,
+    journal,
     ledger::{Document, Kind, Ledger, State, number_text, parse_number},
 };
 use crate::{
-    Amount,
-    invoice::{self, Invoice, Subject, document},
+    invoice::{Invoice, document},
     rate::Sources,
-    render,
 };
 
 /// A document of the ledger with its tenant.
@@ -52,10 +55,18 @@ pub struct Verification {
 
 /// A document that was derived again.
 struct Derived {
-    document: Value,
+    lines: Vec<Value>,
     /// What it is made of; `None` for those that are made of other documents.
     invoice: Option<Invoice>,
     from_log: Option<FromLog>,
+}
+
+impl Derived {
+    /// What is made of other documents.
+    fn of(document: Option<Value>) -> Self {
+        let lines = document.map_or_else(Vec::new, taken_lines);
+        Self { lines, invoice: None, from_log: None }
+    }
 }
 
 /// Where a verification takes the usage from.
@@ -142,28 +153,39 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         });
         let corrects = corrects.collect::<Result<Vec<Document>, BillingError>>()?;
         let newest = || corrects.last().ok_or_else(|| unreadable(found, "corrects nothing"));
-        let none = json!({"lines": []});
         match found.document.draft.kind {
             Kind::CreditNote => {
                 let of = Found { tenant: found.tenant.clone(), document: newest()?.clone() };
                 let note = self.derive_note(&of, &self.content(&found.document).await?).await?;
-                Ok(Derived { document: note, invoice: None, from_log: None })
+                Ok(Derived::of(Some(note)))
             }
             Kind::Reversal => {
                 let billed = self.billed(&corrects).await?;
-                let document = document::reversal(&self.content(newest()?).await?, &billed);
-                Ok(Derived { document: document.unwrap_or(none), invoice: None, from_log: None })
+                Ok(Derived::of(document::reversal(&self.content(newest()?).await?, &billed)))
             }
             Kind::Invoice | Kind::Delta => {
                 let (invoice, from_log) = self.rate_again(found, origin, sources).await?;
-                let document = if corrects.is_empty() {
-                    document::invoice(&invoice)
-                } else {
-                    document::delta(&invoice, &self.billed(&corrects).await?).unwrap_or(none)
+                let is_first = corrects.is_empty();
+                let billed = self.billed(&corrects).await?;
+                let deriving = move || {
+                    let document = if is_first {
+                        Some(document::invoice(&invoice))
+                    } else {
+                        document::delta(&invoice, &billed)
+                    };
+                    Derived { invoice: Some(invoice), from_log, ..Derived::of(document) }
                 };
-                Ok(Derived { document, invoice: Some(invoice), from_log })
+                self.on(&self.compute, deriving).await
             }
         }
+    }
+
+    /// The lines of a document as it was issued.
+    async fn lines_of(&self, found: &Found) -> Result<Vec<Value>, BillingError> {
+        let draft = &found.document.draft;
+        let bytes = journal::content(&*self.billing, &draft.content).await?;
+        let parsed = self.on(&self.compute, move || serde_json::from_slice(&bytes)).await?;
+        parsed.map(taken_lines).map_err(|error| unreadable(found, &error.to_string()))
     }
 
     /// The invoice of a document's period as it comes out of the usage below the cut of the run that
@@ -191,7 +213,20 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             }
         };
         let period = (run.request.month, window);
-        Ok((self.rate_usage(usage, &account, period, sources).await?, from_log))
+        let invoice = self.rate_usage(&self.compute, usage, &account, period, sources).await?;
+        Ok((invoice, from_log))
+    }
+
+    /// What a document says, as the text that is stored.
+    ///
+    /// # Errors
+    /// As [`Billing::content`].
+    pub async fn content_text(&self, document: &Document) -> Result<String, BillingError> {
+        let bytes = journal::content(&*self.billing, &document.draft.content).await?;
+        String::from_utf8(bytes).map_err(|error| BillingError::Unreadable {
+            what: format!("document {}", document.draft.content),
+            message: error.to_string(),
+        })
     }
 
     /// Computes a document again and compares every line.
@@ -200,14 +235,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// When there is no such invoice, or the store fails. Differences are no error.
     pub async fn verify(&self, number: &str, origin: Origin) -> Result<Verification, BillingError> {
         let found = self.find_invoice(number).await?;
-        let invoiced = self.content(&found.document).await?;
+        let invoiced = self.lines_of(&found).await?;
         let derived = self.derive(&found, origin, Sources::LeftOut).await?;
-        let from_log = derived.from_log;
-        Ok(Verification { from_log, ..compare(&invoiced, &derived.document) })
+        let Derived { lines, from_log, .. } = derived;
+        let compared = self.on(&self.compute, move || compare(&invoiced, lines)).await?;
+        Ok(Verification { from_log, ..compared })
     }
 
     /// Says why a document's lines come to what they do. `line` is a place from 1, or 0 for all;
-    /// `pulses` goes on to the pulses behind the hours.
+    /// `pulses` goes on to the pulses behind the hours. Costs a look at each line and each hour, and
+    /// all of it is checked before the first part is given.
     ///
     /// # Errors
     /// When there is no such invoice, line or hour; when a line does not come out as it was invoiced,
@@ -217,66 +254,35 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         number: &str,
         line: usize,
         pulses: Option<PulsesWanted>,
-    ) -> Result<Value, BillingError> {
+    ) -> Result<Explanation, BillingError> {
         let found = self.find_invoice(number).await?;
-        let content = self.content(&found.document).await?;
-        let lines = content["lines"].as_array().cloned().unwrap_or_default();
-        if line > lines.len() {
-            let message = format!("invoice {number} has {} lines", lines.len());
+        let invoiced = self.lines_of(&found).await?;
+        if line > invoiced.len() {
+            let message = format!("invoice {number} has {} lines", invoiced.len());
             return Err(BillingError::refused(Refusal::InvoiceNotFound, message));
         }
-        let Derived { document, invoice, .. } =
+        let Derived { lines, invoice, .. } =
             self.derive(&found, Origin::Store, Sources::Listed).await?;
-        let verified = compare(&content, &document);
-        if let Some(difference) = verified.differences.first() {
-            return Err(unreadable(
-                &found,
-                &format!(
-                    "line {:?} no longer comes out as it was invoiced: `pulso bill verify {number}` shows how",
-                    difference.key
-                ),
-            ));
-        }
-        let chosen = lines.iter().enumerate().filter(|(place, _)| line == 0 || place + 1 == line);
-        let chosen: Vec<(usize, &Value)> = chosen.map(|(place, line)| (place + 1, line)).collect();
-        let evidence = match pulses {
-            Some(wanted) => {
-                Some(self.evidence_of(&found, invoice.as_ref(), &chosen, wanted).await?)
-            }
-            None => None,
+        let verifying = move || {
+            let differences = compare(&invoiced, lines).differences;
+            let first = differences.into_iter().next().map(|difference| difference.key);
+            (first, Explanation::new(found, invoice, invoiced, line))
         };
-        let mut explained = Vec::new();
-        for (place, value) in chosen {
-            let of = (&found, invoice.as_ref());
-            explained.push(explain_line(of, (place, value), evidence.as_ref())?);
+        let (differs, mut explanation) = self.on(&self.compute, verifying).await?;
+        if let Some(key) = differs {
+            let message = format!(
+                "line {key:?} no longer comes out as it was invoiced: `pulso bill verify {number}` shows how"
+            );
+            return Err(unreadable(&explanation.found, &message));
         }
-        Ok(json!({
-            "number": number_text(found.document.number.unwrap_or_default()),
-            "tenant": found.tenant.as_str(),
-            "currency": found.document.draft.currency,
-            "run": found.document.draft.run,
-            "lines": explained,
-        }))
-    }
-
-    async fn evidence_of(
-        &self,
-        found: &Found,
-        invoice: Option<&Invoice>,
-        chosen: &[(usize, &Value)],
-        wanted: PulsesWanted,
-    ) -> Result<Evidence, BillingError> {
-        let lines = chosen.iter().filter_map(|(_, line)| own_line(invoice?, line));
-        let usage: Vec<&invoice::Usage> = lines.filter_map(usage_of).collect();
-        let mut hours = usage.iter().flat_map(|usage| &usage.hours);
-        if let Some(hour) = wanted.hour
-            && !hours.any(|found| found.window_start == hour)
-        {
-            let number = found.document.number.map_or_else(String::new, number_text);
-            let message = format!("no usage of the hour {hour} is in these lines of {number}");
-            return Err(BillingError::refused(Refusal::InvoiceNotFound, message));
+        if let Some(wanted) = pulses {
+            let asking = move || (explanation.question(wanted), explanation);
+            let (question, explained) = self.on(&self.compute, asking).await?;
+            explanation = explained;
+            explanation.evidence = Some(self.evidence(question?, wanted).await?);
         }
-        self.evidence(&found.tenant, found.document.window(), &usage, wanted).await
+        let checking = move || explanation.check().map(|()| explanation);
+        self.on(&self.compute, checking).await?
     }
 
     /// Takes a final document back. Doing it again changes nothing.
@@ -324,7 +330,7 @@ fn gives_back(document: &Value) -> bool {
     lines.filter_map(|line| line["amount"].as_str()).any(|amount| amount.starts_with('-'))
 }
 
-fn unreadable(found: &Found, message: &str) -> BillingError {
+pub(super) fn unreadable(found: &Found, message: &str) -> BillingError {
     let what = format!("invoice {}", named(&found.document));
     BillingError::Unreadable { what, message: message.to_owned() }
 }
@@ -333,88 +339,42 @@ fn named(document: &Document) -> String {
     document.number.map_or_else(|| "a draft".to_owned(), number_text)
 }
 
-fn compare(invoiced: &Value, computed: &Value) -> Verification {
-    let lines = |document: &Value| document["lines"].as_array().cloned().unwrap_or_default();
-    let (invoiced, mut computed) = (lines(invoiced), lines(computed));
+fn taken_lines(mut document: Value) -> Vec<Value> {
+    match document["lines"].take() {
+        Value::Array(lines) => lines,
+        _ => Vec::new(),
+    }
+}
+
+/// What identifies a line of a document.
+pub(super) fn key_of(line: &Value) -> &str {
+    #[cfg(test)]
+    crate::testing::count_a_key();
+    line["key"].as_str().unwrap_or_default()
+}
+
+/// Looks at each line once, whatever the order of either side.
+pub(super) fn compare(invoiced: &[Value], computed: Vec<Value>) -> Verification {
     let count = computed.len();
+    let mut places: HashMap<String, VecDeque<usize>> = HashMap::new();
+    for (place, line) in computed.iter().enumerate() {
+        places.entry(key_of(line).to_owned()).or_default().push_back(place);
+    }
+    let mut computed: Vec<Option<Value>> = computed.into_iter().map(Some).collect();
     let mut differences = Vec::new();
     for line in invoiced {
-        let place = computed.iter().position(|other| other["key"] == line["key"]);
-        let other = place.map(|place| computed.remove(place));
-        if other.as_ref() != Some(&line) {
-            let key = line["key"].as_str().unwrap_or_default().to_owned();
-            differences.push(Difference { key, invoiced: Some(line), computed: other });
+        let key = key_of(line);
+        let place = places.get_mut(key).and_then(VecDeque::pop_front);
+        let other = place.and_then(|place| computed[place].take());
+        if other.as_ref() != Some(line) {
+            let (key, invoiced) = (key.to_owned(), Some(line.clone()));
+            differences.push(Difference { key, invoiced, computed: other });
         }
     }
-    differences.extend(computed.into_iter().map(|line| Difference {
-        key: line["key"].as_str().unwrap_or_default().to_owned(),
+    differences.extend(computed.into_iter().flatten().map(|line| Difference {
+        key: key_of(&line).to_owned(),
         invoiced: None,
         computed: Some(line),
     }));
     Verification { lines: count, differences, from_log: None }
-}
-
-/// A line with the hours behind it. Their sum is what the meter counted, by assertion.
-fn explain_line(
-    (found, invoice): (&Found, Option<&Invoice>),
-    (place, line): (usize, &Value),
-    evidence: Option<&Evidence>,
-) -> Result<Value, BillingError> {
-    let mut value = line.clone();
-    value["line"] = place.into();
-    let own = invoice.and_then(|invoice| Some((invoice, own_line(invoice, line)?)));
-    let Some((invoice, own)) = own else { return Ok(value) };
-    let digits = invoice.terms.rounding.digits();
-    let billed =
-        render::steps_total(line).ok_or_else(|| unreadable(found, "a step without an amount"))?;
-    if line["amount"] != billed.text(digits).as_str() {
-        return Err(unreadable(found, &format!("the steps of line {place} do not add up to it")));
-    }
-    if let Some(usage) = usage_of(own) {
-        let mut hours = Vec::with_capacity(usage.hours.len());
-        for hour in &usage.hours {
-            let mut rendered = render::hour(hour);
-            if let Some(evidence) = evidence {
-                let added = evidence.add_to(&found.tenant, usage, hour, &mut rendered);
-                added.map_err(|message| {
-                    let at = hour.window_start;
-                    unreadable(found, &format!("line {place}, hour {at}: {message}"))
-                })?;
-            }
-            hours.push(rendered);
-        }
-        let added = usage.hours.iter().map(|hour| hour.sum);
-        let added = added.into_iter().try_fold(Amount::ZERO, Amount::checked_add);
-        let metered_sum = usage_sum(own);
-        if metered_sum.is_some() && metered_sum != added {
-            return Err(unreadable(
-                found,
-                &format!("the hours of line {place} do not add up to it"),
-            ));
-        }
-        value["hours"] = hours.into();
-    }
-    Ok(value)
-}
-
-/// The line of the invoice behind a line of the document.
-fn own_line<'i>(invoice: &'i Invoice, line: &Value) -> Option<&'i invoice::Line> {
-    invoice.lines.iter().find(|own| line["key"] == own.key().as_str())
-}
-
-fn usage_of(line: &invoice::Line) -> Option<&invoice::Usage> {
-    match &line.subject {
-        Subject::Usage(usage) => Some(usage),
-        _ => None,
-    }
-}
-
-/// What the hours of a line add up to, where its meter is a sum.
-fn usage_sum(line: &invoice::Line) -> Option<Amount> {
-    line.steps.iter().find_map(|step| match step {
-        crate::rate::Step::Metered { meter: domain::catalogue::Meter::Sum, quantity } => {
-            Some(Amount::of(*quantity))
-        }
-        _ => None,
-    })
 }

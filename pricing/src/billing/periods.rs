@@ -182,7 +182,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         now: Option<Billable>,
     ) -> Result<bool, BillingError> {
         let Some(now) = now else { return Ok(self.billed(group.documents()).await?.is_nothing()) };
-        let rated = self.rate_window(below, account, now, Sources::LeftOut).await?;
+        let rated =
+            self.rate_window(&self.background, below, account, now, Sources::LeftOut).await?;
         Ok(self.document(&rated, group.documents()).await?.is_none())
     }
 }

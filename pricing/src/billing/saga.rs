@@ -13,7 +13,7 @@ use domain::{
     store::UsageFilter,
 };
 use serde_json::{Value, json};
-use service::fault;
+use service::{Compute, fault};
 
 use super::{
     Billing, BillingError, Refusal,
@@ -153,7 +153,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             let now = match &rated {
                 Some(rated) => Arc::clone(rated),
                 None => {
-                    let made = self.rate_window(below, account, period, Sources::LeftOut).await?;
+                    let (pool, sources) = (&self.background, Sources::LeftOut);
+                    let made = self.rate_window(pool, below, account, period, sources).await?;
                     Arc::clone(rated.insert(Arc::new(made)))
                 }
             };
@@ -201,18 +202,21 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// Reads a period's usage below the cut and bills it.
     pub(super) async fn rate_window(
         &self,
+        pool: &Compute,
         below: &Below,
         account: &Account,
         period: Billable,
         sources: Sources,
     ) -> Result<Invoice, BillingError> {
         let usage = self.usage_below(below, &account.tenant, period.window).await?;
-        self.rate_usage(usage, account, (period.month, period.window), sources).await
+        let period = (period.month, period.window);
+        self.rate_usage(pool, usage, account, period, sources).await
     }
 
     /// Bills a period by its usage.
     pub(super) async fn rate_usage(
         &self,
+        pool: &Compute,
         usage: Vec<UsageRow>,
         account: &Account,
         (month, window): (Month, Window),
@@ -220,8 +224,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     ) -> Result<Invoice, BillingError> {
         self.check_hours(window)?;
         let account = account.clone();
-        // A large tenant's rating is a second of arithmetic, which the runtime's threads are not for.
-        let task = tokio::task::spawn_blocking(move || {
+        let rating = move || {
             let periods = periods::of_month(&account.contracts, month)?;
             let period = periods.into_iter().find(|period| period.window == window);
             let period = period.expect("the same contracts and month give the same periods");
@@ -234,8 +237,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 period.parts.iter().map(|part| catalogue_of(part.contract)).collect();
             let tenant = &account.tenant;
             Ok(invoice::invoice(tenant, &period, &catalogues, &usage, sources)?)
-        });
-        task.await.map_err(|error| BillingError::Task(error.to_string()))?
+        };
+        self.on(pool, rating).await?
     }
 
     /// A tenant's rows of a period, below the cut.
@@ -317,7 +320,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// When the store fails or has other content under its digest.
     pub async fn content(&self, document: &Document) -> Result<Value, BillingError> {
         let bytes = journal::content(&*self.billing, &document.draft.content).await?;
-        serde_json::from_slice(&bytes).map_err(|error| BillingError::Unreadable {
+        // A large document takes a tenth of a second.
+        let parsed = self.on(&self.background, move || serde_json::from_slice(&bytes)).await?;
+        parsed.map_err(|error: serde_json::Error| BillingError::Unreadable {
             what: format!("document {}", document.draft.content),
             message: error.to_string(),
         })

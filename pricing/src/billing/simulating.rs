@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use domain::{BillingStore, PulseLog, Tenant, UsageStore, catalogue::Catalogue};
+use domain::{BillingStore, PulseLog, Tenant, UsageStore, Window, catalogue::Catalogue};
 
-use super::{Billing, BillingError, cut::Below, periods};
+use super::{
+    Billing, BillingError,
+    cut::Below,
+    periods,
+    set_aside::{self, SetAside},
+};
 use crate::{
     invoice::{self, Invoice},
     rate::Sources,
@@ -15,7 +20,7 @@ use crate::{
 impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// The invoices of a tenant's periods that begin in a month, over or not, if they were made now
     /// and there were none before; in order, without those that have nothing to bill. This catalogue
-    /// stands for the latest.
+    /// stands for the latest. With them, what of the tenant those periods lack.
     ///
     /// # Errors
     /// When the store fails, a period cannot be billed, or has more than `rows_max` rows of usage.
@@ -25,20 +30,30 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         month: Month,
         latest: &Arc<Catalogue>,
         rows_max: usize,
-    ) -> Result<Vec<Invoice>, BillingError> {
-        let below = Below::everything(self.usage.active_view().await?);
+    ) -> Result<(Vec<Invoice>, SetAside), BillingError> {
+        let view = self.usage.active_view().await?;
+        let below = Below::everything(view.clone());
         let account = self.account_of(tenant, u64::MAX, Some(Arc::clone(latest))).await?;
+        let periods = periods::billable(&account.contracts, month)?;
+        let windows: Vec<Window> = periods.iter().map(|period| period.window).collect();
         let mut invoices = Vec::new();
-        for period in periods::billable(&account.contracts, month)? {
+        for period in periods {
             let usage = self.usage_at_most(rows_max, &below, tenant, period.window).await?;
             let made = self
-                .rate_usage(usage, &account, (period.month, period.window), Sources::Listed)
+                .rate_usage(
+                    &self.compute,
+                    usage,
+                    &account,
+                    (period.month, period.window),
+                    Sources::Listed,
+                )
                 .await?;
             if !made.lines.is_empty() || !made.unpriced.is_empty() {
                 invoices.push(made);
             }
         }
-        Ok(invoices)
+        let set_aside = set_aside::find(&*self.usage, &view, tenant, &windows).await?;
+        Ok((invoices, set_aside))
     }
 
     /// What the periods that begin in a month would cost each tenant under `new`, against `old`.
@@ -58,8 +73,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             let before = self.account_of(&tenant, u64::MAX, Some(Arc::clone(old))).await?;
             let after = self.account_of(&tenant, u64::MAX, Some(Arc::clone(new))).await?;
             for period in periods::billable(&before.contracts, month)? {
-                let old = self.rate_window(&below, &before, period, Sources::LeftOut).await?;
-                let new = self.rate_window(&below, &after, period, Sources::LeftOut).await?;
+                let (pool, sources) = (&self.compute, Sources::LeftOut);
+                let old = self.rate_window(pool, &below, &before, period, sources).await?;
+                let new = self.rate_window(pool, &below, &after, period, sources).await?;
                 if old.lines.is_empty() && new.lines.is_empty() {
                     continue;
                 }

@@ -69,8 +69,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
         let mut versions = self.inner.billing.catalogues().await?;
         versions.sort_by_key(|version| version.sequence);
         let mut activated = Vec::new();
-        for version in versions.into_iter().filter(|version| !version.active) {
-            let parsed = parse(&version.version, version.text.clone()).await;
+        for head in versions.into_iter().filter(|version| !version.active) {
+            let Some(version) = self.inner.billing.catalogue(&head.version).await? else {
+                continue;
+            };
+            let parsed = parse(&self.inner.compute, &version.version, version.text.clone()).await;
             let file = parsed.map_err(|problem| ActivationError::Unreadable {
                 version: version.version.clone(),
                 message: problem.to_string(),

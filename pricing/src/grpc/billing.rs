@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, pin::Pin, time::Duration};
 
 use domain::{BillingStore, PulseLog, UsageStore};
-use futures_util::Stream;
+use futures_util::{Stream, TryStreamExt as _};
 use proto::v1::{self, billing_service_server::BillingService};
 use service::Problem;
 use tonic::{Request, Response, Status};
@@ -93,11 +93,17 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for PricingServ
         answer("get_invoice", outcome)
     }
 
+    type ExplainInvoiceStream =
+        Pin<Box<dyn Stream<Item = Result<v1::ExplainInvoiceResponse, Status>> + Send>>;
+
     async fn explain_invoice(
         &self,
         request: Request<v1::ExplainInvoiceRequest>,
-    ) -> Answer<v1::ExplainInvoiceResponse> {
-        let outcome = self.explain(&request.into_inner()).await;
+    ) -> Answer<Self::ExplainInvoiceStream> {
+        let outcome = self.explain(&request.into_inner()).await.map(|parts| {
+            let sent = parts.map_ok(|parts| v1::ExplainInvoiceResponse { parts });
+            Box::pin(sent.map_err(Status::from)) as Self::ExplainInvoiceStream
+        });
         answer("explain_invoice", outcome)
     }
 

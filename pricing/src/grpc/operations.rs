@@ -1,10 +1,11 @@
 //! What billing answers, whichever door it is asked at: gRPC in `billing.rs`, HTTP in
 //! [`crate::http`].
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use domain::{BillingStore, PulseLog, Tenant, UsageStore};
 use proto::v1;
+use serde_json::Value;
 use service::{Problem, problem::reasons};
 
 use super::{PricingService, messages, parse, problems};
@@ -14,10 +15,10 @@ use crate::{
         BillingError,
         contracts::Apply,
         credit_notes::CreditRequest,
-        evidence::PulsesWanted,
         explain::Origin,
         run::{Run, RunRequest},
     },
+    documents,
     invoice::document::Credited,
     simulate,
     timeline::Month,
@@ -83,10 +84,11 @@ fn credited(lines: &[v1::CreditLine]) -> Result<Vec<Credited>, Problem> {
         return Err(wrong("lines".to_owned(), "is empty: say how much is given back"));
     }
     let mut credited: Vec<Credited> = Vec::with_capacity(lines.len());
+    let mut places = HashSet::new();
     for (index, line) in lines.iter().enumerate() {
         let field = format!("lines[{index}]");
         let place = usize::try_from(line.line).unwrap_or(usize::MAX).checked_sub(1);
-        if credited.iter().any(|(other, _)| *other == place) {
+        if !places.insert(place) {
             return Err(wrong(format!("{field}.line"), "stands twice"));
         }
         let amount = line.amount.parse::<Amount>().ok().filter(|amount| *amount > Amount::ZERO);
@@ -103,6 +105,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
         &self,
         request: v1::ApplyContractRequest,
     ) -> Result<v1::ApplyContractResponse, Problem> {
+        let _call = self.inner.compute.admit()?;
         let mode = if request.validate_only { Apply::CheckOnly } else { Apply::Now };
         let applied = self.inner.books.apply_contract(&request.text, mode).await;
         let (contract, already_applied) = applied.map_err(problems::of_billing)?;
@@ -140,32 +143,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
         Ok(messages::run(&run, books.progress(number)))
     }
 
-    pub(crate) async fn explain(
-        &self,
-        request: &v1::ExplainInvoiceRequest,
-    ) -> Result<v1::ExplainInvoiceResponse, Problem> {
-        let line = usize::try_from(request.line).unwrap_or(usize::MAX);
-        let hour = request.hour.as_ref().map(|hour| {
-            proto::convert::timestamp(hour).ok_or_else(|| {
-                Problem::invalid("hour", reasons::PARAMETER_INVALID, "is no time of year 1 to 9999")
-            })
-        });
-        let hour = hour.transpose()?;
-        if hour.is_some() && !request.pulses {
-            let message = "chooses among pulses, which were not asked for";
-            return Err(Problem::invalid("hour", reasons::PARAMETER_INVALID, message));
-        }
-        let max = self.inner.config.explained_pulses_max;
-        let pulses = request.pulses.then_some(PulsesWanted { hour, max });
-        let explained = self.inner.books.explain(&request.number, line, pulses).await;
-        let explanation_json = explained.map_err(problems::of_billing)?.to_string();
-        Ok(v1::ExplainInvoiceResponse { explanation_json })
-    }
-
     pub(crate) async fn verify(
         &self,
         request: &v1::VerifyInvoiceRequest,
     ) -> Result<v1::VerifyInvoiceResponse, Problem> {
+        let _call = self.inner.compute.admit_period().await?;
         let origin = if request.from_log { Origin::Log } else { Origin::Store };
         let verified = self.inner.books.verify(&request.number, origin).await;
         let verified = verified.map_err(problems::of_billing)?;
@@ -242,13 +224,25 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
     pub(crate) async fn invoice(&self, number: &str) -> Result<v1::Invoice, Problem> {
         let books = &self.inner.books;
         let found = books.find_invoice(number).await.map_err(problems::of_billing)?;
-        let content = books.content(&found.document).await.map_err(problems::of_billing)?;
-        Ok(v1::Invoice { document_json: content.to_string(), ..messages::invoice(&found) })
+        let text = books.content_text(&found.document).await.map_err(problems::of_billing)?;
+        Ok(v1::Invoice { document_json: text, ..messages::invoice(&found) })
+    }
+
+    /// An invoice in a form that takes arithmetic to make, such as a page.
+    pub(crate) async fn invoice_as<T: Send + 'static>(
+        &self,
+        number: &str,
+        made: impl FnOnce(Value) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _call = self.inner.compute.admit_period().await?;
+        let invoice = self.invoice(number).await?;
+        self.inner.compute.run(move || made(documents::invoice(&invoice))).await
     }
 
     pub(crate) async fn simulated(&self, request: v1::SimulateRequest) -> Result<String, Problem> {
         let month = month(&request.period)?;
-        let books = &self.inner.books;
+        let (books, compute) = (&self.inner.books, &self.inner.compute);
+        let _call = compute.admit_period().await?;
         let old = match request.old_version.as_str() {
             "" => {
                 let latest = books.latest_catalogue().await.map_err(problems::of_billing)?;
@@ -258,12 +252,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
         };
         let old = books.catalogue(&old).await.map_err(problems::of_billing)?;
         let new = match (request.new_version.as_str(), request.new_text) {
-            ("", text) => Arc::new(parse("catalogue", text).await?.catalogue),
+            ("", text) => Arc::new(parse(compute, "catalogue", text).await?.catalogue),
             (version, _) => books.catalogue(version).await.map_err(problems::of_billing)?,
         };
         let changes = books.simulate(month, &old, &new).await.map_err(problems::of_billing)?;
-        let catalogues = (old.version.as_str(), new.version.as_str());
-        Ok(simulate::document(&request.period, catalogues, &changes).to_string())
+        let period = request.period;
+        let writing = move || {
+            let catalogues = (old.version.as_str(), new.version.as_str());
+            simulate::document(&period, catalogues, &changes).to_string()
+        };
+        compute.run(writing).await
     }
 
     pub(crate) async fn void(&self, number: &str, reason: &str) -> Result<v1::Invoice, Problem> {

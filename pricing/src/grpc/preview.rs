@@ -15,19 +15,28 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> PricingService<U, B, L> {
         let tenant =
             Tenant::new(&request.tenant).map_err(|error| problems::of_name("tenant", error))?;
         let month = month(&request.period)?;
+        let compute = &self.inner.compute;
+        let _call = compute.admit_period().await?;
         let catalogue = self.effective(&request.catalogue_version).await?;
         let config = &self.inner.config;
         let books = &self.inner.books;
         let previewed = books.preview(&tenant, month, &catalogue, config.preview_rows_max).await;
-        let invoices = previewed.map_err(problems::of_billing)?;
+        let (invoices, set_aside) = previewed.map_err(problems::of_billing)?;
         let mut budget = config.preview_sources_max;
-        let documents = invoices.iter().map(|invoice| document::preview(invoice, &mut budget));
-        Ok(json!({
-            "tenant": tenant.as_str(),
-            "period": month.to_string(),
-            "catalogue": catalogue.version.as_str(),
-            "invoices": documents.collect::<Vec<_>>(),
-        }))
+        let writing = move || {
+            let documents = invoices.iter().map(|invoice| document::preview(invoice, &mut budget));
+            json!({
+                "tenant": tenant.as_str(),
+                "period": month.to_string(),
+                "catalogue": catalogue.version.as_str(),
+                "invoices": documents.collect::<Vec<_>>(),
+                "set_aside": {
+                    "pulses": set_aside.pulses.to_string(),
+                    "complete": set_aside.is_complete,
+                },
+            })
+        };
+        compute.run(writing).await
     }
 
     /// The named version, or the newest active one. Only active versions rate usage: before that,

@@ -15,16 +15,14 @@ pub(super) fn of_store(error: StoreError) -> Problem {
             tracing::warn!(%error, "the billing or usage store does not answer");
             Problem::unavailable(reasons::STORE_UNAVAILABLE, "the store does not answer; try again")
         }
-        StoreError::Conflict(_) | StoreError::Damaged(_) | StoreError::Fatal(_) => {
+        StoreError::Conflict(_)
+        | StoreError::Damaged(_)
+        | StoreError::TooLarge(_)
+        | StoreError::Fatal(_) => {
             tracing::error!(%error, "the billing or usage store failed");
             Problem::internal("the store failed; the server's log says why")
         }
     }
-}
-
-pub(super) fn of_panic(error: &tokio::task::JoinError) -> Problem {
-    tracing::error!(%error, "a pricing task did not finish");
-    Problem::internal("a pricing task did not finish; the server's log says why")
 }
 
 pub(super) fn of_file(error: &FileError) -> Problem {
@@ -61,13 +59,7 @@ pub(super) fn of_tests(results: &[TestResult]) -> Result<(), Problem> {
 }
 
 pub(super) fn of_name(field: &str, error: NameError) -> Problem {
-    let reason = match error {
-        NameError::Empty => reasons::NAME_EMPTY,
-        NameError::TooLong(_) => reasons::NAME_TOO_LONG,
-        NameError::NotUtf8 => reasons::NAME_NOT_UTF8,
-        NameError::Control => reasons::NAME_CONTROL_CHARACTER,
-    };
-    Problem::invalid(field, reason, error.to_string())
+    Problem::invalid(field, reasons::of_name(error), error.to_string())
 }
 
 fn invalid(violations: Vec<Violation>) -> Problem {

@@ -1,8 +1,9 @@
 //! Publishing, showing and previewing, on stores in memory.
 
 use domain::{
-    Aggregate, Cell, Dimensions, Epoch, LogId, Offset, Partition, Quantity, ResourceKey, RowKey,
-    SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, WindowLength,
+    Aggregate, Cell, DeadLetterGroup, DeadLetterKey, DeadLetterReason, DeadLetterSample,
+    Dimensions, Epoch, LogId, Offset, Partition, Quantity, ResourceKey, RowKey, SegmentId, Sku,
+    Tenant, Timestamp, Unit, UsageRow, WindowLength,
     log::{LogDrain, LogRecord},
     place::Generation,
     segment::{Conservation, Progress},
@@ -70,6 +71,7 @@ fn setup() -> Setup {
         no_log(),
         Arc::new(moment),
         config,
+        Compute::default(),
     );
     Setup { usage, billing, log, service }
 }
@@ -110,14 +112,23 @@ impl Setup {
     }
 
     async fn use_hours(&self, hours: u64) {
-        let rows = (0..hours).map(usage_row).collect();
+        self.usage.register(self.log.generation(), None).await.unwrap();
+        self.flush((0..hours).map(usage_row).collect(), Vec::new()).await;
+    }
+
+    async fn set_aside(&self, groups: Vec<DeadLetterGroup>) {
+        self.flush(Vec::new(), groups).await;
+    }
+
+    async fn flush(&self, rows: Vec<UsageRow>, dead_letters: Vec<DeadLetterGroup>) {
         let (log_id, partition, epoch) = (LogId([3; 16]), Partition(0), Epoch(0));
         let flush = Flush {
             segment: SegmentId { log_id, partition, epoch, start: Offset(0) },
             rows,
-            dead_letters: Vec::new(),
+            stored_before: Vec::new(),
+            dead_letters,
             close: None,
-            progress: Progress {
+            progress: Some(Progress {
                 log_id,
                 partition,
                 epoch,
@@ -126,10 +137,39 @@ impl Setup {
                 counts: Conservation::default(),
                 anchor: None,
                 caught_up_at: None,
-            },
+            }),
         };
-        self.usage.register(self.log.generation(), None).await.unwrap();
-        self.usage.flush(&flush).await.unwrap();
+        self.usage.flush(flush.into()).await.unwrap();
+    }
+}
+
+/// A segment's pulses of a tenant that were too late.
+fn set_aside(
+    tenant: &str,
+    start: u64,
+    count: u64,
+    (time_first, time_last): (Option<Timestamp>, Option<Timestamp>),
+) -> DeadLetterGroup {
+    let segment = SegmentId {
+        log_id: LogId([3; 16]),
+        partition: Partition(0),
+        epoch: Epoch(0),
+        start: Offset(start),
+    };
+    let reason = DeadLetterReason::TooLate;
+    DeadLetterGroup {
+        key: DeadLetterKey { segment, reason, tenant: tenant.to_owned() },
+        offset_last: Offset(start),
+        count,
+        time_first,
+        time_last,
+        sample: DeadLetterSample {
+            offset: Offset(start),
+            index: 0,
+            product_sku: "vm".to_owned(),
+            time: time_first,
+            message: "late".to_owned(),
+        },
     }
 }
 
@@ -276,6 +316,7 @@ async fn a_server_that_missed_a_growth_activates_nothing_and_the_next_start_does
         no_log(),
         Arc::new(moment),
         PricingConfig::default(),
+        Compute::default(),
     );
     assert_eq!(service.resume_activation().await, Ok(vec!["2024-09".to_owned()]));
 }
@@ -321,6 +362,41 @@ async fn a_preview_reads_all_pages_of_the_tenants_month() {
 }
 
 #[tokio::test]
+async fn a_preview_says_how_many_pulses_of_the_tenant_its_period_lacks() {
+    let setup = setup();
+    setup.publish(TEXT).await.unwrap();
+    setup.use_hours(1).await;
+    let at = crate::moment::parse;
+    let mut groups = Vec::new();
+    for (tenant, start, count, first, last) in [
+        ("acme", 0, 1, at("2024-08-31T00:00:00Z"), at("2024-08-31T23:59:59Z")),
+        ("acme", 1, 20, at("2024-08-31T00:00:00Z"), at("2024-09-01T00:00:00Z")),
+        ("acme", 2, 300, at("2024-09-30T23:59:59Z"), at("2024-10-02T00:00:00Z")),
+        ("acme", 3, 4_000, at("2024-10-01T00:00:00Z"), at("2024-10-02T00:00:00Z")),
+        ("acme", 4, 50_000, None, None),
+        ("other", 5, 600_000, at("2024-09-02T00:00:00Z"), at("2024-09-02T00:00:00Z")),
+    ] {
+        groups.push(set_aside(tenant, start, count, (first, last)));
+    }
+    setup.set_aside(groups).await;
+    for (tenant, period, pulses) in
+        [("acme", "2024-09", "320"), ("acme", "2024-10", "4300"), ("other", "2024-09", "600000")]
+    {
+        let preview = setup.preview(tenant, period, "").await.unwrap();
+        assert_eq!(preview["set_aside"], json!({"pulses": pulses, "complete": true}), "{period}");
+    }
+    // More groups than one answer reads: said, and not waited for.
+    let many = (10..10_010).map(|start| {
+        set_aside("acme", start, 1, (at("2024-09-02T00:00:00Z"), at("2024-09-02T00:00:00Z")))
+    });
+    setup.set_aside(many.collect()).await;
+    let preview = setup.preview("acme", "2024-09", "").await.unwrap();
+    // The 5 before, of which two meet the month, are read first.
+    let expected = json!({"pulses": (320 + 10_000 - 5).to_string(), "complete": false});
+    assert_eq!(preview["set_aside"], expected);
+}
+
+#[tokio::test]
 async fn a_preview_says_what_is_wrong_with_its_request() {
     let setup = setup();
     for (tenant, period, version, code, word) in [
@@ -346,6 +422,7 @@ async fn a_preview_of_too_many_rows_is_refused_rather_than_cut() {
         no_log(),
         Arc::new(moment),
         config,
+        Compute::default(),
     );
     setup.publish(TEXT).await.unwrap();
     setup.use_hours(3).await;

@@ -2,11 +2,13 @@
 
 use axum::{
     Json,
+    body::Body,
     extract::{Path, Query, State},
     http::header,
     response::{Html, IntoResponse, Response},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
+use futures_util::{Stream, StreamExt as _, future, stream};
 use proto::v1;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,8 +17,12 @@ use service::{
     problem::{http::HttpProblem, reasons},
 };
 
-use super::{Answer, Answers, document, no_action};
-use crate::{documents, grpc::PricingService, page};
+use super::{Answer, Answers, no_action};
+use crate::{
+    documents::{self, explanation::ExplanationText},
+    grpc::PricingService,
+    page,
+};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -85,34 +91,59 @@ pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
     Query(Detail { line, pulses, hour, from_log }): Query<Detail>,
 ) -> Result<Response, HttpProblem> {
     let document = match invoice.split_once(':') {
-        None => documents::invoice(&pricing.invoice(&invoice).await?),
+        None => return json(pricing.invoice_as(&invoice, |invoice| invoice.to_string()).await?),
         Some((number, "explain")) => {
             let hour = hour.as_deref().map(moment_of).transpose()?;
             let request =
                 v1::ExplainInvoiceRequest { number: number.to_owned(), line, pulses, hour };
-            document(&pricing.explain(&request).await?.explanation_json)?
+            let parts = pricing.explain(&request).await?;
+            return json(Body::from_stream(text_of(parts)));
         }
         Some((number, "verify")) => {
             let request = v1::VerifyInvoiceRequest { number: number.to_owned(), from_log };
             documents::verification(number, &pricing.verify(&request).await?)
         }
         Some((number, "html")) => {
-            let invoice = documents::invoice(&pricing.invoice(number).await?);
-            return Ok(Html(page::html(&invoice)).into_response());
+            let page = pricing.invoice_as(number, |invoice| page::html(&invoice)).await?;
+            return Ok(Html(page).into_response());
         }
         Some((number, "pdf")) => {
-            let invoice = documents::invoice(&pricing.invoice(number).await?);
-            return pdf(invoice).await;
+            let drawn = pricing.invoice_as(number, |invoice| page::pdf(&invoice)).await?;
+            return pdf(drawn);
         }
         Some(_) => return Err(no_action(&invoice, ":explain, :verify, :html and :pdf")),
     };
     Ok(Json(document).into_response())
 }
 
-async fn pdf(invoice: Value) -> Result<Response, HttpProblem> {
-    // Typesetting is arithmetic, which the runtime's threads are not for.
-    let drawn = tokio::task::spawn_blocking(move || page::pdf(&invoice)).await;
-    let drawn = drawn.map_err(|error| Problem::internal(format!("no PDF: {error}")))?;
+fn json(body: impl Into<Body>) -> Result<Response, HttpProblem> {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok((kind, body.into()).into_response())
+}
+
+/// An explanation as the text of one document. One that fails on its way breaks the connection, so
+/// that nobody takes its beginning for the whole.
+fn text_of(
+    parts: impl Stream<Item = Result<Vec<v1::ExplanationPart>, Problem>> + Send,
+) -> impl Stream<Item = Result<String, Problem>> + Send {
+    let parts = parts.map(Some).chain(stream::iter([None]));
+    parts.scan(ExplanationText::document(), |writer, chunk| {
+        let mut text = String::new();
+        let written = match chunk {
+            Some(parts) => parts.map(|parts| {
+                parts.iter().for_each(|part| writer.push(part, &mut text));
+                text
+            }),
+            None => {
+                writer.finish(&mut text);
+                Ok(text)
+            }
+        };
+        future::ready(Some(written))
+    })
+}
+
+fn pdf(drawn: Result<Vec<u8>, page::PdfError>) -> Result<Response, HttpProblem> {
     let pdf = drawn.map_err(|error| {
         Problem::failed_precondition(reasons::PDF_UNAVAILABLE, error.to_string())
     })?;

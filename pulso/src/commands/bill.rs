@@ -1,19 +1,18 @@
 //! `pulso bill`: what usage costs. Previews, runs, and why an invoice comes to what it does.
 
 mod dlq;
+mod explain;
 mod run;
 pub(super) mod simulate;
 
 use clap::{Args, Subcommand};
 use pricing::documents;
 use proto::v1::{
-    ExplainInvoiceRequest, PreviewBillRequest, VerifyInvoiceRequest,
-    billing_service_client::BillingServiceClient,
+    PreviewBillRequest, VerifyInvoiceRequest, billing_service_client::BillingServiceClient,
 };
 use serde_json::Value;
 use tonic::transport::Channel;
 
-use super::wire::parse_moment;
 use crate::{
     cli::Globals,
     client,
@@ -40,7 +39,7 @@ pub enum BillCommand {
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
     /// Say why an invoice, or a line of it, comes to what it does.
-    Explain(ExplainArgs),
+    Explain(explain::ExplainArgs),
     /// Compute an invoice again and name the lines that differ; exits with 1 when one does.
     Verify(VerifyArgs),
 }
@@ -60,23 +59,6 @@ pub struct PreviewArgs {
     /// Let this version of the catalogue stand for the latest.
     #[arg(long, value_name = "VERSION")]
     pub catalogue: Option<String>,
-}
-
-/// `pulso bill explain`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:
-  pulso bill explain INV-000042
-  pulso bill explain INV-000042/3 -o json
-  pulso bill explain INV-000042/3 --pulses --hour 2024-09-03T10:00:00Z")]
-pub struct ExplainArgs {
-    /// An invoice number, or one of its lines: INV-000042/3.
-    pub invoice: String,
-    /// Go on to the pulses behind the hours, out of the log for as long as it keeps them.
-    #[arg(long)]
-    pub pulses: bool,
-    /// With --pulses: of the hour that starts then only.
-    #[arg(long, value_name = "TIME", requires = "pulses", value_parser = parse_moment)]
-    pub hour: Option<domain::Timestamp>,
 }
 
 /// `pulso bill verify`.
@@ -105,7 +87,7 @@ pub async fn run(globals: &Globals, command: BillCommand) -> Result<Exit, Failur
         BillCommand::Cancel(args) => run::cancel(globals, args).await,
         BillCommand::Simulate(args) => simulate::run(globals, args).await,
         BillCommand::Dlq(command) => dlq::run(globals, command).await,
-        BillCommand::Explain(args) => explain(globals, args).await,
+        BillCommand::Explain(args) => explain::run(globals, args).await,
         BillCommand::Verify(args) => verify(globals, args).await,
     }
 }
@@ -152,112 +134,24 @@ fn previewed(preview: Value) -> Answer {
     if notes.is_empty() {
         notes.push("nothing to bill".to_owned());
     }
+    notes.extend(set_aside(&preview));
     notes.into_iter().fold(Answer::list(preview, "invoices.lines", &COLUMNS), Answer::note)
 }
 
-const EXPLAIN_COLUMNS: [&str; 6] = ["line", "kind", "product_sku", "name", "quantity", "amount"];
-
-async fn explain(globals: &Globals, args: ExplainArgs) -> Result<Exit, Failure> {
-    let (number, line) = match args.invoice.split_once('/') {
-        None => (args.invoice.as_str(), 0),
-        Some((number, line)) => {
-            let parsed = line.parse().ok().filter(|line| *line > 0);
-            let wrong = || {
-                Failure::new(
-                    Exit::Usage,
-                    format_args!("`{line}` is no line: give its place from 1, as {number}/1"),
-                )
-            };
-            (number, parsed.ok_or_else(wrong)?)
-        }
+/// What the preview lacks, if anything.
+fn set_aside(preview: &Value) -> Option<String> {
+    let pulses = preview["set_aside"]["pulses"].as_str()?;
+    let rest = match preview["set_aside"]["complete"].as_bool() {
+        Some(true) => "",
+        _ => ", and there are more",
     };
-    let hour = args.hour.map(proto::convert::wire_time);
-    let request =
-        ExplainInvoiceRequest { number: number.to_owned(), line, pulses: args.pulses, hour };
-    let explained = connect(globals).await?.explain_invoice(request).await;
-    let text = explained.map_err(|status| Failure::status(&status))?.into_inner();
-    let document: Value =
-        serde_json::from_str(&text.explanation_json).map_err(Failure::internal)?;
-    let lines = document["lines"].as_array().cloned().unwrap_or_default();
-    let notes: Vec<String> = lines.iter().flat_map(explanation).collect();
-    let answer = Answer::list(document, "lines", &EXPLAIN_COLUMNS);
-    Printer::new(globals.output).print(&notes.into_iter().fold(answer, Answer::note))?;
-    Ok(Exit::Success)
+    let tenant = preview["tenant"].as_str()?;
+    (pulses != "0" || !rest.is_empty()).then(|| {
+        format!(
+            "up to {pulses} pulses of {tenant} in this period were late or dead-lettered and are not in it{rest}: pulso dlq list --tenant {tenant:?}"
+        )
+    })
 }
-
-/// A line in words: its price, its steps, the usage behind it.
-fn explanation(line: &Value) -> Vec<String> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let mut words = vec![format!("line {}: {}", line["line"], text(&line["amount"]))];
-    if let Some(price) = line["price"].as_object() {
-        words.push(format!(
-            "  {} price of catalogue {} from {}, under contract {}",
-            text(&line["model"]),
-            text(&price["catalogue"]),
-            text(&price["valid_from"]),
-            text(&line["contract"])
-        ));
-    }
-    for step in line["detail"].as_array().into_iter().flatten() {
-        let parts = step.as_object().into_iter().flatten().filter(|(key, _)| *key != "step");
-        let parts: Vec<String> =
-            parts.map(|(key, value)| format!("{key} {}", text(value))).collect();
-        words.push(format!("  {}: {}", text(&step["step"]), parts.join(", ")));
-    }
-    let hours = line["hours"].as_array().map_or(0, Vec::len);
-    let stretches = line["hours"].as_array().into_iter().flatten();
-    let stretches: usize =
-        stretches.map(|hour| hour["segments"].as_array().map_or(0, Vec::len)).sum();
-    if hours > 0 {
-        words.push(format!(
-            "  {hours} hours of usage out of {stretches} stretches of the log (in -o json)"
-        ));
-    }
-    words.extend(line["hours"].as_array().into_iter().flatten().flat_map(pulses_of));
-    words
-}
-
-/// Pulses of an hour that are shown to a person.
-const PULSES_SHOWN_MAX: usize = 20;
-
-/// An hour in words: where its pulses are in the log, and what each is known by.
-fn pulses_of(hour: &Value) -> Vec<String> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let mut pulses = Vec::new();
-    for part in hour["segments"].as_array().into_iter().flatten() {
-        let place = format!("partition {}", part["partition"]);
-        if part["in_log"] == false {
-            let start = text(&part["segment_start"]);
-            pulses.push(format!("    {place}, segment {start}: no longer in the log"));
-        }
-        for pulse in part["pulses"].as_array().into_iter().flatten() {
-            let known = pulse.as_object().into_iter().flatten();
-            let known: Vec<String> = known
-                .filter(|(key, _)| !["offset", "index", "time", "amount"].contains(&key.as_str()))
-                .map(|(key, value)| format!("{key} {}", text(value)))
-                .collect();
-            pulses.push(format!(
-                "    {place}, offset {}, pulse {}: {} at {} ({})",
-                text(&pulse["offset"]),
-                pulse["index"],
-                text(&pulse["amount"]),
-                text(&pulse["time"]),
-                known.join(", ")
-            ));
-        }
-    }
-    if pulses.is_empty() {
-        return pulses;
-    }
-    if let Some(more @ 1..) = pulses.len().checked_sub(PULSES_SHOWN_MAX) {
-        pulses.truncate(PULSES_SHOWN_MAX);
-        pulses.push(format!("    and {more} more (in -o json)"));
-    }
-    let (start, count) = (text(&hour["window_start"]), text(&hour["count"]));
-    pulses.insert(0, format!("  {start}: {count} pulses, {} in all", text(&hour["sum"])));
-    pulses
-}
-
 async fn verify(globals: &Globals, args: VerifyArgs) -> Result<Exit, Failure> {
     let request = VerifyInvoiceRequest { number: args.invoice.clone(), from_log: args.from_log };
     let verified = connect(globals).await?.verify_invoice(request).await;
@@ -277,4 +171,26 @@ async fn verify(globals: &Globals, args: VerifyArgs) -> Result<Exit, Failure> {
     }
     Printer::new(globals.output).print(&answer)?;
     Ok(if verified.matches { Exit::Success } else { Exit::CheckFailed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preview_says_what_its_period_lacks() {
+        let notes = |pulses: &str, complete: bool| {
+            let set_aside = serde_json::json!({"pulses": pulses, "complete": complete});
+            let preview = serde_json::json!({
+                "tenant": "acme", "invoices": [], "set_aside": set_aside,
+            });
+            previewed(preview).notes
+        };
+        assert_eq!(notes("0", true), ["nothing to bill"]);
+        let lacks = &notes("7", true)[1];
+        assert!(lacks.starts_with("up to 7 pulses of acme in this period were late"), "{lacks}");
+        assert!(lacks.ends_with("pulso dlq list --tenant \"acme\""), "{lacks}");
+        assert!(notes("7", false)[1].contains("and there are more"));
+        assert_eq!(notes("0", false).len(), 2);
+    }
 }

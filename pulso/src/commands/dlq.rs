@@ -20,9 +20,9 @@ use crate::{
 /// `pulso dlq`.
 #[derive(Debug, Subcommand)]
 pub enum DlqCommand {
-    /// Dead letters in the order of their place in the log.
+    /// Dead letters in groups, by segment of the log, reason and tenant.
     List(ListArgs),
-    /// One dead letter with its bytes.
+    /// One dead letter with its bytes, read from the log.
     Show(ShowArgs),
 }
 
@@ -31,6 +31,7 @@ pub enum DlqCommand {
 #[command(after_help = "Examples:
   pulso dlq list
   pulso dlq list --reason too_late -o csv
+  pulso dlq list --tenant acme
   pulso dlq list --generation 1 --reason after_seal")]
 pub struct ListArgs {
     /// Generation of the log, from 1; the newest if left out.
@@ -39,6 +40,9 @@ pub struct ListArgs {
     /// Only this reason, such as too_late.
     #[arg(long)]
     pub reason: Option<String>,
+    /// Only this tenant.
+    #[arg(long)]
+    pub tenant: Option<String>,
     /// Take one page of this many entries (1 to 1000) instead of all.
     #[arg(long, value_name = "N")]
     pub page_size: Option<i32>,
@@ -64,8 +68,13 @@ pub struct ShowArgs {
     pub generation: Option<u32>,
 }
 
+/// Columns of one dead letter.
 const COLUMNS: [&str; 8] =
     ["partition", "offset", "index", "reason", "tenant", "product_sku", "time", "message"];
+
+/// Further columns of a group.
+const GROUP_COLUMNS: [&str; 5] =
+    ["count", "offset_last", "time_first", "time_last", "segment_start"];
 
 /// Entries in a page when all are fetched.
 const PAGE_SIZE_MAX: i32 = 1_000;
@@ -92,6 +101,7 @@ async fn list(client: OperationsServiceClient<Channel>, args: ListArgs) -> Resul
         page_size: args.page_size.unwrap_or(PAGE_SIZE_MAX),
         page_token: args.page_token.unwrap_or_default(),
         reason: args.reason.unwrap_or_default(),
+        tenant: args.tenant.unwrap_or_default(),
         generation: args.generation.unwrap_or_default(),
     };
     let fetch = async |request: ListDeadLettersRequest| {
@@ -106,11 +116,13 @@ async fn list(client: OperationsServiceClient<Channel>, args: ListArgs) -> Resul
         (wire::all_pages(page).await?, String::new())
     };
     let document = json!({
-        "entries": entries.iter().map(entry).collect::<Vec<_>>(),
+        "entries": entries.iter().map(group).collect::<Vec<_>>(),
         "next_page_token": next_page_token,
     });
-    let answer = Answer::list(document, "entries", &COLUMNS);
-    let answer = answer.note(format!("{} dead letters", entries.len()));
+    let columns: Vec<&str> = COLUMNS.into_iter().chain(GROUP_COLUMNS).collect();
+    let pulses: u64 = entries.iter().fold(0, |sum, entry| sum.saturating_add(entry.count));
+    let answer = Answer::list(document, "entries", &columns);
+    let answer = answer.note(format!("{pulses} dead letters in {} groups", entries.len()));
     Ok(match next_page_token.as_str() {
         "" => answer,
         token => answer.note(format!("more entries: --page-token {token}")),
@@ -128,6 +140,17 @@ fn entry(letter: &DeadLetter) -> Value {
         "time": wire::moment(letter.time.as_ref()),
         "message": letter.message,
     })
+}
+
+/// A group, shown by the first of its dead letters.
+fn group(group: &DeadLetter) -> Value {
+    let mut document = entry(group);
+    document["count"] = wire::integer(group.count);
+    document["offset_last"] = wire::integer(group.offset_last);
+    document["time_first"] = wire::moment(group.time_first.as_ref());
+    document["time_last"] = wire::moment(group.time_last.as_ref());
+    document["segment_start"] = group.segment_start.map_or(Value::Null, wire::integer);
+    document
 }
 
 async fn show(

@@ -6,6 +6,8 @@
 //! that was known. Every step may be repeated, and a command that was killed goes on when it is run
 //! again.
 
+mod rebase;
+
 use std::{io::Write, time::Duration};
 
 use clap::{Args, Subcommand};
@@ -25,6 +27,7 @@ use storage::{
     kafka::{KafkaLog, topics},
 };
 
+use self::rebase::RebaseArgs;
 use super::wire;
 use crate::{
     cli::Globals,
@@ -35,11 +38,12 @@ use crate::{
 };
 
 /// `pulso log`.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 #[command(after_help = "Examples:
   pulso log show
   pulso log grow --partitions 12
-  pulso log seal")]
+  pulso log seal
+  pulso log rebase --reason 'NTP was off on broker 2'")]
 pub enum LogCommand {
     /// Show the generations of the log: their topics, and where those that have ended did.
     Show,
@@ -48,6 +52,8 @@ pub enum LogCommand {
     /// Only the last step of `grow`: end the generations before the newest. Pulses that a server
     /// still appends to them are dead letters from then on.
     Seal,
+    /// Take back append times of a clock that was ahead, on any log.
+    Rebase(RebaseArgs),
 }
 
 /// `pulso log grow`.
@@ -74,15 +80,24 @@ const SEAL_TRIES: u32 = 5;
 /// # Errors
 /// When brokers or store cannot be reached, or the log cannot be what was asked for.
 pub async fn run(globals: &Globals, command: LogCommand) -> Result<Exit, Failure> {
+    match command {
+        LogCommand::Rebase(args) => rebase::run(globals, args).await,
+        LogCommand::Show => on_growth(globals, async |growth| growth.show().await).await,
+        LogCommand::Grow(args) => {
+            on_growth(globals, async |growth| growth.grow(args.partitions).await).await
+        }
+        LogCommand::Seal => on_growth(globals, async |growth| growth.seal().await).await,
+    }
+}
+
+async fn on_growth(
+    globals: &Globals,
+    work: impl AsyncFn(&Growth<'_>) -> Result<Answer, Failure>,
+) -> Result<Exit, Failure> {
     let loaded = globals.serving.load()?;
     let brokers = servers::brokers(&loaded)?;
     let store = OpenUsage::open(&loaded).await?;
-    let growth = Growth { loaded: &loaded, brokers, usage: &store.usage };
-    let done = match command {
-        LogCommand::Show => growth.show().await,
-        LogCommand::Grow(args) => growth.grow(args.partitions).await,
-        LogCommand::Seal => growth.seal().await,
-    };
+    let done = work(&Growth { loaded: &loaded, brokers, usage: &store.usage }).await;
     store.close().await;
     Printer::new(globals.output).print(&done?)?;
     Ok(Exit::Success)

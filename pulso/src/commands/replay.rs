@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use domain::{
-    Aggregate, BillingStore as _, Epoch, NoFeed, Offset, PulseLog as _, Timestamp, UsageStore as _,
+    BillingStore as _, Epoch, NoFeed, Offset, PulseLog as _, Timestamp, Total, UsageStore as _,
     epochs::Declared,
 };
 use ingestor_consumer::{
@@ -370,8 +370,8 @@ fn notes(answer: Answer, compared: &Comparison, [before, after]: [Epoch; 2]) -> 
 }
 
 fn difference(found: &Difference) -> Value {
-    let count = |total: &Option<Aggregate>| total.map(|total| wire::integer(total.count));
-    let sum = |total: &Option<Aggregate>| total.map(|total| total.sum.to_string());
+    let count = |total: &Option<Total>| total.map(|total| total.count.to_string());
+    let sum = |total: &Option<Total>| total.map(|total| total.sum.to_string());
     json!({
         "tenant": found.resource.tenant.as_str(),
         "window": found.window_start.to_string(),

@@ -127,8 +127,12 @@ fn answer(status: &GetStatusResponse) -> Answer {
         counts.erased,
         counts.control
     );
+    let set_aside = (counts.late > 0 || counts.dead_lettered > 0).then(|| {
+        let PulseCounts { late, dead_lettered, .. } = counts;
+        format!("{late} pulses late, {dead_lettered} dead-lettered: pulso dlq list")
+    });
     let problems = status.problems.iter().map(|problem| format!("problem: {problem}"));
-    let notes = [summary].into_iter().chain(problems).collect();
+    let notes = [summary].into_iter().chain(set_aside).chain(problems).collect();
     Answer { notes, ..Answer::list(document, "partitions", &COLUMNS) }
 }
 
@@ -158,6 +162,17 @@ fn pulses(counts: &PulseCounts) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_set_aside_is_said_in_a_line_of_its_own() {
+        let notes = |late, dead_lettered| {
+            let pulses = Some(PulseCounts { late, dead_lettered, ..PulseCounts::default() });
+            answer(&GetStatusResponse { pulses, ..GetStatusResponse::default() }).notes
+        };
+        assert_eq!(notes(0, 0).len(), 1);
+        assert_eq!(notes(7, 0)[1], "7 pulses late, 0 dead-lettered: pulso dlq list");
+        assert_eq!(notes(0, 9)[1], "0 pulses late, 9 dead-lettered: pulso dlq list");
+    }
 
     #[test]
     fn a_partition_is_behind_by_what_was_in_its_log_at_the_call() {

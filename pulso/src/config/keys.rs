@@ -120,6 +120,56 @@ settings! {
         http: SocketAddr = "127.0.0.1:7080";
     }
 
+    /// What clients may take of the process, whatever they call.
+    edge: Edge {
+        /// Most open connections, of gRPC and HTTP together. One more is closed at once. Lowered
+        /// where the limit on open files leaves no room for as many. Each may hold
+        /// connection_window_bytes.
+        connections_max: Count<1, 1_000_000> = "512";
+        /// The same from one address (of IPv6, from one /64). Behind a proxy all clients have one
+        /// address: raise it to connections_max there.
+        connections_per_peer_max: Count<1, 1_000_000> = "128";
+        /// Open files that are kept from connections, for log, store and brokers. Too few, and a
+        /// flood of connections stops the counting; an embedded log needs about 3 a partition and
+        /// 60.
+        descriptors_reserved: Count<16, 65_536> = "128";
+        /// How long a new connection may stay silent before it is closed.
+        first_byte_timeout: Span<1, HOUR> = "10s";
+        /// How long the head of an HTTP request may take, counted from the end of the request
+        /// before; so also how long an idle HTTP connection is kept.
+        header_timeout: Span<1, HOUR> = "30s";
+        /// How long the bytes of one message or body may keep the server waiting, in all. The quiet
+        /// between the messages of a stream does not count. Too short cuts off slow networks.
+        message_timeout: Span<1, HOUR> = "30s";
+        /// How long a connection may take nothing of what is written to it before it is closed.
+        write_timeout: Span<1, HOUR> = "30s";
+        /// How often a silent gRPC peer is pinged, and how long it may take to answer. A stream may
+        /// be quiet for as long as its pings are answered.
+        keep_alive: Span<100, HOUR> = "30s";
+        /// Bytes that a gRPC connection may have sent and nobody has read. In all that is
+        /// connections_max times as much: 1 GiB.
+        connection_window_bytes: ByteSize<{ 64 * KIB }, GIB> = "2 MiB";
+        /// The same of one stream, which gets at most this much through in a round trip. Above a
+        /// sixteenth of connection_window_bytes, a client that sends many small messages while its
+        /// stream is not read may have its connection ended by the HTTP/2 library.
+        stream_window_bytes: ByteSize<{ 16 * KIB }, GIB> = "128 KiB";
+        /// Most calls of one gRPC connection at a time; clients let further ones wait.
+        streams_per_connection_max: Count<1, 65_536> = "128";
+        /// Most calls and requests under way. One more is refused with SERVER_BUSY. A client that
+        /// takes no answers holds its calls.
+        calls_max: Count<1, 1_000_000> = "4096";
+        /// The same from one address.
+        calls_per_peer_max: Count<1, 1_000_000> = "2048";
+        /// Most bytes of a request's headers.
+        header_bytes_max: ByteSize<{ 8 * KIB }, MIB> = "16 KiB";
+        /// Calls that a client may cancel before the server has taken them up; one more ends its
+        /// connection. Higher lets a client make the server work for nothing.
+        resets_pending_max: Count<1, 65_536> = "20";
+        /// Most bytes of requests other than batches that are held at once, half of them from one
+        /// address. At the bound requests are refused with SERVER_BUSY.
+        request_bytes_in_flight_max: ByteSize<{ 16 * MIB }, { 2 * GIB }> = "64 MiB";
+    }
+
     /// The pulse log. What is marked "fixed" is taken when the log is made and kept with it.
     log: Log {
         /// `file:` (in data_dir), `file:DIRECTORY`, `kafka://HOST:PORT[,...]`, or `memory:` (gone
@@ -135,8 +185,13 @@ settings! {
         queue_bytes_max: ByteSize<MIB, { 64 * GIB }> = "64 MiB";
         /// A commit takes no further append after this. More means fewer syncs and longer waits.
         commit_bytes_max: ByteSize<KIB, { 2 * GIB }> = "8 MiB";
-        /// Bytes written between checkpoints; the write-ahead log takes about four times as much.
+        /// Bytes of pages written between checkpoints; the write-ahead log takes about four times as
+        /// much.
         wal_bytes_target: ByteSize<MIB, { 64 * GIB }> = "16 MiB";
+        /// How far the clock may jump forward while a server with an embedded log runs, before
+        /// appends are refused. Small ones refuse what a correction of the clock makes right; large
+        /// ones let wrong times into the log.
+        clock_jump_max: Span<SECOND, { 24 * HOUR }> = "10m";
         /// Records in a segment, fixed. Smaller closes totals sooner and stores more manifests.
         segment_records_max: Count<1, 4_294_967_296> = "1048576";
         /// Log time after which a segment closes, fixed; a divisor of horizon.
@@ -172,6 +227,10 @@ settings! {
         /// How long the group waits for a silent member before its partitions go to others. After a
         /// kill, a new process waits so long for them.
         session_timeout: Span<{ 6 * SECOND }, { 1_800 * SECOND }> = "10s";
+        /// Bytes that the readers of all partitions read ahead, shared evenly among `consumer.readers` or
+        /// the partitions, if those are fewer; 16 MiB each at the most. Fetches under way, of 4 MiB or a
+        /// share, come on top. Little makes a drain wait for the brokers.
+        read_ahead_bytes_max: ByteSize<MIB, { 64 * GIB }> = "256 MiB";
         /// Copies of each record. Below 3, a broken disk can lose acknowledged pulses.
         replication: Count<1, 16> = "3";
         /// Copies that must have a record before it is acknowledged; less than `replication`, or
@@ -200,8 +259,13 @@ settings! {
         reads_queued_max: Count<1, 1_000_000> = "1024";
         /// Writes that may wait. A flush in the queue keeps its rows in memory.
         writes_queued_max: Count<1, 1_000_000> = "256";
-        /// Bytes written between checkpoints; the write-ahead log takes about four times as much.
+        /// Bytes of pages written between checkpoints; the write-ahead log takes about four times as
+        /// much, and twice that while a read goes on.
         wal_bytes_target: ByteSize<MIB, { 64 * GIB }> = "64 MiB";
+        /// How long a read of the embedded store may take. Short ones refuse scans that find little
+        /// in much; long ones let the write-ahead log grow, until it is twice as long as it should
+        /// be, and they are ended all the same.
+        read_timeout: Span<SECOND, HOUR> = "30s";
     }
 
     /// ScyllaDB or another server that speaks CQL, where store.url names it.
@@ -243,12 +307,16 @@ settings! {
         appends_in_flight_max: Count<1, 1_024> = "4";
         /// Most open streams. Further ones are refused with STREAMS_EXHAUSTED.
         streams_max: Count<1, 1_000_000> = "1024";
+        /// The same from one address, so that one client leaves some to the others.
+        streams_per_peer_max: Count<1, 1_000_000> = "512";
         /// Batches of one stream that may wait for their ack; then its reading pauses.
         stream_batches_in_flight_max: Count<1, 1_000_000> = "256";
         /// The same in bytes.
         stream_bytes_in_flight_max: ByteSize<1, { 2 * GIB }> = "16 MiB";
-        /// The same over all streams and calls.
+        /// The same over all streams and calls, and counted from the first bytes of a message on.
         bytes_in_flight_max: ByteSize<KIB, { 2 * GIB }> = "256 MiB";
+        /// The same from one address, so that one client leaves some to the others.
+        bytes_in_flight_per_peer_max: ByteSize<KIB, { 2 * GIB }> = "128 MiB";
         /// How long an overloaded answer asks a client to wait.
         retry_after: Span<1, { 60 * SECOND }> = "250ms";
     }
@@ -271,6 +339,39 @@ settings! {
         chunks_in_flight: Count<1, 65_536> = "8";
         /// Flushes between a lane and the store.
         flushes_in_flight: Count<1, 1_024> = "4";
+        /// Bytes that open segments may hold between drains; each lane that drains holds one segment of at
+        /// most `limits.segment_bytes` more. Beyond it the largest segment is closed before its time.
+        memory: ByteSize<MIB, { 1_024 * GIB }> = "1 GiB";
+        /// Partitions whose reader stays open between ticks; the one not used for longest is closed
+        /// for another. A reader is two files of an embedded log, or a client of Kafka.
+        readers: Count<1, 1_024> = "64";
+        /// How often the store is told that a partition to which nothing comes is still caught up.
+        /// Short writes for nothing; with long, `as_of` falls further back while a record that came
+        /// after a silence waits to be counted.
+        idle_flush_interval: Span<SECOND, { 24 * HOUR }> = "10m";
+        /// Bytes of memory for the ids of the horizon, shared evenly by the partitions of the log. An id
+        /// takes 20 to 25 bytes. What does not fit goes to scratch files, where an id takes one to two
+        /// bytes of this memory and 16 of the disk.
+        ids_memory: ByteSize<MIB, { 1_024 * GIB }> = "1 GiB";
+        /// Directory for the scratch files. Nothing: `scratch` in data_dir.
+        scratch_dir: Text = "";
+    }
+
+    /// What one partition of the log may keep. The consumer tells the log by a control record, so that every
+    /// fold of it decides the same; set the same in every process.
+    limits: Limits {
+        /// About how many bytes of rows, dead letters and ids a segment may have. Greater ones hold
+        /// more memory, smaller ones store more manifests and more rows.
+        segment_bytes: ByteSize<MIB, { 64 * GIB }> = "256 MiB";
+        /// Bytes that producers and backfills may take. Beyond it, producers that were idle longest
+        /// keep no list of their batches, and new ones are dead letters (`too_many_identities`).
+        state_bytes: ByteSize<MIB, { 64 * GIB }> = "256 MiB";
+        /// Distinct resources of a tenant in a segment. Pulses of further ones are dead letters
+        /// (`too_many_keys`).
+        keys_per_tenant: Count<1, 4_294_967_295> = "250000";
+        /// Distinct values of a declared dimension, within a tenant's SKU, in a segment. Pulses with
+        /// further ones are dead letters (`too_many_keys`).
+        values_per_dimension: Count<1, 4_294_967_295> = "100000";
     }
 
     /// Billing runs.
@@ -283,6 +384,25 @@ settings! {
         grace: Span<0, { 8_784 * HOUR }> = "24h";
         /// Tenants that are billed at once. Each holds one period's usage in memory.
         tenants_at_once: Count<1, 1_024> = "16";
+    }
+
+    /// Threads on which calls compute (rating, explaining, grouping, printing), so that ingest and
+    /// health never wait for them.
+    compute: Compute {
+        /// Work that runs at once: `auto` (one less than cores, at least 1) or a number. As many as
+        /// cores leave none to the threads that serve.
+        threads: Lanes = "auto";
+        /// Calls that compute, or wait to, at once. One more is answered RESOURCE_EXHAUSTED. Too few
+        /// refuse a burst of small questions, too many let each wait long.
+        calls_max: Count<1, 100_000> = "256";
+        /// Of these, calls that hold a billing period in memory (preview, simulate, explain, verify,
+        /// pages of an invoice); the others wait.
+        periods_max: Count<1, 1_024> = "4";
+        /// How long a refused call is asked to wait.
+        retry_after: Span<1, { 60 * SECOND }> = "1s";
+        /// How long an explanation waits for a client that does not read, before it is cut off. Longer
+        /// lets such clients keep periods in memory; shorter cuts off slow networks.
+        stall_timeout: Span<SECOND, HOUR> = "30s";
     }
 
     /// Answers to analysts.

@@ -14,6 +14,7 @@ use ingestor_api::Limits;
 use toml::{Spanned, de::DeTable, de::DeValue};
 
 use super::{
+    edge::edge_contradiction,
     error::{ConfigError, ConfigErrors, suggest_key},
     keys::{Config, KEYS, Key},
     place::{Assignment, LogUrl, Place, StoreUrl},
@@ -132,9 +133,12 @@ impl Loaded {
             partition_queue_bytes_max: ingest.partition_queue_bytes_max.as_usize(),
             appends_in_flight_max: ingest.appends_in_flight_max.as_usize(),
             streams_max: ingest.streams_max.as_usize(),
+            streams_per_peer_max: ingest.streams_per_peer_max.as_usize(),
             stream_batches_in_flight_max: ingest.stream_batches_in_flight_max.as_usize(),
             stream_bytes_in_flight_max: ingest.stream_bytes_in_flight_max.as_usize(),
             bytes_in_flight_max: ingest.bytes_in_flight_max.as_usize(),
+            bytes_in_flight_per_peer_max: ingest.bytes_in_flight_per_peer_max.as_usize(),
+            message_timeout: self.config.edge.message_timeout.duration(),
             retry_after: ingest.retry_after.duration(),
             ..Limits::default()
         }
@@ -328,7 +332,9 @@ fn check_together(loaded: &Loaded) -> Vec<ConfigError> {
         let path = format!("ingest.{}", error.key);
         contradict(find(&path).map_or("ingest", |key| key.path), error.remedy);
     }
-    for (key, problem) in shared_contradictions(loaded) {
+    for (key, problem) in
+        shared_contradictions(loaded).into_iter().chain(edge_contradiction(loaded))
+    {
         contradict(key, problem);
     }
     if config.listen.grpc == config.listen.http && config.listen.grpc.port() != 0 {

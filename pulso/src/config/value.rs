@@ -35,6 +35,12 @@ impl<const MIN: u64, const MAX: u64> Count<MIN, MAX> {
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
+
+    /// The number, or the greatest that fits.
+    #[must_use]
+    pub fn as_u32(self) -> u32 {
+        u32::try_from(self.0).unwrap_or(u32::MAX)
+    }
 }
 
 impl<const MIN: u64, const MAX: u64> fmt::Display for Count<MIN, MAX> {

@@ -52,7 +52,7 @@ fn columns_of(header: &ByteRecord) -> Result<Vec<Column>, String> {
     for (place, name) in header.iter().enumerate() {
         let name = std::str::from_utf8(name)
             .map_err(|_| format!("the name of column {} is not UTF-8", place + 1))?
-            .trim();
+            .trim_ascii();
         let column = column_of(name, place)?;
         if columns.iter().any(|earlier| same(earlier, &column)) {
             return Err(format!("column `{name}` comes twice (or under two of its names)"));

@@ -219,7 +219,7 @@ pub fn amount(text: &str) -> Result<v1::Decimal, Fault> {
 /// Reads a moment.
 ///
 /// # Errors
-/// When it is not RFC 3339, or outside the years 1 to 9999.
+/// When it is not RFC 3339, or outside the years 1 to 9998.
 pub fn time(text: &str) -> Result<prost_types::Timestamp, Fault> {
     let refuse = |reason, why: &str| {
         Fault::new(reason, Field::Time.name(), format_args!("`{}`: {why}", shorten(text)))
@@ -228,13 +228,13 @@ pub fn time(text: &str) -> Result<prost_types::Timestamp, Fault> {
         refuse(TIME_INVALID, "not RFC 3339 with a zone, such as 2024-09-18T22:00:00Z")
     })?;
     match proto::convert::timestamp(&time) {
-        Some(_) => Ok(time),
-        None => Err(refuse(reasons::TIME_OUT_OF_RANGE, "outside the years 1 to 9999")),
+        Some(usage) if usage.of_usage().is_some() => Ok(time),
+        _ => Err(refuse(reasons::TIME_OUT_OF_RANGE, "outside the years 1 to 9998")),
     }
 }
 
 /// Reads the parts of RFC 3339. Not by way of `jiff::Timestamp`, which ends a day before its civil
-/// dates do and would call the last hours of year 9999 unreadable.
+/// dates do: an end of year 9999 is out of range and not unreadable.
 fn moment(text: &str) -> Option<prost_types::Timestamp> {
     let pieces = Pieces::parse(text).ok()?;
     let offset_seconds = match pieces.offset()? {
@@ -297,13 +297,14 @@ mod tests {
             ("1969-12-31T23:59:59.75Z", -1, 750_000_000),
             ("0001-01-01T00:00:00Z", -62_135_596_800, 0),
             ("1969-12-31T23:59:59.75+00:00", -1, 750_000_000),
-            ("9999-12-30T21:59:59.999999Z", 253_402_207_199, 999_999_000),
-            ("9999-12-31T23:59:59.999999Z", 253_402_300_799, 999_999_000),
+            ("9998-12-31T23:59:59.999999Z", 253_370_764_799, 999_999_000),
         ] {
             assert_eq!(time(text), Ok(prost_types::Timestamp { seconds, nanos }), "{text}");
         }
         for (text, reason) in [
             ("0000-12-31T23:59:59Z", reasons::TIME_OUT_OF_RANGE),
+            ("9999-01-01T00:00:00Z", reasons::TIME_OUT_OF_RANGE),
+            ("9999-12-31T23:59:59.999999Z", reasons::TIME_OUT_OF_RANGE),
             ("9999-12-31T23:59:59-01:00", reasons::TIME_OUT_OF_RANGE),
             ("0001-01-01T00:00:00+01:00", reasons::TIME_OUT_OF_RANGE),
             ("10000-01-01T00:00:00Z", TIME_INVALID),

@@ -68,6 +68,7 @@ fn settings(
     directory: &std::path::Path,
 ) -> Result<Loaded, Failure> {
     let directory = directory.display().to_string();
+    let connections = (args.in_flight.get() + 16).to_string();
     let mut settings = vec![
         ("data_dir", directory.as_str()),
         ("listen.grpc", "127.0.0.1:0"),
@@ -76,6 +77,9 @@ fn settings(
     if args.mode == Mode::Unary {
         // One partition, so that no two calls share a commit.
         settings.push(("log.partitions", "1"));
+        // Each caller has a connection of its own, and all are one peer.
+        settings.push(("edge.connections_per_peer_max", connections.as_str()));
+        settings.push(("edge.connections_max", connections.as_str()));
     }
     let mut loaded = loaded.clone();
     for (key, value) in settings {

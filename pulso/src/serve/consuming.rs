@@ -1,14 +1,15 @@
 //! The consumer stage with its schedule, as the serving commands run it.
 
-use std::{num::NonZero, sync::Arc, time::Duration};
+use std::{num::NonZero, path::PathBuf, sync::Arc, time::Duration};
 
 use domain::{
-    LogId, PulseLog as _, UsageStore as _,
+    FoldLimits, LogId, PulseLog as _, UsageStore as _,
     epochs::Journal,
     log::{AppendError, LogError},
 };
 use ingestor_consumer::{
-    Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport, Work, restart::RestartError,
+    Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport, Work, fold::IdsMemory,
+    restart::RestartError,
 };
 use service::{
     Health, Schedule, Shutdown, clock,
@@ -58,7 +59,7 @@ enum Drainer {
 }
 
 impl Consuming {
-    /// Restores every partition and starts the lanes.
+    /// Restores the partitions and starts the lanes.
     ///
     /// # Errors
     /// As `Consumer::start`.
@@ -84,9 +85,12 @@ impl Consuming {
         for turn in &mut turns {
             started.begin(turn, &journal).await?;
         }
+        let troubles = turns.iter().find_map(Turn::troubles);
         *started.turns.lock().await = Some(turns);
-        if started.is_assigned().await? {
-            started.check.ready();
+        match troubles {
+            Some(troubles) => started.check.not_ready(troubles.to_string()),
+            None if started.is_assigned().await? => started.check.ready(),
+            None => {}
         }
         Ok(started)
     }
@@ -103,7 +107,7 @@ impl Consuming {
             feed: self.feed.clone(),
             clock: Arc::new(clock::system()),
         };
-        let started = Consumer::start_with(ports, self.config, self.trouble.clone()).await;
+        let started = Consumer::start_with(ports, self.config.clone(), self.trouble.clone()).await;
         let log_id = turn.log.generation().log_id;
         turn.consumer = match started {
             Ok(consumer) => Drainer::Running(Box::new(consumer)),
@@ -222,6 +226,8 @@ impl Consuming {
                 self.check.not_ready(NO_SHARE);
             }
             Ok(_) => self.check.ready(),
+            // The consumer has logged each cause when it was news.
+            Err(error @ ConsumerError::Partitions(_)) => self.check.not_ready(error.to_string()),
             Err(error) => {
                 error!(%error, "tick failed; the next one tries again");
                 self.check.not_ready(error.to_string());
@@ -234,6 +240,14 @@ impl Turn {
     const fn waiting(log: Arc<Log>, before: Option<LogId>) -> Self {
         Self { log, before, consumer: Drainer::Waiting }
     }
+
+    /// Partitions of a log that has not ended which are not drained.
+    fn troubles(&self) -> Option<ConsumerError> {
+        match &self.consumer {
+            Drainer::Running(consumer) if !consumer.has_ended() => consumer.troubles(),
+            _ => None,
+        }
+    }
 }
 
 /// How a consumer uses this machine. It takes no more lanes than its log has partitions.
@@ -245,21 +259,47 @@ pub(crate) fn consumer_config(config: &Config, work: Work) -> ConsumerConfig {
         chunk_bytes: consumer.chunk_bytes.as_usize(),
         chunks_in_flight: consumer.chunks_in_flight.as_usize(),
         flushes_in_flight: consumer.flushes_in_flight.as_usize(),
+        memory_bytes: consumer.memory.bytes(),
+        readers: consumer.readers.as_usize(),
+        limits: FoldLimits {
+            segment_bytes: config.limits.segment_bytes.bytes(),
+            state_bytes: config.limits.state_bytes.bytes(),
+            keys_per_tenant: config.limits.keys_per_tenant.as_u32(),
+            values_per_dimension: config.limits.values_per_dimension.as_u32(),
+        },
+        ids: Some(IdsMemory {
+            bytes_max: consumer.ids_memory.as_usize(),
+            scratch: scratch_dir(config).into(),
+        }),
+        idle_flush_interval: consumer.idle_flush_interval.duration(),
         work,
     }
 }
 
+/// Where ids go that memory has no room for.
+fn scratch_dir(config: &Config) -> PathBuf {
+    let named = config.consumer.scratch_dir.get().map(PathBuf::from);
+    named.unwrap_or_else(|| config.data_dir.0.join("scratch"))
+}
+
 /// The exit of a consumer that cannot go on.
 pub(crate) fn failure(error: ConsumerError) -> Failure {
-    let exit = match &error {
+    Failure::new(exit_of(&error), error)
+}
+
+/// Of several partitions' causes, that of the first.
+fn exit_of(error: &ConsumerError) -> Exit {
+    match error {
+        ConsumerError::Partitions(troubles) => {
+            troubles.first().map_or(Exit::Internal, |trouble| exit_of(&trouble.cause))
+        }
         ConsumerError::Log(error)
         | ConsumerError::Append(AppendError::Replaced(error))
         | ConsumerError::Restart(RestartError::Log(error)) => exit_of_log(error),
         ConsumerError::Restart(_) | ConsumerError::Stopped { .. } => Exit::Data,
         ConsumerError::Append(_) | ConsumerError::Ended => Exit::Retry,
         ConsumerError::Store(_) => Exit::Internal,
-    };
-    Failure::new(exit, error)
+    }
 }
 
 const fn exit_of_log(error: &LogError) -> Exit {

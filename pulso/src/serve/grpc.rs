@@ -1,7 +1,7 @@
 //! The gRPC door: the services of the running stages behind one listener, with health and
 //! reflection.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use ingestor_api::Ingest;
 use ingestor_consumer::service::AuditService;
@@ -11,25 +11,25 @@ use query_api::{
     QueryApi,
     grpc::{operations_service, query_service},
 };
-use service::{Health, Shutdown, correlation::CorrelationLayer, problem::RefusalLayer};
+use service::{
+    Health, Shutdown,
+    correlation::CorrelationLayer,
+    listen::{
+        calls::{Calls, Metered},
+        frames::Quiet,
+    },
+    problem::RefusalLayer,
+};
 use storage::choice::{Billing, Log, Usage};
 use tokio::net::TcpListener;
 use tonic::{
     service::{Routes, RoutesBuilder},
-    transport::{Server, server::TcpIncoming},
+    transport::Server,
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 
+use super::doors::{Doors, REQUEST_BYTES_MAX};
 use crate::exit::Failure;
-
-/// Bytes that a client may have under way before the server reads on: enough for a fast stream,
-/// while what is taken and not yet durable has limits of its own.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-
-/// A peer that answers no ping within twice this is gone, and the streams it held with it: a client
-/// whose machine or network died closes nothing.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// What the running stages serve; absent ones are not registered.
 #[derive(Default)]
@@ -54,33 +54,42 @@ impl Services {
         names
     }
 
-    fn routes(self) -> Result<Routes, Failure> {
+    fn routes(self, calls: &Calls) -> Result<Routes, Failure> {
         let mut routes = RoutesBuilder::default();
         if let Some(ingest) = self.ingest {
+            // Counts its messages itself, until they are in the log.
             routes.add_service(ingest.ingest_server());
-            routes.add_service(ingest.usage_server());
+            routes.add_service(metered(calls, ingest.usage_server()));
         }
         if let Some(audit) = self.audit {
-            routes.add_service(AuditServiceServer::new(audit));
+            routes.add_service(metered(calls, AuditServiceServer::new(audit)));
         }
         if let Some(pricing) = self.pricing {
-            routes.add_service(pricing.catalog_server());
-            routes.add_service(pricing.billing_server());
+            routes.add_service(metered(calls, pricing.catalog_server()));
+            routes.add_service(metered(calls, pricing.billing_server()));
         }
         if let Some(query) = self.query {
-            routes.add_service(query_service(Arc::clone(&query)));
-            routes.add_service(operations_service(query));
+            routes.add_service(metered(calls, query_service(Arc::clone(&query))));
+            routes.add_service(metered(calls, operations_service(query)));
         }
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        routes.add_service(reflection().build_v1().map_err(Failure::internal)?);
+        // A stream of questions, on which a person at a tool may be quiet.
+        let newer = reflection().build_v1().map_err(Failure::internal)?;
+        routes.add_service(calls.metered(newer, REQUEST_BYTES_MAX, Quiet::Honest));
         // Most tools and libraries still ask under the older name.
-        routes.add_service(reflection().build_v1alpha().map_err(Failure::internal)?);
+        let older = reflection().build_v1alpha().map_err(Failure::internal)?;
+        routes.add_service(calls.metered(older, REQUEST_BYTES_MAX, Quiet::Honest));
         Ok(routes.routes())
     }
+}
+
+/// A service of calls with one message each.
+fn metered<S>(calls: &Calls, service: S) -> Metered<S> {
+    calls.metered(service, REQUEST_BYTES_MAX, Quiet::Counted)
 }
 
 /// Serves until shutdown is requested and every call has ended.
@@ -89,28 +98,36 @@ impl Services {
 /// When the listener fails.
 pub(super) async fn serve(
     services: Services,
-    listener: TcpListener,
+    socket: TcpListener,
+    doors: Doors,
     health: Health,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let names = services.names();
-    let routes = services.routes()?;
+    let routes = services.routes(&doors.calls)?;
     // Known before the first call comes: a service that is not ready yet is not one that is not there.
     for name in names.iter().copied().chain([""]) {
         reporter.set_service_status(name, ServingStatus::NotServing).await;
     }
     let following = tokio::spawn(follow(health, reporter, names, shutdown.clone()));
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let limits = &doors.limits;
+    let incoming = doors.listener(socket).into_stream();
     let served = Server::builder()
         .layer(CorrelationLayer)
         .layer(RefusalLayer)
-        .http2_keepalive_interval(Some(KEEP_ALIVE))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE))
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .layer(doors.calls.clone())
+        // A peer that answers no ping is gone, and the streams it held with it: a client whose
+        // machine or network died closes nothing.
+        .http2_keepalive_interval(Some(limits.keep_alive))
+        .http2_keepalive_timeout(Some(limits.keep_alive))
+        .initial_stream_window_size(limits.stream_window_bytes)
+        .initial_connection_window_size(limits.connection_window_bytes)
+        .max_concurrent_streams(limits.streams_per_connection_max)
+        .http2_max_header_list_size(limits.header_bytes_max)
+        .http2_max_pending_accept_reset_streams(Some(limits.resets_pending_max))
         .add_routes(routes)
-        .add_service(health_service)
+        .add_service(metered(&doors.calls, health_service))
         .serve_with_incoming_shutdown(incoming, shutdown.requested())
         .await;
     following.abort();

@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use domain::{BillingStore, catalogue::NegativePolicy as Negative};
+use domain::{BillingStore, catalogue::NegativePolicy as Negative, store::StoreError};
 use ingestor_api::NegativePolicy;
 use service::Shutdown;
 use tracing::warn;
 
-const REFRESH_EVERY: Duration = Duration::from_secs(2);
+const REFRESH_EVERY: Duration = Duration::from_secs(5);
 
 /// The SKUs; clones share them.
 #[derive(Clone, Default)]
@@ -34,21 +34,31 @@ impl RefusingSkus {
     pub(super) async fn follow<B: BillingStore>(self, billing: Arc<B>, shutdown: Shutdown) {
         let mut known = None;
         loop {
-            match billing.catalogues().await {
-                Ok(versions) => {
-                    let newest = versions.into_iter().find(|version| version.active);
-                    if let Some(newest) = newest.filter(|newest| known != Some(newest.sequence)) {
-                        known = Some(newest.sequence);
-                        self.take(&newest.text);
-                    }
-                }
-                Err(error) => warn!(%error, "the rule for negative amounts may be out of date"),
+            match newest_active(&*billing).await {
+                Ok(newest) if newest == known => {}
+                Ok(newest) => match self.take_version(&*billing, newest.as_deref()).await {
+                    Ok(()) => known = newest,
+                    Err(error) => warn_of(&error),
+                },
+                Err(error) => warn_of(&error),
             }
             tokio::select! {
                 () = shutdown.requested() => return,
                 () = tokio::time::sleep(REFRESH_EVERY) => {}
             }
         }
+    }
+
+    async fn take_version<B: BillingStore>(
+        &self,
+        billing: &B,
+        version: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let Some(version) = version else { return Ok(()) };
+        if let Some(found) = billing.catalogue(version).await? {
+            self.take(&found.text);
+        }
+        Ok(())
     }
 
     fn take(&self, text: &str) {
@@ -60,4 +70,14 @@ impl RefusingSkus {
         let refusing = refusing.map(|sku| sku.sku.to_string()).collect();
         *self.skus.write().unwrap_or_else(std::sync::PoisonError::into_inner) = refusing;
     }
+}
+
+/// The version of the newest catalogue in use. Its text is not read for that.
+async fn newest_active<B: BillingStore>(billing: &B) -> Result<Option<String>, StoreError> {
+    let heads = billing.catalogues().await?;
+    Ok(heads.into_iter().find(|head| head.active).map(|head| head.version))
+}
+
+fn warn_of(error: &StoreError) {
+    warn!(%error, "the rule for negative amounts may be out of date");
 }

@@ -22,7 +22,8 @@ use ingestor_consumer::{ConsumerError, refold::Refolder, restart::anchors, servi
 use pricing::{PricingConfig, PricingService};
 use query_api::{QueryApi, QueryConfig, ReadGeneration, TokenKey, http::Others};
 use service::{
-    Health, Schedule, Shutdown, clock,
+    Compute, Health, Schedule, Shutdown, clock,
+    compute::{self, ComputeConfig},
     health::{Check, Trouble},
     telemetry::Metrics,
 };
@@ -36,6 +37,7 @@ use tracing::{info, warn};
 use super::{
     backends::{self, Backends},
     consuming::{self, Consuming},
+    doors::Doors,
     growth::{self, Listeners},
     grpc::{self, Services},
     negative::RefusingSkus,
@@ -115,6 +117,8 @@ impl Process {
     pub async fn start(plan: Plan<'_>, metrics: Metrics) -> Result<Self, Failure> {
         let loaded = plan.loaded;
         let config = &loaded.config;
+        // First, because what follows opens files.
+        let doors = Doors::new(loaded)?;
         let backends = backends::open(loaded, plan.stages).await?;
         let listeners = match &plan.listeners {
             Some(listeners) => Arc::clone(listeners),
@@ -153,11 +157,12 @@ impl Process {
             let usage = Arc::clone(&backends.usage);
             services.audit = Some(AuditService::new(backends.logs(), usage));
         }
+        let compute = Compute::new(compute_config(config));
         if plan.runs(Stage::Price) {
             services.pricing =
-                Some(start_pricing(&backends, config, &health, &shutdown, &mut tasks)?);
+                Some(start_pricing(&backends, (config, &compute), &health, &shutdown, &mut tasks)?);
         }
-        let query = Arc::new(query_api(&backends, config, &health));
+        let query = Arc::new(query_api(&backends, (config, &compute), &health));
         if plan.runs(Stage::Query) {
             services.query = Some(Arc::clone(&query));
         }
@@ -167,14 +172,14 @@ impl Process {
             openapi: Some(pricing::http::openapi()),
         });
         let router = query_api::http::router(query, Arc::new(move || metrics.render()), others);
-        let (until, serving) = (shutdown.clone(), health.register("serving"));
+        let serving = health.register("serving");
+        let http_door = doors.clone().serve_http(router, http_listener, shutdown.clone());
         tasks.push(tokio::spawn(async move {
-            axum::serve(http_listener, router)
-                .with_graceful_shutdown(async move { until.requested().await })
-                .await
-                .map_err(Failure::internal)
+            http_door.await;
+            Ok(())
         }));
-        tasks.push(tokio::spawn(grpc::serve(services, grpc_listener, health, shutdown.clone())));
+        let served = grpc::serve(services, grpc_listener, doors, health, shutdown.clone());
+        tasks.push(tokio::spawn(served));
         let until = shutdown.clone();
         tasks.push(tokio::spawn(async move {
             serving.ready();
@@ -343,9 +348,21 @@ fn start_ingest(
     Ok((ingest, StartedIngest { packers, refusing }))
 }
 
+fn compute_config(config: &Config) -> ComputeConfig {
+    let compute = &config.compute;
+    let spare = compute::cores().saturating_sub(1);
+    ComputeConfig {
+        threads: compute.threads.on(spare, usize::MAX),
+        calls_max: compute.calls_max.as_usize(),
+        periods_max: compute.periods_max.as_usize(),
+        retry_after: compute.retry_after.duration(),
+        stall_timeout: compute.stall_timeout.duration(),
+    }
+}
+
 fn start_pricing(
     backends: &Backends,
-    config: &Config,
+    (config, compute): (&Config, &Compute),
     health: &Health,
     shutdown: &Shutdown,
     tasks: &mut Vec<JoinHandle<Result<(), Failure>>>,
@@ -360,6 +377,7 @@ fn start_pricing(
         Arc::new(Refolder::new(backends.logs(), Arc::clone(&backends.usage))),
         Arc::new(clock::system()),
         pricing_config,
+        compute.clone(),
     );
     let (resuming, check, until) = (pricing.clone(), health.register("pricing"), shutdown.clone());
     tasks.push(tokio::spawn(async move {
@@ -409,9 +427,14 @@ async fn bill_on(
     schedule.run(&clock::system(), until, tick).await.map(drop)
 }
 
-fn query_api(backends: &Backends, config: &Config, health: &Health) -> QueryApi<Usage, Log> {
+fn query_api(
+    backends: &Backends,
+    (config, compute): (&Config, &Compute),
+    health: &Health,
+) -> QueryApi<Usage, Log> {
     let limits = &config.query;
     let mut config = QueryConfig::new(TokenKey::new(uuid::Uuid::new_v4().into_bytes()));
+    config.compute = compute.clone();
     config.store_page_rows = limits.store_page_rows.as_usize();
     config.rows_read_max = limits.rows_read_max.as_usize();
     config.versions.insert("pulso".into(), env!("CARGO_PKG_VERSION").into());
@@ -421,5 +444,8 @@ fn query_api(backends: &Backends, config: &Config, health: &Health) -> QueryApi<
         .older
         .iter()
         .map(|older| ReadGeneration { generation: older.generation, log: older.log.clone() });
-    QueryApi::new(usage, log, health.clone(), config).after(older)
+    let refold = Arc::new(Refolder::new(backends.logs(), Arc::clone(&usage)));
+    let clock = Arc::new(clock::system());
+    let api = QueryApi::new((usage, log), clock, health.clone(), config);
+    api.after(older).reading_dead_letters(refold)
 }

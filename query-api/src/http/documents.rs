@@ -6,7 +6,10 @@
 use std::{collections::BTreeMap, fmt::Display};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use domain::{Conservation, DeadLetter, Dimensions, Quantity, Sku, Tenant, Timestamp, Unit};
+use domain::{
+    Conservation, DeadLetter, DeadLetterGroup, Dimensions, Quantity, Sku, Tenant, Timestamp, Unit,
+    quantity::Sum,
+};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use utoipa::ToSchema;
 
@@ -75,11 +78,11 @@ pub(super) struct UsageRow<'a> {
     /// Pulses, as a decimal integer.
     #[serde(serialize_with = "text")]
     #[schema(value_type = String, example = "12")]
-    count: u64,
+    count: u128,
     /// Sum of their amounts, exact.
     #[serde(serialize_with = "text")]
     #[schema(value_type = String, example = "-0.000000000000000001")]
-    sum: Quantity,
+    sum: Sum,
     /// Least amount.
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
@@ -120,7 +123,7 @@ impl<'a> UsageDocument<'a> {
 
 impl<'a> UsageRow<'a> {
     fn of(total: &'a UsageTotal) -> Self {
-        let UsageTotal { key, window, aggregate } = total;
+        let UsageTotal { key, window, total } = total;
         Self {
             tenant: key.tenant.as_ref().map_or("", Tenant::as_str),
             product_sku: key.product_sku.as_ref().map_or("", Sku::as_str),
@@ -128,11 +131,11 @@ impl<'a> UsageRow<'a> {
             dimensions: &key.dimensions,
             window_start: window.start,
             window_end: window.end,
-            count: aggregate.count,
-            sum: aggregate.sum,
-            min: aggregate.min,
-            max: aggregate.max,
-            last: aggregate.last,
+            count: total.count,
+            sum: total.sum,
+            min: total.min,
+            max: total.max,
+            last: total.last,
         }
     }
 }
@@ -227,7 +230,7 @@ impl Partition {
     }
 }
 
-/// Dead letters in the order of the log, without their bytes.
+/// Dead letters in groups, in the order of the log, without their bytes.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DeadLetters)]
 pub(super) struct DeadLettersDocument<'a> {
@@ -236,11 +239,12 @@ pub(super) struct DeadLettersDocument<'a> {
     next_page_token: &'a str,
 }
 
-/// A pulse, or a whole record, that was set aside.
+/// Pulses, or whole records, that were set aside.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DeadLetter)]
 pub(super) struct DeadLetterEntry<'a> {
     partition: u16,
+    /// The record; in a list, of the first of the group.
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     offset: u64,
@@ -258,6 +262,25 @@ pub(super) struct DeadLetterEntry<'a> {
     time: Option<Timestamp>,
     /// What was wrong with which values.
     message: &'a str,
+    /// Dead letters of the group.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    count: u64,
+    /// The last record with one of them.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    offset_last: u64,
+    /// Least event time among them, where any is known.
+    #[serde(serialize_with = "text_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    time_first: Option<Timestamp>,
+    /// Greatest event time among them, where any is known.
+    #[serde(serialize_with = "text_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    time_last: Option<Timestamp>,
+    /// Where the group's segment of the log starts; only in a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment_start: Option<String>,
     /// The bytes in base64; only when one letter is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<String>,
@@ -266,14 +289,35 @@ pub(super) struct DeadLetterEntry<'a> {
 impl<'a> DeadLettersDocument<'a> {
     pub(super) fn of(page: &'a DeadLettersPage) -> Self {
         Self {
-            entries: page.entries.iter().map(DeadLetterEntry::listed).collect(),
+            entries: page.entries.iter().map(DeadLetterEntry::of_group).collect(),
             next_page_token: page.next_page_token.as_deref().unwrap_or_default(),
         }
     }
 }
 
 impl<'a> DeadLetterEntry<'a> {
-    fn listed(letter: &'a DeadLetter) -> Self {
+    fn of_group(group: &'a DeadLetterGroup) -> Self {
+        let DeadLetterGroup { key, offset_last, count, time_first, time_last, sample } = group;
+        Self {
+            partition: key.segment.partition.0,
+            offset: sample.offset.0,
+            index: sample.index,
+            reason: key.reason.as_str(),
+            tenant: &key.tenant,
+            product_sku: &sample.product_sku,
+            time: sample.time,
+            message: &sample.message,
+            count: *count,
+            offset_last: offset_last.0,
+            time_first: *time_first,
+            time_last: *time_last,
+            segment_start: Some(key.segment.start.0.to_string()),
+            payload: None,
+        }
+    }
+
+    /// One with its bytes.
+    pub(super) fn of(letter: &'a DeadLetter) -> Self {
         Self {
             partition: letter.partition.0,
             offset: letter.offset.0,
@@ -283,12 +327,13 @@ impl<'a> DeadLetterEntry<'a> {
             product_sku: &letter.product_sku,
             time: letter.time,
             message: &letter.message,
-            payload: None,
+            count: 1,
+            offset_last: letter.offset.0,
+            time_first: letter.time,
+            time_last: letter.time,
+            segment_start: None,
+            payload: Some(STANDARD.encode(&letter.payload)),
         }
-    }
-
-    pub(super) fn whole(letter: &'a DeadLetter) -> Self {
-        Self { payload: Some(STANDARD.encode(&letter.payload)), ..Self::listed(letter) }
     }
 }
 

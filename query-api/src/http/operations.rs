@@ -23,8 +23,8 @@ use crate::{api::QueryApi, dead_letters::DeadLettersRequest};
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The parameters of `/v1/dlq`.
-pub(super) const DEAD_LETTERS_PARAMETERS: [&str; 4] =
-    ["generation", "reason", "page_size", "page_token"];
+pub(super) const DEAD_LETTERS_PARAMETERS: [&str; 5] =
+    ["generation", "reason", "tenant", "page_size", "page_token"];
 
 /// The parameters of one dead letter, beside its place.
 pub(super) const DEAD_LETTER_PARAMETERS: [&str; 1] = ["generation"];
@@ -53,16 +53,20 @@ pub(super) async fn status<U: UsageStore, L: PulseLog>(
     Ok(Json(StatusDocument::of(&api.status().await)).into_response())
 }
 
-/// Dead letters in the order of the log, without their bytes.
+/// Dead letters in groups, in the order of the log, without their bytes.
+///
+/// A group is what one segment of the log set aside for one reason and tenant. Each is shown by the
+/// first of its dead letters.
 #[utoipa::path(
     get,
     path = "/v1/dlq",
     tag = "operations",
     params(
         ("generation" = Option<u32>, Query, description = "Generation of the log, from 1; the newest when left out.", minimum = 1),
-        ("reason" = Option<String>, Query, description = "Only letters with this reason, for example `too_late`."),
+        ("reason" = Option<String>, Query, description = "Only groups with this reason, for example `too_late`."),
+        ("tenant" = Option<String>, Query, description = "Only groups of this tenant."),
         ("page_size" = Option<u16>, Query, description = "50 when left out.", minimum = 1, maximum = 1000),
-        ("page_token" = Option<String>, Query, description = "From the answer before. `generation` and `reason` must stay as they were."),
+        ("page_token" = Option<String>, Query, description = "From the answer before. `generation`, `reason` and `tenant` must stay as they were."),
     ),
     responses(
         (status = 200, description = "One page.", body = DeadLettersDocument),
@@ -82,6 +86,7 @@ pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
     let request = DeadLettersRequest {
         generation: parameters.text("generation"),
         reason: parameters.text("reason"),
+        tenant: parameters.text("tenant"),
         page_size: parameters.text("page_size"),
         page_token: parameters.text("page_token"),
     };
@@ -89,7 +94,7 @@ pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
     Ok(Json(DeadLettersDocument::of(&page)).into_response())
 }
 
-/// One dead letter with its bytes.
+/// One dead letter with its bytes, which are read from the log.
 #[utoipa::path(
     get,
     path = "/v1/dlq/{partition}/{offset}/{index}",
@@ -102,7 +107,7 @@ pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
     ),
     responses(
         (status = 200, description = "The dead letter, with `payload`.", body = DeadLetterEntry),
-        (status = 400, description = "The place is not three numbers, or a parameter is wrong.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "The place is not three numbers, a parameter is wrong, or the log cannot be read there.", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "No dead letter stands there.", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 406, description = "JSON is not accepted.", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "The store does not answer now.", body = ProblemDocument, content_type = "application/problem+json"),
@@ -119,7 +124,7 @@ pub(super) async fn dead_letter<U: UsageStore, L: PulseLog>(
     let parameters = Parameters::parse(query.as_deref(), &DEAD_LETTER_PARAMETERS, &[])?;
     let place = place_of(&partition, &offset, &index)?;
     let letter = api.dead_letter(place, &parameters.text("generation")).await?;
-    Ok(Json(DeadLetterEntry::whole(&letter)).into_response())
+    Ok(Json(DeadLetterEntry::of(&letter)).into_response())
 }
 
 fn place_of(partition: &str, offset: &str, index: &str) -> Result<(u32, u64, u32), Problem> {

@@ -158,7 +158,7 @@ fn csv_of(rows: &[UsageTotal]) -> Result<Vec<u8>, csv::Error> {
     let mut writer =
         csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(vec![]);
     writer.write_record(CSV_HEADER)?;
-    for UsageTotal { key, window, aggregate } in rows {
+    for UsageTotal { key, window, total } in rows {
         writer.write_record([
             key.tenant.as_ref().map_or("", Tenant::as_str),
             key.product_sku.as_ref().map_or("", Sku::as_str),
@@ -166,11 +166,11 @@ fn csv_of(rows: &[UsageTotal]) -> Result<Vec<u8>, csv::Error> {
             key.dimensions.as_str(),
             &window.start.to_string(),
             &window.end.to_string(),
-            &aggregate.count.to_string(),
-            &aggregate.sum.to_string(),
-            &aggregate.min.to_string(),
-            &aggregate.max.to_string(),
-            &aggregate.last.to_string(),
+            &total.count.to_string(),
+            &total.sum.to_string(),
+            &total.min.to_string(),
+            &total.max.to_string(),
+            &total.last.to_string(),
         ])?;
     }
     writer.into_inner().map_err(|error| error.into_error().into())

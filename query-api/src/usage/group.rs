@@ -120,16 +120,16 @@ fn optional<T, E>(text: &str, name: fn(&str) -> Result<T, E>) -> Option<Option<T
 
 /// Turns the keys of stored rows into the keys of their groups, moving names rather than copying.
 #[derive(Debug)]
-pub struct Projection<'q> {
-    group_by: &'q GroupBy,
+pub struct Projection {
+    group_by: GroupBy,
     none: Dimensions,
     known: HashMap<Dimensions, Dimensions>,
 }
 
-impl<'q> Projection<'q> {
+impl Projection {
     /// Starts with nothing remembered.
     #[must_use]
-    pub fn new(group_by: &'q GroupBy) -> Self {
+    pub fn new(group_by: GroupBy) -> Self {
         Self { group_by, none: Dimensions::none(), known: HashMap::new() }
     }
 

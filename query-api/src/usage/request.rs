@@ -174,7 +174,7 @@ impl Check {
         if text.is_empty() {
             return None;
         }
-        let named = name(text).map_err(|error| (reason_of(error), error.to_string()));
+        let named = name(text).map_err(|error| (reasons::of_name(error), error.to_string()));
         self.take(field, named)
     }
 
@@ -330,15 +330,6 @@ fn dimension_of(text: &str) -> Result<&str, String> {
         ));
     }
     Ok(dimension)
-}
-
-const fn reason_of(error: NameError) -> &'static str {
-    match error {
-        NameError::Empty => reasons::NAME_EMPTY,
-        NameError::TooLong(_) => reasons::NAME_TOO_LONG,
-        NameError::NotUtf8 => reasons::NAME_NOT_UTF8,
-        NameError::Control => reasons::NAME_CONTROL_CHARACTER,
-    }
 }
 
 fn read_moment(moment: &Moment, zone: &TimeZone) -> Option<Timestamp> {

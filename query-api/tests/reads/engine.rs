@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Aggregate, Quantity, View, WindowLength};
+use domain::{Quantity, Total, View, WindowLength};
 use proptest::prelude::*;
 use query_api::{
     TokenKey,
@@ -11,6 +11,8 @@ use query_api::{
         request::{FieldNames, Moment, Rules, UsageQuery, UsageRequest},
     },
 };
+
+use service::Compute;
 
 use crate::support::{Bench, SEPTEMBER, Usage, hour};
 
@@ -34,7 +36,8 @@ fn query(request: &UsageRequest) -> UsageQuery {
 
 async fn page(usage: &[Usage], request: &UsageRequest) -> Result<UsagePage, UsageError> {
     let bench = Bench::new(usage).await;
-    usage::page(&bench.store, &View::default(), LIMITS, &query(request)).await
+    let compute = Compute::default();
+    usage::page(&bench.store, &View::default(), LIMITS, &query(request), &compute).await
 }
 
 /// `tenant/sku/unit dimensions start count sum`, a line for each row.
@@ -49,8 +52,8 @@ fn lines(rows: &[UsageTotal]) -> Vec<String> {
             name(key.use_unity.as_ref().map(|name| name.as_str())),
             key.dimensions,
             row.window.start,
-            row.aggregate.count,
-            row.aggregate.sum,
+            row.total.count,
+            row.total.sum,
         )
     };
     rows.iter().map(line).collect()
@@ -72,7 +75,7 @@ async fn segments_partitions_and_hours_add_up_and_may_be_negative() {
             "acme/vm/hour {} 2024-09-02T00:00:00Z 1 -1",
         ]
     );
-    let first = &page.rows[0].aggregate;
+    let first = &page.rows[0].total;
     assert_eq!((first.min.to_string(), first.max.to_string()), ("-4".into(), "2.5".into()));
     assert_eq!(page.next, None);
 }
@@ -146,26 +149,66 @@ async fn a_day_of_25_hours_takes_25_hours() {
         ..request("P1D", &[])
     };
     let page = page(&usage, &request).await.unwrap();
-    let counts: Vec<_> = page.rows.iter().map(|row| row.aggregate.count).collect();
+    let counts: Vec<_> = page.rows.iter().map(|row| row.total.count).collect();
     assert_eq!(counts, [24, 25, 24]);
 }
 
 #[tokio::test]
-async fn an_overflow_names_its_group_and_only_on_its_page() {
-    let half = Quantity::from_raw(i128::MAX / 2 + 1).to_string();
-    let usage = [
-        Usage::of("acme", "vm", 0, "1"),
-        Usage::of("bolt", "vm", 0, &half),
-        Usage::of("bolt", "vm", 0, &half).from(1, 0),
-        Usage::of("core", "vm", 0, "1"),
-    ];
-    let error = page(&usage, &request("total", &[])).await.unwrap_err();
-    let message = error.to_string();
-    assert!(matches!(error, UsageError::Overflow { .. }), "{message}");
-    assert!(message.contains("tenant \"bolt\"") && message.contains("2024-09-01"), "{message}");
-    let first = UsageRequest { page_size: "1".to_owned(), ..request("total", &[]) };
-    let page = page(&usage, &first).await.unwrap();
-    assert_eq!(lines(&page.rows), ["acme/vm/hour {} 2024-09-01T00:00:00Z 1 1"]);
+async fn a_total_that_is_wider_than_an_amount_is_given_exactly_and_blocks_no_page() {
+    let greatest = Quantity::MAX.to_string();
+    let mut usage = vec![Usage::of("acme", "vm", 0, "1"), Usage::of("core", "vm", 0, "1")];
+    usage.extend((0..12).map(|segment| Usage::of("bolt", "vm", 0, &greatest).from(1, segment)));
+    let asked = UsageRequest { page_size: "1".to_owned(), ..request("total", &[]) };
+    let mut query = query(&asked);
+    let mut read = Vec::new();
+    loop {
+        let bench = Bench::new(&usage).await;
+        let compute = Compute::default();
+        let page = usage::page(&bench.store, &View::default(), LIMITS, &query, &compute).await;
+        let page = page.unwrap();
+        read.extend(lines(&page.rows));
+        query.after = page.next;
+        if query.after.is_none() {
+            break;
+        }
+    }
+    let bolt = "bolt/vm/hour {} 2024-09-01T00:00:00Z 12 2041694201525630780780.247644590609268724";
+    assert_eq!(
+        read,
+        [
+            "acme/vm/hour {} 2024-09-01T00:00:00Z 1 1",
+            bolt,
+            "core/vm/hour {} 2024-09-01T00:00:00Z 1 1"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_last_hour_that_usage_may_have_is_in_ranges_of_every_window() {
+    let last = domain::Timestamp::USAGE_END.micros() / 3_600_000_000 - 1;
+    let usage = [Usage { hour: last, ..Usage::of("acme", "vm", 0, "1") }];
+    for window in ["PT1H", "P1D", "P1M", "total"] {
+        let asked = UsageRequest {
+            from: Some(Moment::Text("9998-12-01".to_owned())),
+            to: Some(Moment::Text("9999-01-01".to_owned())),
+            ..request(window, &[])
+        };
+        let page = page(&usage, &asked).await.unwrap();
+        assert_eq!(page.rows.len(), 1, "{window}");
+        assert_eq!(page.rows[0].total.count, 1, "{window}");
+    }
+}
+
+/// More rows than are grouped where they arrive.
+#[tokio::test]
+async fn many_rows_of_the_store_are_grouped_on_another_thread_to_the_same_totals() {
+    let usage: Vec<_> = (0..700).map(|hour| Usage::of("acme", "vm", hour, "1")).collect();
+    let bench = Bench::new(&usage).await;
+    let query = query(&request("total", &[]));
+    let compute = Compute::default();
+    let limits = Limits { store_page_rows: 300, ..LIMITS };
+    let page = usage::page(&bench.store, &View::default(), limits, &query, &compute).await;
+    assert_eq!(lines(&page.unwrap().rows), ["acme/vm/hour {} 2024-09-01T00:00:00Z 700 700"]);
 }
 
 #[tokio::test]
@@ -175,7 +218,8 @@ async fn a_question_that_reads_too_much_is_refused() {
     let query = query(&request("total", &[]));
     for (rows_read_max, is_answered) in [(9, false), (10, true)] {
         let limits = Limits { store_page_rows: 4, rows_read_max };
-        let answer = usage::page(&bench.store, &View::default(), limits, &query).await;
+        let answer =
+            usage::page(&bench.store, &View::default(), limits, &query, &Compute::default()).await;
         assert_eq!(answer.is_ok(), is_answered, "{answer:?}");
     }
 }
@@ -191,7 +235,9 @@ async fn a_page_reads_only_its_tenants() {
     let mut query = query(&UsageRequest { page_size: "1".to_owned(), ..request("total", &[]) });
     let mut read = Vec::new();
     loop {
-        let page = usage::page(&bench.store, &View::default(), LIMITS, &query).await.unwrap();
+        let page = usage::page(&bench.store, &View::default(), LIMITS, &query, &Compute::default())
+            .await
+            .unwrap();
         read.push(page.rows_read);
         query.after = page.next;
         if query.after.is_none() {
@@ -204,8 +250,8 @@ async fn a_page_reads_only_its_tenants() {
 }
 
 /// Adds everything up in one map, without pages, windows' cursor or the order of the store.
-fn model(usage: &[Usage], query: &UsageQuery) -> Vec<(String, Aggregate)> {
-    let mut totals: BTreeMap<_, Aggregate> = BTreeMap::new();
+fn model(usage: &[Usage], query: &UsageQuery) -> Vec<(String, Total)> {
+    let mut totals: BTreeMap<_, Total> = BTreeMap::new();
     for one in usage {
         let start = hour(one.hour);
         if start < query.filter.from || start >= query.filter.to {
@@ -231,12 +277,15 @@ fn model(usage: &[Usage], query: &UsageQuery) -> Vec<(String, Aggregate)> {
             window.start,
         );
         let aggregate = one.aggregate();
-        totals.entry(key).and_modify(|total| total.merge(&aggregate).unwrap()).or_insert(aggregate);
+        totals
+            .entry(key)
+            .and_modify(|total| total.add(&aggregate))
+            .or_insert(Total::from(&aggregate));
     }
     totals.into_iter().map(|(key, aggregate)| (format!("{key:?}"), aggregate)).collect()
 }
 
-fn keyed(rows: &[UsageTotal]) -> Vec<(String, Aggregate)> {
+fn keyed(rows: &[UsageTotal]) -> Vec<(String, Total)> {
     let keyed = |row: &UsageTotal| {
         let key = &row.key;
         let key = (
@@ -246,7 +295,7 @@ fn keyed(rows: &[UsageTotal]) -> Vec<(String, Aggregate)> {
             key.dimensions.clone(),
             row.window.start,
         );
-        (format!("{key:?}"), row.aggregate)
+        (format!("{key:?}"), row.total)
     };
     rows.iter().map(keyed).collect()
 }
@@ -305,13 +354,13 @@ proptest! {
             let bench = Bench::new(&usage).await;
             let limits = Limits { store_page_rows, ..LIMITS };
             let mut query = UsageQuery { page_size: 1_000, ..query(&question) };
-            let whole = usage::page(&bench.store, &View::default(), limits, &query).await.unwrap();
+            let whole = usage::page(&bench.store, &View::default(), limits, &query, &Compute::default()).await.unwrap();
             prop_assert_eq!(keyed(&whole.rows), model(&usage, &query));
             prop_assert_eq!(&whole.next, &None);
             query.page_size = page_size;
             let mut joined = Vec::new();
             loop {
-                let page = usage::page(&bench.store, &View::default(), limits, &query).await.unwrap();
+                let page = usage::page(&bench.store, &View::default(), limits, &query, &Compute::default()).await.unwrap();
                 prop_assert!(page.rows.len() <= page_size);
                 prop_assert!(page.next.is_none() || page.rows.len() == page_size);
                 joined.extend(page.rows);

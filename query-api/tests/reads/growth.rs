@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use domain::{
-    DeadLetterReason, Epoch, LogId, Offset, Partition, Timestamp, UsageStore, epochs::LogEvent,
-    segment::Progress, store::Flush,
+    Clock as _, DeadLetterReason, Epoch, LogId, Offset, Partition, Timestamp, UsageStore,
+    epochs::LogEvent, segment::Progress, store::Flush,
 };
 use query_api::{
     QueryApi, QueryConfig, ReadGeneration, TokenKey,
@@ -14,7 +14,7 @@ use query_api::{
 use service::problem::reasons;
 use storage::memory::{MemoryLog, MemoryUsageStore};
 
-use crate::support::{Bench, SEPTEMBER, dead_letter, generation, hour, progress};
+use crate::support::{Bench, Letters, SEPTEMBER, dead_letters, generation, hour, progress};
 
 type Api = QueryApi<MemoryUsageStore, MemoryLog>;
 
@@ -26,9 +26,11 @@ async fn grown(bench: &Bench) -> (Api, MemoryLog) {
     bench.store.register(&next, Some(generation().log_id)).await.unwrap();
     let newest = MemoryLog::new(next, Arc::new(|| Timestamp::EPOCH));
     let config = QueryConfig::new(TokenKey::new([3; 16]));
-    let (store, log) = (Arc::new(bench.store.clone()), Arc::new(newest.clone()));
+    let (ports, clock) =
+        ((Arc::new(bench.store.clone()), Arc::new(newest.clone())), Arc::new(bench.clock.clone()));
     let older = ReadGeneration { generation: generation(), log: Some(Arc::new(bench.log.clone())) };
-    (QueryApi::new(store, log, bench.health.clone(), config).after([older]), newest)
+    let api = QueryApi::new(ports, clock, bench.health.clone(), config).after([older]);
+    (api.reading_dead_letters(Arc::new(Letters)), newest)
 }
 
 async fn as_of(api: &Api) -> Option<Timestamp> {
@@ -72,12 +74,20 @@ async fn a_generation_holds_back_what_waits_in_it_and_nothing_once_it_has_ended(
             epoch: Epoch(0),
             start: Offset(0),
         };
-        let flush = Flush { segment, rows: vec![], dead_letters: vec![], close: None, progress };
-        bench.store.flush(&flush).await.unwrap();
+        let progress = Some(progress);
+        let flush = Flush {
+            segment,
+            rows: vec![],
+            stored_before: vec![],
+            dead_letters: vec![],
+            close: None,
+            progress,
+        };
+        bench.store.flush(flush.into()).await.unwrap();
     }
     newest.skip_offsets(Partition(0), 4);
     newest.skip_offsets(Partition(1), 4);
-    assert_eq!(as_of(&api).await, Some(hour(SEPTEMBER + 7)));
+    assert_eq!(as_of(&api).await, Some(bench.clock.now()), "all of the new one is counted");
     // What may stand behind its end is no lag; what was counted of it still counts.
     let status = api.status().await;
     assert!(status.is_healthy(), "{:?}", status.problems);
@@ -88,7 +98,7 @@ async fn a_generation_holds_back_what_waits_in_it_and_nothing_once_it_has_ended(
 #[tokio::test]
 async fn dead_letters_of_a_generation_are_asked_for_by_its_number() {
     let bench = Bench::new(&[]).await;
-    bench.dead_letters(vec![dead_letter(7, 3, DeadLetterReason::AfterSeal)]).await;
+    bench.dead_letters(vec![dead_letters(7, DeadLetterReason::AfterSeal, "a", 3)]).await;
     let (api, _) = grown(&bench).await;
     let list = async |generation: &str| {
         let generation = generation.to_owned();

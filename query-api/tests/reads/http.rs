@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, Request, StatusCode},
     routing::post,
 };
+use domain::{Partition, segment::Progress};
 use query_api::http::Others;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -135,9 +136,54 @@ async fn freshness_is_null_until_something_is_known() {
     bench.progress(progress(0, 10, hour(SEPTEMBER + 48))).await;
     let answer = get(&bench, QUESTION).await;
     assert_eq!(answer.json()["freshness"]["as_of"], "2024-09-03T00:00:00Z");
-    bench.log.skip_offsets(domain::Partition(1), 1);
+    bench.log.skip_offsets(Partition(1), 1);
     let answer = get(&bench, QUESTION).await;
     assert_eq!(answer.json()["freshness"]["as_of"], Value::Null);
+}
+
+async fn as_of(bench: &Bench) -> Value {
+    get(bench, QUESTION).await.json()["freshness"]["as_of"].take()
+}
+
+#[tokio::test]
+async fn what_is_in_the_store_whole_is_as_fresh_as_the_question() {
+    let bench = Bench::new(&[]).await;
+    let known =
+        Progress { caught_up_at: Some(hour(SEPTEMBER + 5)), ..progress(0, 2, hour(SEPTEMBER)) };
+    bench.progress(known).await;
+    bench.log.skip_offsets(Partition(0), 2);
+    bench.clock.set(hour(SEPTEMBER + 60));
+    assert_eq!(as_of(&bench).await, "2024-09-03T12:00:00Z", "nothing came since, nobody wrote it");
+    // A record waits: what was seen a moment ago stays true.
+    bench.log.skip_offsets(Partition(0), 1);
+    bench.clock.set(hour(SEPTEMBER + 61));
+    assert_eq!(as_of(&bench).await, "2024-09-03T12:00:00Z");
+    bench.progress(progress(0, 3, hour(SEPTEMBER + 61))).await;
+    bench.clock.set(hour(SEPTEMBER + 62));
+    assert_eq!(as_of(&bench).await, "2024-09-03T14:00:00Z");
+    // The clock was ahead, and is set right.
+    bench.log.skip_offsets(Partition(0), 1);
+    bench.clock.set(hour(SEPTEMBER + 61));
+    assert_eq!(
+        as_of(&bench).await,
+        "2024-09-03T13:00:00Z",
+        "the log time of the last counted record"
+    );
+}
+
+#[tokio::test]
+async fn a_time_that_a_wrong_clock_noted_is_not_shown() {
+    let bench = Bench::new(&[]).await;
+    bench.log.skip_offsets(Partition(0), 3);
+    bench.clock.set(hour(SEPTEMBER + 6));
+    let noted = |at| Progress {
+        caught_up_at: Some(hour(SEPTEMBER + at)),
+        ..progress(0, 2, hour(SEPTEMBER + 4))
+    };
+    bench.progress(noted(54)).await;
+    assert_eq!(as_of(&bench).await, "2024-09-01T04:00:00Z");
+    bench.progress(noted(5)).await;
+    assert_eq!(as_of(&bench).await, "2024-09-01T05:00:00Z");
 }
 
 #[tokio::test]
@@ -162,6 +208,7 @@ async fn each_bad_parameter_is_a_problem_that_names_it() {
         ("Q&page_token=x", "page_token", "PAGE_TOKEN_INVALID"),
         ("/v1/status?verbose", "verbose", "PARAMETER_UNKNOWN"),
         ("/v1/dlq?reason=late", "reason", "PARAMETER_INVALID"),
+        ("/v1/dlq?tenant=a%00", "tenant", "NAME_CONTROL_CHARACTER"),
         ("/v1/dlq?page_size=many", "page_size", "PAGE_SIZE_INVALID"),
         ("/v1/dlq?page_token=x", "page_token", "PAGE_TOKEN_INVALID"),
         ("/v1/dlq/0/x/0", "offset", "PARAMETER_INVALID"),

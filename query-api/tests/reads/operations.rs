@@ -1,13 +1,16 @@
 //! Status, dead letters and probes, through both doors.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use domain::{DeadLetterReason, Offset, Partition};
 use proto::v1::{self, operations_service_client::OperationsServiceClient};
+use query_api::{QueryApi, QueryConfig, TokenKey, dead_letters::DeadLettersRequest};
 use serde_json::json;
 
 use crate::{
     http::get,
-    support::{Bench, SEPTEMBER, dead_letter, hour, progress},
+    support::{Bench, SEPTEMBER, dead_letters, hour, progress},
 };
 
 async fn status_of(bench: &Bench) -> v1::GetStatusResponse {
@@ -68,56 +71,111 @@ async fn what_is_wrong_is_said_and_makes_it_unhealthy() {
 }
 
 #[tokio::test]
-async fn dead_letters_come_in_pages_and_alone_with_their_bytes() {
+async fn groups_of_dead_letters_come_in_pages_by_reason_and_tenant() {
     let bench = Bench::new(&[]).await;
-    let late = |offset, index| dead_letter(offset, index, DeadLetterReason::TooLate);
-    let ahead = dead_letter(8, 0, DeadLetterReason::InTheFuture);
-    bench.dead_letters(vec![late(9, 1), late(9, 0), ahead, late(7, 3)]).await;
-    let mut places = Vec::new();
-    let mut token = String::new();
-    loop {
-        let address = format!("/v1/dlq?reason=too_late&page_size=2{token}");
-        let page = get(&bench, &address).await.json();
-        assert!(page["entries"].as_array().unwrap().len() <= 2);
-        for entry in page["entries"].as_array().unwrap() {
-            assert_eq!(entry.get("payload"), None);
-            places.push(format!("{}/{}", entry["offset"].as_str().unwrap(), entry["index"]));
+    let late = |start, tenant| dead_letters(start, DeadLetterReason::TooLate, tenant, 1_000_000);
+    let ahead = dead_letters(0, DeadLetterReason::InTheFuture, "acme", 2);
+    bench
+        .dead_letters(vec![late(10, "b"), late(10, "acme"), ahead, late(0, ""), late(0, "b")])
+        .await;
+    for (filter, expected) in [
+        (
+            "",
+            &[
+                "0 in_the_future acme",
+                "0 too_late ",
+                "0 too_late b",
+                "10 too_late acme",
+                "10 too_late b",
+            ][..],
+        ),
+        ("&reason=too_late", &["0 too_late ", "0 too_late b", "10 too_late acme", "10 too_late b"]),
+        ("&tenant=acme", &["0 in_the_future acme", "10 too_late acme"]),
+        ("&tenant=b&reason=too_late", &["0 too_late b", "10 too_late b"]),
+        ("&tenant=nobody", &[]),
+    ] {
+        let (mut found, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = get(&bench, &format!("/v1/dlq?page_size=2{filter}{token}")).await.json();
+            assert!(page["entries"].as_array().unwrap().len() <= 2);
+            for entry in page["entries"].as_array().unwrap() {
+                let text = |name: &str| entry[name].as_str().unwrap().to_owned();
+                found.push([text("segment_start"), text("reason"), text("tenant")].join(" "));
+            }
+            match page["next_page_token"].as_str().unwrap() {
+                "" => break,
+                next => token = format!("&page_token={next}"),
+            }
         }
-        match page["next_page_token"].as_str().unwrap() {
-            "" => break,
-            next => token = format!("&page_token={next}"),
+        assert_eq!(found, expected, "{filter}");
+        if !token.is_empty() {
+            let other = get(&bench, &format!("/v1/dlq?tenant=other{token}")).await;
+            assert_eq!(other.json()["reason"], "PAGE_TOKEN_INVALID");
         }
     }
-    assert_eq!(places, ["7/3", "9/0", "9/1"]);
-    let other = get(&bench, &format!("/v1/dlq?page_size=2{token}")).await;
-    assert_eq!(other.json()["reason"], "PAGE_TOKEN_INVALID");
+}
 
+#[tokio::test]
+async fn a_group_says_how_many_it_has_and_shows_the_first() {
+    let bench = Bench::new(&[]).await;
+    bench.dead_letters(vec![dead_letters(5, DeadLetterReason::TooLate, "acme", 1_000_000)]).await;
+    let expected = json!({
+        "partition": 1, "offset": "7", "index": 3, "reason": "too_late", "tenant": "acme",
+        "product_sku": "", "time": "2024-09-01T00:00:00Z", "message": "older than 24 h",
+        "count": "1000000", "offset_last": "14", "time_first": "2024-08-31T23:00:00Z",
+        "time_last": "2024-09-01T01:00:00Z", "segment_start": "5",
+    });
+    assert_eq!(get(&bench, "/v1/dlq").await.json()["entries"], json!([expected]));
     let one = get(&bench, "/v1/dlq/1/7/3").await;
     let expected = json!({
         "partition": 1, "offset": "7", "index": 3, "reason": "too_late", "tenant": "acme",
         "product_sku": "", "time": "2024-09-01T00:00:00Z", "message": "older than 24 h",
-        "payload": "cHVsc2U=",
+        "count": "1", "offset_last": "7", "time_first": "2024-09-01T00:00:00Z",
+        "time_last": "2024-09-01T00:00:00Z", "payload": "cHVsc2U=",
     });
     assert_eq!((one.status, one.json()), (StatusCode::OK, expected));
 }
 
 #[tokio::test]
-async fn the_twin_lists_dead_letters_without_bytes_and_gives_one_with_them() {
+async fn the_twin_lists_groups_without_bytes_and_gives_one_letter_with_them() {
     let bench = Bench::new(&[]).await;
-    bench.dead_letters(vec![dead_letter(7, 3, DeadLetterReason::Overflow)]).await;
+    let others = dead_letters(5, DeadLetterReason::TooLate, "other", 1);
+    let group = dead_letters(5, DeadLetterReason::TooLate, "acme", 9);
+    bench.dead_letters(vec![group, others]).await;
     let service = query_api::grpc::operations_service(bench.api.clone());
     let mut client = OperationsServiceClient::new(service);
-    let list = v1::ListDeadLettersRequest { reason: "overflow".to_owned(), ..Default::default() };
+    let (reason, tenant) = ("too_late".to_owned(), "acme".to_owned());
+    let list = v1::ListDeadLettersRequest { reason, tenant, ..Default::default() };
     let listed = client.list_dead_letters(list).await.unwrap().into_inner();
-    assert_eq!(listed.entries.len(), 1);
-    assert!(listed.entries[0].payload.is_empty() && listed.next_page_token.is_empty());
+    let [group] = &listed.entries[..] else { panic!("{listed:?}") };
+    assert!(group.payload.is_empty() && listed.next_page_token.is_empty());
+    assert_eq!((group.count, group.offset_last, group.segment_start), (9, 14, Some(5)));
     let place = v1::GetDeadLetterRequest { partition: 1, offset: 7, index: 3, generation: 0 };
     let one = client.get_dead_letter(place).await.unwrap().into_inner();
-    assert_eq!((one.reason.as_str(), one.payload.as_slice()), ("overflow", &b"pulse"[..]));
+    assert_eq!((one.reason.as_str(), one.payload.as_slice()), ("too_late", &b"pulse"[..]));
     let nowhere = v1::GetDeadLetterRequest { index: 4, ..place };
     let status = client.get_dead_letter(nowhere).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::NotFound);
     assert_eq!(service::problem::reason_of(&status).as_deref(), Some("DEAD_LETTER_NOT_FOUND"));
+    let early = v1::GetDeadLetterRequest { offset: 100, ..place };
+    let status = client.get_dead_letter(early).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+    assert_eq!(service::problem::reason_of(&status).as_deref(), Some("LOG_NOT_READABLE"));
+    assert!(status.message().contains("was not folded yet"), "{status}");
+}
+
+#[tokio::test]
+async fn without_a_log_to_read_the_list_is_given_and_one_letter_is_refused() {
+    let bench = Bench::new(&[]).await;
+    bench.dead_letters(vec![dead_letters(5, DeadLetterReason::TooLate, "acme", 1)]).await;
+    let (store, log) = (Arc::new(bench.store.clone()), Arc::new(bench.log.clone()));
+    let config = QueryConfig::new(TokenKey::new([3; 16]));
+    let clock = Arc::new(bench.clock.clone());
+    let api = QueryApi::new((store, log), clock, bench.health.clone(), config);
+    assert_eq!(api.dead_letters(&DeadLettersRequest::default()).await.unwrap().entries.len(), 1);
+    let problem = api.dead_letter((1, 7, 3), "").await.unwrap_err();
+    assert_eq!(problem.reason, "LOG_NOT_READABLE");
+    assert!(problem.to_string().contains("ask one that does"), "{problem}");
 }
 
 #[tokio::test]

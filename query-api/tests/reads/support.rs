@@ -1,11 +1,18 @@
 //! A store with rows in it, a log beside it, and the reads of both.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use domain::{
-    Aggregate, Cell, Conservation, DeadLetter, DeadLetterReason, Dimensions, Epoch, LogId, Offset,
-    Partition, Quantity, ResourceKey, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow,
-    UsageStore, place::Generation, segment::Progress, store::Flush,
+    Aggregate, Cell, Clock, Conservation, DeadLetter, DeadLetterGroup, DeadLetterKey,
+    DeadLetterReason, DeadLetterSample, Dimensions, Epoch, LogId, Offset, Partition, Quantity,
+    ResourceKey, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore,
+    place::Generation,
+    refold::{DeadLettersFuture, Question, RecordPlace, Refold, RefoldError, RefoldFuture},
+    segment::Progress,
+    store::Flush,
 };
 use query_api::{QueryApi, QueryConfig, TokenKey};
 use service::Health;
@@ -119,20 +126,86 @@ pub(crate) fn progress(partition: u16, folded_to: u64, eff_ts: Timestamp) -> Pro
     }
 }
 
-/// A dead letter of partition 1.
-pub(crate) fn dead_letter(offset: u64, index: u32, reason: DeadLetterReason) -> DeadLetter {
-    DeadLetter {
-        log_id: LOG,
-        partition: Partition(1),
-        epoch: Epoch(0),
-        offset: Offset(offset),
-        index,
-        reason,
-        tenant: "acme".to_owned(),
-        product_sku: String::new(),
-        time: Some(hour(SEPTEMBER)),
-        message: "older than 24 h".to_owned(),
-        payload: b"pulse".to_vec(),
+/// What a segment of partition 1 set aside of a tenant: so many pulses, the first two records behind the
+/// segment's start.
+pub(crate) fn dead_letters(
+    start: u64,
+    reason: DeadLetterReason,
+    tenant: &str,
+    count: u64,
+) -> DeadLetterGroup {
+    let key = DeadLetterKey { segment: segment(1, start), reason, tenant: tenant.to_owned() };
+    DeadLetterGroup {
+        key,
+        offset_last: Offset(start + 9),
+        count,
+        time_first: Some(hour(SEPTEMBER - 1)),
+        time_last: Some(hour(SEPTEMBER + 1)),
+        sample: DeadLetterSample {
+            offset: Offset(start + 2),
+            index: 3,
+            product_sku: String::new(),
+            time: Some(hour(SEPTEMBER)),
+            message: "older than 24 h".to_owned(),
+        },
+    }
+}
+
+/// Dead letters as a log would tell them: those of partition 1 at offsets below 100, each record with
+/// one at index 3.
+pub(crate) struct Letters;
+
+impl Refold for Letters {
+    fn refold(&self, _: Question) -> RefoldFuture<'_> {
+        Box::pin(async { Err(RefoldError("nobody asks".to_owned())) })
+    }
+
+    fn dead_letters(&self, place: RecordPlace) -> DeadLettersFuture<'_> {
+        let RecordPlace { key, offset } = place;
+        Box::pin(async move {
+            if offset >= Offset(100) {
+                return Err(RefoldError(format!("record {offset} was not folded yet")));
+            }
+            let letter = DeadLetter {
+                log_id: key.log_id,
+                partition: key.partition,
+                epoch: key.epoch,
+                offset,
+                index: 3,
+                reason: DeadLetterReason::TooLate,
+                tenant: "acme".to_owned(),
+                product_sku: String::new(),
+                time: Some(hour(SEPTEMBER)),
+                message: "older than 24 h".to_owned(),
+                payload: b"pulse".to_vec(),
+            };
+            Ok(if key.log_id == LOG && key.partition == Partition(1) {
+                vec![letter]
+            } else {
+                vec![]
+            })
+        })
+    }
+}
+
+/// A clock that a test moves, in microseconds since 1970.
+#[derive(Clone)]
+pub(crate) struct HandClock(Arc<AtomicI64>);
+
+impl HandClock {
+    fn new(hours: i64) -> Self {
+        Self(Arc::new(AtomicI64::new(hour(hours).micros())))
+    }
+
+    /// Sets the hour, counted from 1970.
+    pub(crate) fn set(&self, to: Timestamp) {
+        self.0.store(to.micros(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::Relaxed)).unwrap()
     }
 }
 
@@ -140,6 +213,7 @@ pub(crate) fn dead_letter(offset: u64, index: u32, reason: DeadLetterReason) -> 
 pub(crate) struct Bench {
     pub(crate) store: MemoryUsageStore,
     pub(crate) log: MemoryLog,
+    pub(crate) clock: HandClock,
     pub(crate) health: Health,
     pub(crate) ready: service::health::Check,
     pub(crate) api: Arc<QueryApi<MemoryUsageStore, MemoryLog>>,
@@ -159,17 +233,15 @@ impl Bench {
         let store = MemoryUsageStore::new();
         store.register(&generation(), None).await.unwrap();
         let log = MemoryLog::new(generation(), Arc::new(|| Timestamp::EPOCH));
+        let clock = HandClock::new(SEPTEMBER + 1_000);
         let health = Health::new();
         let ready = health.register("store");
         ready.ready();
         let config = settings(QueryConfig::new(TokenKey::new([3; 16])));
-        let api = Arc::new(QueryApi::new(
-            Arc::new(store.clone()),
-            Arc::new(log.clone()),
-            health.clone(),
-            config,
-        ));
-        let bench = Self { store, log, health, ready, api };
+        let ports = (Arc::new(store.clone()), Arc::new(log.clone()));
+        let api = QueryApi::new(ports, Arc::new(clock.clone()), health.clone(), config);
+        let api = Arc::new(api.reading_dead_letters(Arc::new(Letters)));
+        let bench = Self { store, log, clock, health, ready, api };
         for one in usage {
             bench.flush(one.partition, one.segment, vec![one.row()], vec![], None).await;
         }
@@ -181,9 +253,9 @@ impl Bench {
         self.flush(progress.partition.0, 0, vec![], vec![], Some(progress)).await;
     }
 
-    /// Writes dead letters.
-    pub(crate) async fn dead_letters(&self, letters: Vec<DeadLetter>) {
-        self.flush(1, 0, vec![], letters, None).await;
+    /// Writes groups of dead letters.
+    pub(crate) async fn dead_letters(&self, groups: Vec<DeadLetterGroup>) {
+        self.flush(1, 0, vec![], groups, None).await;
     }
 
     async fn flush(
@@ -191,12 +263,13 @@ impl Bench {
         partition: u16,
         start: u64,
         rows: Vec<UsageRow>,
-        dead_letters: Vec<DeadLetter>,
+        dead_letters: Vec<DeadLetterGroup>,
         standing: Option<Progress>,
     ) {
         let progress = standing.unwrap_or_else(|| progress(partition, 0, Timestamp::MIN));
         let segment = segment(partition, start);
-        let flush = Flush { segment, rows, dead_letters, close: None, progress };
-        self.store.flush(&flush).await.unwrap();
+        let (stored_before, progress) = (Vec::new(), Some(progress));
+        let flush = Flush { segment, rows, stored_before, dead_letters, close: None, progress };
+        self.store.flush(flush.into()).await.unwrap();
     }
 }

@@ -94,14 +94,15 @@ impl axum::response::IntoResponse for HttpProblem {
     }
 }
 
-/// HTTP status of a problem. Four reasons exist over HTTP only and have a status of their own; all
-/// others follow their code.
+/// HTTP status of a problem. A few reasons have a status of their own; all others follow their code.
 #[must_use]
 pub fn status_of(code: Code, reason: &str) -> u16 {
     match reason {
         reasons::METHOD_NOT_ALLOWED => 405,
         reasons::NOT_ACCEPTABLE => 406,
+        reasons::REQUEST_TIMEOUT => 408,
         reasons::BODY_TOO_LARGE => 413,
+        reasons::COMPRESSION_UNSUPPORTED => 415,
         _ => status_of_code(code),
     }
 }

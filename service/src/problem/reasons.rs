@@ -3,6 +3,8 @@
 //! The words are part of the interface: programs branch on them, so none is renamed or reused.
 //! `docs/errors.md` publishes the table; a test keeps the two equal.
 
+use domain::name::NameError;
+
 macro_rules! reasons {
     ($($name:ident $meaning:literal,)*) => {
         $(
@@ -22,13 +24,14 @@ reasons! {
     NAME_TOO_LONG "A name is longer than 128 bytes.",
     NAME_NOT_UTF8 "A text is not valid UTF-8.",
     NAME_CONTROL_CHARACTER "A name contains a control character.",
+    NAME_NOT_PLAIN "A name begins or ends with a blank, holds an invisible character or a blank that is not U+0020, or is not in Unicode normal form C.",
     AMOUNT_MISSING "The pulse has no used_amount.",
     AMOUNT_SCALE "The amount has more than 18 decimals.",
     AMOUNT_OUT_OF_RANGE "The amount is beyond what a quantity can hold.",
     AMOUNT_NOT_A_NUMBER "The amount is not a decimal number.",
     NEGATIVE_REFUSED "The amount is negative and this SKU forbids that.",
     TIME_MISSING "The pulse has an identity but no time, so a retry could not be told from new usage.",
-    TIME_OUT_OF_RANGE "The time is not a moment of the years 1 to 9999.",
+    TIME_OUT_OF_RANGE "The time is not a moment of the years 1 to 9998.",
     TIME_INVALID "The time is not RFC 3339 with a zone.",
     ID_TOO_LONG "An id or source is longer than 128 bytes.",
     PROPERTIES_TOO_MANY "The pulse has more than 64 properties.",
@@ -54,7 +57,11 @@ reasons! {
     FIELD_TYPE "A field of a row has another JSON type than it should have.",
     REQUEST_UNDECODABLE "The bytes of a call are not one framed encoding of its message.",
     REQUEST_TOO_LARGE "The call's message is larger than the server takes.",
-    STREAMS_EXHAUSTED "The server has as many streams open as it allows.",
+    REQUEST_TIMEOUT "The bytes of a request did not come in time.",
+    COMPRESSION_UNSUPPORTED "The request is compressed; the server takes requests as they are only.",
+    SERVER_BUSY "The server has as many calls or bytes of requests in hand as it allows; send the same again after the given wait.",
+    STREAMS_EXHAUSTED "The server, or the client's address, has as many streams open as it allows.",
+    COMPUTE_EXHAUSTED "The server works on as many calls that compute as it allows; nothing was done; ask again after the given wait.",
     CATALOGUE_INVALID "The catalogue has mistakes or fails its own tests.",
     CATALOGUE_EXISTS "Another catalogue is published under this version; versions never change.",
     CATALOGUE_NOT_FOUND "No catalogue is published, or none under this version.",
@@ -82,12 +89,28 @@ reasons! {
     PARAMETER_UNKNOWN "A parameter of this name does not exist.",
     PARAMETER_INVALID "A parameter's value is missing, repeated or not what it should be.",
     DEAD_LETTER_NOT_FOUND "No dead letter stands at this place.",
+    LOG_NOT_READABLE "The log has not got the record any more or yet, or this server does not read the log.",
     ROUTE_NOT_FOUND "Nothing is served under this path.",
     METHOD_NOT_ALLOWED "The path does not take this method.",
     NOT_ACCEPTABLE "The answer has none of the media types asked for.",
     BODY_TOO_LARGE "The request's body is larger than the server allows.",
     STORE_UNAVAILABLE "The store does not answer now; try again later.",
     INTERNAL "A fault of the server; report it with the request id.",
+}
+
+/// The reason for text that is not a name.
+#[must_use]
+pub const fn of_name(error: NameError) -> &'static str {
+    match error {
+        NameError::Empty => NAME_EMPTY,
+        NameError::TooLong(_) => NAME_TOO_LONG,
+        NameError::NotUtf8 => NAME_NOT_UTF8,
+        NameError::Control => NAME_CONTROL_CHARACTER,
+        NameError::EdgeBlank
+        | NameError::Blank(_)
+        | NameError::Invisible(_)
+        | NameError::NotNormal => NAME_NOT_PLAIN,
+    }
 }
 
 /// The meaning of a reason, or `None` for a word that is not in the table.

@@ -46,6 +46,15 @@ pub enum Kind {
 
 /// Every metric of the project, along the pulse's way. Labels have few values, so never a tenant.
 pub const METRICS: &[Metric] = &[
+    gauge("pulso_edge_connections", Unit::Count, "Open connections."),
+    counter("pulso_edge_accepts_total", "Connections that came in, by outcome."),
+    counter("pulso_edge_connections_cut_total", "Connections cut, by cause."),
+    gauge("pulso_edge_calls", Unit::Count, "Calls and requests under way."),
+    gauge("pulso_edge_request_bytes", Unit::Bytes, "Bytes held of requests other than batches."),
+    counter(
+        "pulso_edge_messages_without_room_total",
+        "Messages that had to wait or were refused for want of room, by bound.",
+    ),
     counter("pulso_ingest_pulses_total", "Pulses received, by outcome."),
     counter("pulso_ingest_batches_total", "Batches received, by outcome."),
     seconds("pulso_ingest_append_seconds", "Time from a batch's arrival until it is durable."),
@@ -61,6 +70,16 @@ pub const METRICS: &[Metric] = &[
         Unit::Count,
         "Records in the log that are not yet in the store, by partition.",
     ),
+    gauge(
+        "pulso_consumer_held_bytes",
+        Unit::Bytes,
+        "Bytes that open segments hold between drains; bounded by `consumer.memory`.",
+    ),
+    gauge(
+        "pulso_consumer_partitions_stopped",
+        Unit::Count,
+        "Partitions of this process that are not drained; `/readyz?verbose` says why.",
+    ),
     gauge("pulso_ids_held", Unit::Count, "Ids held to tell repeated pulses, by partition."),
     counter("pulso_id_conflicts_total", "Pulses whose id came before with other content."),
     counter("pulso_duplicates_total", "Pulses not counted because they were counted before."),
@@ -70,11 +89,15 @@ pub const METRICS: &[Metric] = &[
     counter("pulso_flushed_rows_total", "Rows that flushes wrote to the store."),
     gauge("pulso_flush_age_seconds", Unit::Seconds, "Time since the last flush was stored."),
     seconds("pulso_store_write_seconds", "Time of one transaction of the store."),
+    counter("pulso_store_reads_ended_total", "Reads of the embedded store ended, by cause."),
+    gauge("pulso_wal_bytes", Unit::Bytes, "Write-ahead log of an embedded file in use, by file."),
     counter("pulso_pricing_requests_total", "Catalogue and bill calls, by operation and outcome."),
     counter(
         "pulso_billing_messages_forwarded_total",
         "Messages forwarded to their topic, by queue.",
     ),
+    counter("pulso_compute_refused_total", "Calls refused because too many compute."),
+    seconds("pulso_compute_wait_seconds", "Time that work of a call waited for a thread."),
     counter("pulso_query_requests_total", "Queries, by operation and outcome."),
     seconds("pulso_query_seconds", "Time to answer a query, by operation."),
     counter("pulso_query_rows_read_total", "Rows of the store that queries read."),

@@ -1,9 +1,9 @@
 //! Sample values for the suites, drawn from a seed so that a failure can be had again.
 
 use domain::{
-    Aggregate, Cell, Conservation, DeadLetter, DeadLetterReason, Dimensions, Epoch, LogId,
-    Manifest, Offset, Partition, Quantity, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit,
-    UsageRow,
+    Aggregate, Cell, Conservation, DeadLetterGroup, DeadLetterKey, DeadLetterReason,
+    DeadLetterSample, Dimensions, Epoch, LogId, Manifest, Offset, Partition, Quantity, RowKey,
+    SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow,
     place::Generation,
     segment::{Anchor, Progress},
     store::{Flush, SegmentClose, Touched},
@@ -98,8 +98,9 @@ pub fn progress(segment: SegmentId, folded_to: u64) -> Progress {
 /// A flush of rows without a close.
 #[must_use]
 pub fn flush(segment: SegmentId, rows: Vec<UsageRow>, folded_to: u64) -> Flush {
-    let progress = progress(segment, folded_to);
-    Flush { segment, rows, dead_letters: Vec::new(), close: None, progress }
+    let progress = Some(progress(segment, folded_to));
+    let (stored_before, dead_letters) = (Vec::new(), Vec::new());
+    Flush { segment, rows, stored_before, dead_letters, close: None, progress }
 }
 
 /// The close of a segment that ends at `end`.
@@ -114,35 +115,40 @@ pub fn close(segment: SegmentId, end: u64) -> SegmentClose {
         counts_to_end: counts,
         rows: 2,
         rows_digest: u128::MAX - 2,
+        dead_letters: 1,
+        dead_letters_digest: u128::MAX - 3,
         anchor: Anchor { offset: Offset(end - 1), digest: 1 << 99 },
         state_digest: (u128::from(end) << 64) | u128::from(segment.partition.0),
         run_digest: 11,
     };
     let touched = vec![Touched { tenant: Tenant::new("late").unwrap(), window_day: -1 }];
     let (run, state) = (b"ids".to_vec(), end.to_be_bytes().to_vec());
-    SegmentClose { manifest, run, state, touched, stored_before: Vec::new() }
+    SegmentClose { manifest, run, state, touched }
 }
 
-/// A dead letter of the sample log.
+/// A group of dead letters, of `count` pulses up to `offset_last`.
 #[must_use]
-pub fn dead_letter(
-    partition: u16,
-    offset: u64,
-    index: u32,
+pub fn dead_letters(
+    segment: SegmentId,
     reason: DeadLetterReason,
-) -> DeadLetter {
-    DeadLetter {
-        log_id: LOG,
-        partition: Partition(partition),
-        epoch: Epoch(0),
-        offset: Offset(offset),
-        index,
-        reason,
-        tenant: if index == 0 { String::new() } else { "acme".to_owned() },
-        product_sku: "sku".to_owned(),
-        time: (index > 0).then(|| at(-5)),
-        message: format!("pulse {index} of record {offset}: \"{reason:?}\" \u{e9}"),
-        payload: vec![0, 255, 0x0a, index as u8],
+    tenant: &str,
+    (count, offset_last): (u64, u64),
+) -> DeadLetterGroup {
+    // Of what cannot be read no time is known.
+    let time = (!tenant.is_empty()).then(|| at(-5));
+    DeadLetterGroup {
+        key: DeadLetterKey { segment, reason, tenant: tenant.to_owned() },
+        offset_last: Offset(offset_last),
+        count,
+        time_first: time,
+        time_last: time.map(|_| at(i64::try_from(count).unwrap())),
+        sample: DeadLetterSample {
+            offset: segment.start,
+            index: u32::try_from(count).unwrap(),
+            product_sku: if tenant.is_empty() { String::new() } else { "sku".to_owned() },
+            time,
+            message: format!("{count} pulses: \"{reason:?}\" \u{e9}"),
+        },
     }
 }
 

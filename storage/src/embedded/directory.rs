@@ -1,4 +1,7 @@
 //! The data directory: one process holds it, by a lock that the system drops with the process.
+//!
+//! A directory that is made here, and every file in it, are their owner's alone, whatever the umask:
+//! usage says much about whoever it is of. One that was there keeps its mode.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -7,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use super::error::OpenError;
+use super::{error::OpenError, private};
 
 /// The log's file in a data directory.
 pub const LOG_FILE: &str = "log.db";
@@ -40,14 +43,16 @@ pub struct OpenOptions {
 }
 
 impl DataDirectory {
-    /// Makes the directory where there is none, and takes its lock.
+    /// Makes the directory where there is none, with mode 0700, and takes its lock. Files of ours that
+    /// are there and that others may read or write become their owner's alone.
     ///
     /// # Errors
     /// `Held` when another process has it, `ReadOnly`, `NotADirectory`, `DiskFull`, `Io`.
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self, OpenError> {
-        fs::create_dir_all(path).map_err(|error| OpenError::io(path, &error))?;
+        private::make_directory(path).map_err(|error| OpenError::io(path, &error))?;
         let path = fs::canonicalize(path).map_err(|error| OpenError::io(path, &error))?;
         let lock = take_lock(&path)?;
+        private::tighten(&path, [LOCK_FILE, LOG_FILE, STORE_FILE]);
         Ok(Self { inner: Arc::new(Inner { path, options, _lock: lock }) })
     }
 
@@ -64,13 +69,8 @@ impl DataDirectory {
 
 fn take_lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join(LOCK_FILE);
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|error| OpenError::io(directory, &error))?;
+    let mut file =
+        private::open_or_create(&path).map_err(|error| OpenError::io(directory, &error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

@@ -41,7 +41,7 @@ pub enum OpenError {
     },
     /// A later version of this program wrote the file.
     #[error(
-        "{path} has format version {found}, and this program reads up to {supported}: use the version of the program that wrote it, or a later one",
+        "{path} has format version {found}, and this program reads version {supported}: use the version of the program that wrote it, or a later one",
         path = path.display()
     )]
     Newer {
@@ -49,8 +49,23 @@ pub enum OpenError {
         path: PathBuf,
         /// Its version.
         found: u32,
-        /// The greatest version that can be read.
+        /// The version that can be read.
         supported: u32,
+    },
+    /// An earlier version of this program wrote the file, in a format that is not read any more.
+    #[error(
+        "{path} has format version {found}, and this program reads version {supported}: {remedy}",
+        path = path.display()
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The version that can be read.
+        supported: u32,
+        /// What to do.
+        remedy: &'static str,
     },
     /// An SQLite file of some other program.
     #[error(

@@ -1,6 +1,7 @@
 //! One SQLite file of a data directory: made whole or not at all, checked before it is used.
 
 use std::{
+    cmp::Ordering,
     fs::{self, File},
     io::Read as _,
     path::{Path, PathBuf},
@@ -8,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{directory::DataDirectory, error::OpenError};
+use super::{directory::DataDirectory, error::OpenError, private};
 
 /// Bytes of a page. 16 KiB measured best over record sizes: 64 KiB pages need 3 to 4 times the CPU
 /// for records of 35 KB, which then take a page each, and 4 KiB pages need 1.4 times for all.
@@ -24,8 +25,8 @@ pub(super) struct FileKind {
     pub(super) version: u32,
     /// The tables of this version.
     pub(super) schema: &'static [&'static str],
-    /// What leads from each version to the next, from version 1 on.
-    pub(super) upgrades: &'static [&'static str],
+    /// What to do with a file of an earlier version, which is refused.
+    pub(super) older_remedy: &'static str,
 }
 
 /// A file that was checked; gives out connections to it.
@@ -39,6 +40,7 @@ impl DatabaseFile {
     pub(super) fn open(
         directory: &DataDirectory,
         kind: &FileKind,
+        wal_bytes_target: u64,
     ) -> Result<(Self, Connection), OpenError> {
         let path = directory.path().join(kind.name);
         match fs::exists(&path) {
@@ -47,6 +49,8 @@ impl DatabaseFile {
             Err(error) => return Err(OpenError::io(&path, &error)),
         }
         let connection = open_writer(&path, kind, directory.options().file_bytes_max)?;
+        keep_wal_short(&connection, wal_bytes_target)
+            .map_err(|error| OpenError::sqlite(&path, &error))?;
         Ok((Self { path }, connection))
     }
 
@@ -119,6 +123,8 @@ fn create(directory: &Path, kind: &FileKind) -> Result<(), OpenError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
         _ => {}
     }
+    // SQLite gives its other files the mode of this one.
+    private::open_or_create(&unfinished).map_err(io)?;
     write_schema(&unfinished, kind).map_err(|error| OpenError::sqlite(&path, &error))?;
     File::open(&unfinished).and_then(|file| file.sync_all()).map_err(io)?;
     fs::rename(&unfinished, &path).map_err(io)?;
@@ -159,21 +165,13 @@ fn open_writer(
             .map_err(sqlite)?;
     }
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite)?;
-    upgrade(&connection, kind).map_err(sqlite)?;
     Ok(connection)
 }
 
-/// Brings an older file to this version, each step in a transaction with its number.
-fn upgrade(connection: &Connection, kind: &FileKind) -> rusqlite::Result<()> {
-    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    for (version, step) in (1..).zip(kind.upgrades).filter(|(version, _)| *version >= found) {
-        let next = version + 1;
-        tracing::info!(file = kind.name, version = next, "upgrading the file");
-        connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {step} PRAGMA user_version = {next}; COMMIT;"
-        ))?;
-    }
-    Ok(())
+/// Without it, the file of a write-ahead log that was long once stays as long on the disk.
+fn keep_wal_short(connection: &Connection, wal_bytes_target: u64) -> rusqlite::Result<()> {
+    let bytes = i64::try_from(wal_bytes_target.saturating_mul(4)).unwrap_or(i64::MAX);
+    connection.query_row(&format!("PRAGMA journal_size_limit = {bytes}"), [], |_| Ok(()))
 }
 
 /// FULL syncs the WAL in every commit, which is what makes an answer a promise. Checkpoints are
@@ -196,10 +194,13 @@ fn check_identity(connection: &Connection, path: &Path, kind: &FileKind) -> Resu
     if found != kind.application_id {
         return Err(OpenError::Foreign { path: path.to_owned(), found });
     }
-    let found = pragma("user_version")?.unsigned_abs();
-    if found > kind.version {
-        let (path, supported) = (path.to_owned(), kind.version);
-        return Err(OpenError::Newer { path, found, supported });
+    let (found, supported) = (pragma("user_version")?.unsigned_abs(), kind.version);
+    let path = path.to_owned();
+    match found.cmp(&supported) {
+        Ordering::Less => {
+            Err(OpenError::Older { path, found, supported, remedy: kind.older_remedy })
+        }
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(OpenError::Newer { path, found, supported }),
     }
-    Ok(())
 }

@@ -7,9 +7,13 @@
 //! 7.4 million pulses/s and 134 CPU ns appended, 100 million and 10 drained (`tests/cost.rs`).
 
 mod drain;
+mod guard;
 mod writer;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use domain::{
     Clock, Offset, Partition, PulseLog,
@@ -22,14 +26,18 @@ use tracing::info;
 
 pub use drain::EmbeddedDrain;
 
-use self::writer::{Bounds, Request, Writer};
+use self::{
+    guard::{ClockGuard, LastAppend},
+    writer::{Bounds, Request, Writer},
+};
 use super::{
-    checkpoint::{Checkpointer, Gate},
+    checkpoint::{Checkpointer, Gate, Wal},
     directory::{DataDirectory, LOG_FILE},
     error::{FatalHook, OpenError},
     file::{DatabaseFile, FileKind},
     generation,
     queue::{self, PushError, Pusher},
+    snapshots::Snapshots,
 };
 use crate::{answers::no_partition, identity};
 
@@ -43,7 +51,7 @@ const KIND: FileKind = FileKind {
     application_id: 0x506c_734c, // "PlsL"
     version: 1,
     schema: &[generation::SCHEMA, SCHEMA],
-    upgrades: &[],
+    older_remedy: "use the version of the program that wrote it",
 };
 
 /// `place` is partition << 48 | offset; `appended_at` is in microseconds since 1970; the checksum is
@@ -80,10 +88,15 @@ pub struct LogOptions {
     /// disk that writes 0.3 GB/s; more raises the time to an answer under load, less the number of
     /// syncs.
     pub commit_bytes_max: usize,
-    /// Bytes written between checkpoints. Default 16 MiB; the write-ahead log takes about four
-    /// times as much of the disk. With 64 MiB the syncs of the checkpoints made the slowest acks at
+    /// Bytes of pages written between checkpoints. Default 16 MiB; the write-ahead log takes about
+    /// four times as much of the disk. With 64 MiB the syncs of the checkpoints made the slowest acks at
     /// half of the peak rate wait two to eight times longer, at the same peak.
     pub wal_bytes_target: u64,
+    /// How far the clock may jump forward, against the time that has passed since the log was
+    /// opened, before appends are refused. Default 10 minutes. Small ones refuse what a correction of
+    /// the clock makes right; large ones let wrong times into the log, which an operator must take
+    /// back.
+    pub clock_jump_max: Duration,
 }
 
 impl LogOptions {
@@ -99,6 +112,7 @@ impl LogOptions {
             queue_bytes_max: 64 << 20,
             commit_bytes_max: 8 << 20,
             wal_bytes_target: 16 << 20,
+            clock_jump_max: Duration::from_secs(600),
         }
     }
 }
@@ -114,6 +128,7 @@ struct Inner {
     file: DatabaseFile,
     bounds: Arc<[Bounds]>,
     queue: Pusher<Request>,
+    appended_last: LastAppend,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     /// Let go last.
     _directory: DataDirectory,
@@ -125,30 +140,45 @@ impl EmbeddedLog {
     /// # Errors
     /// Any [`OpenError`] but `Held`.
     pub fn open(directory: &DataDirectory, options: LogOptions) -> Result<Self, OpenError> {
-        let (file, connection) = DatabaseFile::open(directory, &KIND)?;
+        let (file, mut connection) =
+            DatabaseFile::open(directory, &KIND, options.wal_bytes_target)?;
         let sqlite = |error: rusqlite::Error| OpenError::sqlite(file.path(), &error);
         let generation = open_generation(&connection, &file, &options)?;
         let bounds = writer::read_bounds(&connection, &generation).map_err(sqlite)?;
         let gate = Gate::default();
         let checkpoints = file.checkpointer().map_err(sqlite)?;
-        let checkpointer = Checkpointer::start(checkpoints, gate.clone(), options.wal_bytes_target)
+        // The log is read in transactions of a bounded length, so no read has to be ended.
+        let wal = (Wal::follow(&mut connection, LOG_FILE).map_err(sqlite)?, Snapshots::default());
+        let target = options.wal_bytes_target;
+        let checkpointer = Checkpointer::start(checkpoints, gate.clone(), wal, target)
             .map_err(|error| OpenError::io(file.path(), &error))?;
         let (queue, requests) = queue::bounded(options.queue_requests_max, options.queue_bytes_max);
-        let writer = Writer::new(connection, bounds.clone(), gate, checkpointer, &options)
-            .map_err(|error| OpenError::sqlite(file.path(), &error))?;
+        let appended_last = writer::read_appended_last(&connection, &bounds).map_err(sqlite)?;
+        let appended_last = LastAppend::at(appended_last);
+        let clock =
+            ClockGuard::new(options.clock.clone(), options.clock_jump_max, appended_last.clone());
+        let gated = (gate, checkpointer);
+        let writer = Writer::new(connection, bounds.clone(), gated, clock, &options);
         let writer = std::thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || writer.run(&requests))
             .map_err(|error| OpenError::io(file.path(), &error))?;
         let (writer, _directory) = (Mutex::new(Some(writer)), directory.clone());
         info!(path = %file.path().display(), log_id = %generation.log_id, partitions = generation.partitions, "log opened");
-        Ok(Self { inner: Arc::new(Inner { generation, file, bounds, queue, writer, _directory }) })
+        let inner = Inner { generation, file, bounds, queue, appended_last, writer, _directory };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Does what is queued, copies the write-ahead log into the file, and ends the threads.
     /// Appends are `Unavailable` afterwards. Blocking; does nothing the second time.
     pub fn close(&self) {
         self.inner.close();
+    }
+
+    /// Lets the next append be earlier than the last one, because an operator has said that the last
+    /// one's time is wrong.
+    pub fn forget_last_append(&self) {
+        self.inner.appended_last.forget();
     }
 
     fn bounds_now(&self, partition: Partition) -> Result<LogBounds, LogError> {
@@ -190,6 +220,7 @@ impl PulseLog for EmbeddedLog {
         if partition.0 >= self.inner.generation.partitions {
             return Err(AppendError::Unavailable(no_partition(partition).to_string()));
         }
+        writer::check_lengths(&records)?;
         let (answer, answered) = oneshot::channel();
         let bytes = records.iter().map(Vec::len).sum();
         let request = Request { partition, records, answer };

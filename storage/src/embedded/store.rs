@@ -11,21 +11,25 @@ mod failure;
 mod flush;
 mod journal;
 mod letters;
+mod pieces;
 mod readers;
 mod records;
 mod rows;
 mod schema;
 mod writer;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use domain::{
-    DeadLetter, DeadLetterReason, LogId, Manifest, Offset, RowKey, SegmentId, Tenant, UsageRow,
+    DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, RowKey, SegmentId, Tenant, UsageRow,
     UsageStore,
     epochs::LogEvent,
     place::Generation,
     segment::Progress,
-    store::{DeadLetterPlace, Flush, PartitionKey, StoreError, UsageFilter},
+    store::{DeadLetterFilter, Flush, PartitionKey, StoreError, UsageFilter},
 };
 use rusqlite::Connection;
 use tracing::info;
@@ -33,11 +37,12 @@ use tracing::info;
 pub use self::billing::EmbeddedBillingStore;
 use self::{failure::Failure, readers::Readers, writer::Writes};
 use super::{
-    checkpoint::{Checkpointer, Gate},
-    directory::DataDirectory,
+    checkpoint::{Checkpointer, Gate, Wal},
+    directory::{DataDirectory, STORE_FILE},
     error::{FatalHook, OpenError},
     file::DatabaseFile,
     generation,
+    snapshots::Snapshots,
 };
 use crate::answers::{another_log, other_parameters};
 
@@ -53,8 +58,13 @@ pub struct StoreOptions {
     /// Writes that may wait; one more is `Unavailable`. Default 256. A flush in the queue keeps its
     /// rows in memory.
     pub writes_queued_max: usize,
-    /// Bytes written between checkpoints, about. Default 64 MiB.
+    /// Bytes of pages written between checkpoints. Default 64 MiB; the write-ahead log takes about
+    /// four times as much of the disk, and twice that where a read holds a snapshot.
     pub wal_bytes_target: u64,
+    /// How long a read may take; then it is `Unavailable`. Default 30 s. Short ones refuse scans that
+    /// find little in much; during long ones the write-ahead log grows, until it is twice as long as
+    /// it should be, and the read is ended all the same.
+    pub read_timeout: Duration,
 }
 
 impl StoreOptions {
@@ -67,6 +77,7 @@ impl StoreOptions {
             reads_queued_max: 1_024,
             writes_queued_max: 256,
             wal_bytes_target: 64 << 20,
+            read_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -92,16 +103,24 @@ impl EmbeddedStore {
     /// # Errors
     /// Any [`OpenError`] but `Held`, `Partitions` and `Generation`.
     pub fn open(directory: &DataDirectory, options: &StoreOptions) -> Result<Self, OpenError> {
-        let (file, connection) = DatabaseFile::open(directory, &schema::KIND)?;
+        let (file, mut connection) =
+            DatabaseFile::open(directory, &schema::KIND, options.wal_bytes_target)?;
         let sqlite = |error: rusqlite::Error| OpenError::sqlite(file.path(), &error);
         let io = |error: std::io::Error| OpenError::io(file.path(), &error);
         let gate = Gate::default();
         let checkpoints = file.checkpointer().map_err(sqlite)?;
+        let snapshots = Snapshots::default();
+        let wal = (Wal::follow(&mut connection, STORE_FILE).map_err(sqlite)?, snapshots.clone());
+        let target = options.wal_bytes_target;
         let checkpointer =
-            Checkpointer::start(checkpoints, gate.clone(), options.wal_bytes_target).map_err(io)?;
+            Checkpointer::start(checkpoints, gate.clone(), wal, target).map_err(io)?;
         let (writes, writer) =
             writer::start(connection, gate, checkpointer, options).map_err(io)?;
-        let connections = (0..options.readers.max(1)).map(|_| file.reader());
+        let connections = (0..options.readers.max(1)).map(|_| {
+            let mut connection = file.reader()?;
+            let limit = snapshots.limit(&mut connection, options.read_timeout)?;
+            Ok((connection, limit))
+        });
         let connections = connections.collect::<Result<Vec<_>, _>>().map_err(sqlite)?;
         let readers = Readers::start(connections, options.reads_queued_max).map_err(io)?;
         info!(path = %file.path().display(), "store opened");
@@ -137,7 +156,7 @@ impl EmbeddedStore {
 
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+        work: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.inner.writes.run(0, work).await
     }
@@ -191,8 +210,7 @@ impl UsageStore for EmbeddedUsageStore {
         self.store.read(|connection| Ok(generation::all(connection)?)).await
     }
 
-    async fn flush(&self, flush: &Flush) -> Result<(), StoreError> {
-        let flush = flush.clone();
+    async fn flush(&self, flush: Arc<Flush>) -> Result<(), StoreError> {
         let bytes = flush::bytes_about(&flush);
         self.store.inner.writes.run(bytes, move |connection| flush::write(connection, &flush)).await
     }
@@ -215,11 +233,11 @@ impl UsageStore for EmbeddedUsageStore {
     }
 
     async fn state(&self, digest: u128) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.read(move |connection| records::state(connection, digest)).await
+        self.store.read(move |connection| pieces::state(connection, digest)).await
     }
 
     async fn run(&self, segment: SegmentId) -> Result<Vec<u8>, StoreError> {
-        self.store.read(move |connection| records::run(connection, segment)).await
+        self.store.read(move |connection| pieces::run(connection, segment)).await
     }
 
     async fn segment_rows(
@@ -255,21 +273,16 @@ impl UsageStore for EmbeddedUsageStore {
     async fn scan_dead_letters(
         &self,
         log_id: LogId,
-        reason: Option<DeadLetterReason>,
-        after: Option<DeadLetterPlace>,
+        filter: &DeadLetterFilter,
+        after: Option<&DeadLetterKey>,
         limit: usize,
-    ) -> Result<Vec<DeadLetter>, StoreError> {
+    ) -> Result<Vec<DeadLetterGroup>, StoreError> {
+        let (filter, after) = (filter.clone(), after.cloned());
         self.store
-            .read(move |connection| letters::page(connection, log_id, reason, after, limit))
+            .read(move |connection| {
+                letters::page(connection, log_id, &filter, after.as_ref(), limit)
+            })
             .await
-    }
-
-    async fn dead_letter(
-        &self,
-        log_id: LogId,
-        place: DeadLetterPlace,
-    ) -> Result<Option<DeadLetter>, StoreError> {
-        self.store.read(move |connection| letters::one(connection, log_id, place)).await
     }
 
     async fn log_events(&self) -> Result<Vec<LogEvent>, StoreError> {
@@ -281,3 +294,6 @@ impl UsageStore for EmbeddedUsageStore {
         self.store.write(move |connection| journal::append(connection, entries, &event)).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,7 +101,7 @@ impl KafkaDrain {
         let doubts = log.seen.doubts();
         let consumer: BaseConsumer<Quiet> = log
             .options
-            .drain()
+            .drain(log.generation.partitions)
             .create_with_context(Quiet)
             .map_err(|error| LogError::Unavailable(format!("no client starts: {error}")))?;
         let source = Source { log: Arc::clone(log), consumer, partition };

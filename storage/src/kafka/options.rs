@@ -48,9 +48,13 @@ pub struct KafkaOptions {
     pub record_bytes_max: usize,
     /// Bytes that a drain asks for at once. Default 4 MiB.
     pub fetch_bytes: usize,
-    /// Bytes that a drain reads ahead, for each partition. Default 16 MiB; a fetch that is under
-    /// way comes on top.
+    /// Bytes that a drain reads ahead. Default 16 MiB; a fetch that is under way comes on top.
     pub prefetch_bytes_max: usize,
+    /// Bytes that all drains read ahead together, shared evenly among those that may be open. Default
+    /// 256 MiB. Fetches that are under way come on top, none larger than a share.
+    pub prefetch_bytes_total: usize,
+    /// Drains that may be open together. Default 64. A log of fewer partitions has fewer.
+    pub drains_max: usize,
 }
 
 /// Bytes that a record takes in a batch of its own, beyond its body: a header of 61 and at most 30
@@ -223,6 +227,8 @@ impl KafkaOptions {
             record_bytes_max: 1_000_000,
             fetch_bytes: 4 << 20,
             prefetch_bytes_max: 16 << 20,
+            prefetch_bytes_total: 256 << 20,
+            drains_max: 64,
         }
     }
 
@@ -293,11 +299,13 @@ impl KafkaOptions {
         config
     }
 
-    /// What the consumer of a drain is told.
-    pub(super) fn drain(&self) -> ClientConfig {
+    /// What the consumer of a drain is told, for a log of so many partitions.
+    pub(super) fn drain(&self, partitions: u16) -> ClientConfig {
         let mut config = self.consumer();
-        let fetch_bytes = self.fetch_bytes.clamp(1 << 10, 512 << 20);
-        let prefetch_kilobytes = (self.prefetch_bytes_max >> 10).clamp(1, 2_000_000);
+        let share = self.prefetch_bytes_total / self.drains_max.clamp(1, partitions.max(1).into());
+        let prefetch_bytes = self.prefetch_bytes_max.min(share);
+        let fetch_bytes = self.fetch_bytes.min(share).clamp(1 << 10, 512 << 20);
+        let prefetch_kilobytes = (prefetch_bytes >> 10).clamp(1, 2_000_000);
         config
             .set("check.crcs", "true")
             .set("enable.partition.eof", "true")
@@ -340,6 +348,21 @@ mod tests {
         let mut options = KafkaOptions::new("b:9092", "pulses");
         options.security.password = Secret::new("hunter2");
         assert!(!format!("{options:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn drains_share_what_they_read_ahead() {
+        let options = KafkaOptions::new("b:9092", "pulses");
+        let told = |partitions, setting| {
+            options.drain(partitions).get(setting).unwrap().parse::<usize>().unwrap()
+        };
+        let queue = |partitions| told(partitions, "queued.max.messages.kbytes");
+        assert_eq!([1, 16, 17, 64, 1_024].map(queue), [16_384, 16_384, 15_420, 4_096, 4_096]);
+        assert_eq!(told(16, "fetch.message.max.bytes"), 4 << 20);
+        let shared = KafkaOptions { prefetch_bytes_total: 64 << 20, ..options.clone() };
+        let told = shared.drain(200);
+        assert_eq!(told.get("fetch.message.max.bytes"), Some("1048576"), "no more than a share");
+        assert_eq!(told.get("queued.max.messages.kbytes"), Some("1024"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use domain::{
     BillingStore,
-    billing::{Appended, CatalogueVersion},
+    billing::{Appended, CatalogueHead, CatalogueVersion},
     store::StoreError,
 };
 
@@ -87,8 +87,9 @@ impl BillingStore for MemoryBillingStore {
         Ok(lock(&self.versions).get(version).cloned())
     }
 
-    async fn catalogues(&self) -> Result<Vec<CatalogueVersion>, StoreError> {
-        let mut versions: Vec<_> = lock(&self.versions).values().cloned().collect();
+    async fn catalogues(&self) -> Result<Vec<CatalogueHead>, StoreError> {
+        let mut versions: Vec<_> =
+            lock(&self.versions).values().map(CatalogueVersion::head).collect();
         versions.sort_by_key(|version| std::cmp::Reverse(version.sequence));
         Ok(versions)
     }

@@ -7,12 +7,14 @@ use std::{
 };
 
 use domain::{
-    Cell, DeadLetter, DeadLetterReason, LogId, Manifest, Offset, RowKey, SegmentId, Tenant,
+    Cell, DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, RowKey, SegmentId, Tenant,
     UsageRow, UsageStore,
     epochs::LogEvent,
     place::Generation,
     segment::Progress,
-    store::{DeadLetterPlace, Flush, PartitionKey, SegmentClose, StoreError, Touched, UsageFilter},
+    store::{
+        DeadLetterFilter, Flush, PartitionKey, SegmentClose, StoreError, Touched, UsageFilter,
+    },
 };
 
 use super::lock;
@@ -30,6 +32,7 @@ struct State {
     stored: StoredUsage,
     faults: VecDeque<FlushFault>,
     runs_read: u64,
+    flushes: u64,
 }
 
 /// All that a usage store keeps, for comparing what two ways of folding left behind.
@@ -47,8 +50,8 @@ pub struct StoredUsage {
     pub states: BTreeMap<u128, Vec<u8>>,
     /// Late additions by segment.
     pub touched: BTreeMap<SegmentId, BTreeSet<Touched>>,
-    /// Dead letters by log and place.
-    pub dead_letters: BTreeMap<(LogId, DeadLetterPlace), DeadLetter>,
+    /// Groups of dead letters in the order of a scan.
+    pub dead_letters: BTreeMap<DeadLetterKey, DeadLetterGroup>,
     /// Progress by partition.
     pub progress: BTreeMap<PartitionKey, Progress>,
     /// The journal.
@@ -99,6 +102,12 @@ impl MemoryUsageStore {
         lock(&self.state).runs_read
     }
 
+    /// How many flushes came so far. For tests of what is written while nothing happens.
+    #[must_use]
+    pub fn flushes(&self) -> u64 {
+        lock(&self.state).flushes
+    }
+
     fn read<T>(&self, read: impl FnOnce(&StoredUsage) -> T) -> T {
         read(&lock(&self.state).stored)
     }
@@ -116,10 +125,7 @@ impl StoredUsage {
         if stops_before(FlushFault::BeforeManifest) {
             return;
         }
-        for letter in &flush.dead_letters {
-            let place = (letter.log_id, DeadLetterPlace::of(letter));
-            self.dead_letters.insert(place, letter.clone());
-        }
+        flush.dead_letters.iter().for_each(|group| self.write_group(group));
         if let Some(close) = &flush.close {
             self.write_close(flush.segment, close);
             if stops_before(FlushFault::BeforeProgress) {
@@ -130,13 +136,20 @@ impl StoredUsage {
         if stops_before(FlushFault::AfterAll) {
             return;
         }
-        self.write_progress(&flush.progress);
+        flush.progress.iter().for_each(|progress| self.write_progress(progress));
     }
 
     fn write_row(&mut self, row: &UsageRow) {
         let stored = self.rows.entry(ScanKey(row.key.clone())).or_insert(row.cell);
         if row.cell.offset_last >= stored.offset_last {
             *stored = row.cell;
+        }
+    }
+
+    fn write_group(&mut self, group: &DeadLetterGroup) {
+        let stored = self.dead_letters.get(&group.key);
+        if stored.is_none_or(|stored| group.offset_last > stored.offset_last) {
+            self.dead_letters.insert(group.key.clone(), group.clone());
         }
     }
 
@@ -187,14 +200,15 @@ impl UsageStore for MemoryUsageStore {
         Ok(self.read(|stored| stored.generations.clone()))
     }
 
-    async fn flush(&self, flush: &Flush) -> Result<(), StoreError> {
+    async fn flush(&self, flush: Arc<Flush>) -> Result<(), StoreError> {
         let mut state = lock(&self.state);
         let log_id = flush.segment.log_id;
         if !state.stored.generations.iter().any(|generation| generation.log_id == log_id) {
             return Err(unregistered(log_id));
         }
         let fault = state.faults.pop_front();
-        state.stored.write(flush, fault);
+        state.flushes += 1;
+        state.stored.write(&flush, fault);
         match fault {
             Some(_) => Err(StoreError::Unavailable("as the test asked".to_owned())),
             None => Ok(()),
@@ -285,25 +299,21 @@ impl UsageStore for MemoryUsageStore {
     async fn scan_dead_letters(
         &self,
         log_id: LogId,
-        reason: Option<DeadLetterReason>,
-        after: Option<DeadLetterPlace>,
+        filter: &DeadLetterFilter,
+        after: Option<&DeadLetterKey>,
         limit: usize,
-    ) -> Result<Vec<DeadLetter>, StoreError> {
+    ) -> Result<Vec<DeadLetterGroup>, StoreError> {
+        let DeadLetterFilter { reason, tenant } = filter;
+        let passes = |key: &DeadLetterKey| {
+            key.segment.log_id == log_id
+                && after.is_none_or(|after| key > after)
+                && reason.is_none_or(|reason| key.reason == reason)
+                && tenant.as_ref().is_none_or(|tenant| key.tenant == *tenant)
+        };
         Ok(self.read(|stored| {
-            let letters = stored.dead_letters.iter();
-            let of_log = letters.filter(|((of, _), _)| *of == log_id);
-            let rest = of_log.filter(|((_, place), _)| after.is_none_or(|after| *place > after));
-            let wanted = rest.filter(|(_, l)| reason.is_none_or(|reason| l.reason == reason));
-            wanted.take(limit).map(|(_, letter)| letter.clone()).collect()
+            let wanted = stored.dead_letters.values().filter(|group| passes(&group.key));
+            wanted.take(limit).cloned().collect()
         }))
-    }
-
-    async fn dead_letter(
-        &self,
-        log_id: LogId,
-        place: DeadLetterPlace,
-    ) -> Result<Option<DeadLetter>, StoreError> {
-        Ok(self.read(|stored| stored.dead_letters.get(&(log_id, place)).cloned()))
     }
 
     async fn log_events(&self) -> Result<Vec<LogEvent>, StoreError> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use domain::{
     BillingStore, Timestamp,
-    billing::{Appended, CatalogueVersion},
+    billing::{Appended, CatalogueHead, CatalogueVersion},
     store::StoreError,
 };
 
@@ -49,8 +49,8 @@ impl BillingStore for ScyllaBillingStore {
         Ok(self.client.catalogue_at(sequence).await?)
     }
 
-    async fn catalogues(&self) -> Result<Vec<CatalogueVersion>, StoreError> {
-        Ok(all(&self.client).await?)
+    async fn catalogues(&self) -> Result<Vec<CatalogueHead>, StoreError> {
+        Ok(heads(&self.client).await?)
     }
 
     async fn append_entry(
@@ -127,15 +127,19 @@ async fn activate(client: &Client, version: &str) -> Result<(), Failure> {
     }
 }
 
-async fn all(client: &Client) -> Result<Vec<CatalogueVersion>, Failure> {
-    /// A page is at most some megabytes: a catalogue is a text that a person wrote.
-    const PAGE_CATALOGUES: usize = 50;
-    use futures_util::{StreamExt as _, TryStreamExt as _};
-    let statement = &client.statements.catalogues;
-    let rows = client.link.stream::<Read>(statement, (), PAGE_CATALOGUES).await?;
-    let mut versions: Vec<_> = rows.map(|row| take(row?)).try_collect().await?;
-    versions.reverse();
-    Ok(versions)
+async fn heads(client: &Client) -> Result<Vec<CatalogueHead>, Failure> {
+    let read: Vec<ReadHead> = client.link.read(&client.statements.catalogue_heads, ()).await?;
+    read.into_iter().rev().map(take_head).collect()
+}
+
+/// Sequence, version, time, active.
+type ReadHead = (i64, String, i64, Option<bool>);
+
+fn take_head(
+    (sequence, version, published_at, active): ReadHead,
+) -> Result<CatalogueHead, Failure> {
+    let text = String::new();
+    take((sequence, version, text, published_at, active)).map(|version| version.head())
 }
 
 /// Sequence, version, text, time, active.

@@ -48,6 +48,18 @@ pub enum SchemaError {
         /// Version needed.
         wanted: u32,
     },
+    /// The tables are those of an earlier version, and hold totals in a form that is not read any more.
+    #[error(
+        "keyspace {keyspace} has totals of schema version {found}, which this program (version {wanted}) cannot read: use the version of the program that wrote them, or name another keyspace in `store.url` and other topics in `kafka.topic_prefix`, run `pulso schema apply`, and publish catalogues and contracts again"
+    )]
+    Unreadable {
+        /// The keyspace.
+        keyspace: String,
+        /// Version there.
+        found: u32,
+        /// Version needed.
+        wanted: u32,
+    },
     /// A later version of this program made the tables.
     #[error(
         "keyspace {keyspace} has schema version {found}, and this program knows up to {known}: use the version of the program that migrated it, or a later one"
@@ -170,7 +182,7 @@ impl From<CodecError> for Failure {
     fn from(error: CodecError) -> Self {
         let message = error.to_string();
         Self(match error {
-            CodecError::Newer(_) => StoreError::Fatal(message),
+            CodecError::Version(_) => StoreError::Fatal(message),
             CodecError::Length | CodecError::Checksum | CodecError::Value => {
                 StoreError::Damaged(message)
             }

@@ -1,7 +1,8 @@
 //! Manifests, progress, fold states and runs of ids.
 //!
 //! All are pure functions of the log, so the time of a write is a place in the log, never a clock's;
-//! but for `caught_up_at`, which is a reading of one.
+//! but for `caught_up_at`. That is a reading of the consumer's clock, and the servers time its write:
+//! timed by itself, a reading from a clock that was ahead would win until that time has come.
 
 use domain::{
     Manifest, Offset, SegmentId, Timestamp,
@@ -67,8 +68,7 @@ pub(super) async fn write_progress(client: &Client, progress: &Progress) -> Resu
     let values = (log_id.as_slice(), partition, epoch, progress.encode(), progress_time(progress)?);
     let cell = client.link.write(&client.statements.insert_progress, values);
     let Some(caught_up_at) = progress.caught_up_at else { return cell.await };
-    let micros = caught_up_at.micros();
-    let values = (log_id.as_slice(), partition, epoch, micros, micros);
+    let values = (log_id.as_slice(), partition, epoch, caught_up_at.micros());
     let caught_up = client.link.write(&client.statements.insert_caught_up, values);
     tokio::try_join!(cell, caught_up).map(drop)
 }

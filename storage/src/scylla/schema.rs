@@ -104,8 +104,18 @@ pub(super) async fn check_with(
     }
 }
 
+/// The first version whose totals this program reads: manifests and dead letters before it had another
+/// form. Tables without totals are migrated from any version.
+const READ_FROM: u32 = 5;
+
 async fn standing(cluster: &Cluster<'_>) -> Result<Standing, SchemaError> {
-    judge(&cluster.options.keyspace, &cluster.applied().await?)
+    let keyspace = &cluster.options.keyspace;
+    match judge(keyspace, &cluster.applied().await?)? {
+        Standing::Older(found) if found < READ_FROM && cluster.has_a_log().await? => {
+            Err(SchemaError::Unreadable { keyspace: keyspace.clone(), found, wanted: VERSION })
+        }
+        standing => Ok(standing),
+    }
 }
 
 /// Runs what is missing above a version.

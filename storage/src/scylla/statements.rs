@@ -76,7 +76,7 @@ statements! {
         VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
     insert_caught_up: prepare = "
         INSERT INTO {keyspace}.partition_progress (log_id, log_partition, epoch, caught_up_at)
-        VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
+        VALUES (?, ?, ?, ?)";
     progress: prepare = "
         SELECT cell, caught_up_at FROM {keyspace}.partition_progress
         WHERE log_id = ? AND log_partition = ? AND epoch = ?";
@@ -94,29 +94,41 @@ statements! {
         SELECT chunks, bytes FROM {keyspace}.id_run
         WHERE log_id = ? AND log_partition = ? AND epoch = ? AND segment_start = ? AND chunk = ?";
 
-    insert_letter: prepare = "
-        INSERT INTO {keyspace}.dead_letter (log_id, log_partition, stretch, record_offset,
-            pulse_index, epoch, reason, tenant, product_sku, time, message, payload)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
-    insert_stretch: prepare = "
-        INSERT INTO {keyspace}.dead_letter_stretch (log_id, log_partition, reason, stretch)
-        VALUES (?, ?, ?, ?) USING TIMESTAMP 1";
-    /// The first stretch with letters of a reason, at or after one.
-    next_stretch: prepare = "
-        SELECT stretch FROM {keyspace}.dead_letter_stretch
-        WHERE log_id = ? AND log_partition = ? AND reason = ? AND stretch >= ? LIMIT 1";
-    letters: prepare = "
-        SELECT record_offset, pulse_index, epoch, reason, tenant, product_sku, time, message,
-            payload
-        FROM {keyspace}.dead_letter
-        WHERE log_id = ? AND log_partition = ? AND stretch = ?
-            AND (record_offset, pulse_index, epoch) > (?, ?, ?)";
-    letter: prepare = "
-        SELECT record_offset, pulse_index, epoch, reason, tenant, product_sku, time, message,
-            payload
-        FROM {keyspace}.dead_letter
-        WHERE log_id = ? AND log_partition = ? AND stretch = ? AND record_offset = ?
-            AND pulse_index = ? AND epoch = ?";
+    insert_group: prepare = "
+        INSERT INTO {keyspace}.dead_letter_group (log_id, log_partition, segment_start, epoch,
+            reason, tenant, offset_last, count, time_first, time_last, sample_offset, sample_index,
+            product_sku, time, message)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    insert_segment_of_reason: prepare = "
+        INSERT INTO {keyspace}.dead_letter_reason (log_id, log_partition, reason, segment_start,
+            epoch)
+        VALUES (?, ?, ?, ?, ?) USING TIMESTAMP 1";
+    insert_group_of_tenant: prepare = "
+        INSERT INTO {keyspace}.dead_letter_tenant (log_id, log_partition, tenant, segment_start,
+            epoch, reason)
+        VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP 1";
+    /// The first segment and epoch with groups of a reason, at or behind one.
+    next_segment_of_reason: prepare = "
+        SELECT segment_start, epoch FROM {keyspace}.dead_letter_reason
+        WHERE log_id = ? AND log_partition = ? AND reason = ?
+            AND (segment_start, epoch) >= (?, ?) LIMIT 1";
+    groups_of_tenant: prepare = "
+        SELECT segment_start, epoch, reason FROM {keyspace}.dead_letter_tenant
+        WHERE log_id = ? AND log_partition = ? AND tenant = ?
+            AND (segment_start, epoch, reason) > (?, ?, ?)";
+    /// Of one epoch of a segment, from a reason and tenant to the end of a reason.
+    groups_in_segment: prepare = "
+        SELECT epoch, reason, tenant, offset_last, count, time_first, time_last, sample_offset,
+            sample_index, product_sku, time, message
+        FROM {keyspace}.dead_letter_group
+        WHERE log_id = ? AND log_partition = ? AND segment_start = ?
+            AND (epoch, reason, tenant) >= (?, ?, ?) AND (epoch, reason) <= (?, ?)";
+    group: prepare = "
+        SELECT epoch, reason, tenant, offset_last, count, time_first, time_last, sample_offset,
+            sample_index, product_sku, time, message
+        FROM {keyspace}.dead_letter_group
+        WHERE log_id = ? AND log_partition = ? AND segment_start = ? AND epoch = ? AND reason = ?
+            AND tenant = ?";
 
     /// All that were registered, for one that is about to register.
     decided_generations: prepare_serial = GENERATIONS;
@@ -142,8 +154,8 @@ statements! {
     catalogue: prepare_serial = "
         SELECT sequence, version, body, published_at, active FROM {keyspace}.catalogue
         WHERE registry = 0 AND sequence = ?";
-    catalogues: prepare = "
-        SELECT sequence, version, body, published_at, active FROM {keyspace}.catalogue
+    catalogue_heads: prepare = "
+        SELECT sequence, version, published_at, active FROM {keyspace}.catalogue
         WHERE registry = 0";
     insert_catalogue: prepare_decision = "
         INSERT INTO {keyspace}.catalogue (registry, sequence, version, body, published_at, active)

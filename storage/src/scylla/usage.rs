@@ -7,12 +7,12 @@
 use std::{sync::Arc, time::Instant};
 
 use domain::{
-    DeadLetter, DeadLetterReason, LogId, Manifest, Offset, RowKey, SegmentId, Tenant, UsageRow,
+    DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, RowKey, SegmentId, Tenant, UsageRow,
     UsageStore,
     epochs::LogEvent,
     place::Generation,
     segment::Progress,
-    store::{DeadLetterPlace, Flush, PartitionKey, SegmentClose, StoreError, UsageFilter},
+    store::{DeadLetterFilter, Flush, PartitionKey, SegmentClose, StoreError, UsageFilter},
 };
 use metrics::histogram;
 use service::fault;
@@ -48,9 +48,9 @@ impl UsageStore for ScyllaUsageStore {
         Ok(registry::all(&self.client).await?)
     }
 
-    async fn flush(&self, flush: &Flush) -> Result<(), StoreError> {
+    async fn flush(&self, flush: Arc<Flush>) -> Result<(), StoreError> {
         let started = Instant::now();
-        write(&self.client, flush).await?;
+        write(&self.client, &flush).await?;
         histogram!("pulso_store_write_seconds").record(started.elapsed());
         Ok(())
     }
@@ -109,20 +109,12 @@ impl UsageStore for ScyllaUsageStore {
     async fn scan_dead_letters(
         &self,
         log_id: LogId,
-        reason: Option<DeadLetterReason>,
-        after: Option<DeadLetterPlace>,
+        filter: &DeadLetterFilter,
+        after: Option<&DeadLetterKey>,
         limit: usize,
-    ) -> Result<Vec<DeadLetter>, StoreError> {
+    ) -> Result<Vec<DeadLetterGroup>, StoreError> {
         let generation = registry::find(&self.client, log_id).await?;
-        Ok(letters::page(&self.client, &generation, reason, after, limit).await?)
-    }
-
-    async fn dead_letter(
-        &self,
-        log_id: LogId,
-        place: DeadLetterPlace,
-    ) -> Result<Option<DeadLetter>, StoreError> {
-        Ok(letters::one(&self.client, log_id, place).await?)
+        Ok(letters::page(&self.client, &generation, filter, after, limit).await?)
     }
 
     async fn log_events(&self) -> Result<Vec<LogEvent>, StoreError> {
@@ -150,7 +142,10 @@ async fn write(client: &Client, flush: &Flush) -> Result<(), Failure> {
         records::write_manifest(client, &close.manifest).await?;
         fault::point("scylla.after_manifest");
     }
-    records::write_progress(client, &flush.progress).await
+    match &flush.progress {
+        Some(progress) => records::write_progress(client, progress).await,
+        None => Ok(()),
+    }
 }
 
 async fn write_close(

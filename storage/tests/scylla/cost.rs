@@ -26,9 +26,9 @@ async fn of_flushing_and_reading() {
     usage.register(&generation(LOG), None).await.unwrap();
     let mut start = 0;
     for count in [20_000, 20_000, 20_000, 100_000, 100_000] {
-        let flush = flush(segment(0, start), rows(count, start), start + 10);
+        let flush = flush(segment(0, start), rows(count, start), start + 10).into();
         let started = Instant::now();
-        usage.flush(&flush).await.unwrap();
+        usage.flush(flush).await.unwrap();
         let seconds = started.elapsed().as_secs_f64();
         println!("flush of {count} rows: {seconds:.2} s, {:.0} rows/s", count as f64 / seconds);
         start += 1_000;
@@ -57,7 +57,7 @@ async fn month(usage: &impl UsageStore, start: u64) -> UsageFilter {
     let rows: Vec<UsageRow> = (0..30 * 24 * 60)
         .map(|i| row(key("month", &format!("sku-{}", i % 60), at(i / 60 * 3_600), mine), start, 7))
         .collect();
-    usage.flush(&flush(mine, rows, start + 10)).await.unwrap();
+    usage.flush(flush(mine, rows, start + 10).into()).await.unwrap();
     let tenant = domain::Tenant::new("month").ok();
     let (from, to) = (Timestamp::MIN, Timestamp::MAX);
     UsageFilter { tenant, product_sku: None, use_unity: None, from, to }

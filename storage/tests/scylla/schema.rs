@@ -2,8 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use domain::UsageStore as _;
 use storage::{
-    conformance::servers::{Server, keyspaces},
+    conformance::{
+        samples::{LOG, generation},
+        servers::{Server, keyspaces},
+    },
     scylla::{Credentials, OpenError, SchemaError, ScyllaOptions, ScyllaStore, schema},
 };
 use tokio::{
@@ -14,7 +18,13 @@ use tokio::{
 use crate::server::OwnKeyspace;
 
 /// Every migration.
-const ALL: [&str; 4] = ["0001_usage_store", "0002_billing_store", "0003_epochs", "0004_journals"];
+const ALL: [&str; 5] = [
+    "0001_usage_store",
+    "0002_billing_store",
+    "0003_epochs",
+    "0004_journals",
+    "0005_dead_letter_groups",
+];
 
 /// Runs a statement as another program would.
 async fn meddle(server: &Server, options: &ScyllaOptions, statement: &str) {
@@ -46,6 +56,38 @@ async fn two_applies_at_once_both_end_with_the_schema() {
     assert_eq!(schema::check(&options).await.unwrap(), again);
 }
 
+/// Makes the keyspace say that only migrations up to a version were applied.
+async fn forget_above(server: &Server, options: &ScyllaOptions, version: u32) {
+    for version in version + 1..=schema::VERSION {
+        let applied = format!(
+            "DELETE FROM {{keyspace}}.schema_version WHERE registry = 0 AND version = {version} IF EXISTS"
+        );
+        meddle(server, options, &applied).await;
+    }
+}
+
+#[tokio::test]
+async fn totals_of_an_earlier_version_are_refused_by_every_command_and_left_alone() {
+    let server = crate::cassandra_or_skip!();
+    let keyspace = OwnKeyspace::empty(server).await;
+    let options = keyspace.options.clone();
+    let store = ScyllaStore::open(options.clone()).await.unwrap();
+    store.usage().register(&generation(LOG), None).await.unwrap();
+    store.close().await;
+    forget_above(server, &options, 4).await;
+    let refused = open_error(&options).await;
+    assert!(matches!(refused, SchemaError::Unreadable { found: 4, wanted: 5, .. }), "{refused}");
+    for word in [options.keyspace.as_str(), "version 4", "another keyspace in `store.url`"] {
+        assert!(refused.to_string().contains(word), "{refused}");
+    }
+    assert_eq!(schema::apply(&options).await, Err(refused.clone()));
+    assert_eq!(schema::check(&options).await, Err(refused.clone()));
+    assert_eq!(schema::migrate(&options).await, Err(refused));
+    let log = "DELETE FROM {keyspace}.log_generation WHERE registry = 0 AND sequence = 0 IF EXISTS";
+    meddle(server, &options, log).await;
+    assert_eq!(schema::migrate(&options).await.unwrap().applied, ALL[4..]);
+}
+
 #[tokio::test]
 async fn a_keyspace_of_another_version_is_refused_with_what_to_do() {
     let server = crate::cassandra_or_skip!();
@@ -57,14 +99,9 @@ async fn a_keyspace_of_another_version_is_refused_with_what_to_do() {
     assert!(matches!(missing, SchemaError::Missing { .. }), "{missing}");
 
     schema::apply(&options).await.unwrap();
-    for version in 2..=schema::VERSION {
-        let applied = format!(
-            "DELETE FROM {{keyspace}}.schema_version WHERE registry = 0 AND version = {version} IF EXISTS"
-        );
-        meddle(server, &options, &applied).await;
-    }
+    forget_above(server, &options, 1).await;
     let older = open_error(&options).await;
-    assert!(matches!(older, SchemaError::Older { found: 1, wanted: 4, .. }), "{older}");
+    assert!(matches!(older, SchemaError::Older { found: 1, wanted: 5, .. }), "{older}");
     assert!(older.to_string().contains("run `pulso schema migrate`"), "{older}");
     assert_eq!(schema::apply(&options).await, Err(older));
     let migrated = schema::migrate(&options).await.unwrap();
@@ -83,7 +120,7 @@ async fn a_keyspace_of_another_version_is_refused_with_what_to_do() {
                  (0, 99, 'x') IF NOT EXISTS";
     meddle(server, &options, newer).await;
     let newer = open_error(&options).await;
-    assert!(matches!(newer, SchemaError::Newer { found: 99, known: 4, .. }), "{newer}");
+    assert!(matches!(newer, SchemaError::Newer { found: 99, known: 5, .. }), "{newer}");
     assert_eq!(schema::migrate(&options).await, Err(newer));
 }
 

@@ -8,11 +8,11 @@ use std::{
 
 use domain::{
     BillingStore as _, Epoch, LogId, Partition, RowKey, Tenant, Timestamp, UsageRow, UsageStore,
-    store::{Flush, PartitionKey, StoreError, UsageFilter},
+    store::{DeadLetterFilter, Flush, PartitionKey, StoreError, UsageFilter},
 };
 use storage::{
     conformance::{
-        samples::{LOG, at, close, dead_letter, flush, generation, key, progress, row, segment},
+        samples::{LOG, at, close, dead_letters, flush, generation, key, progress, row, segment},
         servers::{self, Kind, Server},
     },
     order,
@@ -38,7 +38,8 @@ fn closing_flush() -> Flush {
         .map(|i| row(key(&format!("t{}", i % 7), "s", at(i * 3_600), mine), 105, 7))
         .collect();
     let mut flush = flush(mine, rows, 110);
-    flush.dead_letters = vec![dead_letter(0, 107, 2, domain::DeadLetterReason::TooLate)];
+    flush.dead_letters =
+        vec![dead_letters(mine, domain::DeadLetterReason::TooLate, "acme", (2, 107))];
     flush.close = Some(close(mine, 110));
     flush.rows.sort_by(|a, b| order::compare(&a.key, &b.key));
     flush
@@ -54,7 +55,7 @@ async fn victim() {
     let keyspace = std::env::var(VICTIM).unwrap();
     let server = servers::shared(Kind::Cassandra).unwrap();
     let store = ScyllaStore::open(server::options(server, &keyspace)).await.unwrap();
-    store.usage().flush(&closing_flush()).await.unwrap();
+    store.usage().flush(closing_flush().into()).await.unwrap();
 }
 
 fn kill_a_victim_at(server: &Server, options: &ScyllaOptions, point: &str) {
@@ -92,11 +93,14 @@ async fn a_flush_that_was_killed_anywhere_is_completed_by_repeating_it() {
     assert_eq!(usage.newest_manifest(FIRST).await.unwrap(), Some(manifest));
     assert_eq!(usage.progress(FIRST).await.unwrap(), None, "the manifest comes first");
 
-    usage.flush(&flush).await.unwrap();
+    usage.flush(flush.clone().into()).await.unwrap();
     assert_eq!(usage.scan(&EVERYTHING, None, 1_000).await.unwrap(), flush.rows);
     assert_eq!(usage.newest_manifest(FIRST).await.unwrap(), Some(manifest));
-    assert_eq!(usage.progress(FIRST).await.unwrap(), Some(flush.progress));
-    assert_eq!(usage.scan_dead_letters(LOG, None, None, 9).await.unwrap(), flush.dead_letters);
+    assert_eq!(usage.progress(FIRST).await.unwrap(), flush.progress);
+    assert_eq!(
+        usage.scan_dead_letters(LOG, &DeadLetterFilter::default(), None, 9).await.unwrap(),
+        flush.dead_letters
+    );
 }
 
 async fn in_pages(usage: &impl UsageStore, filter: &UsageFilter, limit: usize) -> Vec<UsageRow> {
@@ -132,7 +136,7 @@ async fn shards_and_many_tenants_are_one_order() {
             row(key("dense", &format!("s{}", i % 10), start, mine), 1, i.into())
         });
         let rows: Vec<UsageRow> = many.chain(dense).collect();
-        usage.flush(&flush(mine, rows.clone(), 9)).await.unwrap();
+        usage.flush(flush(mine, rows.clone(), 9).into()).await.unwrap();
         all.extend(rows);
     }
     all.sort_by(|a, b| order::compare(&a.key, &b.key));
@@ -166,21 +170,6 @@ async fn shards_and_many_tenants_are_one_order() {
 }
 
 #[tokio::test]
-async fn long_runs_and_states_come_back_whole() {
-    let store = OwnStore::open(crate::cassandra_or_skip!()).await;
-    let usage = store.usage();
-    usage.register(&generation(LOG), None).await.unwrap();
-    let mut flush = closing_flush();
-    let close = flush.close.as_mut().unwrap();
-    close.run = (0..5_000_000u32).map(|i| (i % 251) as u8).collect();
-    close.state = (0..700_001u32).map(|i| (i % 241) as u8).collect();
-    usage.flush(&flush).await.unwrap();
-    let close = flush.close.unwrap();
-    assert_eq!(usage.run(flush.segment).await.unwrap(), close.run);
-    assert_eq!(usage.state(close.manifest.state_digest).await.unwrap(), Some(close.state));
-}
-
-#[tokio::test]
 async fn progress_after_a_close_replaces_progress_before_it_at_the_same_place() {
     let store = OwnStore::open(crate::cassandra_or_skip!()).await;
     let usage = store.usage();
@@ -191,8 +180,8 @@ async fn progress_after_a_close_replaces_progress_before_it_at_the_same_place() 
         let closed = domain::segment::Progress { anchor: None, ..open };
         let mut flush = flush(segment(0, 0), Vec::new(), folded_to);
         for step in [open, closed, open] {
-            flush.progress = step;
-            usage.flush(&flush).await.unwrap();
+            flush.progress = Some(step);
+            usage.flush(flush.clone().into()).await.unwrap();
         }
         assert_eq!(usage.progress(FIRST).await.unwrap(), Some(closed));
     }
@@ -204,7 +193,7 @@ async fn a_closed_store_takes_no_more_writes() {
     let usage = store.usage();
     usage.register(&generation(LOG), None).await.unwrap();
     store.close().await;
-    let refused = usage.flush(&closing_flush()).await;
+    let refused = usage.flush(closing_flush().into()).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
 }
 
@@ -223,7 +212,7 @@ async fn a_server_that_hangs_is_unavailable_in_time_and_then_goes_on() {
 
     gate.open.send_replace(false);
     let started = Instant::now();
-    let hangs = usage.flush(&closing_flush()).await;
+    let hangs = usage.flush(closing_flush().into()).await;
     let asked = store.billing().catalogues().await;
     let waited = started.elapsed();
     gate.open.send_replace(true);
@@ -232,7 +221,7 @@ async fn a_server_that_hangs_is_unavailable_in_time_and_then_goes_on() {
     assert!(waited < Duration::from_secs(10), "{waited:?}");
 
     let flush = closing_flush();
-    until_available(async || usage.flush(&flush).await).await;
+    until_available(async || usage.flush(flush.clone().into()).await).await;
     let found = || usage.scan(&EVERYTHING, None, 1_000);
     assert_eq!(until_available(found).await, flush.rows);
 }

@@ -4,12 +4,13 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use domain::{
-    Epoch, Manifest, Offset, Partition, SegmentId, Tenant, Timestamp, UsageRow, UsageStore,
-    store::{DeadLetterPlace, Flush, PartitionKey, StoreError, UsageFilter},
+    DeadLetterGroup, DeadLetterReason, Epoch, Manifest, Offset, Partition, SegmentId, Tenant,
+    Timestamp, UsageRow, UsageStore,
+    store::{DeadLetterFilter, Flush, PartitionKey, StoreError, UsageFilter},
 };
 use storage::{
     conformance::{
-        samples::{LOG, at, close, dead_letter, flush, generation, key, row, segment},
+        samples::{LOG, at, close, dead_letters, flush, generation, key, row, segment},
         servers::Server,
     },
     order,
@@ -22,12 +23,15 @@ use crate::{
     store::until_available,
 };
 
+const ALL: DeadLetterFilter = DeadLetterFilter { reason: None, tenant: None };
+
 const FIRST: PartitionKey = PartitionKey { log_id: LOG, partition: Partition(0), epoch: Epoch(0) };
 
 /// Every table that a closing flush writes to.
-const TABLES: [&str; 10] = [
-    "dead_letter",
-    "dead_letter_stretch",
+const TABLES: [&str; 11] = [
+    "dead_letter_group",
+    "dead_letter_reason",
+    "dead_letter_tenant",
     "fold_state",
     "id_run",
     "partition_progress",
@@ -48,20 +52,26 @@ fn closing_flush(start: u64) -> Flush {
     let keys = [day(0, 0), day(0, 3_600), day(1, 0)];
     let rows = keys.into_iter().map(|key| row(key, start + 5, 7)).collect();
     let mut flush = flush(mine, rows, start + SEGMENT);
-    let letter = |index| dead_letter(0, start + 7, index, domain::DeadLetterReason::TooLate);
-    flush.dead_letters = vec![letter(1), letter(2)];
+    flush.dead_letters = letters(mine, (9, start + 7));
     flush.close = Some(close(mine, start + SEGMENT));
-    flush.progress.anchor = None;
-    flush.progress.caught_up_at = Some(at(i64::try_from(start).unwrap()));
+    let progress = flush.progress.as_mut().unwrap();
+    progress.anchor = None;
+    progress.caught_up_at = Some(at(i64::try_from(start).unwrap()));
     flush
 }
 
-/// The flush of the same segment that came before, with fewer pulses in its rows.
+/// Two groups, in the order of their keys, of so many pulses up to an offset.
+fn letters(mine: SegmentId, (count, offset_last): (u64, u64)) -> Vec<DeadLetterGroup> {
+    let of = |tenant| dead_letters(mine, DeadLetterReason::TooLate, tenant, (count, offset_last));
+    vec![of("a"), of("b")]
+}
+
+/// The flush of the same segment that came before, with fewer pulses in its rows and groups.
 fn earlier_flush(closing: &Flush) -> Flush {
     let mine = closing.segment;
     let of = |last: &UsageRow| row(last.key.clone(), mine.start.0 + 3, 5);
     let mut earlier = flush(mine, closing.rows.iter().map(of).collect(), mine.start.0 + 4);
-    earlier.dead_letters = closing.dead_letters[..1].to_vec();
+    earlier.dead_letters = letters(mine, (4, mine.start.0 + 3));
     earlier
 }
 
@@ -97,7 +107,7 @@ impl Subject {
         fault: Fault,
     ) -> Option<String> {
         self.proxy.arm(writes_before, fault);
-        let flushed = self.usage.flush(flush).await;
+        let flushed = self.usage.flush(flush.clone().into()).await;
         let table = self.proxy.disarm();
         match (&table, &flushed) {
             (None, Ok(())) | (Some(_), Err(StoreError::Unavailable(_))) => table,
@@ -119,7 +129,7 @@ impl Subject {
         let progress = self.direct.progress(FIRST).await.unwrap();
         let folded_to = progress.map_or(Offset(0), |progress| progress.folded_to);
         let manifest = self.manifest(flush.segment).await;
-        if folded_to >= flush.progress.folded_to {
+        if folded_to >= flush.progress.unwrap().folded_to {
             assert!(manifest.is_some(), "progress without a manifest");
         }
         if manifest.is_some() {
@@ -138,9 +148,14 @@ impl Subject {
             rows.extend(self.direct.scan(&of(Some(tenant)), None, 1_000).await.unwrap());
         }
         assert_eq!(rows, flush.rows);
-        for letter in &flush.dead_letters {
-            let place = DeadLetterPlace::of(letter);
-            assert_eq!(self.direct.dead_letter(LOG, place).await.unwrap().as_ref(), Some(letter));
+        let of_tenant = |group: &DeadLetterGroup| DeadLetterFilter {
+            reason: None,
+            tenant: Some(group.key.tenant.clone()),
+        };
+        for group in &flush.dead_letters {
+            let of_tenant = of_tenant(group);
+            let found = self.direct.scan_dead_letters(LOG, &of_tenant, None, 10_000).await.unwrap();
+            assert!(found.contains(group), "{found:?}");
         }
         assert_eq!(self.direct.run(flush.segment).await.unwrap(), close.run);
         let state = self.direct.state(close.manifest.state_digest).await.unwrap();
@@ -152,13 +167,13 @@ impl Subject {
         for flush in flushes {
             self.has_all(flush).await;
         }
-        let progress = flushes.last().map(|last| last.progress);
+        let progress = flushes.last().and_then(|last| last.progress);
         assert_eq!(self.direct.progress(FIRST).await.unwrap(), progress);
         let found = self.direct.scan(&of(None), None, 10_000).await.unwrap();
         let mut rows: Vec<UsageRow> = flushes.iter().flat_map(|flush| flush.rows.clone()).collect();
         rows.sort_by(|a, b| order::compare(&a.key, &b.key));
         assert_eq!(found, rows);
-        let found = self.direct.scan_dead_letters(LOG, None, None, 10_000).await.unwrap();
+        let found = self.direct.scan_dead_letters(LOG, &ALL, None, 10_000).await.unwrap();
         let letters = flushes.iter().flat_map(|flush| flush.dead_letters.clone());
         assert_eq!(found, letters.collect::<Vec<_>>());
     }
@@ -186,7 +201,7 @@ async fn each_write_with(server: &Server, fault: Fault) {
         let flush = closing_flush(flushes.len() as u64 * SEGMENT);
         let table = subject.flush_with(&flush, write, fault).await;
         subject.kept_the_order(&flush).await;
-        until_available(async || subject.usage.flush(&flush).await).await;
+        until_available(async || subject.usage.flush(flush.clone().into()).await).await;
         subject.has_all(&flush).await;
         flushes.push(flush);
         write = if table.is_some() { write + 1 } else { 0 };
@@ -233,7 +248,7 @@ async fn a_write_that_timed_out_and_lands_after_newer_ones_changes_nothing() {
         let earlier = earlier_flush(&closing);
         let table = subject.flush_with(&earlier, write, Fault::TimedOutAndLate).await;
         for flush in [&earlier, &closing] {
-            until_available(async || subject.usage.flush(flush).await).await;
+            until_available(async || subject.usage.flush(flush.clone().into()).await).await;
         }
         subject.proxy.let_late_writes_land().await;
         flushes.push(closing);

@@ -23,6 +23,7 @@ fn books(store: &MemoryBillingStore) -> Books {
         no_log(),
         Arc::new(moment),
         BillingConfig::default(),
+        service::Compute::default(),
     )
 }
 

@@ -66,6 +66,7 @@ pub(super) fn open_log(loaded: &Loaded, directory: &DataDirectory) -> Result<Emb
         queue_bytes_max: config.queue_bytes_max.as_usize(),
         commit_bytes_max: config.commit_bytes_max.as_usize(),
         wal_bytes_target: config.wal_bytes_target.bytes(),
+        clock_jump_max: config.clock_jump_max.duration(),
         ..LogOptions::new(defaults, Arc::new(clock::system()), fatal_hook())
     };
     EmbeddedLog::open(directory, options).map_err(|error| failure(&error))
@@ -81,6 +82,7 @@ pub(super) fn open_store(
         reads_queued_max: config.reads_queued_max.as_usize(),
         writes_queued_max: config.writes_queued_max.as_usize(),
         wal_bytes_target: config.wal_bytes_target.bytes(),
+        read_timeout: config.read_timeout.duration(),
         ..StoreOptions::new(fatal_hook())
     };
     EmbeddedStore::open(directory, &options).map_err(|error| failure(&error))
@@ -113,6 +115,7 @@ fn failure(error: &OpenError) -> Failure {
         OpenError::ReadOnly { .. } => Exit::Permission,
         OpenError::NotADirectory { .. }
         | OpenError::Newer { .. }
+        | OpenError::Older { .. }
         | OpenError::Foreign { .. }
         | OpenError::Partitions { .. }
         | OpenError::Generation(_) => Exit::Config,

@@ -190,6 +190,8 @@ pub fn kafka_options(loaded: &Loaded, brokers: &Servers) -> KafkaOptions {
         request_timeout: kafka.request_timeout.duration(),
         session_timeout: kafka.session_timeout.duration(),
         queue_bytes_max: loaded.config.log.queue_bytes_max.as_usize(),
+        prefetch_bytes_total: kafka.read_ahead_bytes_max.as_usize(),
+        drains_max: loaded.config.consumer.readers.as_usize(),
         record_bytes_max: loaded.config.ingest.record_bytes_max.as_usize(),
         ..KafkaOptions::new(brokers.to_string(), topic(loaded, PULSES))
     }
@@ -290,7 +292,7 @@ pub fn brokers(loaded: &Loaded) -> Result<&Servers, Failure> {
 pub fn store_failure(error: &StoreError) -> Failure {
     let exit = match error {
         StoreError::Unavailable(_) => Exit::Unavailable,
-        StoreError::Conflict(_) | StoreError::Damaged(_) => Exit::Data,
+        StoreError::Conflict(_) | StoreError::Damaged(_) | StoreError::TooLarge(_) => Exit::Data,
         StoreError::Fatal(_) => Exit::Internal,
     };
     Failure::new(exit, format_args!("store.url: {error}"))

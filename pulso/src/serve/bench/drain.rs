@@ -10,12 +10,12 @@ use std::{
 };
 
 use domain::{
-    DeadLetter, DeadLetterReason, LogId, Manifest, NoFeed, Offset, PulseLog, RowKey, SegmentId,
+    DeadLetterGroup, DeadLetterKey, LogId, Manifest, NoFeed, Offset, PulseLog, RowKey, SegmentId,
     Tenant, UsageRow, UsageStore,
     epochs::LogEvent,
     place::Generation,
     segment::Progress,
-    store::{DeadLetterPlace, Flush, PartitionKey, StoreError, UsageFilter},
+    store::{DeadLetterFilter, Flush, PartitionKey, StoreError, UsageFilter},
 };
 use ingestor_consumer::{Consumer, ConsumerPorts, Work};
 use serde_json::{Value, json};
@@ -133,7 +133,7 @@ impl UsageStore for Sums {
         Ok(Vec::new())
     }
 
-    async fn flush(&self, flush: &Flush) -> Result<(), StoreError> {
+    async fn flush(&self, flush: Arc<Flush>) -> Result<(), StoreError> {
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         found.rows += flush.rows.len() as u64;
         for row in &flush.rows {
@@ -193,19 +193,11 @@ impl UsageStore for Sums {
     async fn scan_dead_letters(
         &self,
         _: LogId,
-        _: Option<DeadLetterReason>,
-        _: Option<DeadLetterPlace>,
+        _: &DeadLetterFilter,
+        _: Option<&DeadLetterKey>,
         _: usize,
-    ) -> Result<Vec<DeadLetter>, StoreError> {
+    ) -> Result<Vec<DeadLetterGroup>, StoreError> {
         Ok(Vec::new())
-    }
-
-    async fn dead_letter(
-        &self,
-        _: LogId,
-        _: DeadLetterPlace,
-    ) -> Result<Option<DeadLetter>, StoreError> {
-        Ok(None)
     }
 
     async fn log_events(&self) -> Result<Vec<LogEvent>, StoreError> {

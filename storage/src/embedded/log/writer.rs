@@ -12,7 +12,7 @@ use std::{
 };
 
 use domain::{
-    Clock, Offset, Partition, Timestamp,
+    Offset, Partition, Timestamp,
     log::{AppendError, LogBounds},
     place::Generation,
 };
@@ -22,16 +22,13 @@ use service::fault;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use super::{LogOptions, OFFSETS_MAX, offset_of, place};
+use super::{LogOptions, OFFSETS_MAX, guard::ClockGuard, offset_of, place};
 use crate::embedded::{
     checkpoint::{Checkpointer, Gate},
     error::FatalHook,
     queue::Taker,
 };
 
-/// How far the clock may stand behind the last append. Beyond it, append times would be fiction and
-/// every id's horizon with them, so the log waits for a person instead.
-const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(600);
 /// Keeps a record well below what SQLite can hold in a row.
 const RECORD_BYTES_MAX: usize = 256 << 20;
 
@@ -87,11 +84,9 @@ pub(super) struct Writer {
     bounds: Arc<[Bounds]>,
     gate: Gate,
     checkpointer: Checkpointer,
-    clock: Arc<dyn Clock>,
+    clock: ClockGuard,
     fatal: FatalHook,
     commit_bytes_max: usize,
-    /// The greatest append time in the log.
-    appended_last: Timestamp,
 }
 
 /// Why a transaction did not come about.
@@ -106,21 +101,12 @@ impl Writer {
     pub(super) fn new(
         connection: Connection,
         bounds: Arc<[Bounds]>,
-        gate: Gate,
-        checkpointer: Checkpointer,
+        (gate, checkpointer): (Gate, Checkpointer),
+        clock: ClockGuard,
         options: &LogOptions,
-    ) -> rusqlite::Result<Self> {
-        let appended_last = read_appended_last(&connection, &bounds)?;
-        Ok(Self {
-            connection,
-            bounds,
-            gate,
-            checkpointer,
-            clock: options.clock.clone(),
-            fatal: options.fatal.clone(),
-            commit_bytes_max: options.commit_bytes_max,
-            appended_last,
-        })
+    ) -> Self {
+        let (fatal, commit_bytes_max) = (options.fatal.clone(), options.commit_bytes_max);
+        Self { connection, bounds, gate, checkpointer, clock, fatal, commit_bytes_max }
     }
 
     /// Works until the queue is closed or it has failed for good.
@@ -148,13 +134,7 @@ impl Writer {
     }
 
     fn transact(&mut self, batch: &[Request]) -> Result<Vec<Vec<Offset>>, Failure> {
-        let now = self.clock.now();
-        if now.plus(CLOCK_BEHIND_MAX) < self.appended_last {
-            return Err(Failure::Refused(format!(
-                "the clock says {now}, more than 10 minutes before the last append at {}: set the clock",
-                self.appended_last
-            )));
-        }
+        let reading = self.clock.read().map_err(Failure::Refused)?;
         let mut ends: Vec<u64> =
             self.bounds.iter().map(|bounds| bounds.end.load(Ordering::Relaxed)).collect();
         let offsets = {
@@ -164,7 +144,7 @@ impl Writer {
                 .transaction_with_behavior(TransactionBehavior::Immediate)
                 .map_err(|error| sort("begin", &error))?;
             fault::point("log.append.before_insert");
-            let offsets = insert(&transaction, batch, now, &mut ends)?;
+            let offsets = insert(&transaction, batch, reading.now, &mut ends)?;
             fault::point("log.append.before_commit");
             commit(transaction)?;
             offsets
@@ -172,15 +152,15 @@ impl Writer {
         for (bounds, end) in self.bounds.iter().zip(ends) {
             bounds.end.store(end, Ordering::Release);
         }
-        self.appended_last = self.appended_last.max(now);
+        self.clock.appended(reading);
         Ok(offsets)
     }
 
-    fn measure(&mut self, requests: usize, bytes: usize, elapsed: Duration) {
+    fn measure(&self, requests: usize, bytes: usize, elapsed: Duration) {
         histogram!("pulso_log_append_seconds").record(elapsed);
         histogram!("pulso_log_append_requests").record(u32::try_from(requests).unwrap_or(u32::MAX));
         counter!("pulso_log_append_bytes_total").increment(bytes as u64);
-        self.checkpointer.wrote(bytes as u64);
+        self.checkpointer.committed();
     }
 
     /// Answers all that wait, then ends the process through the hook. Nothing is tried again.
@@ -233,7 +213,7 @@ fn insert(
         let end = &mut ends[usize::from(request.partition.0)];
         let mut given = Vec::with_capacity(request.records.len());
         for body in &request.records {
-            check_room(*end, body)?;
+            check_room(*end)?;
             statement
                 .execute(params![
                     place(request.partition, *end),
@@ -250,13 +230,20 @@ fn insert(
     Ok(offsets)
 }
 
-fn check_room(offset: u64, body: &[u8]) -> Result<(), Failure> {
-    if body.len() > RECORD_BYTES_MAX {
-        let length = body.len();
-        return Err(Failure::Refused(format!(
+/// Lets records pass that a row can hold, before they wait beside others.
+///
+/// # Errors
+/// `Unavailable` for one that is too large.
+pub(super) fn check_lengths(records: &[Vec<u8>]) -> Result<(), AppendError> {
+    match records.iter().map(Vec::len).find(|length| *length > RECORD_BYTES_MAX) {
+        Some(length) => Err(AppendError::Unavailable(format!(
             "a record of {length} bytes; at most {RECORD_BYTES_MAX} can be kept"
-        )));
+        ))),
+        None => Ok(()),
     }
+}
+
+fn check_room(offset: u64) -> Result<(), Failure> {
     if offset >= OFFSETS_MAX {
         return Err(Failure::Refused("the partition is full: start a new log".to_owned()));
     }
@@ -289,6 +276,8 @@ fn sort(step: &str, error: &rusqlite::Error) -> Failure {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::Refused(
             "another program holds the log's file; close it (sqlite3, a backup)".to_owned(),
         ),
+        // A value, not the disk: the transaction is rolled back and the file is well.
+        Some(ErrorCode::TooBig) => Failure::Refused(format!("{step}: a record is too large")),
         _ => Failure::Fatal(format!("{step} failed: {error}")),
     }
 }
@@ -301,7 +290,11 @@ fn is_disk_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
-fn read_appended_last(connection: &Connection, bounds: &[Bounds]) -> rusqlite::Result<Timestamp> {
+/// The greatest append time of the partitions' last records.
+pub(super) fn read_appended_last(
+    connection: &Connection,
+    bounds: &[Bounds],
+) -> rusqlite::Result<Timestamp> {
     let mut statement = connection.prepare("SELECT appended_at FROM record WHERE place = ?1")?;
     let mut last = Timestamp::MIN;
     for (number, bounds) in (0u16..).zip(bounds) {
@@ -313,4 +306,20 @@ fn read_appended_last(connection: &Connection, bounds: &[Bounds]) -> rusqlite::R
         }
     }
     Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_too_large_is_told_apart_from_a_disk_that_fails() {
+        let sorted =
+            |code| sort("insert", &rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        assert!(matches!(sorted(ffi::SQLITE_TOOBIG), Failure::Refused(_)));
+        assert!(matches!(sorted(ffi::SQLITE_FULL), Failure::Refused(_)));
+        assert!(matches!(sorted(ffi::SQLITE_IOERR), Failure::Fatal(_)));
+    }
 }

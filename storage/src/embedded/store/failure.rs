@@ -26,7 +26,7 @@ impl From<CodecError> for Failure {
     fn from(error: CodecError) -> Self {
         let message = error.to_string();
         Self::Store(match error {
-            CodecError::Newer(_) => StoreError::Fatal(message),
+            CodecError::Version(_) => StoreError::Fatal(message),
             CodecError::Length | CodecError::Checksum | CodecError::Value => {
                 StoreError::Damaged(message)
             }
@@ -55,6 +55,10 @@ fn sort(error: &rusqlite::Error) -> StoreError {
             _,
         ) => StoreError::Damaged(message),
         (_, Some(ErrorCode::DiskFull)) => disk_full(),
+        (_, Some(ErrorCode::TooBig)) => StoreError::TooLarge(message),
+        (_, Some(ErrorCode::OperationInterrupted)) => {
+            StoreError::Unavailable(READ_ENDED.to_owned())
+        }
         (
             _,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::SystemIoFailure),
@@ -62,6 +66,9 @@ fn sort(error: &rusqlite::Error) -> StoreError {
         _ => StoreError::Fatal(message),
     }
 }
+
+/// See `snapshots.rs`.
+const READ_ENDED: &str = "the read was ended, because it took longer than store.read_timeout or held up the write-ahead log: ask for a shorter time, one tenant or one SKU, or ask again";
 
 pub(super) fn disk_full() -> StoreError {
     StoreError::Unavailable("the disk is full: free some space".to_owned())

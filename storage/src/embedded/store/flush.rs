@@ -1,7 +1,7 @@
 //! A flush, written inside the writer's transaction.
 
 use domain::{
-    DeadLetter, SegmentId, Timestamp, UsageRow,
+    DeadLetterGroup, SegmentId, Timestamp, UsageRow,
     segment::Progress,
     store::{Flush, SegmentClose},
 };
@@ -9,15 +9,18 @@ use rusqlite::{Connection, params};
 
 use super::{
     failure::{Failure, signed},
-    rows,
+    letters, pieces, rows,
 };
 use crate::{answers::unregistered, embedded::generation, order};
 
 /// Bytes that it puts into the write-ahead log, about.
 pub(super) fn bytes_about(flush: &Flush) -> usize {
     const ROW_BYTES: usize = 300;
+    /// With its entries in the two indexes; its message and names come on top.
+    const GROUP_BYTES: usize = 500;
     let close = flush.close.as_ref().map_or(0, |close| close.run.len() + close.state.len());
-    let letters: usize = flush.dead_letters.iter().map(|letter| letter.payload.len() + 300).sum();
+    let bytes_of = |group: &DeadLetterGroup| GROUP_BYTES + group.sample.message.len();
+    let letters: usize = flush.dead_letters.iter().map(bytes_of).sum();
     flush.rows.len() * ROW_BYTES + close + letters
 }
 
@@ -28,11 +31,11 @@ pub(super) fn write(connection: &Connection, flush: &Flush) -> Result<(), Failur
         return Err(unregistered(log_id).into());
     }
     write_rows(connection, &flush.rows)?;
-    flush.dead_letters.iter().try_for_each(|letter| write_dead_letter(connection, letter))?;
+    write_groups(connection, &flush.dead_letters)?;
     if let Some(close) = &flush.close {
         write_close(connection, flush.segment, close)?;
     }
-    write_progress(connection, &flush.progress)
+    flush.progress.iter().try_for_each(|progress| write_progress(connection, progress))
 }
 
 /// In the order of the table, so that each page is touched once.
@@ -43,26 +46,12 @@ fn write_rows(connection: &Connection, usage: &[UsageRow]) -> Result<(), Failure
     sorted.into_iter().try_for_each(|row| rows::upsert(&mut statement, row))
 }
 
-fn write_dead_letter(connection: &Connection, letter: &DeadLetter) -> Result<(), Failure> {
-    let mut statement = connection.prepare_cached(
-        "INSERT OR REPLACE INTO dead_letter (log_id, log_partition, record_offset, pulse_index,
-             epoch, reason, tenant, product_sku, time, message, payload)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    )?;
-    statement.execute(params![
-        letter.log_id.0.as_slice(),
-        letter.partition.0,
-        signed(letter.offset)?,
-        letter.index,
-        letter.epoch.0,
-        letter.reason.as_str(),
-        letter.tenant,
-        letter.product_sku,
-        letter.time.map(Timestamp::micros),
-        letter.message,
-        letter.payload,
-    ])?;
-    Ok(())
+/// In the order of the table, as rows.
+fn write_groups(connection: &Connection, groups: &[DeadLetterGroup]) -> Result<(), Failure> {
+    let mut sorted: Vec<&DeadLetterGroup> = groups.iter().collect();
+    sorted.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    let mut statement = connection.prepare_cached(letters::UPSERT)?;
+    sorted.into_iter().try_for_each(|group| letters::upsert(&mut statement, group))
 }
 
 fn write_close(
@@ -70,16 +59,12 @@ fn write_close(
     segment: SegmentId,
     close: &SegmentClose,
 ) -> Result<(), Failure> {
+    if !close.run.is_empty() {
+        pieces::write_run(connection, segment, &close.run)?;
+    }
+    pieces::write_state(connection, close.manifest.state_digest, &close.state)?;
     let SegmentId { log_id, partition, epoch, start } = segment;
     let (log_id, start) = (log_id.0.as_slice(), signed(start)?);
-    if !close.run.is_empty() {
-        connection
-            .prepare_cached("INSERT OR REPLACE INTO id_run VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![log_id, partition.0, epoch.0, start, close.run])?;
-    }
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO fold_state VALUES (?1, ?2)")?
-        .execute(params![close.manifest.state_digest.to_be_bytes().as_slice(), close.state])?;
     for touched in &close.touched {
         let tenant = touched.tenant.as_str();
         connection

@@ -11,7 +11,10 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
-use crate::embedded::queue::{PushError, Pusher, Taker, bounded};
+use crate::embedded::{
+    queue::{PushError, Pusher, Taker, bounded},
+    snapshots::ReadLimit,
+};
 
 type Work = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -21,14 +24,17 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn start(connections: Vec<Connection>, queued_max: usize) -> io::Result<Self> {
+    pub(super) fn start(
+        connections: Vec<(Connection, ReadLimit)>,
+        queued_max: usize,
+    ) -> io::Result<Self> {
         let (work, taker) = bounded(queued_max, usize::MAX);
         let taker = Arc::new(taker);
-        let start = |(number, connection): (usize, Connection)| {
+        let start = |(number, (connection, limit)): (usize, (Connection, ReadLimit))| {
             let taker = taker.clone();
             std::thread::Builder::new()
                 .name(format!("store-reader-{number}"))
-                .spawn(move || run(&connection, &taker))
+                .spawn(move || run(&connection, &limit, &taker))
         };
         let threads = connections.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
         Ok(Self { work, threads: Mutex::new(threads) })
@@ -70,8 +76,9 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store was closed".to_owned())
 }
 
-fn run(connection: &Connection, work: &Taker<Work>) {
+fn run(connection: &Connection, limit: &ReadLimit, work: &Taker<Work>) {
     while let Some(read) = work.take_one() {
+        limit.begin();
         read(connection);
     }
 }

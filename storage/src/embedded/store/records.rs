@@ -1,4 +1,4 @@
-//! Manifests, progress, fold states and runs, read back.
+//! Manifests and progress, read back.
 
 use domain::{Manifest, Offset, SegmentId, Timestamp, segment::Progress, store::PartitionKey};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -67,21 +67,4 @@ pub(super) fn progress(
         })
         .transpose()?;
     Ok(Some(Progress::decode((log_id, partition, epoch), &cell, caught_up_at)?))
-}
-
-pub(super) fn state(connection: &Connection, digest: u128) -> Result<Option<Vec<u8>>, Failure> {
-    let mut statement =
-        connection.prepare_cached("SELECT state FROM fold_state WHERE digest = ?1")?;
-    let digest = digest.to_be_bytes();
-    Ok(statement.query_row([digest.as_slice()], |row| row.get(0)).optional()?)
-}
-
-pub(super) fn run(connection: &Connection, segment: SegmentId) -> Result<Vec<u8>, Failure> {
-    let mut statement = connection.prepare_cached(
-        "SELECT run FROM id_run
-         WHERE log_id = ?1 AND log_partition = ?2 AND epoch = ?3 AND segment_start = ?4",
-    )?;
-    let SegmentId { log_id, partition, epoch, start } = segment;
-    let params = params![log_id.0.as_slice(), partition.0, epoch.0, signed_bound(start)];
-    Ok(statement.query_row(params, |row| row.get(0)).optional()?.unwrap_or_default())
 }

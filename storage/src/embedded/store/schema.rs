@@ -5,9 +5,21 @@ use crate::embedded::{directory::STORE_FILE, file::FileKind, generation};
 pub(super) const KIND: FileKind = FileKind {
     name: STORE_FILE,
     application_id: 0x506c_7353, // "PlsS"
-    version: 3,
-    schema: &[generation::SCHEMA, USAGE, PROOFS, DEAD_LETTERS, CATALOGUES, EPOCHS, JOURNALS],
-    upgrades: &[EPOCHS, JOURNALS],
+    version: 4,
+    schema: &[
+        generation::SCHEMA,
+        USAGE,
+        PROOFS,
+        DEAD_LETTERS,
+        CATALOGUES,
+        CATALOGUE_HEADS,
+        EPOCHS,
+        JOURNALS,
+    ],
+    older_remedy: "keep log.db, move store.db (and store.db-wal, if there is one) out of the data \
+                   directory, and start: totals are folded again from the log. Publish catalogues \
+                   and contracts again; to read invoices in the old file, use the version of the \
+                   program that wrote it",
 };
 
 /// A row's key is in the order of a scan, so a tenant's period is one range of the table. A quantity
@@ -42,7 +54,8 @@ const USAGE: &str = "
 ";
 
 /// Fold states are kept as long as a manifest may name them, and runs as long as the store: both
-/// are small beside the log, and an audit of an old segment needs them.
+/// are small beside the log, and an audit of an old segment needs them. Both are cut into pieces
+/// (`pieces.rs`), each of which says how many there are.
 const PROOFS: &str = "
     CREATE TABLE segment_manifest (
         log_id        BLOB NOT NULL,
@@ -65,8 +78,11 @@ const PROOFS: &str = "
     ) STRICT, WITHOUT ROWID;
 
     CREATE TABLE fold_state (
-        digest BLOB PRIMARY KEY,
-        state  BLOB NOT NULL
+        digest        BLOB NOT NULL,
+        piece         INTEGER NOT NULL,
+        pieces        INTEGER NOT NULL,
+        bytes         BLOB NOT NULL,
+        PRIMARY KEY (digest, piece)
     ) STRICT;
 
     CREATE TABLE id_run (
@@ -74,8 +90,10 @@ const PROOFS: &str = "
         log_partition INTEGER NOT NULL,
         epoch         INTEGER NOT NULL,
         segment_start INTEGER NOT NULL,
-        run           BLOB NOT NULL,
-        PRIMARY KEY (log_id, log_partition, epoch, segment_start)
+        piece         INTEGER NOT NULL,
+        pieces        INTEGER NOT NULL,
+        bytes         BLOB NOT NULL,
+        PRIMARY KEY (log_id, log_partition, epoch, segment_start, piece)
     ) STRICT;
 
     CREATE TABLE usage_touched (
@@ -89,24 +107,33 @@ const PROOFS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// A group's key is in the order of a scan. The two indexes make the pages of one tenant and of one
+/// reason ranges as well; each page of them looks every group up in the table.
 const DEAD_LETTERS: &str = "
-    CREATE TABLE dead_letter (
+    CREATE TABLE dead_letter_group (
         log_id        BLOB NOT NULL,
         log_partition INTEGER NOT NULL,
-        record_offset INTEGER NOT NULL,
-        pulse_index   INTEGER NOT NULL,
+        segment_start INTEGER NOT NULL,
         epoch         INTEGER NOT NULL,
         reason        TEXT NOT NULL,
         tenant        TEXT NOT NULL,
+        offset_last   INTEGER NOT NULL,
+        count         INTEGER NOT NULL,
+        time_first    INTEGER,
+        time_last     INTEGER,
+        sample_offset INTEGER NOT NULL,
+        sample_index  INTEGER NOT NULL,
         product_sku   TEXT NOT NULL,
         time          INTEGER,
         message       TEXT NOT NULL,
-        payload       BLOB NOT NULL,
-        PRIMARY KEY (log_id, log_partition, record_offset, pulse_index, epoch)
-    ) STRICT;
+        PRIMARY KEY (log_id, log_partition, segment_start, epoch, reason, tenant)
+    ) STRICT, WITHOUT ROWID;
 
     CREATE INDEX dead_letter_by_reason
-        ON dead_letter (log_id, reason, log_partition, record_offset, pulse_index, epoch);
+        ON dead_letter_group (log_id, reason, log_partition, segment_start, epoch, tenant);
+
+    CREATE INDEX dead_letter_by_tenant
+        ON dead_letter_group (log_id, tenant, log_partition, segment_start, epoch, reason);
 ";
 
 const CATALOGUES: &str = "
@@ -119,7 +146,12 @@ const CATALOGUES: &str = "
     ) STRICT;
 ";
 
-/// The journal, and since version 2 the view: it is for people with an SQL tool, and counts each
+/// What is asked of catalogues now and then, without their texts.
+const CATALOGUE_HEADS: &str = "
+    CREATE INDEX catalogue_head ON catalogue (sequence, version, published_at, active);
+";
+
+/// The journal, and the view: it is for people with an SQL tool, and counts each
 /// stretch of a log in the epoch that is active there. SQLite has no exact decimals, hence
 /// `approximate`; exact totals come from the program's own queries.
 const EPOCHS: &str = "
@@ -137,7 +169,6 @@ const EPOCHS: &str = "
         PRIMARY KEY (log_id, log_partition, epoch)
     ) STRICT, WITHOUT ROWID;
 
-    DROP VIEW IF EXISTS usage;
     CREATE VIEW usage AS
     WITH counted AS (
         SELECT *, (sum_hi * 18446744073709551616.0 + sum_lo
@@ -158,7 +189,7 @@ const EPOCHS: &str = "
     GROUP BY tenant, window_start, product_sku, use_unity, dimensions;
 ";
 
-/// Billing's journals, since version 3: all that happened in billing, by journal and place from 0.
+/// Billing's journals: all that happened in billing, by journal and place from 0.
 /// An entry is never changed. Not `WITHOUT ROWID`: entries may be long, and the index stays small. An
 /// append of 2 KB took 73 us of CPU so, and 105 without rowids (`storage/tests/cost.rs`).
 const JOURNALS: &str = "

@@ -86,6 +86,12 @@ impl Cluster<'_> {
         .collect()
     }
 
+    /// Tells whether a log was registered, as one is before anything of it is counted.
+    pub(super) async fn has_a_log(&self) -> Result<bool, SchemaError> {
+        let what = "SELECT sequence FROM {keyspace}.log_generation WHERE registry = 0 LIMIT 1";
+        Ok(self.first::<(i32,)>(what, ()).await?.is_some())
+    }
+
     /// Notes that a migration was applied. Of two that note the same one does; both are right.
     pub(super) async fn note_applied(&self, migration: &Migration) -> Result<(), SchemaError> {
         let version = migration.version.cast_signed();

@@ -1,0 +1,243 @@
+//! `pulso bill explain`: why an invoice comes to what it does, printed as it comes.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use pricing::documents::explanation::ExplanationText;
+use proto::v1::{ExplainInvoiceRequest, ExplanationPart, explanation_part::Part};
+use serde_json::Value;
+use tonic::Streaming;
+
+use super::connect;
+use crate::{
+    cli::Globals,
+    commands::wire::parse_moment,
+    exit::{Exit, Failure},
+    output::{Answer, Format, Printer, printable},
+};
+
+/// `pulso bill explain`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  pulso bill explain INV-000042
+  pulso bill explain INV-000042/3 -o json
+  pulso bill explain INV-000042/3 --pulses --hour 2024-09-03T10:00:00Z")]
+pub struct ExplainArgs {
+    /// An invoice number, or one of its lines: INV-000042/3.
+    pub invoice: String,
+    /// Go on to the pulses behind the hours, out of the log for as long as it keeps them.
+    #[arg(long)]
+    pub pulses: bool,
+    /// With --pulses: of the hour that starts then only.
+    #[arg(long, value_name = "TIME", requires = "pulses", value_parser = parse_moment)]
+    pub hour: Option<domain::Timestamp>,
+}
+
+const COLUMNS: [&str; 6] = ["line", "kind", "product_sku", "name", "quantity", "amount"];
+
+/// Pulses of an hour that are shown to a person.
+const PULSES_SHOWN_MAX: usize = 20;
+
+/// Runs the command.
+///
+/// # Errors
+/// When the server cannot be reached or refuses.
+pub(super) async fn run(globals: &Globals, args: ExplainArgs) -> Result<Exit, Failure> {
+    let (number, line) = match args.invoice.split_once('/') {
+        None => (args.invoice.as_str(), 0),
+        Some((number, line)) => {
+            let parsed = line.parse().ok().filter(|line| *line > 0);
+            let wrong = || {
+                Failure::new(
+                    Exit::Usage,
+                    format_args!("`{line}` is no line: give its place from 1, as {number}/1"),
+                )
+            };
+            (number, parsed.ok_or_else(wrong)?)
+        }
+    };
+    let hour = args.hour.map(proto::convert::wire_time);
+    let request =
+        ExplainInvoiceRequest { number: number.to_owned(), line, pulses: args.pulses, hour };
+    let explained = connect(globals).await?.explain_invoice(request).await;
+    let messages = explained.map_err(|status| Failure::status(&status))?.into_inner();
+    print(messages, Told::new(globals.output)).await?;
+    Ok(Exit::Success)
+}
+
+async fn print(
+    mut messages: Streaming<proto::v1::ExplainInvoiceResponse>,
+    mut told: Told,
+) -> Result<(), Failure> {
+    while let Some(message) = messages.message().await.map_err(|status| Failure::status(&status))? {
+        let mut text = String::new();
+        for part in &message.parts {
+            told.take(part, &mut text).map_err(Failure::internal)?;
+        }
+        if !told.show(&text)? {
+            return Ok(());
+        }
+    }
+    told.finish()
+}
+
+/// What was printed so far, in the format asked for.
+enum Told {
+    /// The text of one document, or of one a line.
+    Text(ExplanationText),
+    /// In words; the lines, without what is in words, are a table or rows at the end.
+    Words { format: Format, rows: Vec<Value>, line: Words },
+}
+
+impl Told {
+    fn new(format: Format) -> Self {
+        match format {
+            Format::Json => Self::Text(ExplanationText::document()),
+            Format::Jsonl => Self::Text(ExplanationText::lines()),
+            Format::Table | Format::Csv => {
+                Self::Words { format, rows: Vec::new(), line: Words::default() }
+            }
+        }
+    }
+
+    /// Adds to the text that is printed next.
+    fn take(&mut self, part: &ExplanationPart, text: &mut String) -> serde_json::Result<()> {
+        match self {
+            Self::Text(writer) => writer.push(part, text),
+            Self::Words { rows, line, .. } => match &part.part {
+                Some(Part::LineJson(json)) => {
+                    line.end(text);
+                    let value: Value = serde_json::from_str(json)?;
+                    explanation(&value).iter().for_each(|words| add(text, words));
+                    let kept = COLUMNS
+                        .iter()
+                        .filter_map(|key| Some(((*key).to_owned(), value.get(*key)?.clone())));
+                    rows.push(Value::Object(kept.collect()));
+                }
+                Some(Part::HourJson(json)) => line.hour(&serde_json::from_str(json)?, text),
+                Some(Part::HeadJson(_)) | None => {}
+            },
+        }
+        Ok(())
+    }
+
+    /// Prints text where its kind belongs. `false` once nobody reads any more.
+    fn show(&self, text: &str) -> Result<bool, Failure> {
+        let mut out: Box<dyn Write> = match self {
+            Self::Words { format: Format::Csv, .. } => Box::new(io::stderr().lock()),
+            _ => Box::new(io::stdout().lock()),
+        };
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(Failure::internal(format_args!("cannot write: {error}"))),
+        }
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        let mut text = String::new();
+        match &mut self {
+            Self::Text(writer) => writer.finish(&mut text),
+            Self::Words { line, .. } => line.end(&mut text),
+        }
+        if matches!(&self, Self::Text(_)) && text.ends_with('}') {
+            text.push('\n');
+        }
+        if !self.show(&text)? {
+            return Ok(());
+        }
+        let Self::Words { format, rows, .. } = self else { return Ok(()) };
+        let document = serde_json::json!({ "lines": rows });
+        Printer::new(format).print(&Answer::list(document, "lines", &COLUMNS))
+    }
+}
+
+/// What is known of a line's hours before its last came.
+#[derive(Debug, Default)]
+struct Words {
+    hours: usize,
+    stretches: usize,
+}
+
+impl Words {
+    fn hour(&mut self, hour: &Value, text: &mut String) {
+        self.hours += 1;
+        self.stretches += hour["segments"].as_array().map_or(0, Vec::len);
+        pulses_of(hour).iter().for_each(|words| add(text, words));
+    }
+
+    fn end(&mut self, text: &mut String) {
+        let Self { hours, stretches } = std::mem::take(self);
+        if hours > 0 {
+            let words = format!(
+                "  {hours} hours of usage out of {stretches} stretches of the log (in -o json)"
+            );
+            add(text, &words);
+        }
+    }
+}
+
+fn add(text: &mut String, words: &str) {
+    text.push_str(&printable(words));
+    text.push('\n');
+}
+
+/// A line in words: its price and its steps.
+fn explanation(line: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut words = vec![format!("line {}: {}", line["line"], text(&line["amount"]))];
+    if let Some(price) = line["price"].as_object() {
+        words.push(format!(
+            "  {} price of catalogue {} from {}, under contract {}",
+            text(&line["model"]),
+            text(&price["catalogue"]),
+            text(&price["valid_from"]),
+            text(&line["contract"])
+        ));
+    }
+    for step in line["detail"].as_array().into_iter().flatten() {
+        let parts = step.as_object().into_iter().flatten().filter(|(key, _)| *key != "step");
+        let parts: Vec<String> =
+            parts.map(|(key, value)| format!("{key} {}", text(value))).collect();
+        words.push(format!("  {}: {}", text(&step["step"]), parts.join(", ")));
+    }
+    words
+}
+
+/// An hour in words: where its pulses are in the log, and what each is known by.
+fn pulses_of(hour: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut pulses = Vec::new();
+    for part in hour["segments"].as_array().into_iter().flatten() {
+        let place = format!("partition {}", part["partition"]);
+        if part["in_log"] == false {
+            let start = text(&part["segment_start"]);
+            pulses.push(format!("    {place}, segment {start}: no longer in the log"));
+        }
+        for pulse in part["pulses"].as_array().into_iter().flatten() {
+            let known = pulse.as_object().into_iter().flatten();
+            let known: Vec<String> = known
+                .filter(|(key, _)| !["offset", "index", "time", "amount"].contains(&key.as_str()))
+                .map(|(key, value)| format!("{key} {}", text(value)))
+                .collect();
+            pulses.push(format!(
+                "    {place}, offset {}, pulse {}: {} at {} ({})",
+                text(&pulse["offset"]),
+                pulse["index"],
+                text(&pulse["amount"]),
+                text(&pulse["time"]),
+                known.join(", ")
+            ));
+        }
+    }
+    if pulses.is_empty() {
+        return pulses;
+    }
+    if let Some(more @ 1..) = pulses.len().checked_sub(PULSES_SHOWN_MAX) {
+        pulses.truncate(PULSES_SHOWN_MAX);
+        pulses.push(format!("    and {more} more (in -o json)"));
+    }
+    let (start, count) = (text(&hour["window_start"]), text(&hour["count"]));
+    pulses.insert(0, format!("  {start}: {count} pulses, {} in all", text(&hour["sum"])));
+    pulses
+}
