@@ -52,6 +52,10 @@ test-faults: ## Run the kill tests 20 times a crash point and write docs/faults-
 	PULSO_TEST_OUTAGE_SECONDS=60 $(CARGO) test --locked -p pulso --test all -- --nocapture servers_that_hang
 	PULSO_FAULT_ROUNDS=20 $(CARGO) test --locked -p storage --test kill
 
+.PHONY: test-attacks
+test-attacks: ## Attack a server with default bounds over loopback and write docs/attacks-report.md
+	PULSO_TEST_ATTACKS=1 $(CARGO) test --locked -p pulso --test all -- --test-threads 1 --nocapture attacks_in_full
+
 .PHONY: bench
 bench: build ## Measure the pipeline on this machine
 	target/release/pulso bench pipeline

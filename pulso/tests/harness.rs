@@ -68,11 +68,12 @@ impl Home {
 pub(crate) struct Settings {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
+    open_files_max: Option<u64>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { arguments: vec!["dev".to_owned()], variables: Vec::new() }
+        Self { arguments: vec!["dev".to_owned()], variables: Vec::new(), open_files_max: None }
             .with("PULSO_CONSUMER__FOLLOW_INTERVAL", "20ms")
     }
 }
@@ -87,6 +88,12 @@ impl Settings {
     /// The environment variables.
     pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
         self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// With at most so many open files, which it cannot raise.
+    pub(crate) fn open_files_max(mut self, files: u64) -> Self {
+        self.open_files_max = Some(files);
+        self
     }
 
     /// One more environment variable.
@@ -202,6 +209,9 @@ impl Server {
         command.args(["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
         command.arg("--print-addresses").arg(addresses);
         command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
+        if let Some(files) = settings.open_files_max {
+            limit_open_files(&mut command, files);
+        }
         Process::spawn(command, home.path("server.log"))
     }
 
@@ -219,6 +229,11 @@ impl Server {
         self.signal(libc::SIGTERM);
         let status = self.end_status().await;
         assert_eq!(status.code(), Some(0), "{}", self.process.log());
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// What it has printed so far on stderr.
@@ -300,6 +315,19 @@ impl Server {
     pub(crate) async fn audit_is_clean(&self) {
         let audit = self.json(&["audit"]).await;
         assert_eq!(audit["mismatches"], Value::Array(Vec::new()), "{audit}");
+    }
+}
+
+/// Limits the open files of a program that is to be started, for good.
+fn limit_open_files(command: &mut Command, files: u64) {
+    use std::os::unix::process::CommandExt;
+    let limit = libc::rlimit { rlim_cur: files, rlim_max: files };
+    // SAFETY: between fork and exec it makes one system call, with a pointer to a value of its own.
+    unsafe {
+        command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
     }
 }
 

@@ -1,0 +1,103 @@
+//! A data directory of 20 MiB that a client fills. No honest client gets anything acknowledged then;
+//! what counts is that the process stays up, says why, answers questions, and does not grow.
+
+use std::{path::Path, time::Duration};
+
+use proto::v1::{Decimal, Pulse, PulseBatch, ingest_service_client::IngestServiceClient};
+use service::problem::{reason_of, reasons};
+
+use super::{Attack, Measured, Watch, mib};
+use crate::harness::{Home, Server, Settings, http_get, now};
+
+/// For the report; it runs by [`fill`] and not beside an honest client.
+pub(crate) const ATTACK: Attack = Attack {
+    name: "a data directory of 20 MiB, filled",
+    bound: "`LOG_UNAVAILABLE`; `/readyz` says why",
+    growth_mib_max: 120,
+    settings: |settings| settings,
+    run: |_, _| unreachable!("it is run by `fill`"),
+};
+
+/// Batches that must be refused one after the other before the disk counts as full.
+const REFUSED: u32 = 20;
+
+/// Fills such a directory. `None` where the system lets the test mount nothing.
+pub(crate) async fn fill() -> Option<Measured> {
+    let home = Home::new();
+    std::fs::create_dir(home.data()).unwrap();
+    let _mounted = SmallDisk::mount(&home.data())?;
+    let server = Server::start(&home, &Settings::default()).await;
+    let mib_before = mib(server.pid());
+    let watch = Watch::start(server.pid());
+    let mut client = IngestServiceClient::new(server.channel().await);
+    let (mut accepted, mut refused, mut last) = (0_u32, 0, None);
+    for number in 0.. {
+        match client.ingest(batch(number)).await {
+            Ok(_) => (accepted, refused) = (accepted + 1, 0),
+            Err(status) => {
+                refused += 1;
+                last = reason_of(&status);
+            }
+        }
+        assert!(number < 1_000, "20 MiB are never full");
+        if refused == REFUSED {
+            break;
+        }
+    }
+    let reason = last.unwrap_or_default();
+    assert!([reasons::LOG_UNAVAILABLE, reasons::LOG_OVERLOADED].contains(&&*reason), "{reason}");
+    let (ready, why) = http_get(&server.http, "/readyz?verbose").await;
+    assert!(ready == 503 && why.contains("full"), "{ready} {why}");
+    assert_eq!(http_get(&server.http, "/livez").await.0, 200);
+    assert_eq!(http_get(&server.http, "/v1/status").await.0, 200);
+    let mib_most = watch.most();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let seen = format!("{accepted} batches of 500 kB acknowledged, then {reason}");
+    let (p99_alone, p99_beside) = (Duration::ZERO, Duration::ZERO);
+    Some(Measured {
+        mib_before,
+        mib_most,
+        mib_after: mib(server.pid()),
+        p99_alone,
+        p99_beside,
+        seen,
+    })
+}
+
+fn batch(number: u64) -> PulseBatch {
+    let pulse = Pulse {
+        tenant: "full".to_owned(),
+        product_sku: "x".repeat(120),
+        use_unity: "hour".to_owned(),
+        used_amount: Some(Decimal { unscaled: 1, scale: 0 }),
+        time: Some(prost_types::Timestamp { seconds: now(), nanos: 0 }),
+        ..Pulse::default()
+    };
+    PulseBatch {
+        batch: number,
+        producer_id: vec![8; 16],
+        first_sequence: number * 3_000,
+        pulses: vec![pulse; 3_000],
+        ..PulseBatch::default()
+    }
+}
+
+/// A file system of 20 MiB in memory, unmounted when dropped.
+struct SmallDisk(std::ffi::CString);
+
+impl SmallDisk {
+    fn mount(path: &Path) -> Option<Self> {
+        let target = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+        let (kind, options) = (c"tmpfs".as_ptr(), c"size=20m".as_ptr());
+        // SAFETY: all pointers are to strings that end in NUL and live through the call.
+        let answer = unsafe { libc::mount(kind, target.as_ptr(), kind, 0, options.cast()) };
+        (answer == 0).then_some(Self(target))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { libc::umount2(self.0.as_ptr(), libc::MNT_DETACH) };
+    }
+}
