@@ -50,7 +50,8 @@ fn make_jump(partition: &Path) -> usize {
     let path = partition.join("00000000000000000000.log");
     let mut bytes = fs::read(&path).unwrap();
     let mut batches = batches(&mut bytes);
-    let (each, mut changed) = (batches.len().div_ceil(JUMPS.len()), 0);
+    // One run in twenty has a partition to which nothing came.
+    let (each, mut changed) = (batches.len().div_ceil(JUMPS.len()).max(1), 0);
     for (some, jump) in batches.chunks_mut(each).zip(JUMPS) {
         for batch in some.iter_mut().filter(|_| jump != 0) {
             assert_ne!(batch[field::ATTRIBUTES + 1] & LOG_APPEND_TIME, 0);
@@ -90,10 +91,9 @@ async fn a_brokers_clock_that_jumps_costs_no_pulse() {
     own.kill(Kind::Kafka);
     let topic = cluster.topic("resource-consumption");
     let data = own.home().join("kafka/data");
-    for partition in 0..4 {
-        let changed = make_jump(&data.join(format!("{topic}-{partition}")));
-        assert!(changed > 20, "{changed} batches of partition {partition}");
-    }
+    let changed = (0..4).map(|partition| make_jump(&data.join(format!("{topic}-{partition}"))));
+    let changed: usize = changed.sum();
+    assert!(changed > 80, "{changed} batches");
     own.start_again(Kind::Kafka);
 
     let ingest = Server::start(&homes[0], &cluster.stages("ingest")).await;
