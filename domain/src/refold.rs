@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, future::Future, ops::Range, pin::Pin};
 use thiserror::Error;
 
 use crate::{
-    DeadLetter, Offset, Quantity, RowKey, SegmentId, Tenant, Timestamp, UsageRow, Window,
-    store::PartitionKey,
+    DeadLetter, DeadLetterReason, Offset, Quantity, RowKey, SegmentId, Tenant, Timestamp, UsageRow,
+    Window, store::PartitionKey,
 };
 
 /// Folds segments again.
@@ -27,6 +27,50 @@ pub trait Refold: Send + Sync + 'static {
     /// # Errors
     /// As [`Refold::refold`]; also where the record has expired or was not folded yet.
     fn dead_letters(&self, record: RecordPlace) -> DeadLettersFuture<'_>;
+
+    /// What became of the pulses that one request brought. Folds the segments of the stretch again,
+    /// from the start of the first.
+    ///
+    /// # Errors
+    /// As [`Refold::refold`].
+    fn outcomes(&self, request: RequestPlace) -> OutcomesFuture<'_>;
+}
+
+/// What [`Refold::outcomes`] gives.
+pub type OutcomesFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Outcomes, RefoldError>> + Send + 'a>>;
+
+/// A request, and where in the log its pulses are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestPlace {
+    /// The partition, in the epoch of the verdicts.
+    pub key: PartitionKey,
+    /// The stretch of it. Records that are not there, or not yet, bring nothing.
+    pub offsets: Range<Offset>,
+    /// Correlation id of the request.
+    pub request_id: String,
+}
+
+/// What became of pulses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// In a total.
+    pub counted: u64,
+    /// Known by their identity.
+    pub duplicate: u64,
+    /// Dead letters, by reason.
+    pub set_aside: BTreeMap<DeadLetterReason, SetAside>,
+}
+
+/// Dead letters of one reason, at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// How many.
+    pub count: u64,
+    /// Least and greatest event time among those that have one.
+    pub times: Option<(Timestamp, Timestamp)>,
+    /// What was wrong with the first of them, for a person.
+    pub message: String,
 }
 
 /// What [`Refold::dead_letters`] gives.

@@ -4,8 +4,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domain::{Clock, PulseLog};
-use proto::v1::IngestAck;
+use domain::{Clock, PulseLog, place::Generation};
+use proto::{
+    convert::wire_time,
+    v1::{self, IngestAck},
+};
 use service::{
     CorrelationId, Problem, Shutdown,
     health::Trouble,
@@ -177,6 +180,16 @@ impl<L: PulseLog> Ingest<L> {
             }
         };
         Taken::planned(plan, fate)
+    }
+
+    /// Which event times count, by the rules of the log and the clock of this process.
+    pub(crate) fn time_bounds(&self) -> v1::TimeBounds {
+        let Generation { lateness, future_tolerance, .. } = *self.shared.log.generation();
+        v1::TimeBounds {
+            lateness: lateness.try_into().ok(),
+            future_tolerance: future_tolerance.try_into().ok(),
+            server_time: Some(wire_time(self.shared.clock.now())),
+        }
     }
 
     /// What the log refuses or fails at now, for the process's readiness.

@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    future::{Ready, ready},
     task::{Context, Poll},
 };
 
@@ -23,8 +24,10 @@ use tonic::{
     Request, Response, Status, Streaming,
     body::Body,
     codegen::Service,
-    server::{ClientStreamingService, Grpc, NamedService, StreamingService},
+    server::{ClientStreamingService, Grpc, NamedService, StreamingService, UnaryService},
 };
+
+use tonic_prost::ProstCodec;
 
 use crate::{
     codec::BatchCodec,
@@ -95,6 +98,11 @@ impl<L: PulseLog> Service<http::Request<Body>> for IngestServer<L> {
                 let method = SingleMethod { ingest, room };
                 Ok(grpc(BatchCodec::SINGLE).client_streaming(method, request).await)
             }),
+            "/pulso.v1.IngestService/GetTimeBounds" => Box::pin(async move {
+                let codec = ProstCodec::<v1::TimeBounds, v1::GetTimeBoundsRequest>::default();
+                let mut grpc = Grpc::new(codec).max_decoding_message_size(bytes_max);
+                Ok(grpc.unary(TimeBoundsMethod { ingest }, request).await)
+            }),
             path => {
                 let message = format!("there is no method {path}");
                 let code = tonic::Code::Unimplemented;
@@ -152,6 +160,19 @@ impl<L: PulseLog> ClientStreamingService<Bytes> for SingleMethod<L> {
             let origin = origin_of(&request);
             single(&ingest, request.into_inner(), &room, &origin).await.map(Response::new)
         })
+    }
+}
+
+struct TimeBoundsMethod<L: PulseLog> {
+    ingest: Ingest<L>,
+}
+
+impl<L: PulseLog> UnaryService<v1::GetTimeBoundsRequest> for TimeBoundsMethod<L> {
+    type Response = v1::TimeBounds;
+    type Future = Ready<Result<Response<v1::TimeBounds>, Status>>;
+
+    fn call(&mut self, _: Request<v1::GetTimeBoundsRequest>) -> Self::Future {
+        ready(Ok(Response::new(self.ingest.time_bounds())))
     }
 }
 

@@ -18,6 +18,7 @@ mod producers;
 mod refused;
 mod rows;
 mod state;
+mod tally;
 mod watch;
 
 use std::ops::RangeInclusive;
@@ -42,6 +43,7 @@ use self::{
     letters::{Buried, Letters},
     rows::Rows,
     state::{Declaration, State},
+    tally::Tally,
     watch::Watch,
 };
 pub use self::{
@@ -79,6 +81,8 @@ pub struct Fold {
     believed: Believed,
     /// Rows whose pulses are noted, for who explains them.
     watch: Option<Watch>,
+    /// Outcomes of one request's pulses, for who asks what became of them.
+    tally: Option<Tally>,
 }
 
 /// Whether closed segments are published, and so must leave the fold with all of their rows.
@@ -187,6 +191,7 @@ impl Fold {
             failed: None,
             believed: Believed::default(),
             watch: None,
+            tally: None,
         }
     }
 

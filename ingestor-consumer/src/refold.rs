@@ -6,15 +6,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Range,
+    pin::Pin,
     sync::Arc,
 };
 
 use domain::{
-    DeadLetter, Manifest, Offset, PulseLog, ResourceKey, RowKey, SegmentId, Timestamp, UsageStore,
+    Manifest, Offset, PulseLog, ResourceKey, RowKey, SegmentId, Timestamp, UsageStore,
     epochs::LogHistory,
     log::{LogDrain, LogError},
     refold::{
-        DeadLettersFuture, Question, RecordPlace, Refold, RefoldError, RefoldFuture, Refolded,
+        DeadLettersFuture, OutcomesFuture, Question, RecordPlace, Refold, RefoldError,
+        RefoldFuture, Refolded, RequestPlace,
     },
     store::{Flush, PartitionKey, StoreError},
 };
@@ -44,58 +47,85 @@ impl<L: PulseLog, U: UsageStore> Refolder<L, U> {
     pub const fn new(logs: Vec<Arc<L>>, store: Arc<U>) -> Self {
         Self { logs, store }
     }
+
+    /// Folds on a thread that may block.
+    fn folding<T: Send + 'static>(
+        &self,
+        fold: impl FnOnce(&[Arc<L>], &U, &Handle) -> Result<T, ConsumerError> + Send + 'static,
+    ) -> Pin<Box<dyn Future<Output = Result<T, RefoldError>> + Send + '_>> {
+        let (logs, store, handle) = (self.logs.clone(), Arc::clone(&self.store), Handle::current());
+        Box::pin(async move {
+            let folding = tokio::task::spawn_blocking(move || fold(&logs, &store, &handle));
+            let folded = folding.await.map_err(|error| RefoldError(error.to_string()))?;
+            folded.map_err(|error| RefoldError(error.to_string()))
+        })
+    }
 }
 
 impl<L: PulseLog, U: UsageStore> Refold for Refolder<L, U> {
     fn refold(&self, question: Question) -> RefoldFuture<'_> {
-        let (logs, store, handle) = (self.logs.clone(), Arc::clone(&self.store), Handle::current());
-        Box::pin(async move {
-            let folding =
-                tokio::task::spawn_blocking(move || answer(&logs, &*store, &handle, &question));
-            let folded = folding.await.map_err(|error| RefoldError(error.to_string()))?;
-            folded.map_err(|error| RefoldError(error.to_string()))
-        })
+        self.folding(move |logs, store, handle| answer(logs, store, handle, &question))
     }
 
     fn dead_letters(&self, record: RecordPlace) -> DeadLettersFuture<'_> {
-        let (logs, store, handle) = (self.logs.clone(), Arc::clone(&self.store), Handle::current());
-        Box::pin(async move {
-            let folding =
-                tokio::task::spawn_blocking(move || dead_letters(&logs, &*store, &handle, record));
-            let folded = folding.await.map_err(|error| RefoldError(error.to_string()))?;
-            folded.map_err(|error| RefoldError(error.to_string()))
+        let RecordPlace { key, offset } = record;
+        self.folding(move |logs, store, handle| {
+            let stretch = Stretch { key, offsets: offset..offset.next() };
+            let mut fold = stretch.fold(logs, store, handle, Fold::list_dead_letters)?;
+            Ok(fold.take_dead_letters())
+        })
+    }
+
+    fn outcomes(&self, request: RequestPlace) -> OutcomesFuture<'_> {
+        let RequestPlace { key, offsets, request_id } = request;
+        self.folding(move |logs, store, handle| {
+            let stretch = Stretch { key, offsets };
+            let mut fold = stretch.fold(logs, store, handle, |fold| fold.tally(request_id))?;
+            Ok(fold.take_tally())
         })
     }
 }
 
-/// Folds the segment of a record again up to it, and tells which of its pulses were set aside.
-fn dead_letters<L: PulseLog, U: UsageStore>(
-    logs: &[Arc<L>],
-    store: &U,
-    handle: &Handle,
-    RecordPlace { key, offset }: RecordPlace,
-) -> Result<Vec<DeadLetter>, ConsumerError> {
-    let stopped = |reason: String| ConsumerError::Stopped { partition: key.partition, reason };
-    let Some(log) = logs.iter().find(|log| log.generation().log_id == key.log_id) else {
-        return Err(stopped(format!("log generation {} cannot be read here", key.log_id)));
-    };
-    let journal = handle.block_on(store.journal())?;
-    let history = journal.log(key.log_id);
-    let place = FoldPlace { log, store, handle, history, key };
-    let start = handle.block_on(place.segment_start(offset))?;
-    let mut fold = place.fold_at(start)?;
-    let mut reader = log.drain(key.partition, start)?;
-    for (until, listing) in [(offset, false), (offset.next(), true)] {
-        if listing {
-            fold.list_dead_letters();
+/// Some records of one epoch of a partition.
+struct Stretch {
+    key: PartitionKey,
+    offsets: Range<Offset>,
+}
+
+impl Stretch {
+    /// Folds the segment again that holds the first of the records, up to it; then, once the fold was
+    /// told what to note of them, the records.
+    fn fold<L: PulseLog, U: UsageStore>(
+        self,
+        logs: &[Arc<L>],
+        store: &U,
+        handle: &Handle,
+        note: impl FnOnce(&mut Fold),
+    ) -> Result<Fold, ConsumerError> {
+        let Self { key, offsets } = self;
+        let stopped = |reason: String| ConsumerError::Stopped { partition: key.partition, reason };
+        let Some(log) = logs.iter().find(|log| log.generation().log_id == key.log_id) else {
+            return Err(stopped(format!("log generation {} cannot be read here", key.log_id)));
+        };
+        let journal = handle.block_on(store.journal())?;
+        let history = journal.log(key.log_id);
+        let place = FoldPlace { log, store, handle, history, key };
+        let start = handle.block_on(place.segment_start(offsets.start))?;
+        let mut fold = place.fold_at(start)?;
+        let mut reader = log.drain(key.partition, start)?;
+        let mut note = Some(note);
+        for until in [offsets.start, offsets.end] {
+            let mut next = fold.folded_to();
+            while next < until {
+                next = fold_on(&mut fold, &mut reader, until, &mut Discard)?
+                    .map_err(|error| stopped(error.to_string()))?;
+            }
+            if let Some(note) = note.take() {
+                note(&mut fold);
+            }
         }
-        let (mut next, mut closed) = (fold.folded_to(), Discard);
-        while next < until {
-            next = fold_on(&mut fold, &mut reader, until, &mut closed)?
-                .map_err(|error| stopped(error.to_string()))?;
-        }
+        Ok(fold)
     }
-    Ok(fold.take_dead_letters())
 }
 
 /// Flushes that nobody needs.

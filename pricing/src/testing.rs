@@ -2,13 +2,20 @@
 
 use std::sync::Arc;
 
-use domain::refold::{DeadLettersFuture, Question, RecordPlace, Refold, RefoldError, RefoldFuture};
+use domain::refold::{
+    DeadLettersFuture, OutcomesFuture, Question, RecordPlace, Refold, RefoldError, RefoldFuture,
+    RequestPlace,
+};
 
 /// A process that reads no log.
 struct NoLog;
 
 impl Refold for NoLog {
     fn refold(&self, _: Question) -> RefoldFuture<'_> {
+        Box::pin(async { Err(RefoldError("there is none".to_owned())) })
+    }
+
+    fn outcomes(&self, _: RequestPlace) -> OutcomesFuture<'_> {
         Box::pin(async { Err(RefoldError("there is none".to_owned())) })
     }
 

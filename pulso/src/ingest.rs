@@ -3,6 +3,7 @@
 //! - [`row`]: what a row is, why one is rejected, and how text becomes a pulse.
 //! - [`json`], [`jsonl`], [`cloudevents`], [`csv_rows`], [`focus`]: one reader for each format.
 //! - [`source`]: the bytes: a file or stdin, their digest, and how far they are read.
+//! - [`times`]: which rows will not be counted by their time.
 //! - [`batches`]: rows into batches with an identity.
 //! - [`reader`]: the thread that does all of this, ahead of the sender by a few batches.
 //!
@@ -22,6 +23,8 @@ pub mod csv_rows;
 pub mod focus;
 
 pub mod source;
+
+pub mod times;
 
 pub mod batches;
 

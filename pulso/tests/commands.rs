@@ -12,10 +12,10 @@ use std::{
 
 use prost_types::Timestamp;
 use proto::v1::{
-    self, AuditMismatch, AuditRequest, AuditResponse, DeadLetter, Freshness, GetDeadLetterRequest,
-    GetStatusRequest, GetStatusResponse, ListDeadLettersRequest, ListDeadLettersResponse,
-    PartitionStatus, PreviewBillRequest, PreviewBillResponse, PulseCounts, QueryUsageRequest,
-    QueryUsageResponse, UsageRow,
+    self, AuditMismatch, AuditRequest, AuditResponse, CountOutcomesRequest, CountOutcomesResponse,
+    DeadLetter, Freshness, GetDeadLetterRequest, GetStatusRequest, GetStatusResponse,
+    ListDeadLettersRequest, ListDeadLettersResponse, PartitionStatus, PreviewBillRequest,
+    PreviewBillResponse, PulseCounts, QueryUsageRequest, QueryUsageResponse, UsageRow,
     audit_service_server::{AuditService, AuditServiceServer},
     billing_service_server::{BillingService, BillingServiceServer},
     operations_service_server::{OperationsService, OperationsServiceServer},
@@ -102,6 +102,13 @@ impl OperationsService for Script {
         assert_eq!((request.reason.as_str(), request.tenant.as_str()), ("too_late", "a"));
         let entries = vec![DeadLetter { payload: Vec::new(), ..letter() }];
         Ok(Response::new(ListDeadLettersResponse { entries, next_page_token: String::new() }))
+    }
+
+    async fn count_outcomes(
+        &self,
+        _: Request<CountOutcomesRequest>,
+    ) -> Result<Response<CountOutcomesResponse>, Status> {
+        Err(Status::unimplemented("nothing was sent to it"))
     }
 
     async fn get_dead_letter(

@@ -157,7 +157,7 @@ async fn no_more_than_the_allowed_batches_are_in_flight() {
     let channel = client::connect(&server.url).await.unwrap();
     let in_flight = NonZeroUsize::new(300).unwrap();
     let patience = Duration::from_secs(2);
-    let sender = Sender::start(channel, SenderOptions { in_flight, patience });
+    let sender = Sender::start(channel, SenderOptions { in_flight, patience, request_id: None });
     let mut receipts = Vec::new();
     // The first is never acknowledged, so the server's memory of 256 places is the bound: 256
     // admitted, one waiting to be handed over.

@@ -22,6 +22,7 @@ mod growing;
 mod idle;
 mod ingest;
 mod kill;
+mod late;
 mod names;
 mod pipeline;
 mod published_totals;

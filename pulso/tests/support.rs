@@ -8,7 +8,7 @@ use std::{
 
 use prost::Message;
 use proto::v1::{
-    IngestAck, PulseBatch, PulseError,
+    GetTimeBoundsRequest, IngestAck, PulseBatch, PulseError, TimeBounds,
     ingest_service_server::{IngestService, IngestServiceServer},
 };
 use tokio::sync::mpsc;
@@ -119,6 +119,13 @@ impl IngestService for Fake {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn get_time_bounds(
+        &self,
+        _: Request<GetTimeBoundsRequest>,
+    ) -> Result<Response<TimeBounds>, Status> {
+        Err(Status::unimplemented("an older server"))
     }
 
     async fn ingest(&self, _: Request<PulseBatch>) -> Result<Response<IngestAck>, Status> {

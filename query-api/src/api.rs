@@ -1,13 +1,15 @@
 //! The reads themselves, once: both doors call these and only dress what comes out.
 
+mod verdicts;
+
 use std::{future::Future, sync::Arc, time::Instant};
 
 use domain::{
-    Clock, DeadLetter, LogId, Offset, Partition, PulseLog, UsageStore, View,
+    Clock, LogId, Offset, Partition, PulseLog, UsageStore, View,
     epochs::Journal,
     log::LogBounds,
     place::Generation,
-    refold::{RecordPlace, Refold},
+    refold::Refold,
     segment::Progress,
     store::{PartitionKey, StoreError},
 };
@@ -20,17 +22,17 @@ use tracing::{error, warn};
 
 use crate::{
     config::QueryConfig,
-    dead_letters::{
-        DeadLettersPage, DeadLettersQuery, DeadLettersRequest, reader::DeadLetterReader,
-    },
+    dead_letters::{DeadLettersPage, DeadLettersQuery, DeadLettersRequest},
     freshness::{self, Freshness, Standing},
     log_ends::LogEnds,
+    log_reader::LogReader,
     status::{Found, Status},
     usage::{
         self, Limits, UsageError, UsageTotal,
         request::{FieldNames, Rules, UsageRequest},
     },
 };
+pub use verdicts::OutcomesRequest;
 
 /// Partitions that are asked about together for an answer's freshness.
 const PARTITIONS_AT_ONCE: usize = 16;
@@ -40,8 +42,8 @@ pub struct QueryApi<U, L> {
     store: Arc<U>,
     /// Oldest first; the last one takes pulses now.
     generations: Vec<ReadGeneration<L>>,
-    /// Tells dead letters with their bytes; `None` where the log is not read here.
-    refold: Option<DeadLetterReader>,
+    /// Folds the log again; `None` where the log is not read here.
+    log_reader: Option<LogReader>,
     ends: LogEnds,
     health: Health,
     config: QueryConfig,
@@ -78,7 +80,7 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     ) -> Self {
         let newest = ReadGeneration { generation: *log.generation(), log: Some(log) };
         let ends = LogEnds::new(clock);
-        Self { store, generations: vec![newest], refold: None, ends, health, config }
+        Self { store, generations: vec![newest], log_reader: None, ends, health, config }
     }
 
     /// The same with the generations before the one that takes pulses now, oldest first.
@@ -88,10 +90,10 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         self
     }
 
-    /// The same with the dead letters that this folds out of the log.
+    /// The same with the verdicts that this folds out of the log.
     #[must_use]
-    pub fn reading_dead_letters(mut self, refold: Arc<dyn Refold>) -> Self {
-        self.refold = Some(DeadLetterReader::new(refold));
+    pub fn folding_again(mut self, refold: Arc<dyn Refold>) -> Self {
+        self.log_reader = Some(LogReader::new(refold));
         self
     }
 
@@ -209,39 +211,6 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         .await
     }
 
-    /// One dead letter with its bytes, of a generation of the log (from 1, the newest if empty). Its
-    /// segment of the log is folded again up to there.
-    ///
-    /// # Errors
-    /// INVALID_ARGUMENT when there is no such generation; NOT_FOUND when no pulse of this place was set
-    /// aside; FAILED_PRECONDITION when the log cannot be read there, or not by this server; UNAVAILABLE
-    /// when the store does not answer.
-    pub async fn dead_letter(
-        &self,
-        (partition, offset, index): (u32, u64, u32),
-        generation: &str,
-    ) -> Result<DeadLetter, Problem> {
-        measured("dead_letter", async {
-            let generation = *self.generation(generation)?;
-            let partition_of = u16::try_from(partition).ok().map(Partition);
-            let partition_of = partition_of.filter(|of| of.0 < generation.partitions);
-            let found = match partition_of {
-                Some(partition) => {
-                    self.letter_at(generation.log_id, partition, Offset(offset), index).await?
-                }
-                None => None,
-            };
-            found.ok_or_else(|| {
-                let message = format!(
-                    "no dead letter stands at partition {partition}, offset {offset}, index {index}; \
-                     list them to see which there are"
-                );
-                Problem::not_found(reasons::DEAD_LETTER_NOT_FOUND, message)
-            })
-        })
-        .await
-    }
-
     /// The generation that was asked for.
     fn generation(&self, number: &str) -> Result<&Generation, Problem> {
         if number.is_empty() {
@@ -257,25 +226,6 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
             let reason = reasons::PARAMETER_INVALID;
             Problem::invalid("generation", reason, message)
         })
-    }
-
-    async fn letter_at(
-        &self,
-        log_id: LogId,
-        partition: Partition,
-        offset: Offset,
-        index: u32,
-    ) -> Result<Option<DeadLetter>, Problem> {
-        let epoch = self.view().await?.1.epoch_at(log_id, partition, offset);
-        let place = RecordPlace { key: PartitionKey { log_id, partition, epoch }, offset };
-        let Some(reader) = &self.refold else {
-            return Err(Problem::failed_precondition(
-                reasons::LOG_NOT_READABLE,
-                "this server does not read the log: ask one that does",
-            ));
-        };
-        let letters = reader.read(place).await?;
-        Ok(letters.into_iter().find(|letter| letter.index == index))
     }
 
     async fn standing(

@@ -1,7 +1,5 @@
 //! Dead letters: the question for a page of groups, and its position.
 
-pub(crate) mod reader;
-
 use domain::{
     DeadLetterGroup, DeadLetterKey, DeadLetterReason, Epoch, LogId, Offset, Partition, SegmentId,
     Tenant, hash, store::DeadLetterFilter,

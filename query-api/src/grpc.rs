@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{DeadLetter, DeadLetterGroup, PulseLog, Total, UsageStore};
+use domain::{DeadLetter, DeadLetterGroup, PulseLog, Total, UsageStore, refold::Outcomes};
 use proto::{
     convert::wire_time,
     v1::{
@@ -14,7 +14,7 @@ use proto::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    api::QueryApi,
+    api::{OutcomesRequest, QueryApi},
     dead_letters::DeadLettersRequest,
     page,
     status::PartitionStatus,
@@ -119,6 +119,32 @@ impl<U: UsageStore, L: PulseLog> OperationsService for QueryGrpc<U, L> {
         let letter = self.api.dead_letter(place, &number_text(generation)).await?;
         Ok(Response::new(dead_letter(letter)))
     }
+
+    async fn count_outcomes(
+        &self,
+        request: Request<v1::CountOutcomesRequest>,
+    ) -> Result<Response<v1::CountOutcomesResponse>, Status> {
+        let request = request.into_inner();
+        let request = OutcomesRequest {
+            request_id: request.request_id,
+            partition: request.partition,
+            offsets: request.offset_start..request.offset_end,
+            generation: number_text(request.generation),
+        };
+        Ok(Response::new(outcomes(self.api.outcomes(request).await?)))
+    }
+}
+
+fn outcomes(outcomes: Outcomes) -> v1::CountOutcomesResponse {
+    let Outcomes { counted, duplicate, set_aside } = outcomes;
+    let set_aside = set_aside.into_iter().map(|(reason, set_aside)| v1::SetAside {
+        reason: reason.as_str().to_owned(),
+        count: set_aside.count,
+        time_first: set_aside.times.map(|(first, _)| wire_time(first)),
+        time_last: set_aside.times.map(|(_, last)| wire_time(last)),
+        message: set_aside.message,
+    });
+    v1::CountOutcomesResponse { counted, duplicate, set_aside: set_aside.collect() }
 }
 
 /// A number of a request, where 0 stands for an absent field.

@@ -16,6 +16,7 @@ pub mod usage;
 pub mod dead_letters;
 pub mod freshness;
 mod log_ends;
+mod log_reader;
 pub mod status;
 
 pub mod api;

@@ -176,6 +176,9 @@ impl Fold {
                 None => self.judge_source(source),
                 Some(end) => after_seal(end),
             };
+            if let Some(tally) = &mut self.tally {
+                tally.brought(source);
+            }
             let mut refused = source.refused.iter().copied().peekable();
             let places = (0..source.sent).filter(|place| refused.next_if_eq(place).is_none());
             let candidates = places.map(|place| {
@@ -331,7 +334,12 @@ impl Fold {
                     self.add(offset, group);
                 }
             }
-            Outcome::Duplicate => self.open.counts.duplicate += 1,
+            Outcome::Duplicate => {
+                self.open.counts.duplicate += 1;
+                if let Some(tally) = &mut self.tally {
+                    tally.duplicate(candidate.source);
+                }
+            }
             Outcome::Dead(cause) => self.bury(offset, &candidate, &cause),
         }
     }
@@ -476,6 +484,9 @@ impl Fold {
             buried.product_sku = pulse.product_sku;
             buried.time =
                 pulse.time.and_then(|(seconds, nanos)| Timestamp::from_parts(seconds, nanos));
+        }
+        if let Some(tally) = &mut self.tally {
+            tally.set_aside(source, reason, buried.time, cause);
         }
         self.open.letters.bury(self.partition, reason, buried, || cause.to_string());
     }

@@ -1,9 +1,10 @@
 //! Folding again gives the stored rows, and of each the pulses that counted and no other.
 
 use domain::{
-    Clock, Epoch, LogId, Partition, Quantity, Tenant, Timestamp, UsageRow, Window,
+    Clock, DeadLetterReason, Epoch, LogId, Partition, Quantity, Tenant, Timestamp, UsageRow,
+    Window,
     place::Generation,
-    refold::{Identity, Question, Refold, Refolded, RowPulses},
+    refold::{Identity, Outcomes, Question, Refold, Refolded, RequestPlace, RowPulses},
 };
 use prost::Message;
 use proto::{record, v1};
@@ -228,4 +229,65 @@ async fn another_log_in_its_place_is_refused() {
     let refused = Refolder::new(vec![other], Arc::clone(&store)).refold(question(&[])).await;
     let message = refused.unwrap_err().to_string();
     assert!(message.contains("offset 3 is not the one that was counted"), "{message}");
+}
+
+async fn outcomes(
+    (log, store): &(Arc<MemoryLog>, Arc<MemoryUsageStore>),
+    request_id: &str,
+    offsets: std::ops::Range<u64>,
+) -> Outcomes {
+    let offsets = Offset(offsets.start)..Offset(offsets.end);
+    let request = RequestPlace { key: key(), offsets, request_id: request_id.to_owned() };
+    Refolder::new(vec![Arc::clone(log)], Arc::clone(store)).outcomes(request).await.unwrap()
+}
+
+/// Counted, duplicate, and the reasons with their counts.
+fn numbers(outcomes: &Outcomes) -> (u64, u64, Vec<(DeadLetterReason, u64)>) {
+    let set_aside = outcomes.set_aside.iter().map(|(reason, set_aside)| (*reason, set_aside.count));
+    (outcomes.counted, outcomes.duplicate, set_aside.collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_request_brought_is_counted_a_duplicate_or_set_aside() {
+    let consumed = consumed(bodies()).await;
+    let late = |count| vec![(DeadLetterReason::TooLate, count)];
+    // Everything is sent twice; a late id is late again, and a pulse without identity counts again.
+    assert_eq!(numbers(&outcomes(&consumed, "call", 0..9).await), (9, 7, late(2)));
+    assert_eq!(numbers(&outcomes(&consumed, "call", 0..4).await), (8, 0, late(1)));
+    assert_eq!(numbers(&outcomes(&consumed, "call", 4..9).await), (1, 7, late(1)));
+    // From the middle of a segment, what came before it is known.
+    assert_eq!(numbers(&outcomes(&consumed, "call", 5..6).await), (0, 2, vec![]));
+    // A stretch beyond the log brings nothing.
+    assert_eq!(outcomes(&consumed, "call", 9..1 << 40).await, Outcomes::default());
+    let set_aside = &outcomes(&consumed, "call", 0..9).await.set_aside[&DeadLetterReason::TooLate];
+    let time = Timestamp::from_parts(NOW - 100 * 86_400, 0).unwrap();
+    assert_eq!(set_aside.times, Some((time, time)));
+    assert!(set_aside.message.contains("send old usage as a backfill"), "{}", set_aside.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_request_brought_in_the_same_record_is_not_counted() {
+    let source = |correlation_id: &str, sent| v1::SourceBatch {
+        sent,
+        correlation_id: correlation_id.into(),
+        ..v1::SourceBatch::default()
+    };
+    // Of three that were sent the second was refused, so that it is not in the record.
+    let one = v1::SourceBatch { refused: vec![1], ..source("one", 3) };
+    let pulses = ["a", "b", "a", "c", "d"].map(|id| pulse("acme", id, i64::MAX, NOW));
+    let fields = v1::LogRecord { envelope: None, pulses: pulses.to_vec() }.encode_to_vec();
+    let fields = [&fields[..]].into_iter();
+    let body = record::encode(&generation(), vec![one, source("other", 3)], 5, fields);
+    let consumed = consumed(vec![body]).await;
+    assert_eq!(numbers(&outcomes(&consumed, "one", 0..1).await), (2, 0, vec![]));
+    assert_eq!(numbers(&outcomes(&consumed, "other", 0..1).await), (2, 1, vec![]));
+    assert_eq!(outcomes(&consumed, "neither", 0..1).await, Outcomes::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pulse_that_would_overflow_its_total_is_set_aside() {
+    let pulses: Vec<_> = (0..20).map(|_| pulse("acme", "", i64::MAX, NOW)).collect();
+    let consumed = consumed(vec![by_id(&pulses)]).await;
+    let overflow = vec![(DeadLetterReason::Overflow, 2)];
+    assert_eq!(numbers(&outcomes(&consumed, "call", 0..1).await), (18, 0, overflow));
 }

@@ -16,6 +16,7 @@ use std::{
 };
 
 use proto::v1;
+use service::CorrelationId;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -29,19 +30,21 @@ use super::frame::Batch;
 pub const PLACES_MAX: u64 = 256;
 
 /// How a sender behaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SenderOptions {
     /// Batches that may wait for their ack. Beyond [`PLACES_MAX`] it makes no difference.
     pub in_flight: NonZeroUsize,
     /// How long to go on without any final ack before giving up.
     pub patience: Duration,
+    /// Correlation id of every stream; without one the server draws one for each.
+    pub request_id: Option<CorrelationId>,
 }
 
 impl Default for SenderOptions {
     /// 16 in flight, 60 seconds of patience.
     fn default() -> Self {
         let in_flight = NonZeroUsize::new(16).expect("16 is not zero");
-        Self { in_flight, patience: Duration::from_secs(60) }
+        Self { in_flight, patience: Duration::from_secs(60), request_id: None }
     }
 }
 

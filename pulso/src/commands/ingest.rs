@@ -1,5 +1,7 @@
 //! `pulso ingest`: sends a file of usage and reports what became of every row.
 
+mod notices;
+mod outcomes;
 mod report;
 
 use std::{
@@ -13,10 +15,14 @@ use std::{
 };
 
 use clap::Args;
+use domain::Timestamp;
 use indicatif::ProgressBar;
+use service::CorrelationId;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
+use self::{notices::Notices, outcomes::Follower};
+use super::wire;
 use crate::{
     cli::Globals,
     client::{self, Receipt, SendError, Sender, SenderOptions, sender::PLACES_MAX},
@@ -26,6 +32,7 @@ use crate::{
         batches::{Batcher, Numbered, Safety},
         reader::{FileFormat, FocusQuantity, Piece, Reader},
         source::{Input, Source},
+        times::TimeCheck,
     },
     output::{Printer, progress},
 };
@@ -37,18 +44,22 @@ pub(crate) use report::Report;
   pulso ingest usage.jsonl --format jsonl
   zcat usage.csv.gz | pulso ingest - --format csv
   pulso ingest september.csv --format focus --backfill focus-2024-09
+  pulso ingest mixed.csv --format csv --backfill late --before 2024-09-17T22:00:00Z
+  pulso ingest usage.jsonl --format jsonl --wait=5m
   pulso ingest events.json --format cloudevents -o json
 
 Rows with an id are counted once however often they are sent; sending a file of rows without ids a
 second time counts them a second time. A --backfill NAME makes a whole file safe to send again, and
-takes usage that is older than the lateness bound.
+takes usage that is older than the lateness bound. Rows that are too old otherwise are warned of
+before they are sent; --wait tells what became of every row.
 
 jsonl: {\"tenant\", \"product_sku\", \"use_unity\", \"used_amount\", \"time\", \"id\", \"source\", \"properties\"}
 csv: the same as columns, free ones as properties.NAME
 Other names: subject, customer_id (tenant); code, event_name, type (product_sku); unit (use_unity);
 timestamp (time); transaction_id, idempotency_key, event_id, identifier (id).
 
-Exits with 65 when any row was rejected; the others are in.")]
+Exits with 65 when any row was rejected or its time will not count; the others are in. With --wait:
+when any was rejected or set aside.")]
 pub struct IngestArgs {
     /// The file, or - for standard input.
     #[arg(value_name = "FILE")]
@@ -59,6 +70,20 @@ pub struct IngestArgs {
     /// Send as a named set, in which every row counts once, however old.
     #[arg(long, value_name = "NAME")]
     pub backfill: Option<String>,
+    /// Of a backfill, send only the rows before this: RFC 3339, a day or a month. For files of which
+    /// the younger rows were sent without --backfill.
+    #[arg(long, value_name = "TIME", requires = "backfill", value_parser = wire::parse_moment)]
+    pub before: Option<Timestamp>,
+    /// Return once every row is counted or set aside, and tell which; fail after this long.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "60s",
+        value_parser = parse_duration
+    )]
+    pub wait: Option<Duration>,
     /// Which quantity of a FOCUS file is the amount.
     #[arg(long, value_enum, default_value_t = FocusQuantity::Pricing)]
     pub quantity: FocusQuantity,
@@ -82,10 +107,10 @@ pub async fn run(globals: &Globals, args: IngestArgs) -> Result<Exit, Failure> {
     let opened = open(&args)?;
     let channel = client::connect(&globals.server).await?;
     let mut report = Report::default();
-    let sent = transfer_opened(channel, args, opened, &mut report).await;
+    let sent = transfer_opened(channel, &args, opened, &mut report).await;
     let printed = Printer::new(globals.output).print(&report.answer());
     sent.and(printed)?;
-    Ok(if report.rejected == 0 { Exit::Success } else { Exit::Data })
+    Ok(if report.is_whole() { Exit::Success } else { Exit::Data })
 }
 
 /// Sends a file and notes what became of every row, also of a transfer that fails on its way.
@@ -94,32 +119,41 @@ pub async fn run(globals: &Globals, args: IngestArgs) -> Result<Exit, Failure> {
 /// As [`run`].
 pub(crate) async fn transfer(
     channel: Channel,
-    args: IngestArgs,
+    args: &IngestArgs,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let opened = open(&args)?;
+    let opened = open(args)?;
     transfer_opened(channel, args, opened, report).await
 }
 
 async fn transfer_opened(
     channel: Channel,
-    args: IngestArgs,
+    args: &IngestArgs,
     (source, safety): (Source, Safety),
     report: &mut Report,
 ) -> Result<(), Failure> {
+    let request_id = CorrelationId::mint();
+    let notices = Notices::ask(channel.clone(), args).await;
+    let follower = match args.wait {
+        Some(_) => Some(Follower::start(channel.clone(), request_id.clone()).await?),
+        None => None,
+    };
     let bar = progress::bytes(source.bytes_total());
     let bytes_read = source.bytes_read();
     let batch_size = usize::try_from(args.batch_size.get()).unwrap_or(usize::MAX);
     let batcher = Batcher::new(safety, batch_size);
-    let reader = Reader::start(source, args.format, args.quantity, batcher)?;
+    let times = TimeCheck::new(notices.bounds, Notices::rule(args));
+    let reader = Reader::start(source, args.format, args.quantity, (batcher, times))?;
     let in_flight =
         args.in_flight.min(NonZeroUsize::new(PLACES_MAX as usize).unwrap_or(NonZeroUsize::MAX));
-    let options = SenderOptions { in_flight, patience: args.patience };
+    let patience = args.patience;
+    let options = SenderOptions { in_flight, patience, request_id: Some(request_id) };
     let mut transfer = Transfer {
         sender: Sender::start(channel, options),
         waiting: VecDeque::new(),
         waiting_max: in_flight.get(),
         report,
+        notices: &notices,
         bar,
         bytes_read,
     };
@@ -127,7 +161,14 @@ async fn transfer_opened(
     let Transfer { sender, bar, .. } = transfer;
     bar.finish_and_clear();
     sender.finish().await;
-    sent
+    sent?;
+    if args.backfill.is_none() {
+        report.late = notices.late();
+    }
+    if let (Some(follower), Some(wait)) = (follower, args.wait) {
+        report.outcomes = Some(follower.outcomes(wait).await?);
+    }
+    Ok(())
 }
 
 fn open(args: &IngestArgs) -> Result<(Source, Safety), Failure> {
@@ -152,6 +193,7 @@ struct Transfer<'a> {
     waiting: VecDeque<(Vec<u64>, Receipt)>,
     waiting_max: usize,
     report: &'a mut Report,
+    notices: &'a Notices,
     bar: ProgressBar,
     bytes_read: Arc<AtomicU64>,
 }
@@ -167,6 +209,15 @@ impl Transfer<'_> {
                     Ok(())
                 }
                 Piece::Batch(batch) => self.send(batch).await,
+                Piece::Notice(notice) => {
+                    let say = || self.notices.say(notice);
+                    self.bar.suspend(say);
+                    Ok(())
+                }
+                Piece::Counted(times) => {
+                    self.report.times = times;
+                    Ok(())
+                }
             };
             if step.is_err() {
                 stopped = step;

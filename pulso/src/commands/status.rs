@@ -57,20 +57,26 @@ pub async fn run(globals: &Globals, args: StatusArgs) -> Result<Exit, Failure> {
     Ok(if status.healthy { Exit::Success } else { Exit::Unhealthy })
 }
 
-async fn get(client: &mut Client) -> Result<GetStatusResponse, Failure> {
+/// Asks for the status.
+///
+/// # Errors
+/// When the server cannot be reached or runs no query stage.
+pub(super) async fn get(client: &mut Client) -> Result<GetStatusResponse, Failure> {
     let answered = client.get_status(GetStatusRequest {}).await;
     answered.map(tonic::Response::into_inner).map_err(|status| Failure::status(&status))
 }
 
 /// Waits until every partition is folded up to where its log ended at `start`.
-async fn wait_drained(
+///
+/// # Errors
+/// `Retry` when that took longer than `wait`; as [`get`].
+pub(super) async fn wait_drained(
     client: &mut Client,
     start: GetStatusResponse,
     wait: Duration,
 ) -> Result<GetStatusResponse, Failure> {
     let deadline = Instant::now() + wait;
-    let ends: Ends =
-        start.partitions.iter().map(|partition| (place(partition), partition.log_end)).collect();
+    let ends = ends(&start);
     let mut status = start;
     loop {
         let behind = behind(&status.partitions, &ends);
@@ -90,7 +96,12 @@ async fn wait_drained(
 }
 
 /// Offsets by generation and partition.
-type Ends = BTreeMap<(u32, u32), u64>;
+pub(super) type Ends = BTreeMap<(u32, u32), u64>;
+
+/// Where each partition of the log ended.
+pub(super) fn ends(status: &GetStatusResponse) -> Ends {
+    status.partitions.iter().map(|partition| (place(partition), partition.log_end)).collect()
+}
 
 const fn place(partition: &PartitionStatus) -> (u32, u32) {
     (partition.generation, partition.partition)

@@ -13,6 +13,7 @@ use super::{
     cloudevents, csv_rows, focus, jsonl,
     row::{Rejection, RowResult},
     source::Source,
+    times::{Notice, TimeCheck, TimeCounts},
 };
 use crate::exit::Failure;
 
@@ -32,6 +33,14 @@ pub enum FileFormat {
     Cloudevents,
 }
 
+impl FileFormat {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 /// Which quantity of a FOCUS row is the amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FocusQuantity {
@@ -48,6 +57,10 @@ pub enum Piece {
     Batch(Numbered),
     /// A row that cannot be sent.
     Rejected(Rejection),
+    /// What is to be said before the next rows are sent.
+    Notice(Notice),
+    /// The end of the input: how many rows there were, by what their times mean.
+    Counted(TimeCounts),
 }
 
 /// A reader at work.
@@ -66,12 +79,13 @@ impl Reader {
         source: Source,
         format: FileFormat,
         quantity: FocusQuantity,
-        batcher: Batcher,
+        (batcher, times): (Batcher, TimeCheck),
     ) -> Result<Self, Failure> {
         let (send, pieces) = mpsc::channel(PIECES_AHEAD);
         let (end, ended) = oneshot::channel();
         let work = move || {
-            let result = source.read(|input| read_all(input, format, quantity, batcher, &send));
+            let result =
+                source.read(|input| read_all(input, format, quantity, (batcher, times), &send));
             // Nobody waits for it any more when the sender has failed first.
             let _ = end.send(result);
         };
@@ -98,7 +112,7 @@ fn read_all(
     input: &mut dyn BufRead,
     format: FileFormat,
     quantity: FocusQuantity,
-    mut batcher: Batcher,
+    (mut batcher, mut times): (Batcher, TimeCheck),
     pieces: &mpsc::Sender<Piece>,
 ) -> io::Result<()> {
     let hand_over = |piece| {
@@ -106,7 +120,12 @@ fn read_all(
         pieces.blocking_send(piece).map_err(gone)
     };
     let mut sink = |row: RowResult| match row {
-        Ok(row) => batcher.push(&row).map_or(Ok(()), |full| hand_over(Piece::Batch(full))),
+        Ok(row) => {
+            let (is_sent, notice) = times.look(&row);
+            notice.map_or(Ok(()), |notice| hand_over(Piece::Notice(notice)))?;
+            let full = if is_sent { batcher.push(&row) } else { None };
+            full.map_or(Ok(()), |full| hand_over(Piece::Batch(full)))
+        }
         Err(rejection) => hand_over(Piece::Rejected(rejection)),
     };
     match format {
@@ -115,5 +134,6 @@ fn read_all(
         FileFormat::Focus => focus::read(input, quantity, &mut sink),
         FileFormat::Cloudevents => cloudevents::read(input, &mut sink),
     }?;
-    batcher.finish().into_iter().try_for_each(|batch| hand_over(Piece::Batch(batch)))
+    batcher.finish().into_iter().try_for_each(|batch| hand_over(Piece::Batch(batch)))?;
+    hand_over(Piece::Counted(times.counts()))
 }

@@ -114,7 +114,7 @@ async fn play(
     publish(channel.clone(), &imported.text).await?;
     let started = Instant::now();
     let mut report = Report::default();
-    transfer(channel.clone(), ingest_args(sample)?, &mut report).await?;
+    transfer(channel.clone(), &ingest_args(sample)?, &mut report).await?;
     let consuming = process.consuming().expect("the demo runs every stage");
     consuming.close_segments("demo").await.map_err(super::consuming::failure)?;
     let took = started.elapsed();

@@ -447,5 +447,5 @@ fn query_api(
     let refold = Arc::new(Refolder::new(backends.logs(), Arc::clone(&usage)));
     let clock = Arc::new(clock::system());
     let api = QueryApi::new((usage, log), clock, health.clone(), config);
-    api.after(older).reading_dead_letters(refold)
+    api.after(older).folding_again(refold)
 }

@@ -30,7 +30,7 @@ async fn grown(bench: &Bench) -> (Api, MemoryLog) {
         ((Arc::new(bench.store.clone()), Arc::new(newest.clone())), Arc::new(bench.clock.clone()));
     let older = ReadGeneration { generation: generation(), log: Some(Arc::new(bench.log.clone())) };
     let api = QueryApi::new(ports, clock, bench.health.clone(), config).after([older]);
-    (api.reading_dead_letters(Arc::new(Letters)), newest)
+    (api.folding_again(Arc::new(Letters)), newest)
 }
 
 async fn as_of(api: &Api) -> Option<Timestamp> {

@@ -165,6 +165,44 @@ async fn the_twin_lists_groups_without_bytes_and_gives_one_letter_with_them() {
 }
 
 #[tokio::test]
+async fn outcomes_of_a_request_are_counted_in_a_bounded_stretch_of_a_partition_that_is_there() {
+    let bench = Bench::new(&[]).await;
+    let service = query_api::grpc::operations_service(bench.api.clone());
+    let mut client = OperationsServiceClient::new(service);
+    let request = v1::CountOutcomesRequest {
+        request_id: "call".to_owned(),
+        partition: 1,
+        offset_start: 5,
+        offset_end: 5 + (1 << 20),
+        generation: 1,
+    };
+    let found = client.count_outcomes(request.clone()).await.unwrap().into_inner();
+    let [late] = &found.set_aside[..] else { panic!("{found:?}") };
+    assert_eq!((found.counted, found.duplicate), (1 << 20, 0));
+    assert_eq!((late.reason.as_str(), late.count), ("too_late", 1));
+    assert_eq!(late.time_first, late.time_last);
+    let refused = [
+        ("request_id", v1::CountOutcomesRequest { request_id: String::new(), ..request.clone() }),
+        (
+            "request_id",
+            v1::CountOutcomesRequest { request_id: "a b".to_owned(), ..request.clone() },
+        ),
+        ("partition", v1::CountOutcomesRequest { partition: 2, ..request.clone() }),
+        ("partition", v1::CountOutcomesRequest { partition: 65_537, ..request.clone() }),
+        ("generation", v1::CountOutcomesRequest { generation: 2, ..request.clone() }),
+        ("offset_end", v1::CountOutcomesRequest { offset_start: 4, ..request.clone() }),
+        ("offset_end", v1::CountOutcomesRequest { offset_end: 5, ..request.clone() }),
+        ("offset_end", v1::CountOutcomesRequest { offset_start: u64::MAX, ..request.clone() }),
+    ];
+    for (field, request) in refused {
+        let status = client.count_outcomes(request).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{field}: {status}");
+        let explained = service::problem::explain(&status);
+        assert!(explained.contains(field), "{field}: {explained}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_log_to_read_the_list_is_given_and_one_letter_is_refused() {
     let bench = Bench::new(&[]).await;
     bench.dead_letters(vec![dead_letters(5, DeadLetterReason::TooLate, "acme", 1)]).await;

@@ -1,8 +1,11 @@
 //! A store with rows in it, a log beside it, and the reads of both.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use domain::{
@@ -10,7 +13,10 @@ use domain::{
     DeadLetterReason, DeadLetterSample, Dimensions, Epoch, LogId, Offset, Partition, Quantity,
     ResourceKey, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore,
     place::Generation,
-    refold::{DeadLettersFuture, Question, RecordPlace, Refold, RefoldError, RefoldFuture},
+    refold::{
+        DeadLettersFuture, Outcomes, OutcomesFuture, Question, RecordPlace, Refold, RefoldError,
+        RefoldFuture, RequestPlace, SetAside,
+    },
     segment::Progress,
     store::Flush,
 };
@@ -151,13 +157,30 @@ pub(crate) fn dead_letters(
     }
 }
 
-/// Dead letters as a log would tell them: those of partition 1 at offsets below 100, each record with
-/// one at index 3.
+/// What a log would tell. Dead letters: those of partition 1 at offsets below 100, each record with
+/// one at index 3. Outcomes: the request `call` brought a pulse that counts with every
+/// record of partition 1, and one in all that was too late.
 pub(crate) struct Letters;
 
 impl Refold for Letters {
     fn refold(&self, _: Question) -> RefoldFuture<'_> {
         Box::pin(async { Err(RefoldError("nobody asks".to_owned())) })
+    }
+
+    fn outcomes(&self, request: RequestPlace) -> OutcomesFuture<'_> {
+        let RequestPlace { key, offsets, request_id } = request;
+        let is_there = key.log_id == LOG && key.partition == Partition(1) && request_id == "call";
+        let late = SetAside {
+            count: 1,
+            times: Some((hour(SEPTEMBER), hour(SEPTEMBER))),
+            message: "older than 24 h".to_owned(),
+        };
+        let outcomes = Outcomes {
+            counted: offsets.end.0 - offsets.start.0,
+            duplicate: 0,
+            set_aside: BTreeMap::from([(DeadLetterReason::TooLate, late)]),
+        };
+        Box::pin(async move { Ok(if is_there { outcomes } else { Outcomes::default() }) })
     }
 
     fn dead_letters(&self, place: RecordPlace) -> DeadLettersFuture<'_> {
@@ -240,7 +263,7 @@ impl Bench {
         let config = settings(QueryConfig::new(TokenKey::new([3; 16])));
         let ports = (Arc::new(store.clone()), Arc::new(log.clone()));
         let api = QueryApi::new(ports, Arc::new(clock.clone()), health.clone(), config);
-        let api = Arc::new(api.reading_dead_letters(Arc::new(Letters)));
+        let api = Arc::new(api.folding_again(Arc::new(Letters)));
         let bench = Self { store, log, clock, health, ready, api };
         for one in usage {
             bench.flush(one.partition, one.segment, vec![one.row()], vec![], None).await;

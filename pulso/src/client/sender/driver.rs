@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use proto::v1;
-use service::retry::Backoff;
+use service::{CorrelationId, retry::Backoff};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until, timeout},
@@ -26,6 +26,8 @@ use crate::client::{
 };
 
 const PATH: PathAndQuery = PathAndQuery::from_static("/pulso.v1.IngestService/IngestStream");
+/// Carries the correlation id.
+const HEADER: &str = "x-request-id";
 const DELAY_FIRST: Duration = Duration::from_millis(50);
 const DELAY_MAX: Duration = Duration::from_secs(2);
 
@@ -118,7 +120,7 @@ impl Driver {
                 return end;
             }
         }
-        let mut acks = open(self.channel.clone(), frames);
+        let mut acks = open(self.channel.clone(), frames, self.options.request_id.as_ref());
         let mut more_work = true;
         loop {
             if !more_work && self.pending.is_empty() {
@@ -261,12 +263,20 @@ impl Driver {
 }
 
 /// Opens the stream lazily: the call starts when the acks are first asked for.
-fn open(channel: Channel, frames: mpsc::Receiver<Frame>) -> Acks {
+fn open(
+    channel: Channel,
+    frames: mpsc::Receiver<Frame>,
+    request_id: Option<&CorrelationId>,
+) -> Acks {
+    let mut request = Request::new(ReceiverStream::new(frames));
+    if let Some(id) = request_id {
+        let id = id.as_str().parse().expect("printable ASCII is metadata");
+        request.metadata_mut().insert(HEADER, id);
+    }
     let call = async move {
         let mut grpc = Grpc::new(channel);
         let ready = grpc.ready().await;
         ready.map_err(|error| Status::from_error(error.into()))?;
-        let request = Request::new(ReceiverStream::new(frames));
         grpc.streaming(request, PATH.clone(), FrameCodec).await.map(tonic::Response::into_inner)
     };
     Box::pin(stream::once(call).try_flatten())

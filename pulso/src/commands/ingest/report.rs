@@ -1,9 +1,16 @@
 //! The report of a transfer: how many rows were sent, accepted and rejected, and why.
 
+use domain::Timestamp;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::{client::Sent, commands::wire, ingest::row::Rejection, output::Answer};
+use super::outcomes::Outcomes;
+use crate::{
+    client::Sent,
+    commands::wire,
+    ingest::{row::Rejection, times::TimeCounts},
+    output::Answer,
+};
 
 /// Most rejections that are listed; the rest is counted, so that a file of nothing but bad rows
 /// does not fill the memory.
@@ -20,10 +27,35 @@ pub(crate) struct Report {
     pub(crate) rejected: u64,
     /// Rows of which it is not known whether they are in the log.
     pub(crate) unknown: u64,
+    /// Rows by what their times mean; all zero where the server does not tell its bounds.
+    pub(crate) times: TimeCounts,
+    /// What is too late, where rows are judged by their times and the server tells its bounds.
+    pub(crate) late: Option<Late>,
+    /// What became of the rows, where it was asked and is known.
+    pub(crate) outcomes: Option<Outcomes>,
     rejections: Vec<Rejection>,
 }
 
+/// Where rows began to be in time, and how the others can be counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Late {
+    /// Rows before this are too late.
+    pub(crate) earliest: Timestamp,
+    /// What to do, in words.
+    pub(crate) remedy: String,
+}
+
 impl Report {
+    /// Tells whether every row is in a total, as far as is known.
+    pub(crate) fn is_whole(&self) -> bool {
+        let TimeCounts { too_late, in_the_future, .. } = self.times;
+        let set_aside = match &self.outcomes {
+            Some(outcomes) => outcomes.not_counted(),
+            None => too_late + in_the_future,
+        };
+        self.rejected == 0 && set_aside == 0
+    }
+
     /// Counts and lists a row that was not taken.
     pub(crate) fn refuse(&mut self, rejection: Rejection) {
         self.rejected += 1;
@@ -74,6 +106,7 @@ impl Report {
         let mut listed: Vec<&Rejection> = self.rejections.iter().collect();
         listed.sort_by_key(|rejection| rejection.row);
         let unlisted = self.rejected - (listed.len() as u64).min(self.rejected);
+        let TimeCounts { too_late, in_the_future, left_out, .. } = self.times;
         let document = json!({
             "sent": wire::integer(self.sent),
             "accepted": wire::integer(self.accepted),
@@ -81,19 +114,55 @@ impl Report {
             "rejections": listed.into_iter().map(rejection).collect::<Vec<_>>(),
             "rejections_unlisted": wire::integer(unlisted),
             "outcome_unknown": wire::integer(self.unknown),
+            "too_late": wire::integer(too_late),
+            "in_the_future": wire::integer(in_the_future),
+            "left_out": wire::integer(left_out),
+            "in_time_from": self.late.as_ref().map(|late| late.earliest.to_string()),
+            "outcomes": self.outcomes.as_ref().map(Outcomes::document),
         });
         let columns = ["row", "reason", "field", "message"];
+        Answer { notes: self.notes(unlisted), ..Answer::list(document, "rejections", &columns) }
+    }
+
+    fn notes(&self, unlisted: u64) -> Vec<String> {
         let mut notes = vec![format!(
             "{} sent, {} accepted, {} rejected",
             self.sent, self.accepted, self.rejected
         )];
-        if unlisted > 0 {
-            notes.push(format!("{unlisted} more rejections are not listed"));
+        let mut note = |count: u64, what: &str| {
+            if count > 0 {
+                notes.push(format!("{count} {what}"));
+            }
+        };
+        note(unlisted, "more rejections are not listed");
+        note(self.unknown, "rows may be in the log or not");
+        note(self.times.left_out, "rows left out, because they are not before --before");
+        if self.outcomes.is_none() {
+            note(self.times.too_late, "of the rows sent are too late to be counted");
+            note(self.times.in_the_future, "of the rows sent are too far ahead to be counted");
         }
-        if self.unknown > 0 {
-            notes.push(format!("{} rows may be in the log or not", self.unknown));
-        }
-        Answer { notes, ..Answer::list(document, "rejections", &columns) }
+        note(self.times.recent, "rows are young enough to have been counted without --backfill");
+        notes.extend(self.outcomes.iter().flat_map(Outcomes::notes));
+        notes.extend(self.remedy());
+        notes
+    }
+
+    /// What to do about rows that were too late. It would count twice what was in time at first and
+    /// late on its way, so such rows are told apart.
+    fn remedy(&self) -> Option<String> {
+        let late = self.late.as_ref()?;
+        let late_last = match &self.outcomes {
+            Some(outcomes) => Some(outcomes.late_last()?),
+            None if self.times.too_late == 0 => return None,
+            None => None,
+        };
+        Some(match late_last {
+            Some(last) if last >= late.earliest => format!(
+                "{}. Rows of {} to {last} became late on their way: put those of them that are dead letters into a file of their own and send it as another backfill",
+                late.remedy, late.earliest
+            ),
+            _ => late.remedy.clone(),
+        })
     }
 }
 

@@ -1,34 +1,37 @@
-//! Reads dead letters out of the log, one question at a time: each folds up to a whole segment again, so
-//! what clients ask for together must not decide how many threads and buffers that takes.
+//! Asks the log itself, one question at a time: each folds up to a whole segment again, so what clients
+//! ask for together must not decide how many threads and buffers that takes.
 
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, sync::Arc};
 
-use domain::{
-    DeadLetter,
-    refold::{RecordPlace, Refold},
-};
+use domain::refold::{Refold, RefoldError};
 use service::problem::{Problem, reasons};
 use tokio::sync::Semaphore;
 
 /// Folds that run at once.
 const AT_ONCE: usize = 1;
 
-/// Tells the dead letters of records.
-pub(crate) struct DeadLetterReader {
+/// Folds the log again.
+pub(crate) struct LogReader {
     refold: Arc<dyn Refold>,
     free: Arc<Semaphore>,
 }
 
-impl DeadLetterReader {
+/// An answer on its way.
+pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, RefoldError>> + Send + 'a>>;
+
+impl LogReader {
     pub(crate) fn new(refold: Arc<dyn Refold>) -> Self {
         Self { refold, free: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// The dead letters of a record, ascending by index. Waits for those that asked before.
+    /// Asks, after those that asked before.
     ///
     /// # Errors
-    /// FAILED_PRECONDITION when the log does not give them; INTERNAL when the fold did not end.
-    pub(crate) async fn read(&self, place: RecordPlace) -> Result<Vec<DeadLetter>, Problem> {
+    /// FAILED_PRECONDITION when the log does not answer; INTERNAL when the fold did not end.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl for<'a> FnOnce(&'a dyn Refold) -> Answer<'a, T> + Send + 'static,
+    ) -> Result<T, Problem> {
         let ended =
             |_| Problem::internal("a fold of the log did not end; the server's log says why");
         let permit = Arc::clone(&self.free).acquire_owned().await;
@@ -37,11 +40,11 @@ impl DeadLetterReader {
         // A task of its own, so that a client that goes away cannot have a second fold started beside
         // the one that still runs.
         let folding = tokio::spawn(async move {
-            let letters = refold.dead_letters(place).await;
+            let answer = question(&*refold).await;
             drop(permit);
-            letters
+            answer
         });
-        let unreadable = |error: domain::refold::RefoldError| {
+        let unreadable = |error: RefoldError| {
             Problem::failed_precondition(reasons::LOG_NOT_READABLE, error.to_string())
         };
         folding.await.map_err(ended)?.map_err(unreadable)
