@@ -259,10 +259,9 @@ impl LogHistory {
     }
 
     /// Which append times of a partition are not believed in an epoch, in the order of the journal.
-    #[must_use]
-    pub fn rebases(&self, epoch: Epoch, partition: Partition) -> Vec<Rebase> {
-        let holds = |one: &&Rebase| one.partition == partition && one.epoch <= epoch;
-        self.rebases.iter().filter(holds).cloned().collect()
+    pub fn rebases(&self, epoch: Epoch, partition: Partition) -> impl Iterator<Item = &Rebase> {
+        let holds = move |one: &&Rebase| one.partition == partition && one.epoch <= epoch;
+        self.rebases.iter().filter(holds)
     }
 
     /// Where an epoch begins in a partition.
@@ -437,7 +436,7 @@ mod tests {
         for (epoch, partition, expected) in [(0, 0, 1), (1, 0, 1), (2, 0, 2), (2, 1, 1), (2, 2, 0)]
         {
             let found = log.rebases(Epoch(epoch), Partition(partition));
-            assert_eq!(found.len(), expected, "{epoch} {partition}");
+            assert_eq!(found.count(), expected, "{epoch} {partition}");
         }
         assert!(View::active(journal).is_whole(), "it opens no epoch");
     }

@@ -11,12 +11,7 @@ mod memory;
 mod tick;
 mod trouble;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use domain::{
     Clock, Epoch, FoldLimits, Offset, Partition, PulseLog, Timestamp, TotalsFeed, UsageStore,
@@ -163,22 +158,28 @@ pub struct Consumer<L: PulseLog, U> {
     history: LogHistory,
     publishing: Publishing,
     lanes: Lanes,
-    /// Partitions that lanes have taken, and where each was folded to when its last drain ended.
-    taken: BTreeMap<Partition, Offset>,
-    /// Of these, those that a SEAL has ended.
-    ended: BTreeSet<Partition>,
-    /// What the fold of each believes of append times that an operator took back.
-    believed: BTreeMap<Partition, Vec<Rebase>>,
+    /// Partitions that lanes have taken.
+    taken: BTreeMap<Partition, Taken>,
     idle: Idle,
     memory: Memory,
     limits: FoldLimits,
-    /// Partitions that have to be told their limits.
-    untold: BTreeSet<Partition>,
     /// Of one partition.
     ids: Option<IdsMemory>,
     troubles: Troubles,
     trouble: Trouble,
     caught_up_at: Option<Timestamp>,
+}
+
+/// What is known of a partition that a lane has taken.
+struct Taken {
+    /// Where it was folded to when its last drain ended.
+    folded_to: Offset,
+    /// A SEAL has ended it.
+    has_ended: bool,
+    /// What its fold believes of append times that an operator took back.
+    believed: Vec<Rebase>,
+    /// The log has to be told its limits.
+    is_untold: bool,
 }
 
 /// What a consumer works on.
@@ -233,12 +234,9 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
             history: LogHistory::default(),
             publishing,
             taken: BTreeMap::new(),
-            ended: BTreeSet::new(),
-            believed: BTreeMap::new(),
             idle: Idle::every(config.idle_flush_interval),
             memory: Memory::new(config.memory_bytes, config.limits.segment_bytes),
             limits: config.limits,
-            untold: BTreeSet::new(),
             ids: config.ids.map(|ids| ids.share_of(generation.partitions)),
             troubles: Troubles::default(),
             trouble,

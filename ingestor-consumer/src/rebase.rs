@@ -51,7 +51,7 @@ pub async fn find<L: PulseLog, U: UsageStore>(
     let key = PartitionKey { log_id, partition, epoch: history.active() };
     let limit = asked.now.plus(CLOCK_AHEAD_MAX);
     let from = first_suspect(store, history, key, limit).await?;
-    let known = history.rebases(Epoch(u16::MAX), partition);
+    let known = history.rebases(Epoch(u16::MAX), partition).cloned().collect();
     let log = Arc::clone(log);
     let found = tokio::task::spawn_blocking(move || scan(&*log, partition, from, known, limit));
     let stretches = found.await.expect("reading the log does not panic")?;

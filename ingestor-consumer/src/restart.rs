@@ -166,7 +166,7 @@ pub async fn begin<U: UsageStore>(
         None => inheritance.first_fold(generation, store, key).await?,
     };
     let declared = history.opened(key.epoch).map_or(&[][..], |opened| &opened.declared);
-    let rebases = history.rebases(key.epoch, key.partition);
+    let rebases = history.rebases(key.epoch, key.partition).cloned().collect();
     Ok(fold.declaring(declared).believing(rebases))
 }
 
@@ -184,7 +184,7 @@ pub async fn resume<U: UsageStore>(
 ) -> Result<Fold, RestartError> {
     let state = state_of(store, manifest).await?;
     let resumed = Fold::resume(*generation, key, manifest, &state)?;
-    let rebases = history.rebases(key.epoch, key.partition);
+    let rebases = history.rebases(key.epoch, key.partition).cloned().collect();
     let mut fold = inheritance.keep(resumed).believing(rebases);
     // Behind its end a partition knows no ids any more.
     if fold.sealed_at().is_none() {

@@ -11,7 +11,7 @@ use domain::{
 use futures_util::{StreamExt as _, stream};
 use tracing::{debug, info};
 
-use super::{Consumer, ConsumerError, Work};
+use super::{Consumer, ConsumerError, Taken, Work};
 use crate::{
     fold::Fold,
     handover::DrainCommand,
@@ -35,8 +35,8 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         self.read_history().await?;
         let mut stays = if epoch == self.epoch() { assigned.clone() } else { BTreeSet::new() };
         stays.retain(|partition| {
-            let rebases = self.history.rebases(epoch, *partition);
-            self.believed.get(partition).is_none_or(|believed| *believed == rebases)
+            let said = self.history.rebases(epoch, *partition);
+            self.taken.get(partition).is_none_or(|taken| said.eq(&taken.believed))
         });
         let gone: Vec<_> =
             self.taken.keys().copied().filter(|partition| !stays.contains(partition)).collect();
@@ -126,25 +126,23 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
     fn take(&mut self, partition: Partition, fold: Fold) -> Result<(), ConsumerError> {
         let folded_to = fold.folded_to();
         info!(%partition, epoch = %self.epoch(), %folded_to, ids = fold.ids_held(), "partition restored");
-        if fold.sealed_at().is_some() {
-            self.ended.insert(partition);
-        }
-        self.compare_limits(partition, &fold);
-        self.believed.insert(partition, self.history.rebases(self.epoch(), partition));
+        let taken = Taken {
+            folded_to,
+            has_ended: fold.sealed_at().is_some(),
+            believed: self.history.rebases(self.epoch(), partition).cloned().collect(),
+            is_untold: self.is_to_be_told(&fold),
+        };
         let fold = Box::new(fold.publishing(self.publishing));
         self.lanes.command(partition, DrainCommand::Take { partition, fold })?;
-        self.taken.insert(partition, folded_to);
+        self.taken.insert(partition, taken);
         Ok(())
     }
 
     /// Gives a partition up; what of it was not flushed is folded again by whoever takes it next.
     pub(super) fn let_go(&mut self, partition: Partition) -> Result<(), ConsumerError> {
         self.taken.remove(&partition);
-        self.ended.remove(&partition);
         self.idle.forget(partition);
-        self.believed.remove(&partition);
         self.memory.forget(partition);
-        self.untold.remove(&partition);
         self.lanes.command(partition, DrainCommand::LetGo { partition })
     }
 

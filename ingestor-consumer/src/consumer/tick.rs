@@ -13,7 +13,7 @@ use futures_util::{
 use tokio::sync::oneshot;
 use tracing::{debug, info};
 
-use super::{Consumer, ConsumerError, TickReport, Work};
+use super::{Consumer, ConsumerError, Taken, TickReport, Work};
 use crate::{
     handover::{DrainCommand, DrainTo, PartitionReport, StopReason},
     metrics, sealing,
@@ -67,7 +67,8 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
             self.close_silent(&reports).await;
         }
         self.note_health();
-        let may_have_ended = !self.ended.is_empty() && self.history.sealed().is_none();
+        let may_have_ended =
+            self.taken.values().any(|taken| taken.has_ended) && self.history.sealed().is_none();
         if self.work == Work::Live && may_have_ended {
             sealing::note_sealed(&self.generation, &*self.store).await?;
         }
@@ -85,10 +86,10 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
     /// As [`Consumer::tick`].
     pub async fn close_segments(&mut self, asked_by: &str) -> Result<TickReport, ConsumerError> {
         // Behind its end a partition has no totals.
-        let open =
-            self.taken.keys().copied().filter(|partition| {
-                !self.ended.contains(partition) && !self.troubles.has(*partition)
-            });
+        let is_open = |(partition, taken): &(&Partition, &Taken)| {
+            !taken.has_ended && !self.troubles.has(**partition)
+        };
+        let open = self.taken.iter().filter(is_open).map(|(partition, _)| *partition);
         self.append_boundaries(open.collect(), asked_by).await;
         self.tick().await
     }
@@ -130,7 +131,7 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
 
     /// Whether a partition has nothing new, or its open segment has room to grow.
     fn admits(&self, Ending { partition, until, .. }: &Ending) -> bool {
-        let is_there = self.taken.get(partition).is_none_or(|folded_to| folded_to >= until);
+        let is_there = self.taken.get(partition).is_none_or(|taken| taken.folded_to >= *until);
         is_there || self.memory.admits(*partition)
     }
 
@@ -206,7 +207,7 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         let (done, answer) = oneshot::channel();
         let drain = DrainTo { partition, until, seen_at, done };
         self.lanes.command(partition, DrainCommand::Drain(drain))?;
-        if self.taken.get(&partition).is_some_and(|folded_to| *folded_to < until) {
+        if self.taken.get(&partition).is_some_and(|taken| taken.folded_to < until) {
             self.memory.begin(partition);
         }
         Ok(async move { Drained { partition, until, seen_at, answer: answer.await } })
@@ -217,16 +218,16 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         Drained { partition, until, seen_at, answer }: Drained,
         reports: &mut Reports,
     ) -> Result<(), ConsumerError> {
-        let is_taken = self.taken.contains_key(&partition);
+        let taken = self.taken.get_mut(&partition);
         match answer.map_err(|_| ConsumerError::Ended)? {
             Ok(done) => {
                 metrics::drained(self.number, &done);
                 let behind = until.0.saturating_sub(done.folded_to.0);
                 metrics::lag(self.number, partition, behind);
-                if is_taken {
-                    self.taken.insert(partition, done.folded_to);
+                if let Some(taken) = taken {
+                    taken.folded_to = done.folded_to;
+                    taken.has_ended |= done.sealed_at.is_some();
                     self.memory.end(partition, done.held_bytes);
-                    self.ended.extend(done.sealed_at.map(|_| partition));
                     self.troubles.over(partition);
                     self.idle.note(done, until, seen_at);
                 }
@@ -235,7 +236,7 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
                 reports.insert(partition, PartitionReport { records, ..done });
             }
             // What was let go meanwhile is restored anyway.
-            Err(_) if !is_taken => {}
+            Err(_) if taken.is_none() => {}
             Err(StopReason::Log(error)) => {
                 self.idle.forget(partition);
                 self.memory.fail(partition);

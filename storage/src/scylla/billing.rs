@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use domain::{
-    BillingStore, Timestamp,
+    BillingStore,
     billing::{Appended, CatalogueHead, CatalogueVersion},
     store::StoreError,
 };
@@ -15,7 +15,7 @@ use domain::{
 use super::{
     client::Client,
     entries,
-    error::{Failure, damaged},
+    error::{Failure, damaged, time},
 };
 use crate::answers::{check_entry, unknown_catalogue};
 
@@ -153,7 +153,7 @@ fn take(
         version,
         sequence: u64::try_from(sequence).map_err(|_| damaged("sequence", sequence))?,
         text,
-        published_at: Timestamp::from_micros(micros).ok_or_else(|| damaged("time", micros))?,
+        published_at: time(micros)?,
         active: active == Some(true),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Offset, codec::CodecError, store::StoreError};
+use domain::{Offset, Timestamp, codec::CodecError, store::StoreError};
 use scylla::errors::{
     BadQuery, ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError,
     DeserializationError, ExecutionError, IntoRowsResultError, MetadataError, NewSessionError,
@@ -310,6 +310,11 @@ fn damaged_answer(error: &impl ToString) -> Failure {
 /// A stored value that no version of this program writes.
 pub(super) fn damaged(what: &str, value: impl std::fmt::Debug) -> Failure {
     Failure(StoreError::Damaged(format!("{what} {value:?}")))
+}
+
+/// A time as it was stored.
+pub(super) fn time(micros: i64) -> Result<Timestamp, Failure> {
+    Timestamp::from_micros(micros).ok_or_else(|| damaged("time", micros))
 }
 
 /// An offset as CQL's signed integer.

@@ -13,7 +13,7 @@ use futures_util::{TryStreamExt as _, future::try_join_all};
 
 use super::{
     client::Client,
-    error::{Failure, damaged, signed, signed_bound, small, unsigned},
+    error::{Failure, damaged, signed, signed_bound, small, time, unsigned},
 };
 use crate::order;
 
@@ -310,19 +310,14 @@ fn take(
         key: DeadLetterKey { segment, reason, tenant },
         offset_last: unsigned(offset_last)?,
         count: u64::try_from(count).map_err(|_| damaged("count", count))?,
-        time_first: time(first)?,
-        time_last: time(last)?,
+        time_first: first.map(time).transpose()?,
+        time_last: last.map(time).transpose()?,
         sample: DeadLetterSample {
             offset: unsigned(offset)?,
             index: u32::try_from(index).map_err(|_| damaged("index", index))?,
             product_sku: sku,
-            time: time(at)?,
+            time: at.map(time).transpose()?,
             message,
         },
     })
-}
-
-fn time(micros: Option<i64>) -> Result<Option<Timestamp>, Failure> {
-    let time = |micros| Timestamp::from_micros(micros).ok_or_else(|| damaged("time", micros));
-    micros.map(time).transpose()
 }

@@ -5,7 +5,7 @@
 //! timed by itself, a reading from a clock that was ahead would win until that time has come.
 
 use domain::{
-    Manifest, Offset, SegmentId, Timestamp,
+    Manifest, Offset, SegmentId,
     segment::Progress,
     store::{PartitionKey, SegmentClose},
 };
@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all};
 
 use super::{
     client::Client,
-    error::{Failure, damaged, signed, signed_bound, unsigned},
+    error::{Failure, damaged, signed, signed_bound, time, unsigned},
     session::InFlight,
 };
 
@@ -90,7 +90,6 @@ pub(super) async fn progress(
         client.link.read_one(&client.statements.progress, values).await?;
     // A row without a cell is one whose writer was interrupted between the two.
     let Some((Some(cell), caught_up_at)) = found else { return Ok(None) };
-    let time = |micros| Timestamp::from_micros(micros).ok_or_else(|| damaged("time", micros));
     let caught_up_at = caught_up_at.map(time).transpose()?;
     Ok(Some(Progress::decode((log_id, partition, epoch), &cell, caught_up_at)?))
 }

@@ -80,7 +80,7 @@ async fn list(backends: &Backends) -> Result<Answer, Failure> {
         let history = journal.log(log.generation().log_id);
         for partition in log.generation().partitions() {
             let rebases = history.rebases(Epoch(u16::MAX), partition);
-            listed.extend(rebases.iter().map(|rebase| document(generation, rebase)));
+            listed.extend(rebases.map(|rebase| document(generation, rebase)));
         }
     }
     Ok(Answer::list(json!({ "rebases": listed }), "rebases", &COLUMNS))

@@ -1,7 +1,7 @@
 //! The billing store's part of `store.db`.
 
 use domain::{
-    BillingStore, Timestamp,
+    BillingStore,
     billing::{Appended, CatalogueHead, CatalogueVersion},
     store::StoreError,
 };
@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{
     EmbeddedStore, entries,
-    failure::{Failure, damaged},
+    failure::{Failure, damaged, time},
 };
 use crate::answers::{check_entry, unknown_catalogue};
 
@@ -129,8 +129,7 @@ fn take(row: &Row<'_>) -> Result<CatalogueVersion, Failure> {
         sequence: u64::try_from(sequence)
             .map_err(|_| damaged("sequence", &sequence.to_string()))?,
         text: row.get(2)?,
-        published_at: Timestamp::from_micros(micros)
-            .ok_or_else(|| damaged("time", &micros.to_string()))?,
+        published_at: time(micros)?,
         active: row.get(4)?,
     })
 }

@@ -1,6 +1,6 @@
 //! What goes wrong inside a read or a write, and what the port calls it.
 
-use domain::{Offset, codec::CodecError, store::StoreError};
+use domain::{Offset, Timestamp, codec::CodecError, store::StoreError};
 use rusqlite::ErrorCode;
 
 /// An answer of the port, or an error of SQLite that is still to be sorted.
@@ -77,6 +77,11 @@ pub(super) fn disk_full() -> StoreError {
 /// A stored value that no version of this program writes.
 pub(super) fn damaged(what: &str, value: &str) -> Failure {
     StoreError::Damaged(format!("{what} {value:?}")).into()
+}
+
+/// A time as it was stored.
+pub(super) fn time(micros: i64) -> Result<Timestamp, Failure> {
+    Timestamp::from_micros(micros).ok_or_else(|| damaged("time", &micros.to_string()))
 }
 
 /// An offset as SQLite's signed integer.

@@ -9,7 +9,7 @@ use domain::{
 };
 use rusqlite::{CachedStatement, Connection, Params, Row, params, types::Value};
 
-use super::failure::{Failure, damaged, limit_of, signed, signed_bound, unsigned};
+use super::failure::{Failure, damaged, limit_of, signed, signed_bound, time, unsigned};
 use crate::order;
 
 /// Writes a group, or replaces the stored one if that was not folded as far.
@@ -173,23 +173,16 @@ fn group(log_id: LogId, row: &Row<'_>) -> Result<DeadLetterGroup, Failure> {
         key: DeadLetterKey { segment, reason, tenant: row.get(4)? },
         offset_last: unsigned(row.get(5)?)?,
         count: u64::try_from(count).map_err(|_| damaged("count", &count.to_string()))?,
-        time_first: time(row.get(7)?)?,
-        time_last: time(row.get(8)?)?,
+        time_first: row.get::<_, Option<i64>>(7)?.map(time).transpose()?,
+        time_last: row.get::<_, Option<i64>>(8)?.map(time).transpose()?,
         sample: DeadLetterSample {
             offset: unsigned(row.get(9)?)?,
             index: row.get(10)?,
             product_sku: row.get(11)?,
-            time: time(row.get(12)?)?,
+            time: row.get::<_, Option<i64>>(12)?.map(time).transpose()?,
             message: row.get(13)?,
         },
     })
-}
-
-fn time(micros: Option<i64>) -> Result<Option<Timestamp>, Failure> {
-    let time = |micros: i64| {
-        Timestamp::from_micros(micros).ok_or_else(|| damaged("time", &micros.to_string()))
-    };
-    micros.map(time).transpose()
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Manifests and progress, read back.
 
-use domain::{Manifest, Offset, SegmentId, Timestamp, segment::Progress, store::PartitionKey};
+use domain::{Manifest, Offset, SegmentId, segment::Progress, store::PartitionKey};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::failure::{Failure, damaged, limit_of, signed_bound, unsigned};
+use super::failure::{Failure, limit_of, signed_bound, time, unsigned};
 
 pub(super) fn newest_manifest(
     connection: &Connection,
@@ -61,10 +61,6 @@ pub(super) fn progress(
         })
         .optional()?;
     let Some((cell, caught_up_at)) = found else { return Ok(None) };
-    let caught_up_at = caught_up_at
-        .map(|micros| {
-            Timestamp::from_micros(micros).ok_or_else(|| damaged("time", &micros.to_string()))
-        })
-        .transpose()?;
+    let caught_up_at = caught_up_at.map(time).transpose()?;
     Ok(Some(Progress::decode((log_id, partition, epoch), &cell, caught_up_at)?))
 }

@@ -2,13 +2,13 @@
 
 use domain::{
     Aggregate, Cell, Dimensions, Epoch, LogId, Partition, Quantity, RowKey, SegmentId, Sku, Tenant,
-    Timestamp, Unit, UsageRow,
+    Unit, UsageRow,
     store::{StoreError, UsageFilter},
     usage::ResourceKey,
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, Row, params};
 
-use super::failure::{Failure, damaged, limit_of, signed, signed_bound, unsigned};
+use super::failure::{Failure, damaged, limit_of, signed, signed_bound, time, unsigned};
 
 /// Writes a row, or replaces the stored one unless that was folded further.
 pub(super) const UPSERT: &str = "
@@ -139,10 +139,6 @@ fn new_dimensions(text: &str) -> Result<Dimensions, Failure> {
 
 fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, Failure> {
     row.get_ref(column)?.as_str().map_err(|error| damaged("text", &error.to_string()))
-}
-
-fn time(micros: i64) -> Result<Timestamp, Failure> {
-    Timestamp::from_micros(micros).ok_or_else(|| damaged("time", &micros.to_string()))
 }
 
 fn aggregate(row: &Row<'_>) -> Result<Aggregate, Failure> {
