@@ -99,6 +99,8 @@ impl<L: PulseLog> Service<http::Request<Body>> for IngestServer<L> {
                 Ok(grpc(BatchCodec::SINGLE).client_streaming(method, request).await)
             }),
             "/pulso.v1.IngestService/GetTimeBounds" => Box::pin(async move {
+                // Held until the answer, as for the other calls.
+                let (request, _room) = counted(&ingest, request, Quiet::Counted);
                 let codec = ProstCodec::<v1::TimeBounds, v1::GetTimeBoundsRequest>::default();
                 let mut grpc = Grpc::new(codec).max_decoding_message_size(bytes_max);
                 Ok(grpc.unary(TimeBoundsMethod { ingest }, request).await)

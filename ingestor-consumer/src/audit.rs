@@ -13,7 +13,12 @@ use domain::{
 };
 use tokio::runtime::Handle;
 
-use crate::{consumer::ConsumerError, fold::Fold, refold::fold_on, restart};
+use crate::{
+    consumer::ConsumerError,
+    fold::{Fold, IdsMemory},
+    refold::fold_on,
+    restart,
+};
 
 /// Mismatches that are listed; one more than none is already too many.
 const MISMATCHES_MAX: usize = 1_000;
@@ -42,13 +47,14 @@ pub struct Mismatch {
     pub message: String,
 }
 
-/// Audits every partition, one after the other.
+/// Audits every partition, one after the other, with the ids of each in memory that `ids` bounds.
 ///
 /// # Errors
 /// When log or store cannot be read; a mismatch is not an error.
 pub async fn audit<L: PulseLog, U: UsageStore>(
     log: Arc<L>,
     store: Arc<U>,
+    ids: Option<IdsMemory>,
 ) -> Result<AuditReport, ConsumerError> {
     let handle = Handle::current();
     let folding = tokio::task::spawn_blocking(move || {
@@ -59,7 +65,15 @@ pub async fn audit<L: PulseLog, U: UsageStore>(
             for stretch in history.stretches(history.active(), partition) {
                 let epoch = stretch.epoch;
                 let key = PartitionKey { log_id: log.generation().log_id, partition, epoch };
-                let audit = StretchAudit::new(&log, &*store, &handle, history, key, stretch);
+                let audit = StretchAudit {
+                    log: &log,
+                    store: &*store,
+                    handle: &handle,
+                    history,
+                    key,
+                    stretch,
+                    ids: ids.as_ref(),
+                };
                 audit.run(&mut report)?;
             }
         }
@@ -75,22 +89,11 @@ struct StretchAudit<'a, L, U> {
     handle: &'a Handle,
     history: &'a LogHistory,
     key: PartitionKey,
-    from: Offset,
-    to: Option<Offset>,
+    stretch: Stretch,
+    ids: Option<&'a IdsMemory>,
 }
 
-impl<'a, L: PulseLog, U: UsageStore> StretchAudit<'a, L, U> {
-    const fn new(
-        log: &'a Arc<L>,
-        store: &'a U,
-        handle: &'a Handle,
-        history: &'a LogHistory,
-        key: PartitionKey,
-        Stretch { epoch: _, from, to }: Stretch,
-    ) -> Self {
-        Self { log, store, handle, history, key, from, to }
-    }
-
+impl<L: PulseLog, U: UsageStore> StretchAudit<'_, L, U> {
     fn run(&self, report: &mut AuditReport) -> Result<(), ConsumerError> {
         let Some(progress) = self.handle.block_on(self.store.progress(self.key))? else {
             return Ok(());
@@ -101,7 +104,7 @@ impl<'a, L: PulseLog, U: UsageStore> StretchAudit<'a, L, U> {
             manifests.into_iter().map(|manifest| (manifest.segment.start, manifest)).collect();
         let mut reader = self.log.drain(self.key.partition, start)?;
         let mut next = start;
-        while next < progress.folded_to && self.to.is_none_or(|to| next < to) {
+        while next < progress.folded_to && self.stretch.to.is_none_or(|to| next < to) {
             let mut closed = Vec::new();
             match fold_on(&mut fold, &mut reader, progress.folded_to, &mut closed)? {
                 Ok(folded_to) => next = folded_to,
@@ -111,14 +114,14 @@ impl<'a, L: PulseLog, U: UsageStore> StretchAudit<'a, L, U> {
                 }
             }
             for flush in closed {
-                if self.to.is_some_and(|to| flush.segment.start >= to) {
+                if self.stretch.to.is_some_and(|to| flush.segment.start >= to) {
                     return Ok(());
                 }
                 report.refolded += 1;
                 self.compare_closed(&flush, &stored, report)?;
             }
         }
-        match self.to {
+        match self.stretch.to {
             // What an epoch folded beyond its stretch counts in no total.
             Some(_) => Ok(()),
             None => self.compare_open(&fold, progress.folded_to, report),
@@ -127,10 +130,10 @@ impl<'a, L: PulseLog, U: UsageStore> StretchAudit<'a, L, U> {
 
     /// All manifests of the stretch, checked for their own laws and for tiling it.
     fn manifests(&self, report: &mut AuditReport) -> Result<Vec<Manifest>, ConsumerError> {
-        let to = self.to.unwrap_or(Offset(u64::MAX));
-        let between = restart::manifests_between(self.store, self.key, self.from, to);
+        let to = self.stretch.to.unwrap_or(Offset(u64::MAX));
+        let between = restart::manifests_between(self.store, self.key, self.stretch.from, to);
         let manifests = self.handle.block_on(between)?;
-        let (partition, mut expected) = (self.key.partition, self.from);
+        let (partition, mut expected) = (self.key.partition, self.stretch.from);
         for manifest in &manifests {
             let start = manifest.segment.start;
             if start != expected {
@@ -143,7 +146,7 @@ impl<'a, L: PulseLog, U: UsageStore> StretchAudit<'a, L, U> {
             }
             expected = manifest.end;
         }
-        if let Some(to) = self.to.filter(|to| *to != expected) {
+        if let Some(to) = self.stretch.to.filter(|to| *to != expected) {
             let message =
                 format!("the segments end at {expected}, and the next epoch starts at {to}");
             report.note(partition, expected, "I3", message);
@@ -157,10 +160,10 @@ impl<'a, L: PulseLog, U: UsageStore> StretchAudit<'a, L, U> {
     fn start(&self, manifests: &[Manifest]) -> Result<Option<(Fold, Offset)>, ConsumerError> {
         let generation = self.log.generation();
         let low = self.handle.block_on(self.log.bounds(self.key.partition))?.low;
-        let inheritance = &restart::Inheritance::of(vec![self.key.partition]);
-        if low <= self.from {
+        let inheritance = &restart::Inheritance::alone(self.key.partition, self.ids);
+        if low <= self.stretch.from {
             let begun = restart::begin(generation, self.store, self.history, self.key, inheritance);
-            return Ok(Some((self.handle.block_on(begun)?, self.from)));
+            return Ok(Some((self.handle.block_on(begun)?, self.stretch.from)));
         }
         let Some(before) = manifests.iter().find(|manifest| manifest.end >= low) else {
             return Ok(None);

@@ -13,7 +13,7 @@ use std::{
 
 use domain::{
     Manifest, Offset, PulseLog, ResourceKey, RowKey, SegmentId, Timestamp, UsageStore,
-    epochs::LogHistory,
+    epochs::{Journal, LogHistory},
     log::{LogDrain, LogError},
     refold::{
         DeadLettersFuture, OutcomesFuture, Question, RecordPlace, Refold, RefoldError,
@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     ConsumerError,
-    fold::{Fold, FoldError},
+    fold::{Fold, FoldError, IdsMemory},
     restart,
 };
 
@@ -39,23 +39,36 @@ type Watched = HashMap<SegmentId, Vec<(ResourceKey, Timestamp)>>;
 pub struct Refolder<L, U> {
     logs: Vec<Arc<L>>,
     store: Arc<U>,
+    ids: Option<IdsMemory>,
 }
 
 impl<L: PulseLog, U: UsageStore> Refolder<L, U> {
     /// Over the generations whose logs can be read, and the store that has what they were folded to.
     #[must_use]
     pub const fn new(logs: Vec<Arc<L>>, store: Arc<U>) -> Self {
-        Self { logs, store }
+        Self { logs, store, ids: None }
+    }
+
+    /// The same with the ids of a partition in bounded memory.
+    #[must_use]
+    pub fn keeping_ids_in(mut self, memory: IdsMemory) -> Self {
+        self.ids = Some(memory);
+        self
     }
 
     /// Folds on a thread that may block.
     fn folding<T: Send + 'static>(
         &self,
-        fold: impl FnOnce(&[Arc<L>], &U, &Handle) -> Result<T, ConsumerError> + Send + 'static,
+        fold: impl FnOnce(&Sources<L, U>) -> Result<T, ConsumerError> + Send + 'static,
     ) -> Pin<Box<dyn Future<Output = Result<T, RefoldError>> + Send + '_>> {
-        let (logs, store, handle) = (self.logs.clone(), Arc::clone(&self.store), Handle::current());
+        let sources = Sources {
+            logs: self.logs.clone(),
+            store: Arc::clone(&self.store),
+            handle: Handle::current(),
+            ids: self.ids.clone(),
+        };
         Box::pin(async move {
-            let folding = tokio::task::spawn_blocking(move || fold(&logs, &store, &handle));
+            let folding = tokio::task::spawn_blocking(move || fold(&sources));
             let folded = folding.await.map_err(|error| RefoldError(error.to_string()))?;
             folded.map_err(|error| RefoldError(error.to_string()))
         })
@@ -64,25 +77,43 @@ impl<L: PulseLog, U: UsageStore> Refolder<L, U> {
 
 impl<L: PulseLog, U: UsageStore> Refold for Refolder<L, U> {
     fn refold(&self, question: Question) -> RefoldFuture<'_> {
-        self.folding(move |logs, store, handle| answer(logs, store, handle, &question))
+        self.folding(move |sources| answer(sources, &question))
     }
 
     fn dead_letters(&self, record: RecordPlace) -> DeadLettersFuture<'_> {
         let RecordPlace { key, offset } = record;
-        self.folding(move |logs, store, handle| {
+        self.folding(move |sources| {
             let stretch = Stretch { key, offsets: offset..offset.next() };
-            let mut fold = stretch.fold(logs, store, handle, Fold::list_dead_letters)?;
+            let mut fold = stretch.fold(sources, Fold::list_dead_letters)?;
             Ok(fold.take_dead_letters())
         })
     }
 
     fn outcomes(&self, request: RequestPlace) -> OutcomesFuture<'_> {
         let RequestPlace { key, offsets, request_id } = request;
-        self.folding(move |logs, store, handle| {
+        self.folding(move |sources| {
             let stretch = Stretch { key, offsets };
-            let mut fold = stretch.fold(logs, store, handle, |fold| fold.tally(request_id))?;
+            let mut fold = stretch.fold(sources, |fold| fold.tally(request_id))?;
             Ok(fold.take_tally())
         })
+    }
+}
+
+/// What is folded from, on a thread that may block.
+struct Sources<L, U> {
+    logs: Vec<Arc<L>>,
+    store: Arc<U>,
+    handle: Handle,
+    ids: Option<IdsMemory>,
+}
+
+impl<L: PulseLog, U: UsageStore> Sources<L, U> {
+    /// An epoch of a partition, where its log can be read.
+    fn place<'a>(&'a self, key: PartitionKey, journal: &'a Journal) -> Option<FoldPlace<'a, L, U>> {
+        let log = self.logs.iter().find(|log| log.generation().log_id == key.log_id)?;
+        let Self { store, handle, ids, .. } = self;
+        let history = journal.log(key.log_id);
+        Some(FoldPlace { log, store, handle, ids: ids.as_ref(), history, key })
     }
 }
 
@@ -97,22 +128,18 @@ impl Stretch {
     /// told what to note of them, the records.
     fn fold<L: PulseLog, U: UsageStore>(
         self,
-        logs: &[Arc<L>],
-        store: &U,
-        handle: &Handle,
+        sources: &Sources<L, U>,
         note: impl FnOnce(&mut Fold),
     ) -> Result<Fold, ConsumerError> {
         let Self { key, offsets } = self;
         let stopped = |reason: String| ConsumerError::Stopped { partition: key.partition, reason };
-        let Some(log) = logs.iter().find(|log| log.generation().log_id == key.log_id) else {
+        let journal = sources.handle.block_on(sources.store.journal())?;
+        let Some(place) = sources.place(key, &journal) else {
             return Err(stopped(format!("log generation {} cannot be read here", key.log_id)));
         };
-        let journal = handle.block_on(store.journal())?;
-        let history = journal.log(key.log_id);
-        let place = FoldPlace { log, store, handle, history, key };
-        let start = handle.block_on(place.segment_start(offsets.start))?;
+        let start = sources.handle.block_on(place.segment_start(offsets.start))?;
         let mut fold = place.fold_at(start)?;
-        let mut reader = log.drain(key.partition, start)?;
+        let mut reader = place.log.drain(key.partition, start)?;
         let mut note = Some(note);
         for until in [offsets.start, offsets.end] {
             let mut next = fold.folded_to();
@@ -138,11 +165,10 @@ impl Extend<Flush> for Discard {
 }
 
 fn answer<L: PulseLog, U: UsageStore>(
-    logs: &[Arc<L>],
-    store: &U,
-    handle: &Handle,
+    sources: &Sources<L, U>,
     question: &Question,
 ) -> Result<Refolded, ConsumerError> {
+    let (handle, store) = (&sources.handle, &*sources.store);
     let journal = handle.block_on(store.journal())?;
     let mut by_partition: BTreeMap<PartitionKey, BTreeSet<(Offset, Offset)>> = BTreeMap::new();
     for (key, offsets) in &question.stretches {
@@ -158,12 +184,10 @@ fn answer<L: PulseLog, U: UsageStore>(
         for (from, to) in stretches {
             manifests.extend(handle.block_on(restart::manifests_between(store, key, from, to))?);
         }
-        let Some(log) = logs.iter().find(|log| log.generation().log_id == key.log_id) else {
+        let Some(place) = sources.place(key, &journal) else {
             refolded.missing.extend(manifests.iter().map(|manifest| manifest.segment));
             continue;
         };
-        let history = journal.log(key.log_id);
-        let place = FoldPlace { log, store, handle, history, key };
         let partition = PartitionRefold { place, question, watched: &watched };
         partition.run(&manifests, &mut room, &mut refolded)?;
     }
@@ -175,6 +199,7 @@ struct FoldPlace<'a, L, U> {
     log: &'a Arc<L>,
     store: &'a U,
     handle: &'a Handle,
+    ids: Option<&'a IdsMemory>,
     history: &'a LogHistory,
     key: PartitionKey,
 }
@@ -196,7 +221,7 @@ impl<L: PulseLog, U: UsageStore> FoldPlace<'_, L, U> {
     /// The fold as it was before the first record of a segment.
     fn fold_at(&self, start: Offset) -> Result<Fold, ConsumerError> {
         let (generation, history) = (self.log.generation(), self.history);
-        let inheritance = &restart::Inheritance::of(vec![self.key.partition]);
+        let inheritance = &restart::Inheritance::alone(self.key.partition, self.ids);
         Ok(self.handle.block_on(async {
             if start == history.start_of(self.key.epoch, self.key.partition) {
                 return restart::begin(generation, self.store, history, self.key, inheritance)

@@ -10,21 +10,24 @@ use tonic::{Request, Response, Status};
 use crate::{
     ConsumerError,
     audit::{self, Mismatch},
+    fold::IdsMemory,
 };
 
 /// Serves audits over every generation of a log and a store.
 pub struct AuditService<L, U> {
     logs: Vec<Arc<L>>,
     store: Arc<U>,
+    ids: IdsMemory,
     /// One audit at a time: it reads all there is.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl<L: PulseLog, U: UsageStore> AuditService<L, U> {
-    /// Takes what is to be audited: the generations whose logs can be read, oldest first.
+    /// Takes what is to be audited: the generations whose logs can be read, oldest first; and how much
+    /// memory the ids of the horizon may take in all partitions of one.
     #[must_use]
-    pub fn new(logs: Vec<Arc<L>>, store: Arc<U>) -> Self {
-        Self { logs, store, turn: tokio::sync::Mutex::new(()) }
+    pub fn new(logs: Vec<Arc<L>>, store: Arc<U>, ids: IdsMemory) -> Self {
+        Self { logs, store, ids, turn: tokio::sync::Mutex::new(()) }
     }
 }
 
@@ -51,7 +54,8 @@ impl<L: PulseLog, U: UsageStore> AuditService<L, U> {
         log: &Arc<L>,
         response: &mut v1::AuditResponse,
     ) -> Result<(), ConsumerError> {
-        let report = audit::audit(Arc::clone(log), Arc::clone(&self.store)).await?;
+        let ids = self.ids.clone().share_of(log.generation().partitions);
+        let report = audit::audit(Arc::clone(log), Arc::clone(&self.store), Some(ids)).await?;
         let log_id = log.generation().log_id;
         let known = self.store.generations().await?;
         let place = known.iter().position(|known| known.log_id == log_id);

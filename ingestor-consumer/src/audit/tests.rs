@@ -57,7 +57,7 @@ async fn consumed() -> (Arc<MemoryLog>, Arc<MemoryUsageStore>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_store_has_no_mismatch() {
     let (log, store) = consumed().await;
-    let report = audit(log, store).await.unwrap();
+    let report = audit(log, store, None).await.unwrap();
     assert_eq!((report.segments, report.refolded), (8, 8));
     assert_eq!(report.mismatches, []);
 }
@@ -70,7 +70,7 @@ async fn every_lost_row_is_found() {
     for key in keys {
         let (log, store) = consumed().await;
         assert!(store.lose_row(&key));
-        let mismatches = audit(log, store).await.unwrap().mismatches;
+        let mismatches = audit(log, store, None).await.unwrap().mismatches;
         let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
         assert_eq!(mismatch.invariant, "I2");
         assert_eq!(mismatch.segment_start, key.segment.start);
@@ -89,7 +89,7 @@ async fn a_changed_row_and_a_made_up_row_are_found() {
     for (row, invariant) in [(changed, "I5"), (made_up, "I2")] {
         let (log, store) = (Arc::clone(&log), consumed().await.1);
         store.flush(Arc::new(with_row(&store, row).await)).await.unwrap();
-        let mismatches = audit(log, store).await.unwrap().mismatches;
+        let mismatches = audit(log, store, None).await.unwrap().mismatches;
         let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
         assert_eq!(mismatch.invariant, invariant);
     }

@@ -104,7 +104,8 @@ impl World {
     }
 
     async fn assert_audit_is_clean(&self) {
-        let report = audit::audit(Arc::clone(&self.log), Arc::clone(&self.store)).await.unwrap();
+        let report =
+            audit::audit(Arc::clone(&self.log), Arc::clone(&self.store), None).await.unwrap();
         assert_eq!(report.mismatches, []);
         assert!(report.segments > 0);
     }

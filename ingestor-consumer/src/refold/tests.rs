@@ -291,3 +291,20 @@ async fn a_pulse_that_would_overflow_its_total_is_set_aside() {
     let overflow = vec![(DeadLetterReason::Overflow, 2)];
     assert_eq!(numbers(&outcomes(&consumed, "call", 0..1).await), (18, 0, overflow));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_memory_has_no_room_for_change_no_answer() {
+    let (log, store) = consumed(bodies()).await;
+    let scratch = tempfile::tempdir().unwrap();
+    let nowhere = scratch.path().join("nothing was written here");
+    let ids = IdsMemory { bytes_max: 0, scratch: nowhere.as_path().into() };
+    let refolder = Refolder::new(vec![Arc::clone(&log)], Arc::clone(&store));
+    let refolder = refolder.keeping_ids_in(ids.clone());
+    let offsets = Offset(4)..Offset(8);
+    let request = RequestPlace { key: key(), offsets, request_id: "call".to_owned() };
+    let found = refolder.outcomes(request).await.unwrap();
+    assert_eq!(numbers(&found), (1, 7, vec![(DeadLetterReason::TooLate, 1)]));
+    assert!(nowhere.exists(), "the ids of the first segment are in a scratch file");
+    let report = crate::audit::audit(log, store, Some(ids)).await.unwrap();
+    assert_eq!((report.segments, report.refolded, report.mismatches.len()), (3, 3, 0));
+}

@@ -129,7 +129,8 @@ impl World {
     }
 
     async fn assert_sound(&self) {
-        let report = audit::audit(Arc::clone(&self.log), Arc::clone(&self.store)).await.unwrap();
+        let report =
+            audit::audit(Arc::clone(&self.log), Arc::clone(&self.store), None).await.unwrap();
         assert_eq!(report.mismatches, []);
         assert!(report.refolded >= 14, "{report:?}");
     }

@@ -54,6 +54,12 @@ impl Inheritance {
         Self { heirs, left: OnceCell::const_new(), ids: None }
     }
 
+    /// Of one partition, for who folds it beside the consumer, in as much memory as that takes for it.
+    #[must_use]
+    pub fn alone(heir: Partition, ids: Option<&IdsMemory>) -> Self {
+        Self { ids: ids.cloned(), ..Self::of(vec![heir]) }
+    }
+
     /// The same for folds that keep their ids in bounded memory.
     #[must_use]
     pub fn keeping_ids_in(mut self, memory: IdsMemory) -> Self {

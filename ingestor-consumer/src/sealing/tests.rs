@@ -154,7 +154,8 @@ impl World {
 
     async fn assert_sound(&self) {
         for log in &self.logs {
-            let report = audit::audit(Arc::clone(log), Arc::clone(&self.store)).await.unwrap();
+            let report =
+                audit::audit(Arc::clone(log), Arc::clone(&self.store), None).await.unwrap();
             assert_eq!(report.mismatches, []);
             assert!(report.segments > 0 && report.refolded == report.segments, "{report:?}");
         }

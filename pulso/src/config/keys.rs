@@ -351,7 +351,8 @@ settings! {
         idle_flush_interval: Span<SECOND, { 24 * HOUR }> = "10m";
         /// Bytes of memory for the ids of the horizon, shared evenly by the partitions of the log. An id
         /// takes 20 to 25 bytes. What does not fit goes to scratch files, where an id takes one to two
-        /// bytes of this memory and 16 of the disk.
+        /// bytes of this memory and 16 of the disk. An audit, and whoever explains a total from the log, folds
+        /// one partition at a time in as much memory again as that partition has.
         ids_memory: ByteSize<MIB, { 1_024 * GIB }> = "1 GiB";
         /// Directory for the scratch files. Nothing: `scratch` in data_dir.
         scratch_dir: Text = "";

@@ -108,8 +108,9 @@ async fn measure(process: &Process, args: &PipelineArgs) -> Result<Value, Failur
         tracing::error!(sent = ?report.ledger.total(), stored = ?found.total(), ?counts, ?differs, "totals differ");
         // Says on which side of the log the fault lies, while the files are still there.
         let (log, usage) = (Arc::clone(&process.backends.log), Arc::clone(&process.backends.usage));
-        let audit =
-            ingestor_consumer::audit::audit(log, usage).await.map_err(super::consuming::failure)?;
+        let audit = ingestor_consumer::audit::audit(log, usage, None)
+            .await
+            .map_err(super::consuming::failure)?;
         tracing::error!(?audit, "what the log says against what is stored");
     }
     Ok(document(args, &report, acknowledged, stored, &spent, totals_match))

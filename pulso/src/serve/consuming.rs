@@ -267,19 +267,17 @@ pub(crate) fn consumer_config(config: &Config, work: Work) -> ConsumerConfig {
             keys_per_tenant: config.limits.keys_per_tenant.as_u32(),
             values_per_dimension: config.limits.values_per_dimension.as_u32(),
         },
-        ids: Some(IdsMemory {
-            bytes_max: consumer.ids_memory.as_usize(),
-            scratch: scratch_dir(config).into(),
-        }),
+        ids: Some(ids_memory(config)),
         idle_flush_interval: consumer.idle_flush_interval.duration(),
         work,
     }
 }
 
-/// Where ids go that memory has no room for.
-fn scratch_dir(config: &Config) -> PathBuf {
+/// How much memory the ids of the horizon may take, and where those go that have no room.
+pub(crate) fn ids_memory(config: &Config) -> IdsMemory {
     let named = config.consumer.scratch_dir.get().map(PathBuf::from);
-    named.unwrap_or_else(|| config.data_dir.0.join("scratch"))
+    let scratch = named.unwrap_or_else(|| config.data_dir.0.join("scratch"));
+    IdsMemory { bytes_max: config.consumer.ids_memory.as_usize(), scratch: scratch.into() }
 }
 
 /// The exit of a consumer that cannot go on.

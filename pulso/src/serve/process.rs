@@ -155,7 +155,8 @@ impl Process {
             consumer_task = Some(tokio::spawn(async move { running.run(&schedule, &until).await }));
             consuming = Some(started);
             let usage = Arc::clone(&backends.usage);
-            services.audit = Some(AuditService::new(backends.logs(), usage));
+            services.audit =
+                Some(AuditService::new(backends.logs(), usage, consuming::ids_memory(config)));
         }
         let compute = Compute::new(compute_config(config));
         if plan.runs(Stage::Price) {
@@ -374,7 +375,7 @@ fn start_pricing(
         Arc::clone(&backends.usage),
         Arc::clone(&backends.billing),
         Arc::clone(&backends.log),
-        Arc::new(Refolder::new(backends.logs(), Arc::clone(&backends.usage))),
+        refolder(backends, config),
         Arc::new(clock::system()),
         pricing_config,
         compute.clone(),
@@ -427,25 +428,31 @@ async fn bill_on(
     schedule.run(&clock::system(), until, tick).await.map(drop)
 }
 
+/// Folds partitions again, each with as much memory for ids as the consumer has for it.
+fn refolder(backends: &Backends, config: &Config) -> Arc<Refolder<Log, Usage>> {
+    let ids = consuming::ids_memory(config).share_of(backends.log.generation().partitions);
+    let refolder = Refolder::new(backends.logs(), Arc::clone(&backends.usage));
+    Arc::new(refolder.keeping_ids_in(ids))
+}
+
 fn query_api(
     backends: &Backends,
     (config, compute): (&Config, &Compute),
     health: &Health,
 ) -> QueryApi<Usage, Log> {
-    let limits = &config.query;
-    let mut config = QueryConfig::new(TokenKey::new(uuid::Uuid::new_v4().into_bytes()));
-    config.compute = compute.clone();
-    config.store_page_rows = limits.store_page_rows.as_usize();
-    config.rows_read_max = limits.rows_read_max.as_usize();
-    config.versions.insert("pulso".into(), env!("CARGO_PKG_VERSION").into());
-    config.versions.insert("record_format".into(), proto::record::ENVELOPE_VERSION.to_string());
+    let mut query = QueryConfig::new(TokenKey::new(uuid::Uuid::new_v4().into_bytes()));
+    query.compute = compute.clone();
+    query.store_page_rows = config.query.store_page_rows.as_usize();
+    query.rows_read_max = config.query.rows_read_max.as_usize();
+    query.versions.insert("pulso".into(), env!("CARGO_PKG_VERSION").into());
+    query.versions.insert("record_format".into(), proto::record::ENVELOPE_VERSION.to_string());
     let (usage, log) = (Arc::clone(&backends.usage), Arc::clone(&backends.log));
     let older = backends
         .older
         .iter()
         .map(|older| ReadGeneration { generation: older.generation, log: older.log.clone() });
-    let refold = Arc::new(Refolder::new(backends.logs(), Arc::clone(&usage)));
+    let refold = refolder(backends, config);
     let clock = Arc::new(clock::system());
-    let api = QueryApi::new((usage, log), clock, health.clone(), config);
+    let api = QueryApi::new((usage, log), clock, health.clone(), query);
     api.after(older).folding_again(refold)
 }

@@ -60,7 +60,8 @@ impl World {
     }
 
     async fn assert_sound(&self) {
-        let audited = crate::audit::audit(Arc::clone(&self.log), Arc::clone(&self.store)).await;
+        let audited =
+            crate::audit::audit(Arc::clone(&self.log), Arc::clone(&self.store), None).await;
         assert_eq!(audited.unwrap().mismatches, []);
     }
 }

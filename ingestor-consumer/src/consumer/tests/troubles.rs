@@ -420,7 +420,8 @@ fn two_hundred_partitions_are_asked_together_and_few_readers_are_open() {
         assert!(opened <= 6, "{opened}");
         consumer.close_segments("test").await.unwrap();
         consumer.shutdown().await;
-        let audited = crate::audit::audit(Arc::clone(&world.log), Arc::clone(&world.store)).await;
+        let audited =
+            crate::audit::audit(Arc::clone(&world.log), Arc::clone(&world.store), None).await;
         assert_eq!(audited.unwrap().mismatches, []);
         assert_eq!(world.stored_count(), sent + 60);
         assert!(
