@@ -164,6 +164,10 @@ impl<'a> RecordView<'a> {
                 self.envelope.pulses
             ));
         }
+        // The fold obeys a control record and looks at nothing else in it, so they would be lost.
+        if found > 0 && self.envelope.control.is_some() {
+            return Err(format!("it is a control record and holds {found} pulses"));
+        }
         Ok(())
     }
 }
@@ -245,6 +249,23 @@ mod tests {
         };
         let bytes = encode_envelope(&envelope, 0);
         assert_eq!(open(generation().log_id, &bytes).unwrap_err(), RecordError::Newer(2));
+    }
+
+    #[test]
+    fn a_control_record_that_holds_pulses_does_not_lose_them() {
+        let boundary = v1::control::Kind::Boundary(v1::Boundary::default());
+        let envelope = v1::Envelope {
+            version: ENVELOPE_VERSION,
+            log_id: generation().log_id.0.to_vec(),
+            pulses: 1,
+            sources: vec![v1::SourceBatch { sent: 1, ..v1::SourceBatch::default() }],
+            control: Some(v1::Control { kind: Some(boundary) }),
+        };
+        let mut bytes = encode_envelope(&envelope, 0);
+        bytes.extend(pulse_field("a"));
+        let error = open(generation().log_id, &bytes).unwrap_err();
+        let words = "it is a control record and holds 1 pulses".to_owned();
+        assert_eq!(error, RecordError::Undecodable(words));
     }
 
     #[test]
