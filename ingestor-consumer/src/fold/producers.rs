@@ -39,7 +39,7 @@ pub(crate) struct Landed {
 }
 
 impl Landed {
-    const fn end(&self) -> u64 {
+    pub(crate) const fn end(&self) -> u64 {
         self.start.saturating_add(self.length as u64)
     }
 

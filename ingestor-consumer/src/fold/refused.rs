@@ -7,7 +7,7 @@
 use domain::hash;
 
 /// Ranges that are remembered of one batch.
-const RANGES_MAX: usize = 8;
+pub(crate) const RANGES_MAX: usize = 8;
 
 /// Places refused at every landing so far.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use thiserror::Error;
 use super::{
     backfills::{Backfill, BackfillKey, Backfills, Ranges},
     ids::Ids,
-    producers::{Landed, Producer, ProducerKey, Producers},
-    refused::Refused,
+    producers::{LANDED_MAX, Landed, Producer, ProducerKey, Producers},
+    refused::{RANGES_MAX, Refused},
 };
 
 /// Everything that was learnt from the records so far.
@@ -129,14 +129,54 @@ impl State {
         let wire = parse(bytes)?;
         let sealed_at = wire.sealed_at.map(Offset);
         let mut state = Self { eff_ts, counts, sealed_at, ..Self::default() };
-        for DeclarationWire { product_sku, version, dimensions } in wire.declarations {
-            state.declarations.0.insert(product_sku, Declaration { version, dimensions });
-        }
+        let declarations = wire.declarations.into_iter().map(DeclarationWire::take);
+        state.declarations.0.extend(ascending(declarations, "declarations")?);
         let producers = wire.producers.into_iter().map(ProducerWire::take);
-        state.producers.extend(producers.collect::<Result<Vec<_>, _>>()?);
-        state.backfills.extend(wire.backfills.into_iter().map(BackfillWire::take));
+        state.producers.extend(ascending(producers, "producers")?);
+        let backfills = wire.backfills.into_iter().map(BackfillWire::take);
+        state.backfills.extend(ascending(backfills, "backfills")?);
         state.limits = wire.limits.map_or(FoldLimits::FIRST, FoldLimits::from);
+        if state.limits != state.limits.at_least_one() {
+            return Err(damaged("a limit is below its least value"));
+        }
         Ok(state)
+    }
+}
+
+fn damaged(what: &str) -> StateError {
+    StateError(what.to_owned())
+}
+
+/// What was stored sorted by its key, each key once.
+fn ascending<K: Ord, V>(
+    entries: impl Iterator<Item = Result<(K, V), StateError>>,
+    what: &str,
+) -> Result<Vec<(K, V)>, StateError> {
+    let entries = entries.collect::<Result<Vec<_>, _>>()?;
+    if entries.is_sorted_by(|(one, _), (next, _)| one < next) {
+        Ok(entries)
+    } else {
+        Err(damaged(&format!("its {what} are not in order")))
+    }
+}
+
+/// Half-open ranges out of their starts and ends in turn: none is empty, and none touches the next.
+fn ranges<T: Copy + Ord>(ends: &[T], what: &str) -> Result<Vec<(T, T)>, StateError> {
+    let (pairs, rest) = ends.as_chunks::<2>();
+    if rest.is_empty() && ends.is_sorted_by(|one, next| one < next) {
+        Ok(pairs.iter().map(|[start, end]| (*start, *end)).collect())
+    } else {
+        Err(damaged(&format!("{what} are no ranges in order")))
+    }
+}
+
+impl DeclarationWire {
+    fn take(self) -> Result<(String, Declaration), StateError> {
+        let Self { product_sku, version, dimensions } = self;
+        if !dimensions.is_sorted_by(|one, next| one < next) {
+            return Err(damaged("declared dimensions are not in order"));
+        }
+        Ok((product_sku, Declaration { version, dimensions }))
     }
 }
 
@@ -144,17 +184,20 @@ impl ProducerWire {
     fn take(self) -> Result<(ProducerKey, Producer), StateError> {
         let Self { scope, producer_id, floor, bucket, landed } = self;
         let producer_id = <[u8; 16]>::try_from(&producer_id[..])
-            .map_err(|_| StateError("a producer id is not 16 bytes".into()))?;
-        let landed = landed.into_iter().map(Landed::from).collect();
+            .map_err(|_| damaged("a producer id is not 16 bytes"))?;
+        let landed = landed.into_iter().map(LandedWire::take).collect::<Result<Vec<_>, _>>()?;
+        if !landed.is_sorted_by(|one, next| one.end() <= next.start) || landed.len() > LANDED_MAX {
+            return Err(damaged("landed batches are too many, or overlap"));
+        }
         Ok((ProducerKey { scope, producer_id }, Producer { landed, floor, bucket }))
     }
 }
 
 impl BackfillWire {
-    fn take(self) -> (BackfillKey, Backfill) {
+    fn take(self) -> Result<(BackfillKey, Backfill), StateError> {
         let Self { scope, name, content_digest, rows } = self;
-        let rows = rows.as_chunks::<2>().0.iter().map(|[start, end]| (*start, *end)).collect();
-        (BackfillKey { scope, name }, Backfill { content_digest, rows: Ranges(rows) })
+        let rows = Ranges(ranges(&rows, "rows of a backfill")?.into_iter().collect());
+        Ok((BackfillKey { scope, name }, Backfill { content_digest, rows }))
     }
 }
 
@@ -171,13 +214,17 @@ impl From<&Landed> for LandedWire {
     }
 }
 
-impl From<LandedWire> for Landed {
-    fn from(wire: LandedWire) -> Self {
-        let LandedWire { start, length, digest, refused, scattered } = wire;
-        let ranges = refused.as_chunks::<2>().0.iter().map(|[start, end]| (*start, *end));
-        let refused =
-            scattered.map_or_else(|| Refused::Ranges(ranges.collect()), Refused::Scattered);
-        Self { start, length, digest, refused }
+impl LandedWire {
+    /// Also because what was refused is listed place by place when the batch comes again: a range of
+    /// four billion would take the memory of as many.
+    fn take(self) -> Result<Landed, StateError> {
+        let Self { start, length, digest, refused, scattered } = self;
+        let refused = ranges(&refused, "refused places")?;
+        if refused.last().is_some_and(|(_, end)| *end > length) || refused.len() > RANGES_MAX {
+            return Err(damaged("refused places are too many, or beyond their batch"));
+        }
+        let refused = scattered.map_or_else(|| Refused::Ranges(refused.into()), Refused::Scattered);
+        Ok(Landed { start, length, digest, refused })
     }
 }
 
@@ -308,5 +355,59 @@ mod tests {
         assert_eq!(again.limits, state.limits);
         assert_eq!(again.encode(), state.encode());
         assert!(State::decode(&[0xff], state.eff_ts, state.counts).is_err());
+    }
+
+    #[test]
+    fn a_state_that_no_fold_writes_is_damage() {
+        let landed = |start, length, refused: &[u32]| LandedWire {
+            start,
+            length,
+            digest: 5,
+            refused: refused.to_vec(),
+            scattered: None,
+        };
+        let producer = |id: u8, landed: Vec<LandedWire>| ProducerWire {
+            scope: String::new(),
+            producer_id: vec![id; 16],
+            floor: 0,
+            bucket: 0,
+            landed,
+        };
+        let producers = |producers| StateWire { producers, ..StateWire::default() };
+        let of_one = |landed| producers(vec![producer(1, landed)]);
+        let backfill = |rows| StateWire {
+            backfills: vec![BackfillWire { rows, ..BackfillWire::default() }],
+            ..StateWire::default()
+        };
+        let declaration = |sku: &str, dimensions: &[&str]| DeclarationWire {
+            product_sku: sku.into(),
+            version: 1,
+            dimensions: dimensions.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let declared = |declarations| StateWire { declarations, ..StateWire::default() };
+        let limits = LimitsWire { segment_bytes: 1, ..LimitsWire::from(FoldLimits::FIRST) };
+        let cases = [
+            (true, of_one(vec![landed(0, 8, &[0, 1, 3, 8]), landed(8, 1, &[])])),
+            (false, of_one(vec![landed(0, u32::MAX, &[0])])),
+            (false, of_one(vec![landed(0, 8, &[0, u32::MAX])])),
+            (false, of_one(vec![landed(0, 8, &[2, 3, 3, 4])])),
+            (false, of_one(vec![landed(0, 40, &Vec::from_iter(0..18))])),
+            (false, of_one(vec![landed(0, 8, &[]), landed(7, 8, &[])])),
+            (false, of_one((0..257).map(|start| landed(start, 1, &[])).collect())),
+            (false, producers(vec![producer(2, Vec::new()), producer(1, Vec::new())])),
+            (false, producers(vec![producer(1, Vec::new()), producer(1, Vec::new())])),
+            (true, backfill(vec![0, 4, 5, u64::MAX])),
+            (false, backfill(vec![0, 4, 5])),
+            (false, backfill(vec![4, 0])),
+            (true, declared(vec![declaration("a", &["x", "y"]), declaration("b", &[])])),
+            (false, declared(vec![declaration("a", &["y", "x"])])),
+            (false, declared(vec![declaration("b", &[]), declaration("a", &[])])),
+            (false, StateWire { limits: Some(limits), ..StateWire::default() }),
+        ];
+        for (is_whole, wire) in cases {
+            let bytes = wire.encode_to_vec();
+            let state = State::decode(&bytes, Timestamp::EPOCH, Conservation::NONE);
+            assert_eq!(state.is_ok(), is_whole, "{wire:?}: {state:?}");
+        }
     }
 }
