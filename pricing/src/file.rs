@@ -159,12 +159,10 @@ fn parse_as<T>(
     })?;
     let issues = Issues::default();
     let file = read(&Cursor::root(&root, &issues));
-    let mut issues = issues.into_sorted();
+    let (issues, issues_left_out) = issues.into_sorted();
     if issues.is_empty() {
         return Ok(file.expect("a reading function gives None only after it has noted why"));
     }
-    let issues_left_out = issues.len().saturating_sub(ISSUES_MAX);
-    issues.truncate(ISSUES_MAX);
     Err(FileError { file: name.to_owned(), issues, issues_left_out })
 }
 

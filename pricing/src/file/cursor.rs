@@ -13,9 +13,29 @@ use super::{
 };
 use crate::amount::Amount;
 
-/// The mistakes found so far.
+/// The mistakes found so far: those that stand first in the file, and how many more there are. A file of
+/// nothing but mistakes has hundreds of thousands, of which nobody reads more than are listed.
 #[derive(Debug, Default)]
-pub(super) struct Issues(RefCell<Vec<Issue>>);
+pub(super) struct Issues(RefCell<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    first: Vec<Issue>,
+    left_out: usize,
+}
+
+/// Issues that are kept before those beyond [`ISSUES_MAX`] are left out: sorting a few lists costs less
+/// than keeping one sorted.
+const NOTED_MAX: usize = 16 * ISSUES_MAX;
+
+impl Noted {
+    /// Keeps those that are listed, in the order of the file.
+    fn cut(&mut self) {
+        self.first.sort_by_key(|issue| (issue.line, issue.column));
+        self.left_out += self.first.len().saturating_sub(ISSUES_MAX);
+        self.first.truncate(ISSUES_MAX);
+    }
+}
 
 impl Issues {
     pub(super) fn note(&self, place: Place, path: &str, message: String, remedy: String) {
@@ -26,14 +46,23 @@ impl Issues {
             message,
             remedy,
         };
-        self.0.borrow_mut().push(issue);
+        let mut noted = self.0.borrow_mut();
+        noted.first.push(issue);
+        if noted.first.len() == NOTED_MAX {
+            noted.cut();
+        }
     }
 
-    /// All of them in the order of the file.
-    pub(super) fn into_sorted(self) -> Vec<Issue> {
-        let mut issues = self.0.into_inner();
-        issues.sort_by_key(|issue| (issue.line, issue.column));
-        issues
+    /// Whether more are noted than are listed.
+    fn are_too_many(&self) -> bool {
+        self.0.borrow().first.len() >= ISSUES_MAX
+    }
+
+    /// The first ones in the order of the file, and how many are left out.
+    pub(super) fn into_sorted(self) -> (Vec<Issue>, usize) {
+        let mut noted = self.0.into_inner();
+        noted.cut();
+        (noted.first, noted.left_out)
     }
 }
 
@@ -67,7 +96,7 @@ impl<'d> Cursor<'d> {
         text: &str,
         known: impl Iterator<Item = &'w str>,
     ) -> String {
-        if self.issues.0.borrow().len() >= ISSUES_MAX {
+        if self.issues.are_too_many() {
             return String::new();
         }
         suggestion(text, &known.collect::<Vec<_>>())
@@ -331,10 +360,16 @@ impl<'d> Fields<'d> {
 
 /// `; did you mean ...?` with the nearest known word, or nothing where none is near.
 pub(super) fn suggestion(text: &str, known: &[&str]) -> String {
+    let length = text.chars().count();
     let near = known
         .iter()
-        .map(|word| (strsim::damerau_levenshtein(text, word), word))
+        .map(|word| (word, word.chars().count()))
+        .map(|(word, letters)| (word, letters, (letters / 3).max(1)))
+        // Farther apart than they are long. Comparing takes memory for the product of both lengths, and
+        // the text may be as long as a file: 4 MiB of it took gigabytes.
+        .filter(|(_, letters, slips)| letters.abs_diff(length) <= *slips)
+        .map(|(word, _, slips)| (strsim::damerau_levenshtein(text, word), word, slips))
         .min()
-        .filter(|(distance, word)| *distance <= (word.chars().count() / 3).max(1));
-    near.map_or_else(String::new, |(_, word)| format!("; did you mean `{word}`?"))
+        .filter(|(distance, _, slips)| distance <= slips);
+    near.map_or_else(String::new, |(_, word, _)| format!("; did you mean `{word}`?"))
 }

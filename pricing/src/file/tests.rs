@@ -437,6 +437,26 @@ fn a_flood_of_mistakes_is_cut_and_counted() {
     assert!(error.to_string().ends_with("and 350 more"));
 }
 
+#[test]
+fn the_first_mistakes_of_the_file_are_listed_whenever_they_are_found() {
+    // Unknown keys of the file are found first and stand last.
+    let last: String = (0..2_000).map(|i| format!("unknown{i}: 1\n")).collect();
+    let skus: String = (0..60).map(|i| format!("  - {{sku: s{i}}}\n")).collect();
+    let error = errors(&format!("catalogue: \"1\"\ncurrency: BRL\nskus:\n{skus}{last}"));
+    let lines: Vec<_> = error.issues.iter().map(|issue| issue.line).collect();
+    assert_eq!(lines.len(), ISSUES_MAX);
+    assert!(lines.is_sorted() && lines[0] == Some(4) && lines[ISSUES_MAX - 1] == Some(28));
+    assert_eq!(error.issues_left_out, 2_000 + 120 - ISSUES_MAX);
+}
+
+#[test]
+fn a_word_as_long_as_a_file_is_near_to_none_and_costs_nothing() {
+    // Compared letter by letter with each time zone, a word of 4 MiB would take 640 MB and minutes.
+    let long = "a".repeat(4_000_000);
+    assert_eq!(cursor::suggestion(&long, &["America/Sao_Paulo", "UTC"]), "");
+    assert_eq!(cursor::suggestion("UTD", &["UTC"]), "; did you mean `UTC`?");
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
