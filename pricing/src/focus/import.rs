@@ -194,7 +194,23 @@ fn write_test(text: &mut String, row: &FocusRow) {
     .expect("a String grows");
 }
 
-/// Text as a double-quoted YAML scalar, which spells escapes as JSON does.
+/// Text as a double-quoted YAML scalar, which spells escapes as JSON does. JSON lets characters stand
+/// that YAML does not, or takes for the end of a line.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let json = serde_json::Value::from(text).to_string();
+    let mut quoted = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\u{7f}'..='\u{9f}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{feff}'
+            | '\u{fffe}'
+            | '\u{ffff}' => {
+                write!(quoted, "\\u{:04x}", u32::from(character)).expect("a String grows");
+            }
+            _ => quoted.push(character),
+        }
+    }
+    quoted
 }

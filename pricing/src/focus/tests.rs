@@ -47,6 +47,19 @@ fn usage(rows: &[FocusRow]) -> Vec<UsageRow> {
 }
 
 #[test]
+fn names_that_json_and_yaml_spell_differently_are_imported() {
+    // Delete, a control character of Unicode, two line ends of Unicode, a byte order mark.
+    let odd = "x\u{7f}\u{85}\u{2028}\u{2029}\u{feff}\u{ffff}\"\\y";
+    let mut rows = sample();
+    rows.truncate(1);
+    rows[0].properties.insert("service_name".to_owned(), odd.to_owned());
+    let imported = import(&rows, None).unwrap();
+    let file = file::parse("imported", imported.text.as_bytes());
+    let file = file.unwrap_or_else(|error| panic!("{error}\n{}", imported.text));
+    assert_eq!(file.catalogue.skus[0].name, odd);
+}
+
+#[test]
 fn the_price_list_of_the_sample_passes_its_own_checks_and_tests() {
     let imported = import(&sample(), None).unwrap();
     let file = match file::parse("imported", imported.text.as_bytes()) {
