@@ -187,15 +187,16 @@ impl Loader {
     fn read_toml(&mut self, path: &Path, text: &str) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let (table, errors) = DeTable::parse_recoverable(text);
+        let lines = Lines::of(text);
         for error in &errors {
-            let line = error.span().map_or(0, |span| line_of(text, span.start));
+            let line = error.span().map_or(0, |span| lines.line_of(span.start));
             let (origin, message) =
                 (Origin::File(path.to_owned(), line), error.message().to_owned());
             self.errors.push(ConfigError::Syntax { origin, message });
         }
         if errors.is_empty() {
             self.read_table("", table.get_ref(), &|at| {
-                Origin::File(path.to_owned(), line_of(text, at))
+                Origin::File(path.to_owned(), lines.line_of(at))
             });
         }
     }
@@ -438,8 +439,19 @@ fn is_setting(name: &str) -> bool {
         && !OTHER_VARIABLES.contains(&name)
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
+/// Where the lines of a text end. Counted once: to count anew for each key took time by the square of
+/// the file.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(at, _)| at).collect())
+    }
+
+    /// The line of a byte, from 1.
+    fn line_of(&self, at: usize) -> usize {
+        1 + self.0.partition_point(|end| *end < at)
+    }
 }
 
 /// An address without the user and password that do not belong in it, for an error message.
