@@ -2,6 +2,7 @@
 //!
 //! - [`row`]: what a row is, why one is rejected, and how text becomes a pulse.
 //! - [`json`], [`jsonl`], [`cloudevents`], [`csv_rows`], [`focus`]: one reader for each format.
+//! - `records`: the records of CSV, none longer than a row may be.
 //! - [`source`]: the bytes: a file or stdin, their digest, and how far they are read.
 //! - [`times`]: which rows will not be counted by their time.
 //! - [`batches`]: rows into batches with an identity.
@@ -17,6 +18,8 @@ pub mod json;
 pub mod jsonl;
 
 pub mod cloudevents;
+
+mod records;
 
 pub mod csv_rows;
 

@@ -4,7 +4,10 @@
 //! `data` carries `used_amount` and `use_unity`, and may name what the envelope does not. Every
 //! other scalar of `data`, and every extension attribute, becomes a property.
 
-use std::io::{self, BufRead};
+use std::{
+    cell::Cell,
+    io::{self, BufRead, Read},
+};
 
 use serde::{
     Deserializer,
@@ -15,7 +18,7 @@ use serde_json::Value;
 use super::{
     json::{self, Fields},
     jsonl,
-    row::{Draft, FIELD_TYPE, Fault, Field, ROW_MALFORMED, Row, RowResult},
+    row::{Draft, FIELD_TYPE, Fault, Field, ROW_BYTES_MAX, ROW_MALFORMED, Row, RowResult},
 };
 
 /// Envelope attributes that say how to read the event and nothing about the usage.
@@ -64,7 +67,10 @@ fn read_list(
     input: &mut dyn BufRead,
     sink: &mut dyn FnMut(RowResult) -> io::Result<()>,
 ) -> io::Result<()> {
-    struct Each<'s>(&'s mut dyn FnMut(RowResult) -> io::Result<()>);
+    struct Each<'s> {
+        sink: &'s mut dyn FnMut(RowResult) -> io::Result<()>,
+        left: &'s Cell<usize>,
+    }
 
     impl<'de> Visitor<'de> for Each<'_> {
         type Value = io::Result<()>;
@@ -78,19 +84,21 @@ fn read_list(
             let mut stopped = Ok(());
             while let Some(event) = list.next_element::<Event>()? {
                 number += 1;
+                self.left.set(ROW_BYTES_MAX);
                 // After the sink has stopped, the rest is only read to its end.
                 if stopped.is_ok() {
                     let parsed = event.fields().and_then(|fields| pulse_of(&fields));
                     let row = parsed.map(|pulse| Row { number, pulse });
-                    stopped = (self.0)(row.map_err(|fault| fault.at(number)));
+                    stopped = (self.sink)(row.map_err(|fault| fault.at(number)));
                 }
             }
             Ok(stopped)
         }
     }
 
-    let mut deserializer = serde_json::Deserializer::from_reader(input);
-    let read = deserializer.deserialize_seq(Each(sink)).map_err(|error| {
+    let left = Cell::new(ROW_BYTES_MAX);
+    let mut deserializer = serde_json::Deserializer::from_reader(Bounded { input, left: &left });
+    let read = deserializer.deserialize_seq(Each { sink, left: &left }).map_err(|error| {
         io::Error::new(
             io::ErrorKind::InvalidData,
             format!("the list of events breaks off: {error}"),
@@ -100,6 +108,27 @@ fn read_list(
     deserializer.end().map_err(|error| {
         io::Error::new(io::ErrorKind::InvalidData, format!("after the list of events: {error}"))
     })
+}
+
+/// Ends with an error inside an event that is longer than a row may be: it would be kept whole.
+struct Bounded<'i> {
+    input: &'i mut dyn BufRead,
+    /// Bytes that may still come before the event has ended.
+    left: &'i Cell<usize>,
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        match self.left.get().checked_sub(read) {
+            Some(left) => self.left.set(left),
+            None => {
+                let message = format!("an event is longer than {ROW_BYTES_MAX} bytes");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+        }
+        Ok(read)
+    }
 }
 
 /// An element of a list: an event, or something else that is one row's fault and not the list's.

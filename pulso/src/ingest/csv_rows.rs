@@ -4,16 +4,22 @@
 //! A header that is not understood refuses the file before anything is sent; a row that is not, is
 //! rejected alone. Rows are numbered from 1 below the header.
 
-use std::io::{self, BufRead};
+use std::{
+    collections::HashSet,
+    io::{self, BufRead},
+};
 
-use csv::{ByteRecord, ReaderBuilder};
 use service::problem::reasons;
 
-use super::row::{Draft, Fault, Field, ROW_CELLS, Row, RowResult};
+use super::{
+    records::Records,
+    row::{Draft, Fault, Field, ROW_CELLS, Row, RowResult},
+};
 
 /// Columns without which no row could be taken.
 const REQUIRED: [Field; 4] = [Field::ProductSku, Field::UseUnity, Field::UsedAmount, Field::Time];
 
+#[derive(Clone, PartialEq, Eq, Hash)]
 enum Column {
     Field(Field),
     Property(String),
@@ -27,34 +33,41 @@ pub fn read(
     input: &mut dyn BufRead,
     sink: &mut dyn FnMut(RowResult) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut reader = ReaderBuilder::new().flexible(true).from_reader(input);
-    let columns = columns_of(reader.byte_headers()?).map_err(invalid)?;
-    let mut record = ByteRecord::new();
+    let mut records = Records::of(input);
+    let columns = read_header(&mut records, columns_of)?;
     for number in 1.. {
-        if !reader.read_byte_record(&mut record)? {
-            break;
-        }
-        let parsed = pulse_of(&columns, &record);
+        let Some(record) = records.advance()? else { break };
+        let parsed = record.and_then(|()| pulse_of(&columns, &records));
         sink(parsed.map(|pulse| Row { number, pulse }).map_err(|fault| fault.at(number)))?;
     }
     Ok(())
 }
 
-fn invalid(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, message)
+/// Reads the first record of a file, and what its columns are; an empty file has none.
+///
+/// # Errors
+/// `InvalidData` for a header that is not understood, and those of the input.
+pub(super) fn read_header<C>(
+    records: &mut Records<'_>,
+    columns_of: impl FnOnce(&Records<'_>) -> Result<C, String>,
+) -> io::Result<C> {
+    let header = records.advance()?.unwrap_or(Ok(()));
+    let columns = header.map_err(|fault| fault.to_string()).and_then(|()| columns_of(records));
+    columns.map_err(|message| io::Error::new(io::ErrorKind::InvalidData, message))
 }
 
-fn columns_of(header: &ByteRecord) -> Result<Vec<Column>, String> {
-    if header.is_empty() {
+fn columns_of(header: &Records<'_>) -> Result<Vec<Column>, String> {
+    if header.len() == 0 {
         return Err("the file is empty: a header with column names is needed".to_owned());
     }
     let mut columns: Vec<Column> = Vec::with_capacity(header.len());
-    for (place, name) in header.iter().enumerate() {
+    let mut seen = HashSet::with_capacity(header.len());
+    for (place, name) in header.cells().enumerate() {
         let name = std::str::from_utf8(name)
             .map_err(|_| format!("the name of column {} is not UTF-8", place + 1))?
             .trim_ascii();
         let column = column_of(name, place)?;
-        if columns.iter().any(|earlier| same(earlier, &column)) {
+        if !seen.insert(column.clone()) {
             return Err(format!("column `{name}` comes twice (or under two of its names)"));
         }
         columns.push(column);
@@ -83,15 +96,7 @@ fn column_of(name: &str, place: usize) -> Result<Column, String> {
     }
 }
 
-fn same(one: &Column, other: &Column) -> bool {
-    match (one, other) {
-        (Column::Field(one), Column::Field(other)) => one == other,
-        (Column::Property(one), Column::Property(other)) => one == other,
-        _ => false,
-    }
-}
-
-fn pulse_of(columns: &[Column], record: &ByteRecord) -> Result<proto::v1::Pulse, Fault> {
+fn pulse_of(columns: &[Column], record: &Records<'_>) -> Result<proto::v1::Pulse, Fault> {
     if record.len() != columns.len() {
         let message = format!(
             "{} cells where the header has {}: the row is cut off, or a quote is not closed",
@@ -101,7 +106,7 @@ fn pulse_of(columns: &[Column], record: &ByteRecord) -> Result<proto::v1::Pulse,
         return Err(Fault::row(ROW_CELLS, message));
     }
     let mut draft = Draft::default();
-    for (column, cell) in columns.iter().zip(record) {
+    for (column, cell) in columns.iter().zip(record.cells()) {
         let text = std::str::from_utf8(cell)
             .map_err(|_| Fault::new(reasons::NAME_NOT_UTF8, name_of(column), "not valid UTF-8"))?;
         match column {

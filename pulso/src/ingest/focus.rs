@@ -14,12 +14,13 @@
 
 use std::io::{self, BufRead};
 
-use csv::{ByteRecord, ReaderBuilder};
 use proto::v1;
 use service::problem::reasons;
 
 use super::{
+    csv_rows::read_header,
     reader::FocusQuantity,
+    records::Records,
     row::{self, Draft, Fault, Field, ROW_CELLS, Row, RowResult},
 };
 
@@ -45,15 +46,11 @@ pub fn read(
     quantity: FocusQuantity,
     sink: &mut dyn FnMut(RowResult) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut reader = ReaderBuilder::new().flexible(true).from_reader(input);
-    let columns = Columns::of(reader.byte_headers()?, quantity)
-        .map_err(|message| io::Error::new(io::ErrorKind::InvalidData, message))?;
-    let mut record = ByteRecord::new();
+    let mut records = Records::of(input);
+    let columns = read_header(&mut records, |header| Columns::of(header, quantity))?;
     for number in 1.. {
-        if !reader.read_byte_record(&mut record)? {
-            break;
-        }
-        let parsed = columns.pulse_of(&record);
+        let Some(record) = records.advance()? else { break };
+        let parsed = record.and_then(|()| columns.pulse_of(&records));
         sink(parsed.map(|pulse| Row { number, pulse }).map_err(|fault| fault.at(number)))?;
     }
     Ok(())
@@ -67,7 +64,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(header: &ByteRecord, quantity: FocusQuantity) -> Result<Self, String> {
+    fn of(header: &Records<'_>, quantity: FocusQuantity) -> Result<Self, String> {
         let (amount, unit) = match quantity {
             FocusQuantity::Pricing => ("PricingQuantity", "PricingUnit"),
             FocusQuantity::Consumed => ("ConsumedQuantity", "ConsumedUnit"),
@@ -99,7 +96,7 @@ impl Columns {
         Ok(Self { cells: header.len(), fields, properties })
     }
 
-    fn pulse_of(&self, record: &ByteRecord) -> Result<v1::Pulse, Fault> {
+    fn pulse_of(&self, record: &Records<'_>) -> Result<v1::Pulse, Fault> {
         if record.len() != self.cells {
             let message = format!(
                 "{} cells where the header has {}: the row is cut off, or a quote is not closed",
@@ -128,9 +125,9 @@ impl Columns {
 }
 
 /// Where a column stands, or `None` when it does not.
-fn place_of(header: &ByteRecord, name: &str) -> Result<Option<usize>, String> {
+fn place_of(header: &Records<'_>, name: &str) -> Result<Option<usize>, String> {
     let mut places =
-        (0..header.len()).filter(|place| header[*place].trim_ascii() == name.as_bytes());
+        (0..header.len()).filter(|place| header.cell(*place).trim_ascii() == name.as_bytes());
     let place = places.next();
     match places.next() {
         None => Ok(place),
@@ -138,8 +135,8 @@ fn place_of(header: &ByteRecord, name: &str) -> Result<Option<usize>, String> {
     }
 }
 
-fn cell<'r>(record: &'r ByteRecord, place: usize, name: &str) -> Result<&'r str, Fault> {
-    let text = std::str::from_utf8(&record[place])
+fn cell<'r>(record: &'r Records<'_>, place: usize, name: &str) -> Result<&'r str, Fault> {
+    let text = std::str::from_utf8(record.cell(place))
         .map_err(|_| Fault::new(reasons::NAME_NOT_UTF8, name, "not valid UTF-8"))?;
     Ok(if text == "NULL" { "" } else { text })
 }

@@ -1,6 +1,6 @@
 //! JSON objects, field by field: numbers keep their digits, and a repeated key is seen.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -87,8 +87,9 @@ pub fn set_properties(draft: &mut Draft, value: &Value) -> Result<(), Fault> {
 /// # Errors
 /// With that key.
 pub fn check_repeats(fields: &Fields) -> Result<(), Fault> {
-    for (place, (name, _)) in fields.0.iter().enumerate() {
-        if fields.0[..place].iter().any(|(earlier, _)| earlier == name) {
+    let mut seen = HashSet::with_capacity(fields.0.len());
+    for (name, _) in &fields.0 {
+        if !seen.insert(name.as_str()) {
             return Err(Fault::new(FIELD_REPEATED, name, "the object has this key twice"));
         }
     }

@@ -52,6 +52,12 @@ pub struct Fault {
     message: String,
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl Fault {
     /// A fault of one field.
     pub fn new(reason: &'static str, field: impl fmt::Display, message: impl fmt::Display) -> Self {
@@ -72,7 +78,7 @@ impl Fault {
 }
 
 /// The fields of a pulse that a file may carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
     /// Who used it.
     Tenant,

@@ -149,11 +149,16 @@ impl Source {
             hasher: self.digest.as_ref().map(|digest| hasher(&digest.salt)),
         };
         let mut input = BufReader::with_capacity(BUFFER_BYTES, counted);
-        if input.fill_buf()?.starts_with(BOM) {
-            input.consume(BOM.len());
+        // A pipe may give fewer bytes at first than a mark has.
+        let mut start = Vec::with_capacity(BOM.len());
+        input.by_ref().take(BOM.len() as u64).read_to_end(&mut start)?;
+        if start == BOM {
+            start.clear();
         }
+        let mut input = start.as_slice().chain(input);
         read(&mut input)?;
         copy(&mut input, &mut |_| Ok(()))?;
+        let (_, input) = input.into_inner();
         let seen = input.into_inner().hasher.map(|hasher| hasher.digest128().to_be_bytes());
         if seen != self.digest.map(|digest| digest.value) {
             let message = "the file changed while it was being sent; send it again as it is now, \
@@ -251,5 +256,30 @@ mod tests {
         file.write_all(b"d").unwrap();
         let error = source.read(|input| read(input, &mut text)).unwrap_err();
         assert!(error.to_string().contains("changed"), "{error}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_left_out_however_the_bytes_arrive() {
+        struct OneByOne(&'static [u8]);
+
+        impl Read for OneByOne {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let end = buffer.len().min(1);
+                self.0.read(&mut buffer[..end])
+            }
+        }
+
+        for (content, expected) in [
+            ("\u{feff}abc", "abc"),
+            ("abc", "abc"),
+            ("\u{feff}\u{feff}", "\u{feff}"),
+            ("a", "a"),
+            ("", ""),
+        ] {
+            let source = Source::of(Box::new(OneByOne(content.as_bytes())), None);
+            let mut text = String::new();
+            source.read(|input| input.read_to_string(&mut text).map(drop)).unwrap();
+            assert_eq!(text, expected, "{content:?}");
+        }
     }
 }

@@ -110,6 +110,48 @@ fn a_line_without_end_does_not_fill_the_memory() {
 }
 
 #[test]
+fn a_csv_row_without_end_is_rejected_alone_and_does_not_fill_the_memory() {
+    let long = "x".repeat(2 * ROW_BYTES_MAX);
+    let cells = ",".repeat(ROW_BYTES_MAX);
+    let row = "a,s,h,1,2024-09-18T22:00:00Z\n";
+    let text = format!(
+        "tenant,product_sku,unit,used_amount,time\n{row}a,\"{long}\",h\n{cells}\n{row}a,\"{long}"
+    );
+    let rows = read(csv_rows::read, text.as_bytes()).unwrap();
+    let expected = [
+        (1, "", ""),
+        (2, ROW_TOO_LONG, ""),
+        (3, ROW_TOO_LONG, ""),
+        (4, "", ""),
+        (5, ROW_TOO_LONG, ""),
+    ];
+    assert_eq!(outcomes(&rows), expected);
+    let header = format!("\"{long}");
+    for reader in [csv_rows::read as Read, READ_FOCUS] {
+        let error = read(reader, header.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("longer than 1048576 bytes"), "{error}");
+    }
+}
+
+#[test]
+fn an_event_without_end_ends_its_list() {
+    let good = r#"{"specversion":"1.0","data":{"used_amount":1}}"#;
+    let text = format!("[{good},{good},{{\"x\":\"{}", "x".repeat(2 * ROW_BYTES_MAX));
+    let mut rows = Vec::new();
+    let error = cloudevents::read(&mut text.as_bytes(), &mut |row| {
+        rows.push(row);
+        Ok(())
+    })
+    .unwrap_err()
+    .to_string();
+    assert!(error.contains("an event is longer than 1048576 bytes"), "{error}");
+    assert_eq!(outcomes(&rows), [(1, "", ""), (2, "", "")]);
+    // A list may be longer than an event.
+    let many = format!("[{}]", vec![good; 30_000].join(","));
+    assert_eq!(read(cloudevents::read, many.as_bytes()).unwrap().len(), 30_000);
+}
+
+#[test]
 fn csv_rows_are_read_and_bad_ones_rejected_alone() {
     let text = b"customer_id,product_sku,unit,used_amount,timestamp,id,properties.region\r\n\
         a,s,h,1.5,2024-09-18T22:00:00Z,7,br\r\n\
