@@ -56,6 +56,18 @@ test-faults: ## Run the kill tests 20 times a crash point and write docs/faults-
 test-attacks: ## Attack a server with default bounds over loopback and write docs/attacks-report.md
 	PULSO_TEST_ATTACKS=1 $(CARGO) test --locked -p pulso --test all -- --test-threads 1 --nocapture attacks_in_full
 
+# The target of a guided run and its length; `make fuzz TARGET=help` lists the targets.
+TARGET ?= fold
+SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: ## Search for inputs that break a law: TARGET=fold SECONDS=60
+	fuzz/guided $(TARGET) $(SECONDS)
+
+.PHONY: fuzz-smoke
+fuzz-smoke: ## Run every target over its corpus and 2,000 mutations: PULSO_FUZZ_SEED=1
+	PULSO_FUZZ_CASES=$${PULSO_FUZZ_CASES:-2000} $(CARGO) test --locked -p fuzz --test smoke -- --nocapture
+
 .PHONY: bench
 bench: build ## Measure the pipeline on this machine
 	target/release/pulso bench pipeline

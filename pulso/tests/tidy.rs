@@ -39,6 +39,13 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         ],
         &[],
     ),
+    // Beside the program, not under it: its targets read what every stage reads, and the long runs need a
+    // program of their own. Nothing names it.
+    (
+        "fuzz",
+        &["domain", "proto", "service", "ingestor-consumer", "pricing", "query-api", "pulso"],
+        &[],
+    ),
     ("example-client", &["proto"], &[]),
 ];
 

@@ -75,10 +75,11 @@ impl CronExpression {
         }
     }
 
-    /// When the next tick is due, or was, given the moment and the tick before it (settled, see
-    /// [`settle`]). A moment not after `now` means at once; of several that have passed since
-    /// `last` it is the newest.
-    pub(super) fn due(&self, now: Timestamp, last: Timestamp) -> Option<Timestamp> {
+    /// When the next tick is due, or was, given the moment and the tick before it, which is at most a
+    /// minute ahead of `now`. A moment not after `now` means at once; of several that have passed since
+    /// `last` it is the newest. `None` where no moment is left before year 10000.
+    #[must_use]
+    pub fn due(&self, now: Timestamp, last: Timestamp) -> Option<Timestamp> {
         if now < last {
             return self.next_after(last);
         }

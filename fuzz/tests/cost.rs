@@ -1,0 +1,90 @@
+//! What no input of a target is long enough for: readers that hold one row of a file without an end,
+//! and work that would grow with the square of a file.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fmt::Write as _,
+    io::{self, BufRead, BufReader, Read},
+    time::{Duration, Instant},
+};
+
+use fuzz::memory;
+use pulso::ingest::{
+    cloudevents, csv_rows, focus, jsonl,
+    reader::FocusQuantity,
+    row::{ROW_BYTES_MAX, RowResult},
+};
+
+type ReadRows = fn(&mut dyn BufRead, &mut dyn FnMut(RowResult) -> io::Result<()>) -> io::Result<()>;
+
+/// Memory for one row: its bytes, while they move to a larger block, and the values made of them.
+const BYTES_MAX: usize = 5 * ROW_BYTES_MAX;
+/// Length of a file that ought not to fit.
+const FILE_BYTES: u64 = 32 << 20;
+/// Far more than linear work takes in code that is not optimised.
+const TIME_MAX: Duration = Duration::from_secs(10);
+
+const READERS: [(&str, ReadRows); 4] = [
+    ("jsonl", jsonl::read),
+    ("csv", csv_rows::read),
+    ("cloudevents", cloudevents::read),
+    ("focus", |input, sink| focus::read(input, FocusQuantity::Pricing, sink)),
+];
+
+#[test]
+fn a_row_without_an_end_takes_no_more_memory_than_a_row_may() {
+    for (start, filling) in [
+        ("", b'x'),
+        ("\"", b'x'),
+        ("product_sku,use_unity,used_amount,time\na,\"", b'x'),
+        ("{\"tenant\":\"", b'x'),
+        ("[{\"tenant\":\"", b'x'),
+        ("[[", b' '),
+        ("product_sku,use_unity,used_amount,time\n", b','),
+    ] {
+        for (name, read) in READERS {
+            let file = start.as_bytes().chain(io::repeat(filling).take(FILE_BYTES));
+            let mut input = BufReader::with_capacity(8 << 10, file);
+            let mut outcomes = 0;
+            let (_, peak) = memory::peak_of(|| {
+                read(&mut input, &mut |_| {
+                    outcomes += 1;
+                    Ok(())
+                })
+            });
+            assert!(peak <= BYTES_MAX, "{name}, {start:?}: {peak} bytes");
+            assert!(outcomes <= 2, "{name}, {start:?}: {outcomes} outcomes");
+        }
+    }
+}
+
+/// So many different things, written one after the other.
+fn many(count: usize, write: impl Fn(&mut String, usize)) -> String {
+    let mut text = String::new();
+    (0..count).for_each(|number| write(&mut text, number));
+    text
+}
+
+#[test]
+fn a_row_of_many_names_is_read_in_time() {
+    const NAMES: usize = 60_000;
+    let keys = many(NAMES, |text, n| write!(text, "\"k{n}\":1,").unwrap());
+    let names = many(NAMES, |text, n| write!(text, "properties.k{n},").unwrap());
+    let files = [
+        ("jsonl", format!("{{{keys}\"used_amount\":1}}")),
+        ("jsonl", format!("{{\"used_amount\":1,\"properties\":{{{keys}\"a\":1}}}}")),
+        (
+            "cloudevents",
+            format!("{{\"specversion\":\"1.0\",{keys}\"data\":{{\"used_amount\":1}}}}"),
+        ),
+        ("csv", format!("{names}product_sku,use_unity,used_amount,time\n")),
+        ("focus", format!("{names}SkuId\n")),
+    ];
+    for (wanted, file) in files {
+        let (name, read) = READERS.into_iter().find(|(name, _)| *name == wanted).unwrap();
+        let start = Instant::now();
+        let _ = read(&mut file.as_bytes(), &mut |_| Ok(()));
+        assert!(start.elapsed() < TIME_MAX, "{name}: {:?}", start.elapsed());
+    }
+}
