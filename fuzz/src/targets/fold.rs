@@ -1,15 +1,22 @@
 //! The fold over any log: what it keeps is whole, whoever folds and however often it stops.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use domain::{
-    Cell, Conservation, DeadLetterGroup, DeadLetterKey, Epoch, Manifest, Offset, Partition, RowKey,
-    UsageRow,
+    Cell, Conservation, DeadLetterGroup, DeadLetterKey, Epoch, LogId, Manifest, Offset, Partition,
+    RowKey, UsageRow,
     log::LogRecord,
     place::Generation,
     store::{Flush, PartitionKey, Touched},
 };
-use ingestor_consumer::{Fold, fold::FoldError};
+use ingestor_consumer::{
+    Fold,
+    fold::{FoldError, IdsMemory, Publishing, run_of},
+};
 use proto::{record, walk};
 
 use super::log::{self, Entry, Log};
@@ -19,15 +26,26 @@ pub(crate) fn partition(generation: &Generation) -> PartitionKey {
     PartitionKey { log_id: generation.log_id, partition: Partition(0), epoch: Epoch(0) }
 }
 
-/// A log leaves the same bytes folded in one go as with a flush and a restart behind every record, and
-/// nothing that was read is missing from them.
+/// A log leaves the same bytes folded in one go, with a flush and a restart behind every record, and with
+/// little memory; nothing that was read is missing from them, and the next generation can begin with them.
 pub(super) fn check(bytes: &[u8]) {
     let log = log::of(bytes);
-    let straight = Straight::of(&log);
+    let fold = || Fold::new(log.generation, partition(&log.generation));
+    let straight = Straight::of(&log, fold());
     straight.check_conservation(&log);
     straight.check_sums(&log);
     straight.stored.check_manifests(&log.generation);
     assert_eq!(straight.stored, with_restarts(&log, straight.folded));
+    let tight = fold().keeping_ids_in(&IdsMemory { bytes_max: 256, scratch: scratch() });
+    let tight = tight.flushing(1).publishing(Publishing::On);
+    assert_eq!(straight.stored, Straight::of(&log, tight).stored);
+    straight.stored.inherit(&log.generation);
+}
+
+/// Where ids go that little memory has no room for, in files without names.
+fn scratch() -> Arc<Path> {
+    static SCRATCH: OnceLock<Arc<Path>> = OnceLock::new();
+    Arc::clone(SCRATCH.get_or_init(|| std::env::temp_dir().into()))
 }
 
 /// Folds one record.
@@ -48,8 +66,7 @@ struct Straight {
 }
 
 impl Straight {
-    fn of(log: &Log) -> Self {
-        let mut fold = Fold::new(log.generation, partition(&log.generation));
+    fn of(log: &Log, mut fold: Fold) -> Self {
         fold.list_dead_letters();
         let (mut stored, mut folded) = (Stored::default(), 0);
         for entry in &log.entries {
@@ -177,6 +194,18 @@ impl Stored {
             counts_to_end = counts_to_end.plus(&manifest.counts);
             assert_eq!(counts_to_end, manifest.counts_to_end);
             end = manifest.end;
+        }
+    }
+
+    /// Two partitions begin with what one has left.
+    fn inherit(&self, generation: &Generation) {
+        let Some((manifest, run, state)) = self.manifests.values().next_back() else { return };
+        let grown = generation.grown(LogId([1; 16]), 2);
+        for number in grown.partitions() {
+            let key = PartitionKey { partition: number, ..partition(&grown) };
+            let mut fold = Fold::inherit(grown, key, [(manifest, &state[..])]).unwrap();
+            fold.remember(&run_of((&grown, number), (generation, Partition(0)), run)).unwrap();
+            assert!(fold.sealed_at().is_none() && fold.folded_to() == Offset(0));
         }
     }
 
