@@ -46,6 +46,9 @@ pub struct ConsumerConfig {
     pub chunks_in_flight: usize,
     /// Flushes between a lane and the store. Default 4.
     pub flushes_in_flight: usize,
+    /// Rows of one flush at most, at least 1. Default 32,768: about 8 MiB on their way to the store.
+    /// Few cost more writes, many cost memory.
+    pub flush_rows_max: usize,
     /// Bytes that open segments may hold between drains. Default 1 GiB. Each lane that drains holds one
     /// segment more, of `limits.segment_bytes` at the most. Little closes segments early and
     /// drains fewer partitions at a time.
@@ -86,6 +89,7 @@ impl ConsumerConfig {
             chunk_bytes: 1 << 20,
             chunks_in_flight: 8,
             flushes_in_flight: 4,
+            flush_rows_max: 1 << 15,
             memory_bytes: 1 << 30,
             readers: 64,
             idle_flush_interval: Duration::from_secs(600),

@@ -18,15 +18,14 @@ use crate::{
 /// it either clock is wrong, and every verdict about lateness would be too.
 pub(crate) const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(600);
 
-/// Rows of one flush at most: about 8 MiB on their way to the store.
-const FLUSH_ROWS_MAX: usize = 1 << 15;
-
 /// The lane's own state.
 pub(crate) struct Lane {
     partitions: HashMap<Partition, LanePartition>,
     clock: Arc<dyn Clock>,
     flushes: mpsc::Sender<FlushJob>,
     recycled: Sender<Chunk>,
+    /// Rows of one flush at most.
+    flush_rows_max: usize,
 }
 
 struct LanePartition {
@@ -42,8 +41,9 @@ impl Lane {
         clock: Arc<dyn Clock>,
         flushes: mpsc::Sender<FlushJob>,
         recycled: Sender<Chunk>,
+        flush_rows_max: usize,
     ) -> Self {
-        Self { partitions: HashMap::new(), clock, flushes, recycled }
+        Self { partitions: HashMap::new(), clock, flushes, recycled, flush_rows_max }
     }
 
     /// Serves messages until the drain is gone, or the flusher.
@@ -51,7 +51,7 @@ impl Lane {
         for message in messages {
             let flushed = match message {
                 ToLane::Take { partition, fold } => {
-                    let fold = Box::new(fold.flushing(FLUSH_ROWS_MAX));
+                    let fold = Box::new(fold.flushing(self.flush_rows_max));
                     let lane = LanePartition { fold, stopped: None, records: 0 };
                     self.partitions.insert(partition, lane);
                     Ok(())

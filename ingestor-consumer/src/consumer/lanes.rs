@@ -72,7 +72,8 @@ impl LaneHandle {
         let readers_max = config.readers / lanes;
         let log = Arc::clone(&ports.log);
         let drain = Drain::new(log, config.chunk_bytes, readers_max, to_lane, from_pool);
-        let lane = Lane::new(Arc::clone(&ports.clock), to_flusher, to_pool);
+        let rows_max = config.flush_rows_max.max(1);
+        let lane = Lane::new(Arc::clone(&ports.clock), to_flusher, to_pool, rows_max);
         let threads = vec![
             spawn(format!("drain-{number}"), move || drain.run(&from_tick)),
             spawn(format!("lane-{number}"), move || lane.run(&from_drain)),

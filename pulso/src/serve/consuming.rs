@@ -270,6 +270,7 @@ pub(crate) fn consumer_config(config: &Config, work: Work) -> ConsumerConfig {
         ids: Some(ids_memory(config)),
         idle_flush_interval: consumer.idle_flush_interval.duration(),
         work,
+        ..ConsumerConfig::for_cores(cores)
     }
 }
 

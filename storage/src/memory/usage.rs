@@ -108,7 +108,8 @@ impl MemoryUsageStore {
         lock(&self.state).flushes
     }
 
-    fn read<T>(&self, read: impl FnOnce(&StoredUsage) -> T) -> T {
+    /// Lends all that is stored, without a copy. For tests that look after every step.
+    pub fn read<T>(&self, read: impl FnOnce(&StoredUsage) -> T) -> T {
         read(&lock(&self.state).stored)
     }
 }
