@@ -267,7 +267,7 @@ impl Ids {
         // longer than they need be, which never counts twice.
     }
 
-    /// Takes a stored run, as [`Ids::take_run`] gave it; runs are taken in the order of their segments,
+    /// Takes a stored run, as [`Ids::take_run`] gave it; runs are taken in the order of log time,
     /// before the first segment begins. Bytes behind the last whole entry cannot be: the run's digest
     /// was checked.
     ///
@@ -278,6 +278,10 @@ impl Ids {
             return Ok(());
         };
         let bucket = u32::from_le_bytes(*bucket);
+        debug_assert!(
+            self.buckets.back().is_none_or(|last| *last <= bucket),
+            "older than the last"
+        );
         *self.buckets.back_mut().expect("there is always the open one") = bucket;
         let ordinal = self.open();
         for entry in entries.as_chunks::<RUN_ENTRY_BYTES>().0 {

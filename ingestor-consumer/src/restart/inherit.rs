@@ -156,6 +156,9 @@ async fn left<U: UsageStore>(
             }
         }
     }
+    // Partitions ran side by side. A fold forgets runs from the front, so one that came before an
+    // older one would keep that remembered beyond its horizon, until the next restart leaves it out.
+    runs.sort_by_key(|run| run.eff_ts);
     Ok(Left { ended, runs })
 }
 

@@ -278,6 +278,37 @@ fn what_a_generation_leaves_is_read_once_for_all_partitions_of_the_next() {
     });
 }
 
+/// Partitions leave runs of ids side by side; each is forgotten in its own time.
+#[test]
+fn an_inherited_id_is_forgotten_after_its_horizon_whichever_partition_saw_it() {
+    multi_thread().block_on(async {
+        let mut world = World::new(2).await;
+        let generation = *world.newest().generation();
+        let [later, sooner] = [0, 1].map(|partition| {
+            let goes_there = |tenant: &u8| {
+                let name = format!("tenant {tenant}");
+                generation.partition_of_tenant(name.as_bytes()) == Partition(partition)
+            };
+            let tenant = (0..).find(goes_there).unwrap();
+            Sent::ById { tenant, id: 0 }
+        });
+        world.send(0, sooner).await;
+        world.clock.0.fetch_add(3 * 3_600, Ordering::Relaxed);
+        world.send(0, later).await;
+        world.grow(3).await;
+        world.seal(0).await;
+        world.consume(0).await;
+        // 27 hours after the first one, and 24 after the second.
+        world.clock.0.fetch_add(24 * 3_600, Ordering::Relaxed);
+        for sent in [sooner, later] {
+            world.send(1, sent).await;
+        }
+        world.consume(1).await;
+        assert_eq!(world.count().await, 2);
+        assert_eq!(world.letters(1).await, [DeadLetterReason::TooLate]);
+    });
+}
+
 #[test]
 fn log_time_goes_on_so_that_what_is_forgotten_is_too_late() {
     multi_thread().block_on(async {
