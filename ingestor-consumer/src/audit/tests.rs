@@ -62,6 +62,33 @@ async fn a_sound_store_has_no_mismatch() {
     assert_eq!(report.mismatches, []);
 }
 
+/// A consumer that dies behind the flush of a segment leaves progress at its end, and the record that
+/// cut it uncounted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_is_audited_whose_next_record_is_not_counted() {
+    let clock: Arc<dyn Clock> = Arc::new(now);
+    let log = Arc::new(MemoryLog::new(generation(), clock));
+    let store = Arc::new(MemoryUsageStore::new());
+    store.register(&generation(), None).await.unwrap();
+    let partition = Partition(0);
+    for id in 0..4 {
+        log.append(partition, vec![body("vm", id)]).await.unwrap();
+    }
+    let key = PartitionKey { log_id: generation().log_id, partition, epoch: domain::Epoch(0) };
+    let (mut fold, mut closed) = (Fold::new(generation(), key), Vec::new());
+    let mut reader = log.drain(partition, Offset(0)).unwrap();
+    fold_on(&mut fold, &mut reader, Offset(4), &mut closed).unwrap().unwrap();
+    let [flush] = &closed[..] else { panic!("{closed:?}") };
+    store.flush(Arc::new(flush.clone())).await.unwrap();
+    let report = audit(Arc::clone(&log), Arc::clone(&store), None).await.unwrap();
+    assert_eq!((report.segments, report.refolded), (1, 1));
+    assert_eq!(report.mismatches, []);
+    assert!(store.lose_row(&flush.rows[0].key));
+    let mismatches = audit(log, store, None).await.unwrap().mismatches;
+    let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
+    assert_eq!(mismatch.invariant, "I2");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_lost_row_is_found() {
     let keys: Vec<RowKey> =
