@@ -46,6 +46,11 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &["domain", "proto", "service", "ingestor-consumer", "pricing", "query-api", "pulso"],
         &[],
     ),
+    (
+        "simulation",
+        &[],
+        &["domain", "proto", "service", "storage", "ingestor-api", "ingestor-consumer"],
+    ),
     ("example-client", &["proto"], &[]),
 ];
 

@@ -1,0 +1,451 @@
+//! One step of a run: the seed chooses who does something, and what goes wrong with it.
+
+use std::sync::atomic::Ordering;
+
+use domain::{
+    Epoch, FoldLimits, LogId, Partition, PulseLog as _, UsageStore as _,
+    epochs::{Declared, Journal},
+};
+use ingestor_consumer::{
+    Work,
+    rebase::{self, Asked},
+    replay::{self, ReplayError, ReplayFrom, ReplayPlan},
+    restart::anchors,
+};
+use proto::{record, v1};
+use storage::memory::{AppendFault, FlushFault};
+
+use crate::{
+    consuming::{Activity, all_of},
+    process::{AppendFate, FlushFate, Reads},
+    swarm::Action,
+    world::World,
+};
+use std::sync::Arc;
+
+const SECOND: i64 = 1_000_000;
+
+/// Generations of the log in one run at the most.
+const GENERATIONS_MAX: usize = 3;
+
+impl World {
+    pub(crate) async fn step(&mut self) {
+        let action = self.swarm.draw(&mut self.random);
+        match action {
+            Action::Send => self.send(),
+            Action::Resend => self.resend(),
+            Action::Step => self.step_consumer().await,
+            Action::StartConsumer => self.start_consumer().await,
+            Action::KillConsumer => self.kill_consumer(),
+            Action::Reassign => self.reassign(),
+            Action::Pass => {
+                let seconds = self.random.below(40) as i64;
+                // Whole seconds mostly, so that times meet exactly.
+                let rest =
+                    if self.random.one_in(4) { self.random.below(1_000_000) as i64 } else { 0 };
+                self.pass(seconds * SECOND + rest);
+            }
+            Action::PassFar => self.pass_far(),
+            Action::StartIngest => self.start_ingest().await,
+            Action::KillIngest => self.kill_ingest(),
+            Action::Release => self.release(),
+            Action::Land => self.land().await,
+            Action::JumpLogClock => self.jump_log_clock(),
+            Action::Rebase => self.rebase_one().await,
+            Action::Grow => self.grow().await,
+            Action::Seal => self.seal_one().await,
+            Action::OpenEpoch => self.open_epoch().await,
+            Action::Swap => self.swap().await,
+            Action::Limit => self.limit(),
+            Action::Declare => self.declare().await,
+            Action::Junk => self.junk().await,
+            Action::Policy => {
+                let refuses = self.random.one_in(2);
+                self.refuses_negative.store(refuses, Ordering::SeqCst);
+                self.note(format_args!("ingest refuses negative amounts: {refuses}"));
+            }
+        }
+        self.settle().await;
+    }
+
+    fn send(&mut self) {
+        let client = self.random.place(self.clients.len());
+        let times = self.times();
+        let batch = self.clients[client].make(&mut self.random, &mut self.ledger, times);
+        self.submit(client, batch);
+    }
+
+    fn resend(&mut self) {
+        let client = self.random.place(self.clients.len());
+        let batches = &self.clients[client].batches;
+        let open: Vec<usize> = (0..batches.len())
+            .filter(|batch| !batches[*batch].is_answered && batches[*batch].is_safe)
+            .collect();
+        // A batch with an ack is sent again now and then, too.
+        let batch = match open.is_empty() || self.random.one_in(4) {
+            true if batches.is_empty() => return,
+            true => self.random.place(batches.len()),
+            false => self.random.pick(&open),
+        };
+        if self.clients[client].batches[batch].is_safe {
+            self.submit(client, batch);
+        }
+    }
+
+    pub(crate) fn submit(&mut self, client: usize, batch: usize) {
+        let Some(place) = self.any_serving() else { return };
+        if self.random.one_in(self.swarm.append_faults_one_in) {
+            let fate = self.random.pick(&[
+                AppendFate::Failed(AppendFault::Overloaded),
+                AppendFate::Failed(AppendFault::Unavailable),
+                AppendFate::Failed(AppendFault::UnknownButAppended),
+                AppendFate::Failed(AppendFault::UnknownAndLost),
+                AppendFate::HeldBefore,
+                AppendFate::HeldAfter,
+            ]);
+            self.servings[place].process.plan_append(fate);
+            self.note(format_args!("an append is to be {fate:?}"));
+        }
+        let (number, scope) = (self.servings[place].process.number, &self.clients[client].scope);
+        let (bytes, scope) = (self.clients[client].batches[batch].bytes.clone(), scope.clone());
+        self.servings[place].send((client, batch), bytes, scope);
+        self.note(format_args!("client {client} sends {client}.{batch} to ingest {number}"));
+    }
+
+    fn any_serving(&mut self) -> Option<usize> {
+        (!self.servings.is_empty()).then(|| self.random.place(self.servings.len()))
+    }
+
+    fn any_consumer(&mut self) -> Option<usize> {
+        (!self.consumers.is_empty()).then(|| self.random.place(self.consumers.len()))
+    }
+
+    async fn step_consumer(&mut self) {
+        let Some(place) = self.any_consumer() else { return };
+        if self.consumers[place].is_idle() {
+            let activity = match self.random.below(8) {
+                0 => Activity::CloseSegments,
+                _ => Activity::Tick,
+            };
+            self.begin(place, activity).await;
+        } else {
+            let fate = self.flush_fate();
+            self.decide(place, fate).await;
+        }
+    }
+
+    pub(crate) async fn begin(&mut self, place: usize, activity: Activity) {
+        let reads = Reads {
+            failing_one_in: self.swarm.read_faults_one_in,
+            stale_one_in: self.swarm.stale_reads_one_in,
+            salt: self.random.next(),
+        };
+        let now = self.now();
+        let process = &self.consumers[place].process;
+        process.set_clock(now.micros());
+        process.set_reads(reads);
+        if self.random.one_in(self.swarm.append_faults_one_in) {
+            process.plan_append(self.random.pick(&[
+                AppendFate::Failed(AppendFault::Unavailable),
+                AppendFate::Failed(AppendFault::UnknownButAppended),
+                AppendFate::Failed(AppendFault::UnknownAndLost),
+            ]));
+        }
+        let number = process.number;
+        self.note(format_args!("consumer {number}: {activity:?}"));
+        let standing = self.consumers[place].begin(activity).await;
+        self.stands(place, &standing);
+    }
+
+    fn flush_fate(&mut self) -> FlushFate {
+        if !self.random.one_in(self.swarm.flush_faults_one_in) {
+            return FlushFate::Stored;
+        }
+        let fault = self.random.pick(&[
+            FlushFault::BeforeRows,
+            FlushFault::HalfOfTheRows,
+            FlushFault::BeforeManifest,
+            FlushFault::BeforeProgress,
+            FlushFault::AfterAll,
+        ]);
+        match self.random.below(4) {
+            0 | 1 => FlushFate::Failed(fault),
+            2 => FlushFate::Died(fault),
+            _ => FlushFate::Postponed,
+        }
+    }
+
+    pub(crate) async fn decide(&mut self, place: usize, fate: FlushFate) {
+        let number = self.consumers[place].process.number;
+        self.note(format_args!("consumer {number}: a flush is {fate:?}"));
+        let standing = self.consumers[place].decide(fate).await;
+        self.stands(place, &standing);
+    }
+
+    async fn start_consumer(&mut self) {
+        if self.consumers.len() as u64 >= self.swarm.consumers_max {
+            return;
+        }
+        let of = self.random.place(self.logs.len());
+        let opened = self.opened(of).await;
+        let work = match opened {
+            Some(epoch) if self.random.one_in(2) => Work::Rebuild(epoch),
+            _ => Work::Live,
+        };
+        let place = self.add_consumer(of, work);
+        let partitions = self.some_partitions(of);
+        self.note(format_args!("log {of} {work:?} gets {partitions:?}"));
+        self.consumers[place].process.assign(partitions);
+        self.begin(place, Activity::Start).await;
+        // One that cannot start is gone; another may be tried later.
+        if let Some(one) = self.consumers.get(place)
+            && one.is_idle()
+            && !one.is_started()
+        {
+            self.consumers.remove(place).kill();
+        }
+    }
+
+    /// Mostly all of them. Two processes may have the same ones.
+    fn some_partitions(&mut self, of: usize) -> Vec<Partition> {
+        let mut partitions = all_of(self.generation(of).partitions);
+        if self.random.one_in(2) {
+            partitions.retain(|_| self.random.one_in(2));
+        }
+        partitions
+    }
+
+    fn kill_consumer(&mut self) {
+        let Some(place) = self.any_consumer() else { return };
+        let killed = self.consumers.remove(place);
+        self.note(format_args!("consumer {} is killed", killed.process.number));
+        killed.kill();
+    }
+
+    fn reassign(&mut self) {
+        let Some(place) = self.any_consumer() else { return };
+        let partitions = self.some_partitions(self.consumers[place].generation);
+        let process = &self.consumers[place].process;
+        process.assign(partitions);
+        let (number, partitions) = (process.number, process.assigned());
+        self.note(format_args!("consumer {number} gets {partitions:?}"));
+    }
+
+    fn pass_far(&mut self) {
+        let generation = self.generation(0);
+        let longest = match self.random.below(3) {
+            0 => generation.horizon * 2,
+            _ => generation.segment_span * 3,
+        };
+        let micros = self.random.below(longest.as_micros() as u64);
+        self.note(format_args!("{micros} microseconds pass"));
+        self.pass(micros as i64);
+    }
+
+    async fn start_ingest(&mut self) {
+        if self.servings.len() >= 3 {
+            return;
+        }
+        let of =
+            if self.random.one_in(4) { self.random.place(self.logs.len()) } else { self.newest() };
+        // A start proves the log first.
+        if let Err(error) = anchors::check_log(&Arc::new(self.logs[of].clone()), &self.store).await
+        {
+            self.watch.violated("ingest refuses its own log", error.to_string());
+        }
+        self.add_serving(of);
+    }
+
+    fn kill_ingest(&mut self) {
+        let Some(place) = self.any_serving() else { return };
+        let killed = self.servings.remove(place);
+        self.note(format_args!("ingest {} is killed", killed.process.number));
+        killed.kill();
+    }
+
+    fn release(&mut self) {
+        let holding = self.servings.iter().filter(|one| one.process.held() > 0);
+        let holding: Vec<_> = holding.map(|one| Arc::clone(&one.process)).collect();
+        if let Some(process) = holding.get(self.random.place(holding.len())) {
+            self.note(format_args!("an append of ingest {} goes on", process.number));
+            process.release_one();
+        }
+    }
+
+    pub(crate) async fn land(&mut self) {
+        let postponed = self.watch.postponed();
+        if postponed > 0 {
+            let place = self.random.place(postponed);
+            self.note(format_args!("postponed flush {place} is stored"));
+            self.watch.land(place).await;
+        }
+    }
+
+    fn jump_log_clock(&mut self) {
+        let seconds = match self.random.below(6) {
+            0..3 => 0,
+            3 => -(self.random.below(300) as i64),
+            4 => self.random.below(600) as i64,
+            _ => 601 + self.random.below(100_000) as i64,
+        };
+        self.note(format_args!("the log's clock is {seconds} s ahead"));
+        self.set_log_ahead(seconds * SECOND);
+    }
+
+    async fn rebase_one(&mut self) {
+        let of = self.random.place(self.logs.len());
+        let partition = self.any_partition(of);
+        let seconds = self.random.below(60);
+        let ahead = self.random.one_in(4).then(|| std::time::Duration::from_secs(601 + seconds));
+        self.rebase(of, partition, ahead).await;
+    }
+
+    /// Gives how many stretches were taken back.
+    pub(crate) async fn rebase(
+        &mut self,
+        of: usize,
+        partition: Partition,
+        ahead: Option<std::time::Duration>,
+    ) -> usize {
+        let log = Arc::new(self.logs[of].clone());
+        let asked = Asked { now: self.now(), ahead, reason: "simulation".to_owned() };
+        let found = rebase::find(&log, &self.store, partition, &asked).await.unwrap();
+        for rebase in &found {
+            self.note(format_args!("{rebase:?}"));
+        }
+        rebase::note(&self.store, &found).await.unwrap();
+        found.len()
+    }
+
+    async fn grow(&mut self) {
+        if self.logs.len() == GENERATIONS_MAX {
+            return;
+        }
+        let before = self.generation(self.newest());
+        let mut log_id = before.log_id.0;
+        log_id[0] = log_id[0].wrapping_add(1);
+        let partitions = (before.partitions + self.random.between(1, 3) as u16).min(6);
+        let next = before.grown(LogId(log_id), partitions);
+        self.store.register(&next, Some(before.log_id)).await.unwrap();
+        self.add_log(next);
+        self.note(format_args!("the log grows to {partitions} partitions"));
+    }
+
+    async fn seal_one(&mut self) {
+        if self.logs.len() == 1 {
+            return;
+        }
+        let of = self.random.place(self.newest());
+        let partition = self.any_partition(of);
+        self.seal(of, partition).await;
+    }
+
+    pub(crate) async fn seal(&mut self, of: usize, partition: Partition) {
+        let seal = record::encode_seal(&self.generation(of), "simulation");
+        self.logs[of].append(partition, vec![seal]).await.unwrap();
+        self.sealed[of][usize::from(partition.0)] = true;
+        self.note(format_args!("partition {partition} of log {of} gets a SEAL"));
+    }
+
+    async fn journal(&self) -> Journal {
+        self.store.journal().await.unwrap()
+    }
+
+    /// The newest epoch of a log that is not in use, if any was opened.
+    pub(crate) async fn opened(&self, of: usize) -> Option<Epoch> {
+        let journal = self.journal().await;
+        let history = journal.log(self.generation(of).log_id);
+        let newest = history.all_opened().last().map(|opened| opened.epoch);
+        newest.filter(|epoch| *epoch > history.active())
+    }
+
+    async fn open_epoch(&mut self) {
+        let of = self.random.place(self.logs.len());
+        if self.opened(of).await.is_none() {
+            self.open(of).await;
+        }
+    }
+
+    /// Opens an epoch that begins somewhere.
+    pub(crate) async fn open(&mut self, of: usize) {
+        let journal = self.journal().await;
+        let newest = journal.log(self.generation(of).log_id).all_opened().last();
+        let into = Epoch(newest.map_or(0, |opened| opened.epoch.0) + 1);
+        let back = self.random.below(self.generation(of).horizon.as_micros() as u64);
+        let from = match self.random.below(3) {
+            0 => ReplayFrom::Start,
+            _ => ReplayFrom::Time(self.now().minus(std::time::Duration::from_micros(back))),
+        };
+        let declared = match self.random.one_in(3) {
+            true => vec![self.declaration()],
+            false => Vec::new(),
+        };
+        let plan = ReplayPlan { into, from, declared };
+        let opened = replay::open(&self.logs[of], &self.store, &plan).await.unwrap();
+        self.note(format_args!("log {of}: {opened:?}"));
+    }
+
+    fn declaration(&mut self) -> Declared {
+        self.declarations += 1;
+        let product_sku = self.random.pick(&["vm", "disk"]).to_owned();
+        let dimensions = if self.random.one_in(4) { vec![] } else { vec!["zone".to_owned()] };
+        Declared { product_sku, version: self.declarations, dimensions }
+    }
+
+    async fn swap(&mut self) {
+        let of = self.random.place(self.logs.len());
+        if let Some(epoch) = self.opened(of).await {
+            self.put_to_use(of, epoch).await;
+        }
+    }
+
+    /// Tells whether the epoch is in use now.
+    pub(crate) async fn put_to_use(&mut self, of: usize, epoch: Epoch) -> bool {
+        let swapped = replay::swap(&self.logs[of], &self.store, epoch).await;
+        self.note(format_args!("log {of}: swap to epoch {epoch}: {swapped:?}"));
+        match swapped {
+            Ok(()) => true,
+            Err(ReplayError::Behind { .. }) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn limit(&mut self) {
+        self.limits = FoldLimits {
+            segment_bytes: self.random.pick(&[FoldLimits::SEGMENT_BYTES_MIN, 3_000, 256 << 20]),
+            keys_per_tenant: self.random.pick(&[1, 2, 4, 250_000]),
+            values_per_dimension: self.random.pick(&[1, 2, 100_000]),
+            ..FoldLimits::FIRST
+        };
+        let limits = self.limits;
+        self.note(format_args!("consumers that start are told {limits:?}"));
+    }
+
+    async fn declare(&mut self) {
+        let of = self.newest();
+        let Declared { product_sku, version, dimensions } = self.declaration();
+        self.note(format_args!("{product_sku} {version}: {dimensions:?}"));
+        let declare = v1::DeclareDimensions { product_sku, dimensions, version };
+        let kind = Some(v1::control::Kind::DeclareDimensions(declare));
+        let record = record::encode_control(&self.generation(of), &v1::Control { kind });
+        for partition in all_of(self.generation(of).partitions) {
+            self.logs[of].append(partition, vec![record.clone()]).await.unwrap();
+        }
+    }
+
+    /// What no Pulso wrote, and holes as brokers leave them.
+    async fn junk(&mut self) {
+        let of = self.random.place(self.logs.len());
+        let partition = self.any_partition(of);
+        let other = self.generation(0).grown(LogId([7; 16]), 1);
+        match self.random.below(3) {
+            0 => self.logs[of].skip_offsets(partition, self.random.between(1, 5)),
+            1 => drop(self.logs[of].append(partition, vec![vec![0xff; 5]]).await),
+            _ => {
+                let foreign = record::encode_boundary(&other, "another log");
+                drop(self.logs[of].append(partition, vec![foreign]).await);
+            }
+        }
+        self.note(format_args!("junk in partition {partition} of log {of}"));
+    }
+}
