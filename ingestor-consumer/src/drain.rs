@@ -13,7 +13,7 @@ use domain::{
 
 use crate::{
     fold::Fold,
-    handover::{Chunk, DrainCommand, DrainTo, StopReason, ToLane},
+    handover::{Chunk, DrainCommand, DrainTo, ToLane},
 };
 
 /// The drain thread of one lane.
@@ -83,11 +83,7 @@ impl<L: PulseLog> Drain<L> {
         let DrainTo { partition, until, seen_at, done } = to;
         match self.drain(partition, until)? {
             Ok(()) => self.send(ToLane::Flush { partition, seen_at, done }),
-            Err(error) => {
-                // The tick may have been dropped; then nobody asks.
-                drop(done.send(Err(StopReason::Log(error))));
-                Ok(())
-            }
+            Err(error) => self.send(ToLane::Failed { error, done }),
         }
     }
 

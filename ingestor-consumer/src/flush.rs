@@ -12,7 +12,10 @@ use service::{Backoff, fault, health::Trouble};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use crate::{handover::FlushJob, metrics};
+use crate::{
+    handover::{FlushJob, StoreJob},
+    metrics,
+};
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -32,7 +35,15 @@ pub(crate) async fn run<L: PulseLog, U: UsageStore, F: TotalsFeed>(
     to: Flusher<L, U, F>,
     mut jobs: mpsc::Receiver<FlushJob>,
 ) {
-    while let Some(FlushJob { mut flush, done }) = jobs.recv().await {
+    while let Some(job) = jobs.recv().await {
+        let StoreJob { mut flush, done } = match job {
+            FlushJob::Store(job) => *job,
+            FlushJob::Tell { reason, done } => {
+                // The tick may have been dropped; then nobody asks.
+                drop(done.send(Err(reason)));
+                continue;
+            }
+        };
         fault::point("consumer.before_flush");
         if let Some(feed) = &to.feed {
             publish_final(&**feed, &mut flush, &to.trouble).await;

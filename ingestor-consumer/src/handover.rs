@@ -108,14 +108,48 @@ impl Chunk {
 
 /// What the drain sends.
 pub(crate) enum ToLane {
-    Take { partition: Partition, fold: Box<Fold> },
-    LetGo { partition: Partition },
-    Chunk { partition: Partition, chunk: Chunk },
-    Flush { partition: Partition, seen_at: Timestamp, done: Done },
+    Take {
+        partition: Partition,
+        fold: Box<Fold>,
+    },
+    LetGo {
+        partition: Partition,
+    },
+    Chunk {
+        partition: Partition,
+        chunk: Chunk,
+    },
+    Flush {
+        partition: Partition,
+        seen_at: Timestamp,
+        done: Done,
+    },
+    /// Reading went no further than the chunks before.
+    Failed {
+        error: LogError,
+        done: Done,
+    },
+}
+
+/// What the lane sends. The answer of a drain goes the way of its flushes, so whatever it is, all that
+/// the drain lent is stored when the tick hears it.
+pub(crate) enum FlushJob {
+    Store(Box<StoreJob>),
+    /// The partition went no further.
+    Tell {
+        reason: StopReason,
+        done: Done,
+    },
 }
 
 /// A flush, and who waits for it.
-pub(crate) struct FlushJob {
+pub(crate) struct StoreJob {
     pub(crate) flush: Flush,
     pub(crate) done: Option<(Done, PartitionReport)>,
+}
+
+impl FlushJob {
+    pub(crate) fn store(flush: Flush, done: Option<(Done, PartitionReport)>) -> Self {
+        Self::Store(Box::new(StoreJob { flush, done }))
+    }
 }

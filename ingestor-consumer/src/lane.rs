@@ -67,6 +67,7 @@ impl Lane {
                     flushed
                 }
                 ToLane::Flush { partition, seen_at, done } => self.flush(partition, seen_at, done),
+                ToLane::Failed { error, done } => self.tell(StopReason::Log(error), done),
             };
             if flushed.is_err() {
                 return;
@@ -102,9 +103,8 @@ impl Lane {
         let lane =
             self.partitions.get_mut(&partition).expect("the drain serves this lane's partitions");
         if let Some(reason) = &lane.stopped {
-            // The tick may have been dropped; then nobody asks.
-            drop(done.send(Err(StopReason::Stopped(Arc::clone(reason)))));
-            return Ok(());
+            let reason = Arc::clone(reason);
+            return self.tell(StopReason::Stopped(reason), done);
         }
         let mut parts = ToFlusher { flushes: &self.flushes, is_gone: Ok(()) };
         parts.extend(std::iter::from_fn(|| lane.fold.flush_part()));
@@ -125,8 +125,12 @@ impl Lane {
             counts: progress.counts,
             sealed_at: lane.fold.sealed_at(),
         };
-        let job = FlushJob { flush, done: Some((done, report)) };
+        let job = FlushJob::store(flush, Some((done, report)));
         self.flushes.blocking_send(job).map_err(|_| FlusherGone)
+    }
+
+    fn tell(&self, reason: StopReason, done: Done) -> Result<(), FlusherGone> {
+        self.flushes.blocking_send(FlushJob::Tell { reason, done }).map_err(|_| FlusherGone)
     }
 }
 
@@ -157,7 +161,7 @@ struct ToFlusher<'a> {
 impl Extend<Flush> for ToFlusher<'_> {
     fn extend<T: IntoIterator<Item = Flush>>(&mut self, flushes: T) {
         for flush in flushes {
-            let job = FlushJob { flush, done: None };
+            let job = FlushJob::store(flush, None);
             if self.flushes.blocking_send(job).is_err() {
                 self.is_gone = Err(FlusherGone);
             }

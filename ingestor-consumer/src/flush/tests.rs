@@ -47,7 +47,7 @@ async fn flush_stores_before_it_commits() {
     let mut flush = Fold::new(generation, key).flush();
     flush.progress.as_mut().unwrap().caught_up_at = Some(Timestamp::EPOCH);
     let (done, mut answer) = oneshot::channel();
-    let job = FlushJob { flush, done: Some((done, report)) };
+    let job = FlushJob::store(flush, Some((done, report)));
     assert!(jobs.send(job).await.is_ok());
     let mut told = false;
     // The paused clock only moves while all tasks wait, so this runs between the tries.

@@ -255,6 +255,33 @@ fn an_anchor_that_differs_stops_its_partition_while_others_prove_the_log() {
     });
 }
 
+/// Where the store fails first, because a flush of memory would be done before anybody could look.
+#[test]
+fn a_tick_that_ends_in_trouble_has_stored_what_it_had_folded() {
+    multi_thread().block_on(async {
+        for damaged in [true, false] {
+            let world = World::new();
+            let mut consumer = world.consumer().await;
+            for _ in 0..5 {
+                world.append(1, 1).await;
+            }
+            world.clock.0.fetch_add(601, Ordering::Relaxed);
+            world.append(1, 1).await;
+            // A record that cannot be read, or one that is ahead of the consumer's clock.
+            match damaged {
+                true => world.log.damage(Partition(1), Offset(5)),
+                false => drop(world.clock.0.fetch_sub(601, Ordering::Relaxed)),
+            }
+            for _ in 0..4 {
+                world.store.fail_next_flush(FlushFault::BeforeRows);
+            }
+            assert_eq!(troubled(consumer.tick().await.unwrap_err()).0, [1]);
+            assert_eq!(world.manifests(1).await, [(0, 4)], "damaged: {damaged}");
+            consumer.shutdown().await;
+        }
+    });
+}
+
 #[test]
 fn a_partition_without_anchors_is_not_drained_out_of_another_log() {
     multi_thread().block_on(async {
