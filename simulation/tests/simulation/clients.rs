@@ -151,9 +151,19 @@ impl Client {
         pulse
     }
 
-    /// Makes a new batch, or a careless one; gives its place.
-    pub(crate) fn make(&mut self, random: &mut Random, ledger: &mut Ledger, times: Times) -> usize {
-        let count = random.between(1, 6);
+    /// Whether it numbers its batches and may run too far ahead of those without an ack.
+    pub(crate) const fn may_burst(&self) -> bool {
+        matches!((&self.kind, self.manners), (Kind::Numbered { .. }, Manners::Careless))
+    }
+
+    /// Makes a new batch of so many pulses, or a careless one; gives its place.
+    pub(crate) fn make(
+        &mut self,
+        random: &mut Random,
+        ledger: &mut Ledger,
+        times: Times,
+        count: u64,
+    ) -> usize {
         let careless = self.manners == Manners::Careless && random.one_in(3);
         let new: Vec<(u64, v1::Pulse)> = (0..count)
             .map(|place| {

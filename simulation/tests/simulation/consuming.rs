@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 
-use domain::Partition;
-use domain::{log::LogError, store::StoreError};
+use domain::{Partition, log::LogError, store::StoreError};
 use ingestor_consumer::{
-    Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, restart::RestartError,
+    Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, Work, restart::RestartError,
 };
 use tokio::task::{JoinHandle, yield_now};
 
@@ -25,6 +24,7 @@ pub(crate) struct Consuming {
     pub(crate) process: Arc<Process>,
     /// Which generation of the log it drains.
     pub(crate) generation: usize,
+    pub(crate) work: Work,
     log: Arc<SimLog>,
     store: Arc<SimStore>,
     feed: Option<SimFeed>,
@@ -64,6 +64,7 @@ impl Consuming {
         Self {
             process: Arc::clone(&log.process),
             generation,
+            work: config.work,
             log: Arc::new(log),
             store: Arc::new(store),
             feed,

@@ -68,8 +68,22 @@ impl World {
         while self.watch.postponed() > 0 {
             self.land().await;
         }
-        self.consumers.drain(..).for_each(|one| one.kill());
+        self.keep_a_consumer_of_each_log();
         self.servings.drain(..).for_each(|one| one.kill());
+    }
+
+    /// The others die. Who has lived through all of it has to catch up like one that is new.
+    fn keep_a_consumer_of_each_log(&mut self) {
+        let mut kept = vec![false; self.logs.len()];
+        for one in std::mem::take(&mut self.consumers) {
+            let is_wanted = one.is_started() && one.work == Work::Live && !kept[one.generation];
+            if is_wanted && self.random.one_in(2) {
+                kept[one.generation] = true;
+                self.consumers.push(one);
+            } else {
+                one.kill();
+            }
+        }
     }
 
     async fn seal_old_logs(&mut self) {
@@ -87,7 +101,8 @@ impl World {
         for client in 0..self.clients.len() {
             for batch in 0..self.clients[client].batches.len() {
                 let one = &self.clients[client].batches[batch];
-                if !one.is_answered && one.is_safe {
+                let is_wanted = !one.is_answered || self.swarm.sends_all_again;
+                if is_wanted && one.is_safe {
                     self.submit(client, batch);
                     self.settle().await;
                     let one = &self.clients[client].batches[batch];
@@ -101,7 +116,8 @@ impl World {
 
     /// Folds a log to its end with one process and closes its segments.
     async fn drain(&mut self, of: usize, work: Work) {
-        let place = self.add_consumer(of, work);
+        let there = self.consumers.iter().position(|one| one.generation == of && one.work == work);
+        let place = there.unwrap_or_else(|| self.add_consumer(of, work));
         self.consumers[place].process.assign(all_of(self.generation(of).partitions));
         let closing = if work == Work::Live { Activity::CloseSegments } else { Activity::Tick };
         for activity in [Activity::Start, Activity::Tick, closing] {
@@ -116,17 +132,19 @@ impl World {
             }
             self.run(place, Activity::Tick).await;
         }
-        let one = self.consumers.remove(place);
-        if !one.is_idle() || !one.is_started() {
+        let is_well = |one: &Consuming| one.is_idle() && one.is_started();
+        if !self.consumers.get(place).is_some_and(is_well) {
             self.watch.violated("a drain does not end", format!("log {of} {work:?}"));
         }
-        one.kill();
+        if work != Work::Live {
+            self.consumers.remove(place).kill();
+        }
     }
 
     /// Does one thing from its beginning to its end.
     async fn run(&mut self, place: usize, activity: Activity) {
         self.begin(place, activity).await;
-        for _ in 0..PATIENCE {
+        for _ in 0..100 * PATIENCE {
             if self.consumers.get(place).is_none_or(Consuming::is_idle) {
                 break;
             }

@@ -1,10 +1,11 @@
 //! One step of a run: the seed chooses who does something, and what goes wrong with it.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use domain::{
-    Epoch, FoldLimits, LogId, Partition, PulseLog as _, UsageStore as _,
+    Epoch, FoldLimits, LogId, Offset, Partition, PulseLog as _, UsageStore as _,
     epochs::{Declared, Journal},
+    store::PartitionKey,
 };
 use ingestor_consumer::{
     Work,
@@ -16,13 +17,12 @@ use proto::{record, v1};
 use storage::memory::{AppendFault, FlushFault};
 
 use crate::{
+    clients::Client,
     consuming::{Activity, all_of},
     process::{AppendFate, FlushFate, Reads},
     swarm::Action,
     world::World,
 };
-use std::sync::Arc;
-
 const SECOND: i64 = 1_000_000;
 
 /// Generations of the log in one run at the most.
@@ -59,6 +59,7 @@ impl World {
             Action::Limit => self.limit(),
             Action::Declare => self.declare().await,
             Action::Junk => self.junk().await,
+            Action::Burst => self.burst().await,
             Action::Policy => {
                 let refuses = self.random.one_in(2);
                 self.refuses_negative.store(refuses, Ordering::SeqCst);
@@ -70,9 +71,26 @@ impl World {
 
     fn send(&mut self) {
         let client = self.random.place(self.clients.len());
-        let times = self.times();
-        let batch = self.clients[client].make(&mut self.random, &mut self.ledger, times);
+        let count = self.random.between(1, 6);
+        let batch = self.make(client, count);
         self.submit(client, batch);
+    }
+
+    fn make(&mut self, client: usize, count: u64) -> usize {
+        let times = self.times();
+        self.clients[client].make(&mut self.random, &mut self.ledger, times, count)
+    }
+
+    /// More batches in a row than the fold remembers of a producer.
+    async fn burst(&mut self) {
+        let Some(client) = self.clients.iter().position(Client::may_burst) else { return };
+        for _ in 0..300 {
+            let batch = self.make(client, 1);
+            self.submit(client, batch);
+            if batch.is_multiple_of(16) {
+                self.settle().await;
+            }
+        }
     }
 
     fn resend(&mut self) {
@@ -401,13 +419,34 @@ impl World {
 
     /// Tells whether the epoch is in use now.
     pub(crate) async fn put_to_use(&mut self, of: usize, epoch: Epoch) -> bool {
+        let active = self.journal().await.log(self.generation(of).log_id).active();
+        let final_before = self.closed_to(of, active).await;
         let swapped = replay::swap(&self.logs[of], &self.store, epoch).await;
+        let final_after = self.closed_to(of, epoch).await;
+        let falls = final_before.iter().zip(&final_after).any(|(before, after)| after < before);
+        if swapped.is_ok() && falls {
+            let message = format!("log {of} epoch {epoch}: {final_before:?}, then {final_after:?}");
+            self.watch.violated("final totals fall", message);
+        }
         self.note(format_args!("log {of}: swap to epoch {epoch}: {swapped:?}"));
         match swapped {
             Ok(()) => true,
             Err(ReplayError::Behind { .. }) => false,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// By partition, up to where an epoch's totals are final.
+    async fn closed_to(&self, of: usize, epoch: Epoch) -> Vec<Offset> {
+        let (journal, log_id) = (self.journal().await, self.generation(of).log_id);
+        let mut ends = Vec::new();
+        for partition in all_of(self.generation(of).partitions) {
+            let key = PartitionKey { log_id, partition, epoch };
+            let newest = self.store.newest_manifest(key).await.unwrap();
+            let begin = journal.log(log_id).start_of(epoch, partition);
+            ends.push(newest.map_or(begin, |newest| newest.end));
+        }
+        ends
     }
 
     fn limit(&mut self) {

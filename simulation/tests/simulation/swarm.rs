@@ -27,6 +27,7 @@ pub(crate) enum Action {
     Declare,
     Junk,
     Policy,
+    Burst,
 }
 
 use Action::*;
@@ -55,6 +56,7 @@ const WEIGHTS: &[(Action, u64)] = &[
     (Declare, 2),
     (Junk, 2),
     (Policy, 2),
+    (Burst, 2),
 ];
 
 /// Actions without which nothing would happen.
@@ -75,12 +77,18 @@ pub(crate) struct Swarm {
     pub(crate) publishes: bool,
     pub(crate) has_cold_ids: bool,
     pub(crate) has_little_memory: bool,
+    /// Whether all that was ever sent comes once more at the end.
+    pub(crate) sends_all_again: bool,
 }
 
 impl Swarm {
     pub(crate) fn new(random: &mut Random) -> Self {
         let weights = WEIGHTS.iter().filter_map(|(action, weight)| {
-            let is_there = ALWAYS.contains(action) || !random.one_in(3);
+            let is_there = match action {
+                // Hundreds of batches take their time.
+                Burst => random.one_in(24),
+                action => ALWAYS.contains(action) || !random.one_in(3),
+            };
             is_there.then(|| (*action, random.between(1, *weight * 2)))
         });
         let weights: Vec<_> = weights.collect();
@@ -99,6 +107,7 @@ impl Swarm {
             publishes: random.one_in(2),
             has_cold_ids: random.one_in(8),
             has_little_memory: random.one_in(6),
+            sends_all_again: random.one_in(2),
         }
     }
 

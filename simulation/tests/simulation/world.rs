@@ -12,7 +12,7 @@ use std::{
 };
 
 use domain::{
-    Clock, FoldLimits, LogId, Partition, Timestamp, UsageStore as _, WindowLength, hash,
+    Clock, FoldLimits, LogId, Partition, Timestamp, UsageStore as _, WindowLength,
     place::Generation,
 };
 use ingestor_consumer::{ConsumerConfig, Work, fold::IdsMemory};
@@ -61,11 +61,10 @@ pub(crate) struct World {
     trace: Trace,
 }
 
-/// What happened, as a hash; printed too where somebody asks.
+/// What happened; printed too where somebody asks.
 struct Trace {
-    digest: u64,
+    lines: Vec<String>,
     prints: bool,
-    lines: u64,
 }
 
 struct LogClock(Arc<AtomicI64>);
@@ -125,7 +124,7 @@ impl World {
             scratch: scratch.into(),
             declarations: 0,
             processes: 0,
-            trace: Trace { digest: 0, prints, lines: 0 },
+            trace: Trace { lines: Vec::new(), prints },
         };
         world.add_log(first);
         world.note(format_args!("{first:?}"));
@@ -153,17 +152,16 @@ impl World {
 
     /// Writes down what happens. Everything that the seed decides goes through here.
     pub(crate) fn note(&mut self, what: fmt::Arguments<'_>) {
-        let line = what.to_string();
-        let Trace { digest, prints, lines } = &mut self.trace;
-        *lines += 1;
-        if *prints {
-            println!("{lines:5} {} {line}", Timestamp::from_micros(self.now_micros).unwrap());
+        let line = format!("{} {what}", self.now());
+        if self.trace.prints {
+            println!("{:5} {line}", self.trace.lines.len());
         }
-        *digest = hash::bytes64(*digest, line.as_bytes());
+        self.trace.lines.push(line);
     }
 
-    pub(crate) fn digest(&self) -> u64 {
-        self.trace.digest
+    /// All that happened.
+    pub(crate) fn history(&self) -> &[String] {
+        &self.trace.lines
     }
 
     pub(crate) fn now(&self) -> Timestamp {
