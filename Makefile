@@ -47,10 +47,17 @@ compose: ## Build the image and start everything in containers, on Kafka and Scy
 	docker compose up --build --detach --wait
 
 .PHONY: test-faults
-test-faults: ## Run the kill tests 20 times a crash point and write docs/faults-report*.md
+test-faults: ## Run the kill tests 20 times a crash point and the simulation at length, and write their reports
 	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test all -- --test-threads 1 --nocapture no_kill
 	PULSO_TEST_OUTAGE_SECONDS=60 $(CARGO) test --locked -p pulso --test all -- --nocapture servers_that_hang
 	PULSO_FAULT_ROUNDS=20 $(CARGO) test --locked -p storage --test kill
+	$(MAKE) test-simulation
+	simulation/plant
+
+# Everything but the tests themselves is optimised in the dev profile already.
+.PHONY: test-simulation
+test-simulation: ## Run 100,000 seeds of the simulation, optimised
+	PULSO_TEST_ROUNDS=100000 CARGO_PROFILE_DEV_OPT_LEVEL=2 $(CARGO) test --locked -p simulation -- --nocapture
 
 .PHONY: test-attacks
 test-attacks: ## Attack a server with default bounds over loopback and write docs/attacks-report.md

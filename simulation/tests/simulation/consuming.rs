@@ -6,7 +6,11 @@
 
 use std::sync::Arc;
 
-use domain::{Partition, log::LogError, store::StoreError};
+use domain::{
+    Offset, Partition,
+    log::LogError,
+    store::{PartitionKey, StoreError},
+};
 use ingestor_consumer::{
     Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, Work, restart::RestartError,
 };
@@ -31,6 +35,8 @@ pub(crate) struct Consuming {
     config: ConsumerConfig,
     consumer: Option<Running>,
     doing: Option<JoinHandle<Done>>,
+    /// What a tick that ends well has stored: all that there was when it began.
+    pub(crate) owes: Vec<(PartitionKey, Offset)>,
 }
 
 /// What a process does next.
@@ -71,6 +77,7 @@ impl Consuming {
             config,
             consumer: None,
             doing: None,
+            owes: Vec::new(),
         }
     }
 

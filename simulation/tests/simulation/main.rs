@@ -19,6 +19,7 @@ mod consuming;
 mod ending;
 mod model;
 mod oracle;
+mod planted;
 mod ports;
 mod process;
 mod random;

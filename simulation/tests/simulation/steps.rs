@@ -5,6 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use domain::{
     Epoch, FoldLimits, LogId, Offset, Partition, PulseLog as _, UsageStore as _,
     epochs::{Declared, Journal},
+    log::{LogDrain as _, LogRecord},
     store::PartitionKey,
 };
 use ingestor_consumer::{
@@ -171,8 +172,33 @@ impl World {
         }
         let number = process.number;
         self.note(format_args!("consumer {number}: {activity:?}"));
+        self.consumers[place].owes = self.owed(place).await;
         let standing = self.consumers[place].begin(activity).await;
         self.stands(place, &standing);
+    }
+
+    /// What a tick that begins now will have stored when it ends well.
+    async fn owed(&self, place: usize) -> Vec<(PartitionKey, Offset)> {
+        let one = &self.consumers[place];
+        // One that cannot read the journal may fold an epoch that is no longer in use.
+        if !one.is_started() || self.swarm.read_faults_one_in > 0 {
+            return Vec::new();
+        }
+        let log_id = self.generation(one.generation).log_id;
+        let epoch = match one.work {
+            Work::Live => self.journal().await.log(log_id).active(),
+            Work::Rebuild(epoch) => epoch,
+        };
+        let mut owed = Vec::new();
+        for partition in one.process.assigned() {
+            // Behind the last record, which may have a hole behind it.
+            let mut end = Offset(0);
+            let mut drain = self.logs[one.generation].drain(partition, end).unwrap();
+            let mut look = |record: LogRecord<'_>| end = record.offset.next();
+            drain.read(Offset(u64::MAX), usize::MAX, &mut look).unwrap();
+            owed.push((PartitionKey { log_id, partition, epoch }, end));
+        }
+        owed
     }
 
     fn flush_fate(&mut self) -> FlushFate {

@@ -159,6 +159,15 @@ impl Watch {
         }
     }
 
+    /// A tick ended well that found so much.
+    pub(crate) fn is_folded(&self, key: PartitionKey, end: Offset) {
+        let progress = self.store.read(|stored| stored.progress.get(&key).copied());
+        if end > Offset(0) && progress.is_none_or(|progress| progress.folded_to < end) {
+            let message = format!("{key:?} to {end}, but {progress:?}");
+            self.violated("a tick leaves something out", message);
+        }
+    }
+
     /// The log was told that everything below is proved.
     pub(crate) fn noted_stored(&self, log_id: LogId, partition: Partition, folded_to: Offset) {
         let is_proved = self.store.read(|stored| {

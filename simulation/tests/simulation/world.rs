@@ -254,6 +254,12 @@ impl World {
             Standing::Done(Err(error)) if !is_expected(error) => {
                 self.watch.violated("a consumer fails", format!("{number}: {error}"));
             }
+            Standing::Done(Ok(())) => {
+                let owes = std::mem::take(&mut self.consumers[place].owes);
+                for (key, end) in owes {
+                    self.watch.is_folded(key, end);
+                }
+            }
             Standing::Panicked => {
                 self.watch.violated("a consumer panics", number.to_string());
             }
@@ -261,7 +267,7 @@ impl World {
                 let dead = self.consumers.remove(place);
                 dead.kill();
             }
-            Standing::Waits | Standing::Done(_) => {}
+            Standing::Waits | Standing::Done(Err(_)) => {}
         }
         match standing {
             Standing::Done(Ok(())) => self.note(format_args!("consumer {number} is done")),
