@@ -96,18 +96,20 @@ struct StretchAudit<'a, L, U> {
 
 impl<L: PulseLog, U: UsageStore> StretchAudit<'_, L, U> {
     fn run(&self, report: &mut AuditReport) -> Result<(), ConsumerError> {
-        let Some(progress) = self.handle.block_on(self.store.progress(self.key))? else {
-            return Ok(());
-        };
+        let progress = self.handle.block_on(self.store.progress(self.key))?;
         let manifests = self.manifests(report)?;
+        // A consumer that died between the two leaves a manifest that progress does not reach.
+        let closed_to = manifests.last().map(|last| last.end);
+        let stored_to = progress.map(|progress| progress.folded_to).max(closed_to);
+        let Some(stored_to) = stored_to else { return Ok(()) };
         let Some((mut fold, start)) = self.start(&manifests)? else { return Ok(()) };
         let stored: HashMap<Offset, Manifest> =
             manifests.into_iter().map(|manifest| (manifest.segment.start, manifest)).collect();
         let mut reader = self.log.drain(self.key.partition, start)?;
         let mut next = start;
-        while next < progress.folded_to && self.stretch.to.is_none_or(|to| next < to) {
+        while next < stored_to && self.stretch.to.is_none_or(|to| next < to) {
             let mut closed = Vec::new();
-            match fold_on(&mut fold, &mut reader, progress.folded_to, &mut closed)? {
+            match fold_on(&mut fold, &mut reader, stored_to, &mut closed)? {
                 Ok(folded_to) => next = folded_to,
                 Err(error) => {
                     report.note(self.key.partition, fold.folded_to(), "I11", error.to_string());
@@ -128,7 +130,7 @@ impl<L: PulseLog, U: UsageStore> StretchAudit<'_, L, U> {
         match self.stretch.to {
             // What an epoch folded beyond its stretch counts in no total.
             Some(_) => Ok(()),
-            None => self.compare_open(&fold, progress.folded_to, report),
+            None => self.compare_open(&fold, stored_to, report),
         }
     }
 

@@ -3,7 +3,7 @@
 use domain::{Clock, LogId, Timestamp, place::Generation};
 use prost::Message;
 use proto::{record, v1};
-use storage::memory::{MemoryLog, MemoryUsageStore};
+use storage::memory::{FlushFault, MemoryLog, MemoryUsageStore};
 
 use super::*;
 use crate::{Consumer, ConsumerConfig, ConsumerPorts};
@@ -62,31 +62,34 @@ async fn a_sound_store_has_no_mismatch() {
     assert_eq!(report.mismatches, []);
 }
 
-/// A consumer that dies behind the flush of a segment leaves progress at its end, and the record that
-/// cut it uncounted.
+/// A consumer that dies in or behind the flush of a segment leaves the record that cut it uncounted, and
+/// progress at the segment's end or before it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_segment_is_audited_whose_next_record_is_not_counted() {
-    let clock: Arc<dyn Clock> = Arc::new(now);
-    let log = Arc::new(MemoryLog::new(generation(), clock));
-    let store = Arc::new(MemoryUsageStore::new());
-    store.register(&generation(), None).await.unwrap();
-    let partition = Partition(0);
-    for id in 0..4 {
-        log.append(partition, vec![body("vm", id)]).await.unwrap();
+async fn a_closed_segment_is_audited_wherever_progress_is() {
+    for fault in [None, Some(FlushFault::BeforeProgress)] {
+        let log = Arc::new(MemoryLog::new(generation(), Arc::new(now)));
+        let store = Arc::new(MemoryUsageStore::new());
+        store.register(&generation(), None).await.unwrap();
+        let partition = Partition(0);
+        for id in 0..4 {
+            log.append(partition, vec![body("vm", id)]).await.unwrap();
+        }
+        let key = PartitionKey { log_id: generation().log_id, partition, epoch: domain::Epoch(0) };
+        let (mut fold, mut closed) = (Fold::new(generation(), key), Vec::new());
+        let mut reader = log.drain(partition, Offset(0)).unwrap();
+        fold_on(&mut fold, &mut reader, Offset(4), &mut closed).unwrap().unwrap();
+        let [flush] = &closed[..] else { panic!("{closed:?}") };
+        fault.into_iter().for_each(|fault| store.fail_next_flush(fault));
+        let flushed = store.flush(Arc::new(flush.clone())).await;
+        assert_eq!(flushed.is_err(), fault.is_some());
+        let report = audit(Arc::clone(&log), Arc::clone(&store), None).await.unwrap();
+        assert_eq!((report.segments, report.refolded), (1, 1), "{fault:?}");
+        assert_eq!(report.mismatches, []);
+        assert!(store.lose_row(&flush.rows[0].key));
+        let mismatches = audit(log, store, None).await.unwrap().mismatches;
+        let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
+        assert_eq!(mismatch.invariant, "I2");
     }
-    let key = PartitionKey { log_id: generation().log_id, partition, epoch: domain::Epoch(0) };
-    let (mut fold, mut closed) = (Fold::new(generation(), key), Vec::new());
-    let mut reader = log.drain(partition, Offset(0)).unwrap();
-    fold_on(&mut fold, &mut reader, Offset(4), &mut closed).unwrap().unwrap();
-    let [flush] = &closed[..] else { panic!("{closed:?}") };
-    store.flush(Arc::new(flush.clone())).await.unwrap();
-    let report = audit(Arc::clone(&log), Arc::clone(&store), None).await.unwrap();
-    assert_eq!((report.segments, report.refolded), (1, 1));
-    assert_eq!(report.mismatches, []);
-    assert!(store.lose_row(&flush.rows[0].key));
-    let mismatches = audit(log, store, None).await.unwrap().mismatches;
-    let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
-    assert_eq!(mismatch.invariant, "I2");
 }
 
 #[tokio::test(flavor = "multi_thread")]
