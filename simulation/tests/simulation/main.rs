@@ -91,6 +91,9 @@ fn no_seed_breaks_a_law() {
                  PULSO_TEST_TRACE=1 cargo test --locked -p simulation no_seed -- --nocapture"
             );
         }
+        if (seed - first + 1).is_multiple_of(10_000) {
+            println!("{} seeds in {:.1?}", seed - first + 1, started.elapsed());
+        }
     }
     println!("{rounds} seeds from {first} in {:.1?}", started.elapsed());
 }

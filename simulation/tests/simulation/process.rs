@@ -43,6 +43,8 @@ pub(crate) enum AppendFate {
 pub(crate) struct Process {
     pub(crate) number: usize,
     now_micros: AtomicI64,
+    /// How far its clock is ahead.
+    skew_micros: i64,
     state: Mutex<State>,
     arrived: Notify,
     died: Notify,
@@ -85,10 +87,11 @@ impl Reads {
 }
 
 impl Process {
-    pub(crate) fn new(number: usize, now_micros: i64) -> Arc<Self> {
+    pub(crate) fn new(number: usize, now_micros: i64, skew_micros: i64) -> Arc<Self> {
         let state = Mutex::default();
         let (arrived, died) = (Notify::new(), Notify::new());
-        Arc::new(Self { number, now_micros: now_micros.into(), state, arrived, died })
+        let now_micros = (now_micros + skew_micros).into();
+        Arc::new(Self { number, now_micros, skew_micros, state, arrived, died })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -96,7 +99,11 @@ impl Process {
     }
 
     pub(crate) fn set_clock(&self, micros: i64) {
-        self.now_micros.store(micros, Ordering::SeqCst);
+        self.now_micros.store(micros + self.skew_micros, Ordering::SeqCst);
+    }
+
+    pub(crate) const fn has_right_clock(&self) -> bool {
+        self.skew_micros == 0
     }
 
     pub(crate) fn die(&self) {

@@ -26,6 +26,9 @@ use crate::{
 };
 const SECOND: i64 = 1_000_000;
 
+/// Furthest that the log's clock is ahead: more than a day.
+pub(crate) const LOG_AHEAD_MAX: i64 = 100_000 * SECOND;
+
 /// Generations of the log in one run at the most.
 const GENERATIONS_MAX: usize = 3;
 
@@ -326,11 +329,13 @@ impl World {
     }
 
     fn jump_log_clock(&mut self) {
-        let seconds = match self.random.below(6) {
+        let seconds = match self.random.below(7) {
             0..3 => 0,
             3 => -(self.random.below(300) as i64),
             4 => self.random.below(600) as i64,
-            _ => 601 + self.random.below(100_000) as i64,
+            // Some consumers' clocks are as wrong.
+            5 => 601 + self.random.below(3_000) as i64,
+            _ => self.random.below((LOG_AHEAD_MAX / SECOND) as u64) as i64,
         };
         self.note(format_args!("the log's clock is {seconds} s ahead"));
         self.set_log_ahead(seconds * SECOND);

@@ -77,6 +77,7 @@ pub(crate) struct Swarm {
     pub(crate) publishes: bool,
     pub(crate) has_cold_ids: bool,
     pub(crate) has_little_memory: bool,
+    pub(crate) has_wrong_clocks: bool,
     /// Whether all that was ever sent comes once more at the end.
     pub(crate) sends_all_again: bool,
 }
@@ -108,6 +109,7 @@ impl Swarm {
             has_cold_ids: random.one_in(8),
             has_little_memory: random.one_in(6),
             sends_all_again: random.one_in(2),
+            has_wrong_clocks: random.one_in(2),
         }
     }
 
@@ -130,6 +132,7 @@ impl Swarm {
             read_faults_one_in: 0,
             stale_reads_one_in: 0,
             lost_acks_one_in: u64::MAX,
+            has_wrong_clocks: false,
             ..self.clone()
         }
     }

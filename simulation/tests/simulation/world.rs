@@ -197,7 +197,10 @@ impl World {
 
     fn new_process(&mut self) -> Arc<Process> {
         self.processes += 1;
-        Process::new(self.processes, self.now_micros)
+        let is_wrong = self.swarm.has_wrong_clocks && self.random.one_in(3);
+        let skew =
+            if is_wrong { self.random.below(7_200_000_000) as i64 - 3_600_000_000 } else { 0 };
+        Process::new(self.processes, self.now_micros, skew)
     }
 
     fn log_of(&self, of: usize, process: &Arc<Process>) -> SimLog {
