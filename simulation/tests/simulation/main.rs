@@ -3,7 +3,7 @@
 //!
 //! A run is a world (`world.rs`) of clients (`clients.rs`), ingest processes (`serving.rs`) and
 //! consumer processes (`consuming.rs`) over the memory adapters. All of them are the product's own code; only
-//! clients, clocks and failures are made up. The driver (`steps.rs`) lets one of them do something at a
+//! clients, clocks and failures are made up. The driver (`steps.rs`, `operator.rs`) lets one of them do something at a
 //! time and decides what goes wrong. After every write `watch.rs` looks at the store. At the end
 //! (`ending.rs`) faults stop, everything is drained, and `oracle.rs` compares the store with a model
 //! (`model.rs`) that shares no code with the fold.
@@ -18,6 +18,7 @@ mod clients;
 mod consuming;
 mod ending;
 mod model;
+mod operator;
 mod oracle;
 mod planted;
 mod ports;
