@@ -33,7 +33,8 @@ mod world;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    time::Instant,
+    sync::mpsc,
+    time::{Duration, Instant},
 };
 
 use world::World;
@@ -79,13 +80,34 @@ fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).map_or(otherwise, |number| number.parse().unwrap())
 }
 
+/// How long a run may take, which takes milliseconds, on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Ends the process with a word if a seed, of which it hears when it begins, does not come to its end.
+fn end_if_one_hangs(begun: &mpsc::Receiver<u64>) {
+    let mut running = None;
+    loop {
+        match begun.recv_timeout(PATIENCE) {
+            Ok(seed) => running = Some(seed),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                println!("seed {}: a hang: no end after {PATIENCE:?}", running.unwrap_or_default());
+                std::process::abort();
+            }
+        }
+    }
+}
+
 #[test]
 fn no_seed_breaks_a_law() {
     let (first, rounds) = (number("PULSO_TEST_SEED", 1), number("PULSO_TEST_ROUNDS", 2_000));
     let prints = number("PULSO_TEST_TRACE", 0) > 0;
     let scratch = tempfile::tempdir().unwrap();
     let started = Instant::now();
+    let (begins, begun) = mpsc::channel();
+    std::thread::spawn(move || end_if_one_hangs(&begun));
     for seed in first..first + rounds {
+        begins.send(seed).unwrap();
         if let Err(wrong) = run_alone(seed, scratch.path(), prints) {
             panic!(
                 "seed {seed}: {wrong}\nTo repeat it: PULSO_TEST_SEED={seed} PULSO_TEST_ROUNDS=1 \
