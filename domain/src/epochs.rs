@@ -259,7 +259,11 @@ impl LogHistory {
     }
 
     /// Which append times of a partition are not believed in an epoch, in the order of the journal.
-    pub fn rebases(&self, epoch: Epoch, partition: Partition) -> impl Iterator<Item = &Rebase> {
+    pub fn rebases(
+        &self,
+        epoch: Epoch,
+        partition: Partition,
+    ) -> impl DoubleEndedIterator<Item = &Rebase> {
         let holds = move |one: &&Rebase| one.partition == partition && one.epoch <= epoch;
         self.rebases.iter().filter(holds)
     }

@@ -194,7 +194,7 @@ impl Reading<'_> {
 
     /// When a record reached the log: as the log says, unless an operator knew better.
     fn believed(&self, partition: u16, epoch: Epoch, record: &Record) -> i64 {
-        let said = self.history.rebases(epoch, Partition(partition)).into_iter().rev();
+        let said = self.history.rebases(epoch, Partition(partition)).rev();
         let mut about = said.filter(|one| one.from.0 <= record.offset && record.offset < one.to.0);
         let ahead = about.next().map_or(0, |one| one.ahead.as_micros() as i64);
         record.appended_at - ahead

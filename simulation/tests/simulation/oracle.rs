@@ -217,7 +217,8 @@ impl World {
 
     async fn audit(&self) {
         for log in &self.logs {
-            let report = audit::audit(Arc::new(log.clone()), Arc::new(self.store.clone()), None).await;
+            let report =
+                audit::audit(Arc::new(log.clone()), Arc::new(self.store.clone()), None).await;
             let report = report.unwrap();
             if report.refolded != report.segments || !report.mismatches.is_empty() {
                 self.watch.violated("audit", format!("{report:?}"));
