@@ -326,10 +326,15 @@ pub async fn first_from<U: UsageStore>(
     let (mut low, mut high) = (from.0, to.0);
     while low < high {
         let middle = low + (high - low) / 2;
-        match store.manifests(key, Offset(middle), 1).await?.first() {
-            Some(manifest) if !is_wanted(manifest) => low = manifest.end.0,
+        let found = store.manifests(key, Offset(middle), 1).await?.into_iter().next();
+        // An epoch may have been folded beyond the stretch that counts of it.
+        match found.filter(|manifest| manifest.segment.start < to) {
+            Some(manifest) if !is_wanted(&manifest) => low = manifest.end.0,
             _ => high = middle,
         }
     }
     Ok(Offset(low))
 }
+
+#[cfg(test)]
+mod tests;
