@@ -9,7 +9,7 @@ use domain::{
     Epoch, Partition, PulseLog, Timestamp, UsageStore, log::LogError, store::PartitionKey,
 };
 use futures_util::{StreamExt as _, stream};
-use tracing::{debug, info};
+use tracing::info;
 
 use super::{Consumer, ConsumerError, Taken, Work};
 use crate::{
@@ -56,13 +56,10 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         self.take_on(new, now).await
     }
 
+    /// Nothing is folded by what the journal said before: it may have taken times back since, of records
+    /// that this process stopped at and that its clock has come to meanwhile.
     async fn read_history(&mut self) -> Result<(), ConsumerError> {
-        match self.store.journal().await {
-            Ok(journal) => self.history = journal.log(self.generation.log_id).clone(),
-            // To fold an epoch that is no longer in use does no harm.
-            Err(error) if !self.taken.is_empty() => debug!(%error, "the journal cannot be read"),
-            Err(error) => return Err(error.into()),
-        }
+        self.history = self.store.journal().await?.log(self.generation.log_id).clone();
         Ok(())
     }
 
