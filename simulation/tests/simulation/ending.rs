@@ -67,6 +67,7 @@ impl World {
     async fn let_sleepers_go_on(&mut self) {
         for place in (0..self.consumers.len()).rev() {
             self.consumers[place].process.set_reads(Reads::default());
+            self.consumers[place].process.forget_planned_appends();
             while self.consumers.get(place).is_some_and(|one| !one.is_idle()) {
                 self.decide(place, FlushFate::Stored).await;
             }

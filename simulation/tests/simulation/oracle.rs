@@ -37,7 +37,7 @@ impl World {
     pub(crate) async fn judge(&self) {
         let journal = self.store.journal().await.unwrap();
         let logs: Vec<Log> = (0..self.logs.len()).map(|of| self.read_log(of)).collect();
-        let starts: Vec<Starts> = logs.iter().map(|log| self.starts(log)).collect();
+        let starts: Vec<Starts> = logs.iter().map(|log| self.starts(&journal, log)).collect();
         let meaning = model::read(&logs, &journal, &starts);
         self.compare_totals(&meaning).await;
         self.compare_letters(&meaning).await;
@@ -70,8 +70,13 @@ impl World {
     }
 
     /// Where segments begin, the open ones too.
-    fn starts(&self, log: &Log) -> Starts {
+    fn starts(&self, journal: &Journal, log: &Log) -> Starts {
         let mut starts = Starts::new();
+        for opened in journal.log(log.generation.log_id).all_opened() {
+            for (partition, start) in (0..).zip(&opened.starts) {
+                starts.entry((partition, opened.epoch)).or_default().insert(start.0);
+            }
+        }
         self.store.read(|stored| {
             for (segment, manifest) in &stored.manifests {
                 if segment.log_id == log.generation.log_id {

@@ -174,8 +174,8 @@ impl World {
     /// What a tick that begins now will have stored when it ends well.
     async fn owed(&self, place: usize) -> Vec<(PartitionKey, Offset)> {
         let one = &self.consumers[place];
-        // One that cannot read the journal may fold an epoch that is no longer in use.
-        if !one.is_started() || self.swarm.read_faults_one_in > 0 {
+        // One that lets a partition go for want of memory restores it in a later tick.
+        if !one.is_started() || self.swarm.has_little_memory {
             return Vec::new();
         }
         let log_id = self.generation(one.generation).log_id;
