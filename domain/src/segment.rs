@@ -85,16 +85,17 @@ impl Conservation {
         erased: 0,
     };
 
-    /// Tells whether the law holds.
+    /// Tells whether the law holds. Counts may come out of a store and be anything, so they are added
+    /// where they cannot wrap.
     #[must_use]
     pub const fn holds(&self) -> bool {
-        self.read
-            == self.control
-                + self.accepted
-                + self.duplicate
-                + self.late
-                + self.dead_lettered
-                + self.erased
+        self.read as u128
+            == self.control as u128
+                + self.accepted as u128
+                + self.duplicate as u128
+                + self.late as u128
+                + self.dead_lettered as u128
+                + self.erased as u128
     }
 
     /// Adds another's counts. Counts of pulses cannot reach 2^64.
@@ -334,6 +335,15 @@ mod tests {
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_parts(seconds, 0).unwrap()
+    }
+
+    #[test]
+    fn counts_that_only_add_up_where_they_wrap_break_the_law() {
+        let wrapped = Conservation { control: 1, accepted: u64::MAX, ..Conservation::NONE };
+        assert!(!wrapped.holds());
+        let greatest =
+            Conservation { read: u64::MAX, accepted: u64::MAX - 1, late: 1, ..Conservation::NONE };
+        assert!(greatest.holds());
     }
 
     #[test]
