@@ -319,7 +319,11 @@ impl<'d> Fields<'d> {
                 self.cursor.issues.note(
                     key.place,
                     &self.path_of(&key.text),
-                    format!("unknown key `{}`{}", key.text, suggestion(&key.text, known)),
+                    format!(
+                        "unknown key `{}`{}",
+                        key.text,
+                        self.cursor.suggestion(&key.text, known.iter().copied())
+                    ),
                     format!("the keys here are {}", known.join(", ")),
                 );
             }
