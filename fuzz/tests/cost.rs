@@ -1,7 +1,7 @@
 //! What no input of a target is long enough for: readers that hold one row of a file without an end,
 //! and work that would grow with the square of a file.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{
     fmt::Write as _,
@@ -86,5 +86,76 @@ fn a_row_of_many_names_is_read_in_time() {
         let start = Instant::now();
         let _ = read(&mut file.as_bytes(), &mut |_| Ok(()));
         assert!(start.elapsed() < TIME_MAX, "{name}: {:?}", start.elapsed());
+    }
+}
+
+/// Reads a file of prices, and gives the time and memory that it took.
+fn read_prices(text: &str) -> (Duration, usize) {
+    let start = Instant::now();
+    let (_, peak) = memory::peak_of(|| pricing::file::parse("file.yaml", text.as_bytes()).is_ok());
+    (start.elapsed(), peak)
+}
+
+#[test]
+fn a_great_file_of_prices_is_read_in_time_and_memory() {
+    const HEAD: &str = "catalogue: \"1\"\ncurrency: BRL\nskus:\n";
+    let price = "prices: [{valid_from: 2026-01-01T00:00:00Z, model: flat, amount: \"1\"}]";
+    let files = [
+        ("unknown keys", many(60_000, |text, n| writeln!(text, "k{n}: 1").unwrap())),
+        (
+            "skus",
+            many(8_000, |text, n| writeln!(text, "  - {{sku: s{n}, unit: u, {price}}}").unwrap()),
+        ),
+        (
+            "equal skus",
+            many(8_000, |text, _| writeln!(text, "  - {{sku: s, unit: u, {price}}}").unwrap()),
+        ),
+        (
+            "wrong models",
+            many(8_000, |text, n| {
+                writeln!(text, "  - {{sku: s{n}, unit: u, {}}}", price.replace("flat", "flta"))
+                    .unwrap();
+            }),
+        ),
+        ("dimensions", {
+            let names = many(20_000, |text, n| write!(text, "d{n}, ").unwrap());
+            format!("  - {{sku: s, unit: u, dimensions: [{names}], {price}}}")
+        }),
+        ("cells", {
+            let cells = many(8_000, |text, n| {
+                write!(text, "{{when: {{d: \"{n}\"}}, unit_price: \"1\"}}, ").unwrap();
+            });
+            let model = format!("model: matrix, prices: [{cells}]");
+            let price = price.replace("model: flat, amount: \"1\"", &model);
+            format!("  - {{sku: s, unit: u, dimensions: [d], {price}}}")
+        }),
+        ("tiers", {
+            let tiers = many(8_000, |text, n| {
+                write!(text, "{{up_to: \"{}\", unit_price: \"1\"}}, ", n + 1).unwrap();
+            });
+            let model = format!("model: graduated, tiers: [{tiers}{{unit_price: \"1\"}}]");
+            format!(
+                "  - {{sku: s, unit: u, {}}}",
+                price.replace("model: flat, amount: \"1\"", &model)
+            )
+        }),
+        ("versions", {
+            let versions = many(8_000, |text, n| {
+                let (year, day) = (2000 + n / 28, n % 28 + 1);
+                write!(
+                    text,
+                    "{{valid_from: {year}-01-{day:02}T00:00:00Z, model: flat, amount: \"1\"}}, "
+                )
+                .unwrap();
+            });
+            format!("  - {{sku: s, unit: u, prices: [{versions}]}}")
+        }),
+    ];
+    for (what, body) in files {
+        let text = format!("{HEAD}{body}\n");
+        let (time, peak) = read_prices(&text);
+        println!("{what}: {} bytes in {time:?} and {peak} bytes of memory", text.len());
+        assert!(time < TIME_MAX, "{what}: {time:?}");
+        assert!(peak < 400 * text.len(), "{what}: {peak} bytes");
     }
 }
