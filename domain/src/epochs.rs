@@ -118,6 +118,10 @@ impl LogEvent {
             [Self::OPENED] => {
                 let epoch = Epoch(u16::from_le_bytes(reader.take()?));
                 let base = Epoch(u16::from_le_bytes(reader.take()?));
+                // Else walking from base to base would have no end.
+                if base >= epoch {
+                    return Err(CodecError::Value);
+                }
                 let starts = take_offsets(&mut reader)?;
                 let count = take_length(&mut reader)?;
                 let declared = (0..count).map(|_| take_declared(&mut reader));
@@ -414,6 +418,14 @@ mod tests {
             for end in 0..bytes.len() {
                 assert!(LogEvent::decode(&bytes[..end]).is_err());
             }
+        }
+    }
+
+    #[test]
+    fn an_epoch_whose_base_is_not_older_is_damage() {
+        for (epoch, base, is_whole) in [(2, 1, true), (2, 2, false), (0, 0, false), (1, 7, false)] {
+            let bytes = LogEvent::Opened(opened(epoch, base, &[100])).encode();
+            assert_eq!(LogEvent::decode(&bytes).is_ok(), is_whole, "{epoch} {base}");
         }
     }
 
