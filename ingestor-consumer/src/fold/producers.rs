@@ -132,6 +132,9 @@ impl Producer {
 pub(crate) struct Producers {
     all: BTreeMap<ProducerKey, Producer>,
     bytes: u64,
+    /// Interval of log time in which every idle producer's list is gone already. Until the next one a
+    /// pass would free nothing, so none is made: a flood of new producers cost a pass each.
+    emptied_in: Option<u32>,
 }
 
 impl Producers {
@@ -142,7 +145,7 @@ impl Producers {
         batch: Landing<'_>,
         (bucket, room): (u32, u64),
     ) -> BatchVerdict {
-        if self.bytes >= room {
+        if self.bytes >= room && self.emptied_in != Some(bucket) {
             self.make_room(bucket, room);
         }
         let is_full = self.bytes >= room;
@@ -160,7 +163,8 @@ impl Producers {
 
     /// Lets producers that were not seen in this interval keep only how far they reached, those
     /// idle longest first, until a quarter of the room is free. A batch of theirs that comes again is
-    /// then too old to tell, never counted twice. Costs two passes.
+    /// then too old to tell, never counted twice. Costs two passes: for a quarter of the room, or once an
+    /// interval.
     #[cold]
     fn make_room(&mut self, bucket: u32, room: u64) {
         let mut by_bucket: BTreeMap<u32, u64> = BTreeMap::new();
@@ -174,6 +178,9 @@ impl Producers {
             freed += bytes;
             freed >= wanted
         });
+        if enough.is_none() {
+            self.emptied_in = Some(bucket);
+        }
         let last = enough.map_or(bucket.saturating_sub(1), |(last, _)| last);
         if freed > 0 {
             let idle = self.all.values_mut().filter(|producer| producer.bucket <= last);
@@ -215,6 +222,7 @@ impl IntoIterator for Producers {
 impl Extend<(ProducerKey, Producer)> for Producers {
     fn extend<T: IntoIterator<Item = (ProducerKey, Producer)>>(&mut self, more: T) {
         self.all.extend(more);
+        self.emptied_in = None;
         self.count();
     }
 }
@@ -302,5 +310,27 @@ mod tests {
         assert_eq!(land(4, 0, 2), BatchVerdict::New);
         assert_eq!(land(1, 0, 2), BatchVerdict::Reused);
         assert_eq!(land(1, 10, 2), BatchVerdict::New);
+    }
+
+    #[test]
+    fn a_flood_of_new_producers_costs_one_pass_an_interval() {
+        const KNOWN: u16 = 5_000;
+        let room = u64::from(KNOWN) * (PRODUCER_BYTES + LANDED_BYTES);
+        let mut producers = Producers::default();
+        for number in 0..KNOWN {
+            producers.land(key(number), batch(0, 10, 0, &[]), (1, room));
+        }
+        // A pass each would look at 150 million producers, which takes seconds.
+        let start = std::time::Instant::now();
+        for number in KNOWN..KNOWN + 30_000 {
+            assert_eq!(
+                producers.land(key(number), batch(0, 10, 0, &[]), (1, room)),
+                BatchVerdict::Full
+            );
+        }
+        let elapsed = start.elapsed();
+        assert!(elapsed < std::time::Duration::from_secs(2), "{elapsed:?}");
+        // Those of the interval before are idle in the next one.
+        assert_eq!(producers.land(key(KNOWN), batch(0, 10, 0, &[]), (2, room)), BatchVerdict::New);
     }
 }
