@@ -15,6 +15,7 @@ mod judge;
 mod keys;
 mod letters;
 mod producers;
+mod ranges;
 mod refused;
 mod rows;
 mod state;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::ranges::Ranges;
+
 /// Identifies a backfill.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BackfillKey {
@@ -76,12 +78,12 @@ impl Backfills {
     /// Takes a row of a backfill that has landed.
     pub(crate) fn row(&mut self, key: &BackfillKey, row: u64, room: u64) -> RowVerdict {
         let backfill = self.all.get_mut(key).expect("its batch has landed");
-        let before = backfill.rows.0.len();
+        let before = bytes_of(&backfill.rows);
         if self.bytes + RANGE_BYTES > room && backfill.rows.would_add(row) {
             return RowVerdict::Full;
         }
         let is_new = backfill.rows.insert(row);
-        self.bytes = self.bytes + backfill.rows.bytes() - before as u64 * RANGE_BYTES;
+        self.bytes = self.bytes + bytes_of(&backfill.rows) - before;
         if is_new { RowVerdict::New } else { RowVerdict::Duplicate }
     }
 
@@ -107,7 +109,8 @@ impl IntoIterator for Backfills {
 
 impl Extend<(BackfillKey, Backfill)> for Backfills {
     fn extend<T: IntoIterator<Item = (BackfillKey, Backfill)>>(&mut self, more: T) {
-        self.all.extend(more);
+        // Built at once, a tree is full; grown one by one in order, half of it is free.
+        self.all.append(&mut more.into_iter().collect());
         self.bytes = self.all.iter().map(|(key, backfill)| backfill.bytes(key)).sum();
     }
 }
@@ -115,45 +118,16 @@ impl Extend<(BackfillKey, Backfill)> for Backfills {
 impl Backfill {
     fn bytes(&self, key: &BackfillKey) -> u64 {
         let texts = key.scope.len() + key.name.len() + self.content_digest.len();
-        BACKFILL_BYTES + texts as u64 + self.rows.bytes()
+        BACKFILL_BYTES + texts as u64 + bytes_of(&self.rows)
     }
 }
 
-/// A set of numbers, as half-open ranges that do not touch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ranges(pub(crate) BTreeMap<u64, u64>);
-
-impl Ranges {
-    /// Adds a number; tells whether it was absent.
-    pub(crate) fn insert(&mut self, number: u64) -> bool {
-        let before = self.0.range(..=number).next_back().map(|(start, end)| (*start, *end));
-        if before.is_some_and(|(_, end)| number < end) {
-            return false;
-        }
-        let end = self.0.remove(&(number + 1)).unwrap_or(number + 1);
-        match before {
-            Some((start, touching)) if touching == number => self.0.insert(start, end),
-            _ => self.0.insert(number, end),
-        };
-        true
-    }
-
-    /// Whether a number would be a range of its own.
-    fn would_add(&self, number: u64) -> bool {
-        let touches_before =
-            self.0.range(..=number).next_back().is_some_and(|(_, end)| number <= *end);
-        !touches_before && !self.0.contains_key(&(number + 1))
-    }
-
-    fn bytes(&self) -> u64 {
-        self.0.len() as u64 * RANGE_BYTES
-    }
+fn bytes_of(rows: &Ranges) -> u64 {
+    rows.len() as u64 * RANGE_BYTES
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn key(name: &str) -> BackfillKey {
@@ -192,20 +166,5 @@ mod tests {
         assert_eq!(backfills.bytes(), room);
         assert_eq!(backfills.land(key("2025"), b"one", room), BackfillVerdict::Full);
         assert_eq!(backfills.land(key("2024"), b"one", room), BackfillVerdict::Rows);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn ranges_are_a_set_of_numbers(numbers in proptest::collection::vec(0u64..60, 0..80)) {
-            let mut ranges = Ranges::default();
-            let mut set = BTreeSet::new();
-            for number in numbers {
-                proptest::prop_assert_eq!(ranges.insert(number), set.insert(number));
-            }
-            let merged: Vec<_> = ranges.0.iter().collect();
-            proptest::prop_assert!(merged.windows(2).all(|pair| pair[0].1 < pair[1].0));
-            let flat: BTreeSet<u64> = ranges.0.iter().flat_map(|(start, end)| *start..*end).collect();
-            proptest::prop_assert_eq!(flat, set);
-        }
     }
 }

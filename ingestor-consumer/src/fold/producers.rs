@@ -106,6 +106,10 @@ impl Producer {
             return BatchVerdict::Reused;
         }
         let refused = Refused::of(refused);
+        if self.landed.capacity() == 0 {
+            // Many producers send one batch only, and a list begins with room for four.
+            self.landed.reserve_exact(1);
+        }
         self.landed.insert(at, Landed { start, length, digest, refused });
         BatchVerdict::New
     }
@@ -221,7 +225,8 @@ impl IntoIterator for Producers {
 
 impl Extend<(ProducerKey, Producer)> for Producers {
     fn extend<T: IntoIterator<Item = (ProducerKey, Producer)>>(&mut self, more: T) {
-        self.all.extend(more);
+        // Built at once, a tree is full; grown one by one in order, half of it is free.
+        self.all.append(&mut more.into_iter().collect());
         self.emptied_in = None;
         self.count();
     }

@@ -6,11 +6,14 @@
 use std::collections::BTreeMap;
 
 use domain::{FoldLimits, Offset, Timestamp, segment::Conservation};
-use prost::Message;
+use prost::{
+    DecodeError, Message,
+    encoding::{self, DecodeContext, WireType},
+};
 use thiserror::Error;
 
 use super::{
-    backfills::{Backfill, BackfillKey, Backfills, Ranges},
+    backfills::{Backfill, BackfillKey, Backfills},
     ids::Ids,
     producers::{LANDED_MAX, Landed, Producer, ProducerKey, Producers},
     refused::{RANGES_MAX, Refused},
@@ -82,42 +85,77 @@ impl Default for State {
 /// # Errors
 /// When the state does not parse.
 pub fn sealed_at(state: &[u8]) -> Result<Option<Offset>, StateError> {
-    Ok(parse(state)?.sealed_at.map(Offset))
+    Ok(parts(state, |_| Ok(()))?.sealed_at.map(Offset))
 }
 
-fn parse(bytes: &[u8]) -> Result<StateWire, StateError> {
-    StateWire::decode(bytes).map_err(|error| StateError(error.to_string()))
+/// A part of the stored form, of which there may be hundreds of thousands.
+enum Part {
+    Declaration(DeclarationWire),
+    Producer(ProducerWire),
+    Backfill(BackfillWire),
+}
+
+/// Reads the stored form part by part, so that nothing but its bytes is held beside what is made of it.
+fn parts(
+    mut bytes: &[u8],
+    mut take: impl FnMut(Part) -> Result<(), StateError>,
+) -> Result<StateWire, StateError> {
+    let damaged = |error: DecodeError| StateError(error.to_string());
+    let mut rest = StateWire::default();
+    while !bytes.is_empty() {
+        let (tag, wire_type) = encoding::decode_key(&mut bytes).map_err(damaged)?;
+        match tag {
+            DECLARATION => take(Part::Declaration(part(wire_type, &mut bytes).map_err(damaged)?))?,
+            PRODUCER => take(Part::Producer(part(wire_type, &mut bytes).map_err(damaged)?))?,
+            BACKFILL => take(Part::Backfill(part(wire_type, &mut bytes).map_err(damaged)?))?,
+            _ => rest
+                .merge_field(tag, wire_type, &mut bytes, DecodeContext::default())
+                .map_err(damaged)?,
+        }
+    }
+    Ok(rest)
+}
+
+fn part<M: Message + Default>(wire_type: WireType, bytes: &mut &[u8]) -> Result<M, DecodeError> {
+    let mut part = M::default();
+    encoding::message::merge(wire_type, &mut part, bytes, DecodeContext::default())?;
+    Ok(part)
 }
 
 impl State {
-    /// Encodes all but the ids and what the manifest holds itself (time and counts).
+    /// Encodes all but the ids and what the manifest holds itself (time and counts), part by part.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let declarations = self.declarations.0.iter().map(|(sku, declaration)| DeclarationWire {
-            product_sku: sku.clone(),
-            version: declaration.version,
-            dimensions: declaration.dimensions.clone(),
-        });
-        let producers = self.producers.iter().map(|(key, producer)| ProducerWire {
-            scope: key.scope.clone(),
-            producer_id: key.producer_id.to_vec(),
-            floor: producer.floor,
-            bucket: producer.bucket,
-            landed: producer.landed.iter().map(LandedWire::from).collect(),
-        });
-        let backfills = self.backfills.iter().map(|(key, backfill)| BackfillWire {
-            scope: key.scope.clone(),
-            name: key.name.clone(),
-            content_digest: backfill.content_digest.clone(),
-            rows: backfill.rows.0.iter().flat_map(|(start, end)| [*start, *end]).collect(),
-        });
-        StateWire {
-            declarations: declarations.collect(),
-            producers: producers.collect(),
-            backfills: backfills.collect(),
-            sealed_at: self.sealed_at.map(|end| end.0),
-            limits: Some(self.limits.into()),
+        let mut bytes = Vec::new();
+        for (sku, declaration) in &self.declarations.0 {
+            let part = DeclarationWire {
+                product_sku: sku.clone(),
+                version: declaration.version,
+                dimensions: declaration.dimensions.clone(),
+            };
+            encoding::message::encode(DECLARATION, &part, &mut bytes);
         }
-        .encode_to_vec()
+        for (key, producer) in self.producers.iter() {
+            let part = ProducerWire {
+                scope: key.scope.clone(),
+                producer_id: key.producer_id.to_vec(),
+                floor: producer.floor,
+                bucket: producer.bucket,
+                landed: producer.landed.iter().map(LandedWire::from).collect(),
+            };
+            encoding::message::encode(PRODUCER, &part, &mut bytes);
+        }
+        for (key, backfill) in self.backfills.iter() {
+            let part = BackfillWire {
+                scope: key.scope.clone(),
+                name: key.name.clone(),
+                content_digest: backfill.content_digest.clone(),
+                rows: backfill.rows.iter().flat_map(|(start, end)| [start, end]).collect(),
+            };
+            encoding::message::encode(BACKFILL, &part, &mut bytes);
+        }
+        let sealed_at = self.sealed_at.map(|end| end.0);
+        StateWire { sealed_at, limits: Some(self.limits.into()) }.encode_raw(&mut bytes);
+        bytes
     }
 
     /// Decodes what [`State::encode`] wrote; time and counts come from its manifest.
@@ -126,19 +164,26 @@ impl State {
         eff_ts: Timestamp,
         counts: Conservation,
     ) -> Result<Self, StateError> {
-        let wire = parse(bytes)?;
-        let sealed_at = wire.sealed_at.map(Offset);
-        let mut state = Self { eff_ts, counts, sealed_at, ..Self::default() };
-        let declarations = wire.declarations.into_iter().map(DeclarationWire::take);
-        state.declarations.0.extend(ascending(declarations, "declarations")?);
-        let producers = wire.producers.into_iter().map(ProducerWire::take);
-        state.producers.extend(ascending(producers, "producers")?);
-        let backfills = wire.backfills.into_iter().map(BackfillWire::take);
-        state.backfills.extend(ascending(backfills, "backfills")?);
-        state.limits = wire.limits.map_or(FoldLimits::FIRST, FoldLimits::from);
-        if state.limits != state.limits.at_least_one() {
+        let mut declarations = Vec::new();
+        let mut producers = Vec::new();
+        let mut backfills = Vec::new();
+        let rest = parts(bytes, |part| {
+            match part {
+                Part::Declaration(declaration) => declarations.push(declaration.take()?),
+                Part::Producer(producer) => producers.push(producer.take()?),
+                Part::Backfill(backfill) => backfills.push(backfill.take()?),
+            }
+            Ok(())
+        })?;
+        let sealed_at = rest.sealed_at.map(Offset);
+        let limits = rest.limits.map_or(FoldLimits::FIRST, FoldLimits::from);
+        if limits != limits.at_least_one() {
             return Err(damaged("a limit is below its least value"));
         }
+        let mut state = Self { eff_ts, counts, sealed_at, limits, ..Self::default() };
+        state.declarations.0.extend(ascending(declarations, "declarations")?);
+        state.producers.extend(ascending(producers, "producers")?);
+        state.backfills.extend(ascending(backfills, "backfills")?);
         Ok(state)
     }
 }
@@ -148,11 +193,7 @@ fn damaged(what: &str) -> StateError {
 }
 
 /// What was stored sorted by its key, each key once.
-fn ascending<K: Ord, V>(
-    entries: impl Iterator<Item = Result<(K, V), StateError>>,
-    what: &str,
-) -> Result<Vec<(K, V)>, StateError> {
-    let entries = entries.collect::<Result<Vec<_>, _>>()?;
+fn ascending<K: Ord, V>(entries: Vec<(K, V)>, what: &str) -> Result<Vec<(K, V)>, StateError> {
     if entries.is_sorted_by(|(one, _), (next, _)| one < next) {
         Ok(entries)
     } else {
@@ -185,7 +226,12 @@ impl ProducerWire {
         let Self { scope, producer_id, floor, bucket, landed } = self;
         let producer_id = <[u8; 16]>::try_from(&producer_id[..])
             .map_err(|_| damaged("a producer id is not 16 bytes"))?;
-        let landed = landed.into_iter().map(LandedWire::take).collect::<Result<Vec<_>, _>>()?;
+        // Not collected in the place of what was read, which is larger and has room for more.
+        let mut list = Vec::with_capacity(landed.len());
+        for batch in landed {
+            list.push(batch.take()?);
+        }
+        let landed = list;
         if !landed.is_sorted_by(|one, next| one.end() <= next.start) || landed.len() > LANDED_MAX {
             return Err(damaged("landed batches are too many, or overlap"));
         }
@@ -196,7 +242,7 @@ impl ProducerWire {
 impl BackfillWire {
     fn take(self) -> Result<(BackfillKey, Backfill), StateError> {
         let Self { scope, name, content_digest, rows } = self;
-        let rows = Ranges(ranges(&rows, "rows of a backfill")?.into_iter().collect());
+        let rows = ranges(&rows, "rows of a backfill")?.into_iter().collect();
         Ok((BackfillKey { scope, name }, Backfill { content_digest, rows }))
     }
 }
@@ -243,16 +289,15 @@ impl From<LimitsWire> for FoldLimits {
     }
 }
 
-// The stored form. Fields are only ever added; a change of meaning is a new epoch.
+// The stored form: one message. Fields are only ever added; a change of meaning is a new epoch.
+
+/// Tags of the repeated fields of [`StateWire`], which [`parts`] reads and [`State::encode`] writes.
+const DECLARATION: u32 = 1;
+const PRODUCER: u32 = 2;
+const BACKFILL: u32 = 3;
 
 #[derive(Clone, PartialEq, Message)]
 struct StateWire {
-    #[prost(message, repeated, tag = "1")]
-    declarations: Vec<DeclarationWire>,
-    #[prost(message, repeated, tag = "2")]
-    producers: Vec<ProducerWire>,
-    #[prost(message, repeated, tag = "3")]
-    backfills: Vec<BackfillWire>,
     #[prost(uint64, optional, tag = "4")]
     sealed_at: Option<u64>,
     #[prost(message, optional, tag = "5")]
@@ -327,6 +372,21 @@ struct BackfillWire {
 mod tests {
     use super::{super::producers::Landing, *};
 
+    /// The stored form as one message.
+    #[derive(Clone, PartialEq, Message)]
+    struct Whole {
+        #[prost(message, repeated, tag = "1")]
+        declarations: Vec<DeclarationWire>,
+        #[prost(message, repeated, tag = "2")]
+        producers: Vec<ProducerWire>,
+        #[prost(message, repeated, tag = "3")]
+        backfills: Vec<BackfillWire>,
+        #[prost(uint64, optional, tag = "4")]
+        sealed_at: Option<u64>,
+        #[prost(message, optional, tag = "5")]
+        limits: Option<LimitsWire>,
+    }
+
     #[test]
     fn state_survives_encoding() {
         let mut state = State::default();
@@ -354,6 +414,9 @@ mod tests {
         assert_eq!(again.backfills, state.backfills);
         assert_eq!(again.limits, state.limits);
         assert_eq!(again.encode(), state.encode());
+        let whole = Whole::decode(&state.encode()[..]).unwrap();
+        assert_eq!((whole.producers.len(), whole.backfills.len()), (1, 1));
+        assert_eq!(whole.encode_to_vec(), state.encode(), "its bytes have a digest in a manifest");
         assert!(State::decode(&[0xff], state.eff_ts, state.counts).is_err());
     }
 
@@ -373,18 +436,18 @@ mod tests {
             bucket: 0,
             landed,
         };
-        let producers = |producers| StateWire { producers, ..StateWire::default() };
+        let producers = |producers| Whole { producers, ..Whole::default() };
         let of_one = |landed| producers(vec![producer(1, landed)]);
-        let backfill = |rows| StateWire {
+        let backfill = |rows| Whole {
             backfills: vec![BackfillWire { rows, ..BackfillWire::default() }],
-            ..StateWire::default()
+            ..Whole::default()
         };
         let declaration = |sku: &str, dimensions: &[&str]| DeclarationWire {
             product_sku: sku.into(),
             version: 1,
             dimensions: dimensions.iter().map(|name| (*name).to_owned()).collect(),
         };
-        let declared = |declarations| StateWire { declarations, ..StateWire::default() };
+        let declared = |declarations| Whole { declarations, ..Whole::default() };
         let limits = LimitsWire { segment_bytes: 1, ..LimitsWire::from(FoldLimits::FIRST) };
         let cases = [
             (true, of_one(vec![landed(0, 8, &[0, 1, 3, 8]), landed(8, 1, &[])])),
@@ -402,7 +465,7 @@ mod tests {
             (true, declared(vec![declaration("a", &["x", "y"]), declaration("b", &[])])),
             (false, declared(vec![declaration("a", &["y", "x"])])),
             (false, declared(vec![declaration("b", &[]), declaration("a", &[])])),
-            (false, StateWire { limits: Some(limits), ..StateWire::default() }),
+            (false, Whole { limits: Some(limits), ..Whole::default() }),
         ];
         for (is_whole, wire) in cases {
             let bytes = wire.encode_to_vec();
