@@ -47,9 +47,10 @@ compose: ## Build the image and start everything in containers, on Kafka and Scy
 	docker compose up --build --detach --wait
 
 .PHONY: test-faults
-test-faults: ## Run the kill tests 20 times a crash point and the simulation at length, and write their reports
+test-faults: ## Run the kill tests 20 times a crash point, the simulation at length, floods under a hard limit; write reports
 	PULSO_TEST_KILLS=20 $(CARGO) test --locked -p pulso --test all -- --test-threads 1 --nocapture no_kill
 	PULSO_TEST_OUTAGE_SECONDS=60 $(CARGO) test --locked -p pulso --test all -- --nocapture servers_that_hang
+	PULSO_TEST_HARD_LIMIT=1 $(CARGO) test --locked -p pulso --test all -- --nocapture hard_limit
 	PULSO_FAULT_ROUNDS=20 $(CARGO) test --locked -p storage --test kill
 	$(MAKE) test-simulation
 	simulation/plant

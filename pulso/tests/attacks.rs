@@ -9,6 +9,7 @@
 //! Otherwise all run small, on one server with low bounds.
 
 mod connections;
+mod consumer;
 mod disk;
 mod honest;
 mod http1;
@@ -135,8 +136,17 @@ impl Drop for Watch {
 
 /// Resident memory of a process in MiB.
 fn mib(pid: u32) -> u64 {
+    memory_of(pid, "VmRSS:")
+}
+
+/// The most that a process has had resident, in MiB.
+fn mib_peak(pid: u32) -> u64 {
+    memory_of(pid, "VmHWM:")
+}
+
+fn memory_of(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1_024
 }
 
@@ -183,8 +193,9 @@ async fn hostile_clients_reach_bounds_and_honest_ones_go_on() {
 async fn attacks_in_full_stay_within_their_bounds() {
     let Ok(wanted) = std::env::var("PULSO_TEST_ATTACKS") else { return };
     let is_all = wanted == "1";
+    let is_wanted = |name: &str| is_all || name.contains(&wanted);
     let mut rows = Vec::new();
-    for attack in attacks().into_iter().filter(|attack| is_all || attack.name.contains(&wanted)) {
+    for attack in attacks().into_iter().filter(|attack| is_wanted(attack.name)) {
         let home = Home::new();
         let server = Server::start(&home, &(attack.settings)(Settings::default())).await;
         let honest = Honest::start(&server).await;
@@ -193,10 +204,15 @@ async fn attacks_in_full_stay_within_their_bounds() {
         server.terminate().await;
         rows.push((attack, measured));
     }
-    if is_all {
+    let floods = consumer::InFull::run(is_wanted).await;
+    if is_wanted(disk::ATTACK.name) {
         rows.extend(disk::fill().await.map(|measured| (&disk::ATTACK, measured)));
-        std::fs::write(root().join("docs/attacks-report.md"), report(&rows)).unwrap();
     }
+    if is_all {
+        let report = report(&rows) + &floods.report();
+        std::fs::write(root().join("docs/attacks-report.md"), report).unwrap();
+    }
+    floods.assert_growth();
     for (attack, Measured { mib_before, mib_most, .. }) in rows {
         let growth = mib_most.saturating_sub(mib_before);
         let Attack { name, growth_mib_max, .. } = attack;

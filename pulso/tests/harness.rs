@@ -69,11 +69,13 @@ pub(crate) struct Settings {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     open_files_max: Option<u64>,
+    memory_mib_max: Option<u64>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { arguments: vec!["dev".to_owned()], variables: Vec::new(), open_files_max: None }
+        let arguments = vec!["dev".to_owned()];
+        Self { arguments, variables: Vec::new(), open_files_max: None, memory_mib_max: None }
             .with("PULSO_CONSUMER__FOLLOW_INTERVAL", "20ms")
     }
 }
@@ -93,6 +95,12 @@ impl Settings {
     /// With at most so many open files, which it cannot raise.
     pub(crate) fn open_files_max(mut self, files: u64) -> Self {
         self.open_files_max = Some(files);
+        self
+    }
+
+    /// With at most so much private memory: whoever asks for more gets none, and ends.
+    pub(crate) fn memory_mib_max(mut self, mib: Option<u64>) -> Self {
+        self.memory_mib_max = mib;
         self
     }
 
@@ -210,7 +218,11 @@ impl Server {
         command.arg("--print-addresses").arg(addresses);
         command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
         if let Some(files) = settings.open_files_max {
-            limit_open_files(&mut command, files);
+            limit(&mut command, libc::RLIMIT_NOFILE, files);
+        }
+        if let Some(mib) = settings.memory_mib_max {
+            // Not the address space: an allocator reserves far more of that than it uses.
+            limit(&mut command, libc::RLIMIT_DATA, mib << 20);
         }
         Process::spawn(command, home.path("server.log"))
     }
@@ -318,13 +330,13 @@ impl Server {
     }
 }
 
-/// Limits the open files of a program that is to be started, for good.
-fn limit_open_files(command: &mut Command, files: u64) {
+/// Limits a resource of a program that is to be started, for good.
+fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, most: u64) {
     use std::os::unix::process::CommandExt;
-    let limit = libc::rlimit { rlim_cur: files, rlim_max: files };
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
     // SAFETY: between fork and exec it makes one system call, with a pointer to a value of its own.
     unsafe {
-        command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
+        command.pre_exec(move || match libc::setrlimit(resource, &limit) {
             0 => Ok(()),
             _ => Err(std::io::Error::last_os_error()),
         });

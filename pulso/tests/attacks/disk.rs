@@ -1,13 +1,18 @@
 //! A data directory of 20 MiB that a client fills. No honest client gets anything acknowledged then;
-//! what counts is that the process stays up, says why, answers questions, and does not grow.
+//! what counts is that the process stays up, says why, answers questions, and does not grow. Once there is
+//! room, what was refused is sent again, and the totals have to be exact, after a kill too.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use proto::v1::{Decimal, Pulse, PulseBatch, ingest_service_client::IngestServiceClient};
 use service::problem::{reason_of, reasons};
+use tonic::transport::Channel;
 
 use super::{Attack, Measured, Watch, mib};
-use crate::harness::{Home, Server, Settings, http_get, now};
+use crate::harness::{Home, PATIENCE, Server, Settings, http_get, load::stored_totals, now};
 
 /// For the report; it runs by [`fill`] and not beside an honest client.
 pub(crate) const ATTACK: Attack = Attack {
@@ -18,6 +23,9 @@ pub(crate) const ATTACK: Attack = Attack {
     run: |_, _| unreachable!("it is run by `fill`"),
 };
 
+/// Pulses of a batch.
+const PULSES: u64 = 3_000;
+
 /// Batches that must be refused one after the other before the disk counts as full.
 const REFUSED: u32 = 20;
 
@@ -25,22 +33,26 @@ const REFUSED: u32 = 20;
 pub(crate) async fn fill() -> Option<Measured> {
     let home = Home::new();
     std::fs::create_dir(home.data()).unwrap();
-    let _mounted = SmallDisk::mount(&home.data())?;
+    let Some(disk) = SmallDisk::mount(&home.data()) else {
+        eprintln!("{}: skipped, because mounting a file system needs root", ATTACK.name);
+        return None;
+    };
     let server = Server::start(&home, &Settings::default()).await;
     let mib_before = mib(server.pid());
     let watch = Watch::start(server.pid());
     let mut client = IngestServiceClient::new(server.channel().await);
-    let (mut accepted, mut refused, mut last) = (0_u32, 0, None);
+    let (mut accepted, mut in_turn, mut last, mut refused) = (0_u64, 0, None, Vec::new());
     for number in 0.. {
         match client.ingest(batch(number)).await {
-            Ok(_) => (accepted, refused) = (accepted + 1, 0),
+            Ok(_) => (accepted, in_turn) = (accepted + 1, 0),
             Err(status) => {
-                refused += 1;
+                in_turn += 1;
+                refused.push(number);
                 last = reason_of(&status);
             }
         }
         assert!(number < 1_000, "20 MiB are never full");
-        if refused == REFUSED {
+        if in_turn == REFUSED {
             break;
         }
     }
@@ -52,16 +64,40 @@ pub(crate) async fn fill() -> Option<Measured> {
     assert_eq!(http_get(&server.http, "/v1/status").await.0, 200);
     let mib_most = watch.most();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let seen = format!("{accepted} batches of 500 kB acknowledged, then {reason}");
+    let mib_after = mib(server.pid());
+    disk.grow();
+    for number in &refused {
+        send_until_taken(&mut client, *number).await;
+    }
+    let pulses = (accepted + refused.len() as u64) * PULSES;
+    server.healthy_and_drained().await;
+    are_counted(pulses, &server).await;
+    server.audit_is_clean().await;
+    drop(server);
+    let server = Server::start(&home, &Settings::default()).await;
+    server.drained().await;
+    are_counted(pulses, &server).await;
+    server.terminate().await;
+    let seen = format!(
+        "{accepted} batches of 500 kB acknowledged, then {reason}; with room again all {pulses} pulses counted once"
+    );
     let (p99_alone, p99_beside) = (Duration::ZERO, Duration::ZERO);
-    Some(Measured {
-        mib_before,
-        mib_most,
-        mib_after: mib(server.pid()),
-        p99_alone,
-        p99_beside,
-        seen,
-    })
+    Some(Measured { mib_before, mib_most, mib_after, p99_alone, p99_beside, seen })
+}
+
+/// Sends a batch again, unchanged, until it is acknowledged.
+async fn send_until_taken(client: &mut IngestServiceClient<Channel>, number: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(status) = client.ingest(batch(number)).await {
+        assert!(Instant::now() < deadline, "there is room: {status:?}");
+    }
+}
+
+/// Checks that so many pulses are in the totals.
+async fn are_counted(pulses: u64, server: &Server) {
+    let totals = stored_totals(server).await;
+    let counted: Vec<u64> = totals.values().map(|(count, _)| *count).collect();
+    assert_eq!(counted, [pulses]);
 }
 
 fn batch(number: u64) -> PulseBatch {
@@ -76,8 +112,8 @@ fn batch(number: u64) -> PulseBatch {
     PulseBatch {
         batch: number,
         producer_id: vec![8; 16],
-        first_sequence: number * 3_000,
-        pulses: vec![pulse; 3_000],
+        first_sequence: number * PULSES,
+        pulses: vec![pulse; usize::try_from(PULSES).unwrap()],
         ..PulseBatch::default()
     }
 }
@@ -92,6 +128,15 @@ impl SmallDisk {
         // SAFETY: all pointers are to strings that end in NUL and live through the call.
         let answer = unsafe { libc::mount(kind, target.as_ptr(), kind, 0, options.cast()) };
         (answer == 0).then_some(Self(target))
+    }
+
+    /// Makes it ten times as large.
+    fn grow(&self) {
+        let (none, options) = (std::ptr::null(), c"size=200m".as_ptr());
+        // SAFETY: as above; source and kind are not read when options change.
+        let answer =
+            unsafe { libc::mount(none, self.0.as_ptr(), none, libc::MS_REMOUNT, options.cast()) };
+        assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
     }
 }
 
