@@ -43,8 +43,11 @@ pub(crate) async fn send(
     for stream in 0..STREAMS {
         let endpoint = Endpoint::from_shared(server.grpc.clone()).unwrap();
         let channel = endpoint.local_address(Some(IpAddr::V4(HOSTILE))).connect().await.unwrap();
-        let options =
-            SenderOptions { in_flight: IN_FLIGHT.try_into().unwrap(), patience: PATIENCE };
+        let options = SenderOptions {
+            in_flight: IN_FLIGHT.try_into().unwrap(),
+            patience: PATIENCE,
+            ..SenderOptions::default()
+        };
         let sender = Sender::start(channel, options);
         let batch = batch.clone();
         streams.spawn(async move {
