@@ -19,36 +19,44 @@ pub trait Refold: Send + Sync + 'static {
     ///
     /// # Errors
     /// When log or store cannot be read, or the log is not the one that was counted.
-    fn refold(&self, question: Question) -> RefoldFuture<'_>;
+    fn refold(&self, question: Question) -> Refolding<'_, Refolded>;
 
     /// The dead letters of one record, ascending by index, with their bytes. Folds its segment again
     /// up to the record.
     ///
     /// # Errors
     /// As [`Refold::refold`]; also where the record has expired or was not folded yet.
-    fn dead_letters(&self, record: RecordPlace) -> DeadLettersFuture<'_>;
+    fn dead_letters(&self, record: RecordPlace) -> Refolding<'_, Vec<DeadLetter>>;
 
-    /// What became of the pulses that one request brought. Folds the segments of the stretch again,
-    /// from the start of the first.
+    /// What became of the pulses that one request brought, as far as the segment goes in which the
+    /// stretch begins. Folds that segment again.
     ///
     /// # Errors
     /// As [`Refold::refold`].
-    fn outcomes(&self, request: RequestPlace) -> OutcomesFuture<'_>;
+    fn outcomes(&self, request: RequestPlace) -> Refolding<'_, OutcomesPiece>;
 }
 
-/// What [`Refold::outcomes`] gives.
-pub type OutcomesFuture<'a> =
-    Pin<Box<dyn Future<Output = Result<Outcomes, RefoldError>> + Send + 'a>>;
+/// An answer of the log on its way.
+pub type Refolding<'a, T> = Pin<Box<dyn Future<Output = Result<T, RefoldError>> + Send + 'a>>;
 
 /// A request, and where in the log its pulses are looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestPlace {
     /// The partition, in the epoch of the verdicts.
     pub key: PartitionKey,
-    /// The stretch of it. Records that are not there, or not yet, bring nothing.
+    /// The stretch of it, not empty, which begins at a record that is folded.
     pub offsets: Range<Offset>,
     /// Correlation id of the request.
     pub request_id: String,
+}
+
+/// A part of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomesPiece {
+    /// What became of the pulses up to there.
+    pub outcomes: Outcomes,
+    /// Where to ask on; the end of the stretch when that was all.
+    pub next: Offset,
 }
 
 /// What became of pulses.
@@ -73,10 +81,6 @@ pub struct SetAside {
     pub message: String,
 }
 
-/// What [`Refold::dead_letters`] gives.
-pub type DeadLettersFuture<'a> =
-    Pin<Box<dyn Future<Output = Result<Vec<DeadLetter>, RefoldError>> + Send + 'a>>;
-
 /// A record, and whose verdicts on it are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordPlace {
@@ -85,10 +89,6 @@ pub struct RecordPlace {
     /// The record.
     pub offset: Offset,
 }
-
-/// What [`Refold::refold`] gives.
-pub type RefoldFuture<'a> =
-    Pin<Box<dyn Future<Output = Result<Refolded, RefoldError>> + Send + 'a>>;
 
 /// What is asked of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,17 +7,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
-    pin::Pin,
     sync::Arc,
 };
 
 use domain::{
-    Manifest, Offset, PulseLog, ResourceKey, RowKey, SegmentId, Timestamp, UsageStore,
+    DeadLetter, Manifest, Offset, PulseLog, ResourceKey, RowKey, SegmentId, Timestamp, UsageStore,
     epochs::{Journal, LogHistory},
     log::{LogDrain, LogError},
     refold::{
-        DeadLettersFuture, OutcomesFuture, Question, RecordPlace, Refold, RefoldError,
-        RefoldFuture, Refolded, RequestPlace,
+        OutcomesPiece, Question, RecordPlace, Refold, RefoldError, Refolded, Refolding,
+        RequestPlace,
     },
     store::{Flush, PartitionKey, StoreError},
 };
@@ -60,7 +59,7 @@ impl<L: PulseLog, U: UsageStore> Refolder<L, U> {
     fn folding<T: Send + 'static>(
         &self,
         fold: impl FnOnce(&Sources<L, U>) -> Result<T, ConsumerError> + Send + 'static,
-    ) -> Pin<Box<dyn Future<Output = Result<T, RefoldError>> + Send + '_>> {
+    ) -> Refolding<'_, T> {
         let sources = Sources {
             logs: self.logs.clone(),
             store: Arc::clone(&self.store),
@@ -76,25 +75,25 @@ impl<L: PulseLog, U: UsageStore> Refolder<L, U> {
 }
 
 impl<L: PulseLog, U: UsageStore> Refold for Refolder<L, U> {
-    fn refold(&self, question: Question) -> RefoldFuture<'_> {
+    fn refold(&self, question: Question) -> Refolding<'_, Refolded> {
         self.folding(move |sources| answer(sources, &question))
     }
 
-    fn dead_letters(&self, record: RecordPlace) -> DeadLettersFuture<'_> {
+    fn dead_letters(&self, record: RecordPlace) -> Refolding<'_, Vec<DeadLetter>> {
         let RecordPlace { key, offset } = record;
         self.folding(move |sources| {
             let stretch = Stretch { key, offsets: offset..offset.next() };
-            let mut fold = stretch.fold(sources, Fold::list_dead_letters)?;
+            let (mut fold, _) = stretch.fold(sources, Fold::list_dead_letters)?;
             Ok(fold.take_dead_letters())
         })
     }
 
-    fn outcomes(&self, request: RequestPlace) -> OutcomesFuture<'_> {
+    fn outcomes(&self, request: RequestPlace) -> Refolding<'_, OutcomesPiece> {
         let RequestPlace { key, offsets, request_id } = request;
         self.folding(move |sources| {
             let stretch = Stretch { key, offsets };
-            let mut fold = stretch.fold(sources, |fold| fold.tally(request_id))?;
-            Ok(fold.take_tally())
+            let (mut fold, next) = stretch.fold(sources, |fold| fold.tally(request_id))?;
+            Ok(OutcomesPiece { outcomes: fold.take_tally(), next })
         })
     }
 }
@@ -125,34 +124,47 @@ struct Stretch {
 
 impl Stretch {
     /// Folds the segment again that holds the first of the records, up to it; then, once the fold was
-    /// told what to note of them, the records.
+    /// told what to note of them, the records that are in this segment. Gives the offset behind them.
     fn fold<L: PulseLog, U: UsageStore>(
         self,
         sources: &Sources<L, U>,
         note: impl FnOnce(&mut Fold),
-    ) -> Result<Fold, ConsumerError> {
+    ) -> Result<(Fold, Offset), ConsumerError> {
         let Self { key, offsets } = self;
         let stopped = |reason: String| ConsumerError::Stopped { partition: key.partition, reason };
         let journal = sources.handle.block_on(sources.store.journal())?;
         let Some(place) = sources.place(key, &journal) else {
             return Err(stopped(format!("log generation {} cannot be read here", key.log_id)));
         };
-        let start = sources.handle.block_on(place.segment_start(offsets.start))?;
-        let mut fold = place.fold_at(start)?;
-        let mut reader = place.log.drain(key.partition, start)?;
-        let mut note = Some(note);
-        for until in [offsets.start, offsets.end] {
-            let mut next = fold.folded_to();
-            while next < until {
-                next = fold_on(&mut fold, &mut reader, until, &mut Discard)?
-                    .map_err(|error| stopped(error.to_string()))?;
-            }
-            if let Some(note) = note.take() {
-                note(&mut fold);
-            }
+        let segment = sources.handle.block_on(place.segment(offsets.start))?;
+        if segment.is_empty() {
+            return Err(stopped(format!("record {} was not folded yet", offsets.start)));
         }
-        Ok(fold)
+        let until = segment.end.min(offsets.end);
+        let mut fold = place.fold_at(segment.start)?;
+        let mut reader = place.log.drain(key.partition, segment.start)?;
+        fold_to(&mut fold, &mut reader, offsets.start)?
+            .map_err(|error| stopped(error.to_string()))?;
+        note(&mut fold);
+        fold_to(&mut fold, &mut reader, until)?.map_err(|error| stopped(error.to_string()))?;
+        Ok((fold, until))
     }
+}
+
+/// Folds the records below `until` that are not folded yet.
+fn fold_to(
+    fold: &mut Fold,
+    reader: &mut impl LogDrain,
+    until: Offset,
+) -> Result<Result<(), FoldError>, LogError> {
+    let mut next = fold.folded_to();
+    while next < until {
+        match fold_on(fold, reader, until, &mut Discard)? {
+            Ok(folded_to) => next = folded_to,
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// Flushes that nobody needs.
@@ -205,17 +217,20 @@ struct FoldPlace<'a, L, U> {
 }
 
 impl<L: PulseLog, U: UsageStore> FoldPlace<'_, L, U> {
-    /// Where the segment starts that holds a record, or will once it is closed.
-    async fn segment_start(&self, offset: Offset) -> Result<Offset, StoreError> {
+    /// The segment that holds a record, up to its end or, of an open one, as far as it is stored. Empty
+    /// where the record is not folded yet.
+    async fn segment(&self, offset: Offset) -> Result<Range<Offset>, StoreError> {
         let begin = self.history.start_of(self.key.epoch, self.key.partition);
-        match self.store.newest_manifest(self.key).await? {
-            None => Ok(begin),
-            Some(newest) if newest.end <= offset => Ok(newest.end),
-            Some(newest) => {
-                let holds = |manifest: &Manifest| manifest.end > offset;
-                restart::first_from(self.store, self.key, begin, newest.end, holds).await
-            }
+        let closed_to = self.store.newest_manifest(self.key).await?.map_or(begin, |last| last.end);
+        if closed_to <= offset {
+            let progress = self.store.progress(self.key).await?;
+            let folded_to = progress.map_or(closed_to, |progress| progress.folded_to);
+            return Ok(closed_to..if offset < folded_to { folded_to } else { closed_to });
         }
+        let holds = |manifest: &Manifest| manifest.end > offset;
+        let start = restart::first_from(self.store, self.key, begin, closed_to, holds).await?;
+        let found = self.store.manifests(self.key, start, 1).await?.into_iter().next();
+        Ok(start..found.map_or(closed_to, |manifest| manifest.end))
     }
 
     /// The fold as it was before the first record of a segment.

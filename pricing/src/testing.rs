@@ -2,24 +2,27 @@
 
 use std::sync::Arc;
 
-use domain::refold::{
-    DeadLettersFuture, OutcomesFuture, Question, RecordPlace, Refold, RefoldError, RefoldFuture,
-    RequestPlace,
+use domain::{
+    DeadLetter,
+    refold::{
+        OutcomesPiece, Question, RecordPlace, Refold, RefoldError, Refolded, Refolding,
+        RequestPlace,
+    },
 };
 
 /// A process that reads no log.
 struct NoLog;
 
 impl Refold for NoLog {
-    fn refold(&self, _: Question) -> RefoldFuture<'_> {
+    fn refold(&self, _: Question) -> Refolding<'_, Refolded> {
         Box::pin(async { Err(RefoldError("there is none".to_owned())) })
     }
 
-    fn outcomes(&self, _: RequestPlace) -> OutcomesFuture<'_> {
+    fn outcomes(&self, _: RequestPlace) -> Refolding<'_, OutcomesPiece> {
         Box::pin(async { Err(RefoldError("there is none".to_owned())) })
     }
 
-    fn dead_letters(&self, _: RecordPlace) -> DeadLettersFuture<'_> {
+    fn dead_letters(&self, _: RecordPlace) -> Refolding<'_, Vec<DeadLetter>> {
         Box::pin(async { Err(RefoldError("there is none".to_owned())) })
     }
 }

@@ -59,8 +59,8 @@ async fn rows_that_will_not_count_are_told_before_and_after_they_are_sent() {
     assert_eq!((&report["accepted"], &report["rejected"]), (&"5".into(), &"0".into()));
     assert_eq!((&report["too_late"], &report["in_the_future"]), (&"2".into(), &"1".into()));
     assert_eq!(report["outcomes"], Value::Null);
-    let late = said.find("warning: row 2 is of ").unwrap_or_else(|| panic!("{said}"));
-    assert!(late < said.find("warning: row 5 is of ").unwrap(), "{said}");
+    let late = said.find("warning: row 2 has time ").unwrap_or_else(|| panic!("{said}"));
+    assert!(late < said.find("warning: row 5 has time ").unwrap(), "{said}");
     let earliest = report["in_time_from"].as_str().unwrap();
     let remedy = format!("--backfill NAME --before {earliest}");
     assert!(said.contains(&remedy), "{said}");
@@ -116,8 +116,8 @@ async fn the_remedy_counts_the_late_rows_and_no_other_again() {
 
     // Without --before the rows that counted would count again, and that is said.
     let (exit, _, said) = ingest(&server, &file, &["--backfill", "all"]).await;
-    assert!(exit == 0 && said.contains("warning: row 1 is of "), "{said}");
-    assert!(said.contains("--before TIME leaves them out"), "{said}");
+    assert!(exit == 0 && said.contains("warning: row 1 has time "), "{said}");
+    assert!(said.contains("Leave them out by --before TIME"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,4 +136,16 @@ async fn rows_that_all_count_say_nothing() {
         );
         assert!(!said.contains("warning"), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_cannot_tell_ends_with_75_and_the_report_of_what_was_sent() {
+    let home = Home::new();
+    // The totals are drained once an hour.
+    let settings = Settings::default().with("PULSO_CONSUMER__FOLLOW_INTERVAL", "1h");
+    let server = Server::start(&home, &settings).await;
+    let file = file(&home, &[row(&from_now(0), "")]);
+    let (exit, report, said) = ingest(&server, &file, &["--wait=200ms"]).await;
+    assert_eq!(exit, 75, "{said}");
+    assert_eq!((&report["accepted"], &report["outcomes"]), (&"1".into(), &Value::Null));
 }

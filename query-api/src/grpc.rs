@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use domain::{DeadLetter, DeadLetterGroup, PulseLog, Total, UsageStore, refold::Outcomes};
+use domain::{
+    DeadLetter, DeadLetterGroup, PulseLog, Total, UsageStore,
+    refold::{Outcomes, OutcomesPiece},
+};
 use proto::{
     convert::wire_time,
     v1::{
@@ -135,7 +138,7 @@ impl<U: UsageStore, L: PulseLog> OperationsService for QueryGrpc<U, L> {
     }
 }
 
-fn outcomes(outcomes: Outcomes) -> v1::CountOutcomesResponse {
+fn outcomes(OutcomesPiece { outcomes, next }: OutcomesPiece) -> v1::CountOutcomesResponse {
     let Outcomes { counted, duplicate, set_aside } = outcomes;
     let set_aside = set_aside.into_iter().map(|(reason, set_aside)| v1::SetAside {
         reason: reason.as_str().to_owned(),
@@ -144,7 +147,8 @@ fn outcomes(outcomes: Outcomes) -> v1::CountOutcomesResponse {
         time_last: set_aside.times.map(|(_, last)| wire_time(last)),
         message: set_aside.message,
     });
-    v1::CountOutcomesResponse { counted, duplicate, set_aside: set_aside.collect() }
+    let set_aside = set_aside.collect();
+    v1::CountOutcomesResponse { counted, duplicate, set_aside, next_offset: next.0 }
 }
 
 /// A number of a request, where 0 stands for an absent field.

@@ -1,9 +1,9 @@
 //! Asks the log itself, one question at a time: each folds up to a whole segment again, so what clients
 //! ask for together must not decide how many threads and buffers that takes.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::sync::Arc;
 
-use domain::refold::{Refold, RefoldError};
+use domain::refold::{Refold, RefoldError, Refolding};
 use service::problem::{Problem, reasons};
 use tokio::sync::Semaphore;
 
@@ -16,9 +16,6 @@ pub(crate) struct LogReader {
     free: Arc<Semaphore>,
 }
 
-/// An answer on its way.
-pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, RefoldError>> + Send + 'a>>;
-
 impl LogReader {
     pub(crate) fn new(refold: Arc<dyn Refold>) -> Self {
         Self { refold, free: Arc::new(Semaphore::new(AT_ONCE)) }
@@ -30,7 +27,7 @@ impl LogReader {
     /// FAILED_PRECONDITION when the log does not answer; INTERNAL when the fold did not end.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
-        question: impl for<'a> FnOnce(&'a dyn Refold) -> Answer<'a, T> + Send + 'static,
+        question: impl for<'a> FnOnce(&'a dyn Refold) -> Refolding<'a, T> + Send + 'static,
     ) -> Result<T, Problem> {
         let ended =
             |_| Problem::internal("a fold of the log did not end; the server's log says why");

@@ -20,7 +20,10 @@ use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
 /// The header and gRPC metadata key that carries the id, both ways.
-pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+pub const HEADER: HeaderName = HeaderName::from_static(HEADER_NAME);
+
+/// Its name.
+pub const HEADER_NAME: &str = "x-request-id";
 
 /// Most bytes of an id.
 pub const ID_BYTES_MAX: usize = 64;

@@ -4,7 +4,10 @@ use domain::{
     Clock, DeadLetterReason, Epoch, LogId, Partition, Quantity, Tenant, Timestamp, UsageRow,
     Window,
     place::Generation,
-    refold::{Identity, Outcomes, Question, Refold, Refolded, RequestPlace, RowPulses},
+    refold::{
+        Identity, Outcomes, OutcomesPiece, Question, Refold, RefoldError, Refolded, RequestPlace,
+        RowPulses,
+    },
 };
 use prost::Message;
 use proto::{record, v1};
@@ -231,14 +234,24 @@ async fn another_log_in_its_place_is_refused() {
     assert!(message.contains("offset 3 is not the one that was counted"), "{message}");
 }
 
-async fn outcomes(
-    (log, store): &(Arc<MemoryLog>, Arc<MemoryUsageStore>),
+type Consumed = (Arc<MemoryLog>, Arc<MemoryUsageStore>);
+
+async fn piece(
+    (log, store): &Consumed,
     request_id: &str,
-    offsets: std::ops::Range<u64>,
-) -> Outcomes {
+    offsets: Range<u64>,
+) -> Result<OutcomesPiece, RefoldError> {
     let offsets = Offset(offsets.start)..Offset(offsets.end);
     let request = RequestPlace { key: key(), offsets, request_id: request_id.to_owned() };
-    Refolder::new(vec![Arc::clone(log)], Arc::clone(store)).outcomes(request).await.unwrap()
+    Refolder::new(vec![Arc::clone(log)], Arc::clone(store)).outcomes(request).await
+}
+
+/// Of a stretch that lies in one segment.
+async fn outcomes(consumed: &Consumed, request_id: &str, offsets: Range<u64>) -> Outcomes {
+    let end = Offset(offsets.end);
+    let OutcomesPiece { outcomes, next } = piece(consumed, request_id, offsets).await.unwrap();
+    assert_eq!(next, end);
+    outcomes
 }
 
 /// Counted, duplicate, and the reasons with their counts.
@@ -252,14 +265,17 @@ async fn what_a_request_brought_is_counted_a_duplicate_or_set_aside() {
     let consumed = consumed(bodies()).await;
     let late = |count| vec![(DeadLetterReason::TooLate, count)];
     // Everything is sent twice; a late id is late again, and a pulse without identity counts again.
-    assert_eq!(numbers(&outcomes(&consumed, "call", 0..9).await), (9, 7, late(2)));
     assert_eq!(numbers(&outcomes(&consumed, "call", 0..4).await), (8, 0, late(1)));
-    assert_eq!(numbers(&outcomes(&consumed, "call", 4..9).await), (1, 7, late(1)));
+    assert_eq!(numbers(&outcomes(&consumed, "call", 4..8).await), (1, 7, late(1)));
     // From the middle of a segment, what came before it is known.
     assert_eq!(numbers(&outcomes(&consumed, "call", 5..6).await), (0, 2, vec![]));
-    // A stretch beyond the log brings nothing.
-    assert_eq!(outcomes(&consumed, "call", 9..1 << 40).await, Outcomes::default());
-    let set_aside = &outcomes(&consumed, "call", 0..9).await.set_aside[&DeadLetterReason::TooLate];
+    // A stretch over segments is answered one by one.
+    let first = piece(&consumed, "call", 1..u64::MAX).await.unwrap();
+    assert_eq!((numbers(&first.outcomes), first.next), ((5, 0, late(1)), Offset(4)));
+    // Behind all that is folded nothing is known.
+    let error = piece(&consumed, "call", 9..u64::MAX).await.unwrap_err().to_string();
+    assert!(error.contains("record 9 was not folded yet"), "{error}");
+    let set_aside = &outcomes(&consumed, "call", 0..4).await.set_aside[&DeadLetterReason::TooLate];
     let time = Timestamp::from_parts(NOW - 100 * 86_400, 0).unwrap();
     assert_eq!(set_aside.times, Some((time, time)));
     assert!(set_aside.message.contains("send old usage as a backfill"), "{}", set_aside.message);
@@ -303,7 +319,7 @@ async fn ids_that_memory_has_no_room_for_change_no_answer() {
     let offsets = Offset(4)..Offset(8);
     let request = RequestPlace { key: key(), offsets, request_id: "call".to_owned() };
     let found = refolder.outcomes(request).await.unwrap();
-    assert_eq!(numbers(&found), (1, 7, vec![(DeadLetterReason::TooLate, 1)]));
+    assert_eq!(numbers(&found.outcomes), (1, 7, vec![(DeadLetterReason::TooLate, 1)]));
     assert!(nowhere.exists(), "the ids of the first segment are in a scratch file");
     let report = crate::audit::audit(log, store, Some(ids)).await.unwrap();
     assert_eq!((report.segments, report.refolded, report.mismatches.len()), (3, 3, 0));

@@ -50,8 +50,8 @@ pub(crate) use report::Report;
 
 Rows with an id are counted once however often they are sent; sending a file of rows without ids a
 second time counts them a second time. A --backfill NAME makes a whole file safe to send again, and
-takes usage that is older than the lateness bound. Rows that are too old otherwise are warned of
-before they are sent; --wait tells what became of every row.
+takes usage that is older than the lateness bound. Without --backfill, pulso warns before it sends
+rows that are too old. --wait tells what became of the rows.
 
 jsonl: {\"tenant\", \"product_sku\", \"use_unity\", \"used_amount\", \"time\", \"id\", \"source\", \"properties\"}
 csv: the same as columns, free ones as properties.NAME
@@ -70,8 +70,9 @@ pub struct IngestArgs {
     /// Send as a named set, in which every row counts once, however old.
     #[arg(long, value_name = "NAME")]
     pub backfill: Option<String>,
-    /// Of a backfill, send only the rows before this: RFC 3339, a day or a month. For files of which
-    /// the younger rows were sent without --backfill.
+    /// Of a backfill, send only rows with a time before this: RFC 3339, a day or a month. For input of
+    /// which the other rows were sent without --backfill. Sort it by time: each gap between the rows that
+    /// are sent is remembered for ever.
     #[arg(long, value_name = "TIME", requires = "backfill", value_parser = wire::parse_moment)]
     pub before: Option<Timestamp>,
     /// Return once every row is counted or set aside, and tell which; fail after this long.
@@ -133,7 +134,10 @@ async fn transfer_opened(
     report: &mut Report,
 ) -> Result<(), Failure> {
     let request_id = CorrelationId::mint();
-    let notices = Notices::ask(channel.clone(), args).await;
+    let notices = Notices::ask(channel.clone()).await;
+    let rule = Notices::rule(args);
+    // Before anything can fail: the next sending of the same rows needs the time.
+    report.late = notices.late(rule);
     let follower = match args.wait {
         Some(_) => Some(Follower::start(channel.clone(), request_id.clone()).await?),
         None => None,
@@ -142,7 +146,7 @@ async fn transfer_opened(
     let bytes_read = source.bytes_read();
     let batch_size = usize::try_from(args.batch_size.get()).unwrap_or(usize::MAX);
     let batcher = Batcher::new(safety, batch_size);
-    let times = TimeCheck::new(notices.bounds, Notices::rule(args));
+    let times = TimeCheck::new(notices.bounds, rule);
     let reader = Reader::start(source, args.format, args.quantity, (batcher, times))?;
     let in_flight =
         args.in_flight.min(NonZeroUsize::new(PLACES_MAX as usize).unwrap_or(NonZeroUsize::MAX));
@@ -162,11 +166,8 @@ async fn transfer_opened(
     bar.finish_and_clear();
     sender.finish().await;
     sent?;
-    if args.backfill.is_none() {
-        report.late = notices.late();
-    }
     if let (Some(follower), Some(wait)) = (follower, args.wait) {
-        report.outcomes = Some(follower.outcomes(wait).await?);
+        report.outcomes = Some(follower.outcomes(wait, report.accepted).await?);
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Times: tells, before a row is sent, whether the server will count it by its time.
 //!
 //! An ack cannot say it, because a pulse is judged when the log has it. The server's bounds as of the
-//! start of a transfer are enough: log time only rises, so what is too old then stays too old.
+//! start of a transfer are enough where the log has the server's clock: log time only rises, so what is
+//! too old then stays too old. On Kafka the brokers' clock decides, so this is as good as the clocks agree.
 
 use std::time::{Duration, Instant};
 

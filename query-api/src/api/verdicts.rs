@@ -6,7 +6,7 @@ use std::ops::Range;
 use domain::{
     DeadLetter, LogId, Offset, Partition, PulseLog, UsageStore,
     place::Generation,
-    refold::{Outcomes, RecordPlace, RequestPlace},
+    refold::{OutcomesPiece, RecordPlace, RequestPlace},
     store::PartitionKey,
 };
 use service::{
@@ -17,9 +17,6 @@ use service::{
 use super::{QueryApi, measured};
 use crate::log_reader::LogReader;
 
-/// Offsets that one question may ask about: those of the longest segment.
-pub(crate) const OFFSETS_MAX: u64 = 1 << 20;
-
 /// The question what became of the pulses of a request.
 #[derive(Clone, Debug)]
 pub struct OutcomesRequest {
@@ -27,7 +24,7 @@ pub struct OutcomesRequest {
     pub request_id: String,
     /// The partition.
     pub partition: u32,
-    /// Where its pulses are looked for, at most 1,048,576 offsets.
+    /// Where its pulses are looked for.
     pub offsets: Range<u64>,
     /// Generation of the log, from 1; the newest when empty.
     pub generation: String,
@@ -54,7 +51,8 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
                     let key = self.verdicts_at(generation.log_id, partition, at).await?;
                     let place = RecordPlace { key, offset: at };
                     let letters = self.log_reader()?.ask(move |log| log.dead_letters(place));
-                    letters.await?.into_iter().find(|letter| letter.index == index)
+                    let mut letters = letters.await?.into_iter();
+                    letters.find(|letter| letter.offset == at && letter.index == index)
                 }
                 None => None,
             };
@@ -69,13 +67,13 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         .await
     }
 
-    /// What became of the pulses of one request, in a stretch of a partition. Segments of the log are
-    /// folded again, from the start of the one that the stretch begins in.
+    /// What became of the pulses of one request, in a stretch of a partition as far as the segment goes in
+    /// which it begins, and where to ask on. That segment is folded again.
     ///
     /// # Errors
     /// INVALID_ARGUMENT with all that is wrong with the question; FAILED_PRECONDITION when the log
     /// cannot be read there, or not by this server; UNAVAILABLE when the store does not answer.
-    pub async fn outcomes(&self, request: OutcomesRequest) -> Result<Outcomes, Problem> {
+    pub async fn outcomes(&self, request: OutcomesRequest) -> Result<OutcomesPiece, Problem> {
         measured("outcomes", async {
             let generation = *self.generation(&request.generation)?;
             let partition = request.check(&generation)?;
@@ -124,10 +122,8 @@ impl OutcomesRequest {
             refuse("partition", format!("{} is not below {partitions}", self.partition));
             Partition(0)
         });
-        let Range { start, end } = self.offsets;
-        if !matches!(end.checked_sub(start), Some(1..=OFFSETS_MAX)) {
-            let message = format!("must be 1 to {OFFSETS_MAX} above offset_start; ask in pieces");
-            refuse("offset_end", message);
+        if self.offsets.is_empty() {
+            refuse("offset_end", "must be above offset_start".to_owned());
         }
         Problem::check(violations).map(|()| partition)
     }

@@ -14,8 +14,8 @@ use domain::{
     ResourceKey, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore,
     place::Generation,
     refold::{
-        DeadLettersFuture, Outcomes, OutcomesFuture, Question, RecordPlace, Refold, RefoldError,
-        RefoldFuture, RequestPlace, SetAside,
+        Outcomes, OutcomesPiece, Question, RecordPlace, Refold, RefoldError, Refolded, Refolding,
+        RequestPlace, SetAside,
     },
     segment::Progress,
     store::Flush,
@@ -163,11 +163,11 @@ pub(crate) fn dead_letters(
 pub(crate) struct Letters;
 
 impl Refold for Letters {
-    fn refold(&self, _: Question) -> RefoldFuture<'_> {
+    fn refold(&self, _: Question) -> Refolding<'_, Refolded> {
         Box::pin(async { Err(RefoldError("nobody asks".to_owned())) })
     }
 
-    fn outcomes(&self, request: RequestPlace) -> OutcomesFuture<'_> {
+    fn outcomes(&self, request: RequestPlace) -> Refolding<'_, OutcomesPiece> {
         let RequestPlace { key, offsets, request_id } = request;
         let is_there = key.log_id == LOG && key.partition == Partition(1) && request_id == "call";
         let late = SetAside {
@@ -175,15 +175,18 @@ impl Refold for Letters {
             times: Some((hour(SEPTEMBER), hour(SEPTEMBER))),
             message: "older than 24 h".to_owned(),
         };
+        let until = offsets.end.min(Offset(offsets.start.0 / 1_000 * 1_000 + 1_000));
         let outcomes = Outcomes {
-            counted: offsets.end.0 - offsets.start.0,
+            counted: until.0 - offsets.start.0,
             duplicate: 0,
             set_aside: BTreeMap::from([(DeadLetterReason::TooLate, late)]),
         };
-        Box::pin(async move { Ok(if is_there { outcomes } else { Outcomes::default() }) })
+        let outcomes = if is_there { outcomes } else { Outcomes::default() };
+        // As if a segment ended every thousand offsets.
+        Box::pin(async move { Ok(OutcomesPiece { outcomes, next: until }) })
     }
 
-    fn dead_letters(&self, place: RecordPlace) -> DeadLettersFuture<'_> {
+    fn dead_letters(&self, place: RecordPlace) -> Refolding<'_, Vec<DeadLetter>> {
         let RecordPlace { key, offset } = place;
         Box::pin(async move {
             if offset >= Offset(100) {

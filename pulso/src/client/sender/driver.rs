@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use proto::v1;
-use service::{CorrelationId, retry::Backoff};
+use service::{CorrelationId, correlation::HEADER_NAME, retry::Backoff};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until, timeout},
@@ -26,8 +26,6 @@ use crate::client::{
 };
 
 const PATH: PathAndQuery = PathAndQuery::from_static("/pulso.v1.IngestService/IngestStream");
-/// Carries the correlation id.
-const HEADER: &str = "x-request-id";
 const DELAY_FIRST: Duration = Duration::from_millis(50);
 const DELAY_MAX: Duration = Duration::from_secs(2);
 
@@ -271,7 +269,7 @@ fn open(
     let mut request = Request::new(ReceiverStream::new(frames));
     if let Some(id) = request_id {
         let id = id.as_str().parse().expect("printable ASCII is metadata");
-        request.metadata_mut().insert(HEADER, id);
+        request.metadata_mut().insert(HEADER_NAME, id);
     }
     let call = async move {
         let mut grpc = Grpc::new(channel);

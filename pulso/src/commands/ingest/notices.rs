@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::Timestamp;
 use proto::v1::{self, GetTimeBoundsRequest, ingest_service_client::IngestServiceClient};
+use tokio::time::timeout;
 use tonic::transport::Channel;
 
 use super::{IngestArgs, report::Late};
@@ -12,37 +13,37 @@ use crate::{
     ingest::times::{Finding, Notice, TimeBounds, TimeRule},
 };
 
+/// How long a server may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
 /// A server's bounds, and the words that go with them.
 pub(super) struct Notices {
     pub(super) bounds: Option<TimeBounds>,
     future_tolerance: Duration,
     lateness: Duration,
-    /// The command that was given, without the options that matter here.
-    command: String,
 }
 
 impl Notices {
     /// Asks the server. One that does not answer is no reason to send nothing: it is said, and the
     /// rows go unchecked.
-    pub(super) async fn ask(channel: Channel, args: &IngestArgs) -> Self {
+    pub(super) async fn ask(channel: Channel) -> Self {
         let mut client = IngestServiceClient::new(channel);
-        let answered = client.get_time_bounds(GetTimeBoundsRequest {}).await;
-        let read = answered.map_err(|status| status.message().to_owned()).and_then(|answer| {
-            read(&answer.into_inner()).ok_or_else(|| "its answer has no bounds".to_owned())
-        });
-        let command = format!("pulso ingest {} --format {}", args.file, args.format.name());
-        let (server_time, lateness, future_tolerance) = match read {
-            Ok(read) => read,
-            Err(why) => {
-                eprintln!(
-                    "times are not checked before sending: the server does not tell which it counts: {why}"
-                );
-                let zero = Duration::ZERO;
-                return Self { bounds: None, future_tolerance: zero, lateness: zero, command };
-            }
+        let asking = timeout(ANSWER_MAX, client.get_time_bounds(GetTimeBoundsRequest {})).await;
+        let answered = match asking {
+            Ok(Ok(answer)) => read(&answer.into_inner()).ok_or_else(|| "no bounds".to_owned()),
+            Ok(Err(status)) => Err(status.message().to_owned()),
+            Err(_) => Err(format!("no answer within {}", duration_text(ANSWER_MAX))),
         };
-        let bounds = Some(TimeBounds::new(server_time, lateness, future_tolerance));
-        Self { bounds, future_tolerance, lateness, command }
+        match answered {
+            Ok((server_time, lateness, future_tolerance)) => {
+                let bounds = Some(TimeBounds::new(server_time, lateness, future_tolerance));
+                Self { bounds, future_tolerance, lateness }
+            }
+            Err(why) => {
+                eprintln!("times are not checked: the server did not answer GetTimeBounds: {why}");
+                Self { bounds: None, future_tolerance: Duration::ZERO, lateness: Duration::ZERO }
+            }
+        }
     }
 
     /// How the rows of this command are sent.
@@ -62,33 +63,32 @@ impl Notices {
     fn words(&self, Notice { finding, row, time }: Notice) -> String {
         match finding {
             Finding::TooLate => format!(
-                "row {row} is of {time}, more than {} before the server's clock: such rows become dead letters and count in no total. {}",
+                "row {row} has time {time}, more than {} before the server's clock. Such rows become dead letters and count in no total. {}",
                 duration_text(self.lateness),
-                self.remedy().unwrap_or_default()
+                self.bounds.as_ref().map(|bounds| remedy(bounds.earliest)).unwrap_or_default()
             ),
             Finding::InTheFuture => format!(
-                "row {row} is of {time}, more than {} ahead of the server's clock: such rows become dead letters and count in no total. Mend the times, or send them when it is time",
+                "row {row} has time {time}, more than {} ahead of the server's clock. Such rows become dead letters and count in no total. Mend their times, or send them later",
                 duration_text(self.future_tolerance)
             ),
             Finding::Recent => format!(
-                "row {row} is of {time}, young enough to count without --backfill: if this file was sent so before, rows that counted then count again. --before TIME leaves them out, where TIME is what that command printed"
+                "row {row} has time {time}, which is recent enough to count without --backfill. If this input was sent without --backfill before, rows that counted then count again. Leave them out by --before TIME, with the time that its first sending printed"
             ),
         }
     }
 
-    /// How rows that are too late are counted, once, and those that are not too late not twice.
-    fn remedy(&self) -> Option<String> {
-        let earliest = self.bounds.as_ref()?.earliest;
-        let command = &self.command;
-        Some(format!(
-            "To count them, without counting the others twice: {command} --backfill NAME --before {earliest}"
-        ))
+    /// What the report says of rows that are too late, where rows are judged by their times.
+    pub(super) fn late(&self, rule: TimeRule) -> Option<Late> {
+        let earliest = self.bounds.filter(|_| rule == TimeRule::Judged)?.earliest;
+        Some(Late { earliest, remedy: remedy(earliest) })
     }
+}
 
-    /// The same for the report.
-    pub(super) fn late(&self) -> Option<Late> {
-        Some(Late { earliest: self.bounds?.earliest, remedy: self.remedy()? })
-    }
+/// How rows that are too late are counted, and no other row twice.
+fn remedy(earliest: Timestamp) -> String {
+    format!(
+        "To count them, send the same input again with `--backfill NAME --before {earliest}` added: only rows before that time are sent. If the input was sent before, use the time that its first sending printed"
+    )
 }
 
 fn read(bounds: &v1::TimeBounds) -> Option<(Timestamp, Duration, Duration)> {

@@ -1,15 +1,19 @@
 //! What became of the rows that a transfer sent, said by the log itself: the consumer has to have
 //! folded them, and then their records are folded once more and looked at.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, ops::Range, time::Duration};
 
 use domain::{DeadLetterReason, Timestamp, refold::SetAside};
 use proto::{
     convert::timestamp,
-    v1::{self, CountOutcomesRequest, operations_service_client::OperationsServiceClient},
+    v1::{
+        self, CountOutcomesRequest, CountOutcomesResponse,
+        operations_service_client::OperationsServiceClient,
+    },
 };
 use serde_json::{Value, json};
 use service::CorrelationId;
+use tokio::time::timeout;
 use tonic::transport::Channel;
 
 use crate::{
@@ -18,11 +22,9 @@ use crate::{
         status::{self, Ends},
         wire,
     },
-    exit::Failure,
+    config::value::duration_text,
+    exit::{Exit, Failure},
 };
-
-/// Offsets in one question, the most that a server takes.
-const OFFSETS_MAX: u64 = 1 << 20;
 
 /// Looks after the rows of one transfer.
 pub(super) struct Follower {
@@ -53,33 +55,64 @@ impl Follower {
         Ok(Self { client, request_id, start })
     }
 
-    /// Waits until everything is folded and counts what became of it.
-    pub(super) async fn outcomes(mut self, wait: Duration) -> Result<Outcomes, Failure> {
+    /// Waits until everything is folded and counts what became of it, all within `wait`; `accepted` rows
+    /// at the least are to be found.
+    pub(super) async fn outcomes(self, wait: Duration, accepted: u64) -> Result<Outcomes, Failure> {
+        let outcomes = timeout(wait, self.look(wait)).await.unwrap_or_else(|_| {
+            let within = duration_text(wait);
+            Err(unknown(format_args!("what became of the rows was not known within {within}")))
+        })?;
+        let found = outcomes.counted + outcomes.duplicate + outcomes.not_counted();
+        if found < accepted {
+            return Err(unknown(format_args!(
+                "of {accepted} accepted rows only {found} were found in the log: a partition cannot be read now, or something between here and the server changes x-request-id"
+            )));
+        }
+        Ok(outcomes)
+    }
+
+    async fn look(mut self, wait: Duration) -> Result<Outcomes, Failure> {
         let now = status::get(&mut self.client).await?;
         let ends = status::ends(&now);
+        if let Some((generation, partition)) = self.start.keys().find(|at| !ends.contains_key(at)) {
+            return Err(unknown(format_args!(
+                "partition {partition} of generation {generation} of the log does not answer now"
+            )));
+        }
         status::wait_drained(&mut self.client, now, wait).await?;
         let mut outcomes = Outcomes::default();
-        for ((generation, partition), end) in ends {
-            let mut offset = self.start.get(&(generation, partition)).copied().unwrap_or(0);
+        for (place, end) in ends {
+            let mut offset = self.start.get(&place).copied().unwrap_or(0);
             while offset < end {
-                let offset_end = end.min(offset.saturating_add(OFFSETS_MAX));
-                let request = CountOutcomesRequest {
-                    request_id: self.request_id.to_string(),
-                    partition,
-                    offset_start: offset,
-                    offset_end,
-                    generation,
-                };
-                let answered = self.client.count_outcomes(request).await;
-                let found = answered.map_err(|status| Failure::status(&status))?.into_inner();
-                outcomes.counted += found.counted;
-                outcomes.duplicate += found.duplicate;
-                found.set_aside.into_iter().for_each(|set_aside| outcomes.add(set_aside));
-                offset = offset_end;
+                let found = self.ask(place, offset..end).await?;
+                // A server that goes nowhere would be asked for ever.
+                offset = found.next_offset.max(offset + 1);
+                outcomes.add(found);
             }
         }
         Ok(outcomes)
     }
+
+    async fn ask(
+        &mut self,
+        (generation, partition): (u32, u32),
+        offsets: Range<u64>,
+    ) -> Result<CountOutcomesResponse, Failure> {
+        let request = CountOutcomesRequest {
+            request_id: self.request_id.to_string(),
+            partition,
+            offset_start: offsets.start,
+            offset_end: offsets.end,
+            generation,
+        };
+        let answered = self.client.count_outcomes(request).await;
+        answered.map(tonic::Response::into_inner).map_err(|status| Failure::status(&status))
+    }
+}
+
+fn unknown(why: impl Display) -> Failure {
+    let ask = "the rows are in the log all the same: ask `pulso status` and `pulso dlq list`";
+    Failure::new(Exit::Retry, format_args!("{why}; {ask}"))
 }
 
 impl Outcomes {
@@ -88,23 +121,26 @@ impl Outcomes {
         self.set_aside.values().map(|set_aside| set_aside.count).sum()
     }
 
-    /// Greatest time of a row that was too late, if any was.
-    pub(crate) fn late_last(&self) -> Option<Timestamp> {
+    /// How many rows were too late, and the greatest of their times.
+    pub(crate) fn late(&self) -> Option<(u64, Timestamp)> {
         let too_late = self.set_aside.get(DeadLetterReason::TooLate.as_str())?;
-        too_late.times.map(|(_, last)| last)
+        too_late.times.map(|(_, last)| (too_late.count, last))
     }
 
-    fn add(&mut self, more: v1::SetAside) {
-        let v1::SetAside { reason, count, time_first, time_last, message } = more;
-        let times = time_first.zip(time_last);
-        let times = times.and_then(|(first, last)| timestamp(&first).zip(timestamp(&last)));
-        let new = || SetAside { count: 0, times: None, message };
-        let sum = self.set_aside.entry(reason).or_insert_with(new);
-        sum.count += count;
-        sum.times = match (sum.times, times) {
-            (Some((first, last)), Some(more)) => Some((first.min(more.0), last.max(more.1))),
-            (known, more) => known.or(more),
-        };
+    fn add(&mut self, found: CountOutcomesResponse) {
+        self.counted += found.counted;
+        self.duplicate += found.duplicate;
+        for v1::SetAside { reason, count, time_first, time_last, message } in found.set_aside {
+            let times = time_first.zip(time_last);
+            let times = times.and_then(|(first, last)| timestamp(&first).zip(timestamp(&last)));
+            let new = || SetAside { count: 0, times: None, message };
+            let sum = self.set_aside.entry(reason).or_insert_with(new);
+            sum.count += count;
+            sum.times = match (sum.times, times) {
+                (Some((first, last)), Some(more)) => Some((first.min(more.0), last.max(more.1))),
+                (known, more) => known.or(more),
+            };
+        }
     }
 
     pub(super) fn document(&self) -> Value {

@@ -136,32 +136,37 @@ impl Report {
         };
         note(unlisted, "more rejections are not listed");
         note(self.unknown, "rows may be in the log or not");
-        note(self.times.left_out, "rows left out, because they are not before --before");
+        note(self.times.left_out, "rows skipped: their time is not before --before");
         if self.outcomes.is_none() {
             note(self.times.too_late, "of the rows sent are too late to be counted");
             note(self.times.in_the_future, "of the rows sent are too far ahead to be counted");
         }
-        note(self.times.recent, "rows are young enough to have been counted without --backfill");
+        note(self.times.recent, "rows are recent enough to count without --backfill");
         notes.extend(self.outcomes.iter().flat_map(Outcomes::notes));
         notes.extend(self.remedy());
         notes
     }
 
-    /// What to do about rows that were too late. It would count twice what was in time at first and
-    /// late on its way, so such rows are told apart.
+    /// What to do about rows that were too late, where that counts no row twice.
     fn remedy(&self) -> Option<String> {
-        let late = self.late.as_ref()?;
-        let late_last = match &self.outcomes {
-            Some(outcomes) => Some(outcomes.late_last()?),
-            None if self.times.too_late == 0 => return None,
-            None => None,
+        let Late { earliest, remedy } = self.late.as_ref()?;
+        let expected = self.times.too_late;
+        let Some(outcomes) = &self.outcomes else {
+            return (expected > 0).then(|| remedy.clone());
         };
-        Some(match late_last {
-            Some(last) if last >= late.earliest => format!(
-                "{}. Rows of {} to {last} became late on their way: put those of them that are dead letters into a file of their own and send it as another backfill",
-                late.remedy, late.earliest
+        let (count, last) = outcomes.late().unwrap_or((0, *earliest));
+        // Of rows that were rejected it is not known which they were.
+        if count < expected && self.rejected == 0 {
+            return Some(format!(
+                "{} rows that looked too late count or counted before, so --before {earliest} would count some twice: put the rows that are dead letters into a file of their own, and send that as a backfill",
+                expected - count
+            ));
+        }
+        (count > 0).then(|| match last >= *earliest {
+            true => format!(
+                "{remedy}. Rows from {earliest} to {last} became late on their way: put those that are dead letters into a file of their own, and send it as another backfill"
             ),
-            _ => late.remedy.clone(),
+            false => remedy.clone(),
         })
     }
 }
@@ -197,5 +202,55 @@ const fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use domain::refold::SetAside;
+
+    use super::*;
+
+    const EARLIEST: Timestamp = Timestamp::EPOCH;
+
+    fn report(expected: u64, outcomes: Option<(u64, Timestamp)>) -> Report {
+        let times = TimeCounts { too_late: expected, ..TimeCounts::default() };
+        let late = Some(Late { earliest: EARLIEST, remedy: "the remedy".to_owned() });
+        let outcomes = outcomes.map(|(count, last)| {
+            let set_aside = SetAside { count, times: Some((last, last)), message: String::new() };
+            let set_aside = BTreeMap::from([("too_late".to_owned(), set_aside)]);
+            Outcomes {
+                set_aside: if count > 0 { set_aside } else { BTreeMap::new() },
+                ..Outcomes::default()
+            }
+        });
+        Report { times, late, outcomes, ..Report::default() }
+    }
+
+    #[test]
+    fn a_remedy_is_offered_only_where_it_counts_no_row_twice() {
+        let before = Timestamp::from_micros(-1).unwrap();
+        for (expected, outcomes, words) in [
+            (0, None, None),
+            (2, None, Some("the remedy")),
+            (2, Some((2, before)), Some("the remedy")),
+            // Sent again, the same rows are there twice.
+            (2, Some((4, before)), Some("the remedy")),
+            (0, Some((0, before)), None),
+            (2, Some((1, before)), Some("1 rows that looked too late count or counted before")),
+            (2, Some((0, before)), Some("2 rows that looked too late count or counted before")),
+            (0, Some((1, EARLIEST)), Some("became late on their way")),
+            (2, Some((3, EARLIEST)), Some("became late on their way")),
+        ] {
+            let said = report(expected, outcomes).remedy();
+            let fits = match (words, &said) {
+                (None, None) => true,
+                (Some(words), Some(said)) => said.contains(words),
+                _ => false,
+            };
+            assert!(fits, "{expected} {outcomes:?}: {said:?}");
+        }
     }
 }
