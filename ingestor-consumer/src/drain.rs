@@ -83,7 +83,7 @@ impl<L: PulseLog> Drain<L> {
         let DrainTo { partition, until, seen_at, done } = to;
         match self.drain(partition, until)? {
             Ok(()) => self.send(ToLane::Flush { partition, seen_at, done }),
-            Err(error) => self.send(ToLane::Failed { error, done }),
+            Err(error) => self.send(ToLane::Failed { partition, error, done }),
         }
     }
 

@@ -126,13 +126,15 @@ pub(crate) enum ToLane {
     },
     /// Reading went no further than the chunks before.
     Failed {
+        partition: Partition,
         error: LogError,
         done: Done,
     },
 }
 
-/// What the lane sends. The answer of a drain goes the way of its flushes, so whatever it is, all that
-/// the drain lent is stored when the tick hears it.
+/// What the lane sends. The answer of a drain goes the way of its flushes, so when the tick hears it,
+/// all that the drain lent is stored. Of a partition that stopped, the open segment is not: it is folded
+/// again once the partition is restored.
 pub(crate) enum FlushJob {
     Store(Box<StoreJob>),
     /// The partition went no further.

@@ -5,7 +5,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crossbeam_channel::{Receiver, Sender};
-use domain::{Clock, Partition, Timestamp, log::LogRecord, store::Flush};
+use domain::{
+    Clock, Offset, Partition, Timestamp,
+    log::{LogError, LogRecord},
+    segment::Progress,
+    store::Flush,
+};
 use tokio::sync::mpsc;
 use tracing::error;
 
@@ -34,6 +39,8 @@ struct LanePartition {
     stopped: Option<Arc<str>>,
     /// Records folded since the last flush marker.
     records: u64,
+    /// Where the fold was when its open segment was last flushed.
+    flushed_to: Offset,
 }
 
 impl Lane {
@@ -52,7 +59,8 @@ impl Lane {
             let flushed = match message {
                 ToLane::Take { partition, fold } => {
                     let fold = Box::new(fold.flushing(self.flush_rows_max));
-                    let lane = LanePartition { fold, stopped: None, records: 0 };
+                    let flushed_to = fold.folded_to();
+                    let lane = LanePartition { fold, stopped: None, records: 0, flushed_to };
                     self.partitions.insert(partition, lane);
                     Ok(())
                 }
@@ -67,7 +75,7 @@ impl Lane {
                     flushed
                 }
                 ToLane::Flush { partition, seen_at, done } => self.flush(partition, seen_at, done),
-                ToLane::Failed { error, done } => self.tell(StopReason::Log(error), done),
+                ToLane::Failed { partition, error, done } => self.fail(partition, error, done),
             };
             if flushed.is_err() {
                 return;
@@ -106,13 +114,7 @@ impl Lane {
             let reason = Arc::clone(reason);
             return self.tell(StopReason::Stopped(reason), done);
         }
-        let mut parts = ToFlusher { flushes: &self.flushes, is_gone: Ok(()) };
-        parts.extend(std::iter::from_fn(|| lane.fold.flush_part()));
-        parts.is_gone?;
-        let mut flush = lane.fold.flush();
-        let progress =
-            flush.progress.as_mut().expect("a flush of the open segment says where it is");
-        progress.caught_up_at = Some(seen_at);
+        let (flush, progress) = lane.flush_open(&self.flushes, Some(seen_at))?;
         let report = PartitionReport {
             partition,
             records: std::mem::take(&mut lane.records),
@@ -127,6 +129,28 @@ impl Lane {
         };
         let job = FlushJob::store(flush, Some((done, report)));
         self.flushes.blocking_send(job).map_err(|_| FlusherGone)
+    }
+
+    /// Stores what was folded before the record that cannot be read, which may stay that way for ever.
+    /// Why a partition stopped comes first: it is the record that is folded next.
+    fn fail(
+        &mut self,
+        partition: Partition,
+        error: LogError,
+        done: Done,
+    ) -> Result<(), FlusherGone> {
+        let lane =
+            self.partitions.get_mut(&partition).expect("the drain serves this lane's partitions");
+        if let Some(reason) = &lane.stopped {
+            let reason = Arc::clone(reason);
+            return self.tell(StopReason::Stopped(reason), done);
+        }
+        // Each further try fails without a new record, and has nothing to store.
+        if lane.fold.folded_to() > lane.flushed_to {
+            let (flush, _) = lane.flush_open(&self.flushes, None)?;
+            self.flushes.blocking_send(FlushJob::store(flush, None)).map_err(|_| FlusherGone)?;
+        }
+        self.tell(StopReason::Log(error), done)
     }
 
     fn tell(&self, reason: StopReason, done: Done) -> Result<(), FlusherGone> {
@@ -149,6 +173,24 @@ impl LanePartition {
             ));
         }
         self.fold.record(record, closed).map_err(|error| error.to_string())
+    }
+
+    /// Hands over all parts of the open segment's flush but the last, and gives that and its progress.
+    fn flush_open(
+        &mut self,
+        flushes: &mpsc::Sender<FlushJob>,
+        caught_up_at: Option<Timestamp>,
+    ) -> Result<(Flush, Progress), FlusherGone> {
+        let mut parts = ToFlusher { flushes, is_gone: Ok(()) };
+        parts.extend(std::iter::from_fn(|| self.fold.flush_part()));
+        parts.is_gone?;
+        let mut flush = self.fold.flush();
+        let progress =
+            flush.progress.as_mut().expect("a flush of the open segment says where it is");
+        progress.caught_up_at = caught_up_at;
+        let progress = *progress;
+        self.flushed_to = progress.folded_to;
+        Ok((flush, progress))
     }
 }
 

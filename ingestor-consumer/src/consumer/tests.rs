@@ -330,7 +330,7 @@ fn a_damaged_record_fails_the_tick_and_loses_nothing_before_it() {
         world.append(1, 3).await;
         let error = consumer.tick().await.unwrap_err();
         assert!(error.to_string().contains("record 1 of partition 0 is damaged"), "{error}");
-        assert_eq!(world.stored_count(), 3, "what was read before it waits for its flush");
+        assert_eq!(world.stored_count(), 4, "what was read before it is stored");
         world.clock.0.fetch_add(1, Ordering::Relaxed);
         consumer.tick().await.unwrap_err();
         consumer.shutdown().await;

@@ -277,8 +277,61 @@ fn a_tick_that_ends_in_trouble_has_stored_what_it_had_folded() {
             }
             assert_eq!(troubled(consumer.tick().await.unwrap_err()).0, [1]);
             assert_eq!(world.manifests(1).await, [(0, 4)], "damaged: {damaged}");
+            // The open segment of a partition that stopped is folded again by its next try.
+            let (folded_to, counted) = if damaged { (5, 5) } else { (4, 4) };
+            assert_eq!(progress_of(&world, 1).await, folded_to, "damaged: {damaged}");
+            assert_eq!(world.stored_count(), counted, "damaged: {damaged}");
             consumer.shutdown().await;
         }
+    });
+}
+
+async fn progress_of(world: &World, partition: u16) -> u64 {
+    let (log_id, partition) = (generation().log_id, Partition(partition));
+    let key = PartitionKey { log_id, partition, epoch: Epoch(0) };
+    world.store.progress(key).await.unwrap().unwrap().folded_to.0
+}
+
+#[test]
+fn a_read_that_fails_again_stores_nothing_again() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        let mut consumer = world.consumer().await;
+        world.append(1, 1).await;
+        world.append(1, 1).await;
+        world.log.damage(Partition(1), Offset(1));
+        consumer.tick().await.unwrap_err();
+        assert_eq!((progress_of(&world, 1).await, world.stored_count()), (1, 1));
+        let flushes = world.store.flushes();
+        for _ in 0..3 {
+            world.clock.0.fetch_add(16, Ordering::Relaxed);
+            consumer.tick().await.unwrap_err();
+        }
+        assert_eq!(world.store.flushes(), flushes);
+        consumer.shutdown().await;
+    });
+}
+
+/// A record ahead of the clock stops the partition, and one behind it cannot be read. Once the clock is
+/// set, all that is before the latter counts.
+#[test]
+fn a_partition_that_stopped_is_let_go_though_a_later_record_cannot_be_read() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        let mut consumer = world.consumer().await;
+        world.clock.0.fetch_add(601, Ordering::Relaxed);
+        world.append(1, 1).await;
+        world.append(1, 1).await;
+        world.log.damage(Partition(1), Offset(1));
+        world.clock.0.fetch_sub(601, Ordering::Relaxed);
+        let (partitions, text) = troubled(consumer.tick().await.unwrap_err());
+        assert_eq!(partitions, [1]);
+        assert!(text.contains("ahead of this machine's clock"), "{text}");
+        world.clock.0.fetch_add(601, Ordering::Relaxed);
+        let (_, text) = troubled(consumer.tick().await.unwrap_err());
+        assert!(text.contains("record 1 of partition 1 is damaged"), "{text}");
+        assert_eq!(world.stored_count(), 1);
+        consumer.shutdown().await;
     });
 }
 
