@@ -1,6 +1,10 @@
 //! The audit finds what was lost or changed, and nothing where all is well.
 
-use domain::{Clock, LogId, Timestamp, place::Generation};
+use domain::{
+    Clock, LogId, Timestamp,
+    log::{AppendError, LogBounds, LogDrain, LogError, LogRecord},
+    place::Generation,
+};
 use prost::Message;
 use proto::{record, v1};
 use storage::memory::{FlushFault, MemoryLog, MemoryUsageStore};
@@ -90,6 +94,128 @@ async fn a_closed_segment_is_audited_wherever_progress_is() {
         let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
         assert_eq!(mismatch.invariant, "I2");
     }
+}
+
+/// A log restored from an older copy: the same records, but for the last ones.
+fn shortened(log: &MemoryLog, partition: Partition, end: Offset) -> Arc<MemoryLog> {
+    let mut bodies = Vec::new();
+    let mut reader = log.drain(partition, Offset(0)).unwrap();
+    reader.read(end, usize::MAX, &mut |record| bodies.push(record.body.to_vec())).unwrap();
+    let shortened = Arc::new(MemoryLog::new(generation(), Arc::new(now)));
+    Handle::current().block_on(shortened.append(partition, bodies)).unwrap();
+    shortened
+}
+
+/// Folds and stores the first closed segment of a log of partition 0.
+async fn stored_first(log: &MemoryLog) -> (Arc<MemoryUsageStore>, Flush) {
+    let store = Arc::new(MemoryUsageStore::new());
+    store.register(&generation(), None).await.unwrap();
+    let (log_id, partition, epoch) = (generation().log_id, Partition(0), domain::Epoch(0));
+    let (mut closed, key) = (Vec::new(), PartitionKey { log_id, partition, epoch });
+    let mut fold = Fold::new(generation(), key);
+    let end = log.bounds(partition).await.unwrap().end;
+    let mut reader = log.drain(partition, Offset(0)).unwrap();
+    fold_on(&mut fold, &mut reader, end, &mut closed).unwrap().unwrap();
+    let flush = closed.swap_remove(0);
+    store.flush(Arc::new(flush.clone())).await.unwrap();
+    (store, flush)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_where_the_last_segment_ends_or_before_is_found() {
+    let log = MemoryLog::new(generation(), Arc::new(now));
+    for id in 0..4 {
+        log.append(Partition(0), vec![body("vm", id)]).await.unwrap();
+    }
+    let (store, flush) = stored_first(&log).await;
+    for (end, is_row_lost, invariants) in [
+        (4, false, &[][..]),
+        (3, false, &["I7"][..]),
+        (3, true, &["I7", "I2"]),
+        (2, false, &["I7", "I7", "I5"]),
+    ] {
+        let log = tokio::task::block_in_place(|| shortened(&log, Partition(0), Offset(end)));
+        if is_row_lost {
+            assert!(store.lose_row(&flush.rows[0].key));
+        }
+        let report = audit(log, Arc::clone(&store), None).await.unwrap();
+        let found: Vec<_> = report.mismatches.iter().map(|found| found.invariant).collect();
+        assert_eq!(found, invariants, "{end}: {report:?}");
+        assert_eq!((report.segments, report.refolded), (1, u64::from(end == 4)));
+        store.flush(Arc::new(flush.clone())).await.unwrap();
+    }
+}
+
+/// A segment that a boundary ends is closed by its own record, and needs none behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_with_a_boundary_is_sound() {
+    let log = Arc::new(MemoryLog::new(generation(), Arc::new(now)));
+    log.append(Partition(0), vec![body("vm", 1)]).await.unwrap();
+    let boundary = record::encode_boundary(&generation(), "test");
+    log.append(Partition(0), vec![boundary]).await.unwrap();
+    let (store, _) = stored_first(&log).await;
+    let report = audit(log, store, None).await.unwrap();
+    assert_eq!((report.segments, report.refolded), (1, 1));
+    assert_eq!(report.mismatches, []);
+}
+
+/// A log whose drains lend all that they have at a time.
+struct Lavish(MemoryLog);
+
+struct LavishDrain(storage::memory::MemoryDrain);
+
+impl LogDrain for LavishDrain {
+    fn read(
+        &mut self,
+        until: Offset,
+        _bytes_max: usize,
+        visit: &mut dyn FnMut(LogRecord<'_>),
+    ) -> Result<Offset, LogError> {
+        self.0.read(until, usize::MAX, visit)
+    }
+}
+
+impl PulseLog for Lavish {
+    type Drain = LavishDrain;
+
+    fn generation(&self) -> &Generation {
+        self.0.generation()
+    }
+
+    async fn append(
+        &self,
+        partition: Partition,
+        records: Vec<Vec<u8>>,
+    ) -> Result<Vec<Offset>, AppendError> {
+        self.0.append(partition, records).await
+    }
+
+    async fn bounds(&self, partition: Partition) -> Result<LogBounds, LogError> {
+        self.0.bounds(partition).await
+    }
+
+    fn drain(&self, partition: Partition, from: Offset) -> Result<LavishDrain, LogError> {
+        Ok(LavishDrain(self.0.drain(partition, from)?))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_behind_the_last_segment_is_noted_though_more_was_lent() {
+    let log = MemoryLog::new(generation(), Arc::new(now));
+    for id in 0..4 {
+        log.append(Partition(0), vec![body("vm", id)]).await.unwrap();
+    }
+    let (store, _) = stored_first(&log).await;
+    let log = tokio::task::block_in_place(|| shortened(&log, Partition(0), Offset(3)));
+    let envelope = v1::Envelope { version: u32::MAX, ..v1::Envelope::default() };
+    let newer = v1::LogRecord { envelope: Some(envelope), pulses: vec![] }.encode_to_vec();
+    for body in [newer, body("vm", 3)] {
+        log.append(Partition(0), vec![body]).await.unwrap();
+    }
+    let log = Arc::new(Lavish((*log).clone()));
+    let mismatches = audit(log, store, None).await.unwrap().mismatches;
+    let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
+    assert_eq!((mismatch.invariant, mismatch.segment_start), ("I11", Offset(3)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
