@@ -277,16 +277,21 @@ impl Ids {
     ///
     /// # Errors
     /// When the scratch directory takes no file.
+    ///
+    /// # Panics
+    /// When a run is older than the one before.
     pub(crate) fn load_run(&mut self, run: &[u8]) -> io::Result<()> {
         let Some((bucket, entries)) = run.split_first_chunk::<RUN_HEADER_BYTES>() else {
             return Ok(());
         };
         let bucket = u32::from_le_bytes(*bucket);
-        debug_assert!(
-            self.buckets.back().is_none_or(|last| *last <= bucket),
-            "older than the last"
+        let last = self.buckets.back_mut().expect("there is always the open one");
+        // Ids are forgotten from the front, so another order would change verdicts.
+        assert!(
+            *last <= bucket,
+            "a run of ids of interval {bucket} came after one of interval {last}: this is a fault of Pulso, nothing was counted, and the log and the store are as they were; please report it"
         );
-        *self.buckets.back_mut().expect("there is always the open one") = bucket;
+        *last = bucket;
         let ordinal = self.open();
         let entries = entries.as_chunks::<RUN_ENTRY_BYTES>().0;
         let pass = |first| entries.iter().skip(first).step_by(LOAD_PASSES);
@@ -385,6 +390,15 @@ mod tests {
         }
         assert_eq!(again.in_segment(), ids.in_segment());
         assert_eq!(again.take_run(), ids.take_run());
+    }
+
+    #[test]
+    #[should_panic(expected = "a run of ids of interval 4 came after one of interval 5")]
+    fn runs_are_taken_in_the_order_of_log_time_only() {
+        let mut ids = Ids::default();
+        for bucket in [5u32, 5, 4] {
+            ids.load_run(&bucket.to_le_bytes()).unwrap();
+        }
     }
 
     fn run_of(ids: u64) -> Vec<u8> {
