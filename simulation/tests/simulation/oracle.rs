@@ -222,8 +222,8 @@ impl World {
 
     async fn audit(&self) {
         for log in &self.logs {
-            let report =
-                audit::audit(Arc::new(log.clone()), Arc::new(self.store.clone()), None).await;
+            let (log, store) = (Arc::new(log.clone()), Arc::new(self.store.clone()));
+            let report = audit::audit(log, store, self.ids_memory(0)).await;
             let report = report.unwrap();
             if report.refolded != report.segments || !report.mismatches.is_empty() {
                 self.watch.violated("audit", format!("{report:?}"));

@@ -231,12 +231,16 @@ impl World {
         self.consumers.len() - 1
     }
 
+    /// Bounded memory for ids, in a world that has it.
+    pub(crate) fn ids_memory(&self, bytes_max: usize) -> Option<IdsMemory> {
+        let scratch = Arc::clone(&self.scratch);
+        self.swarm.has_cold_ids.then_some(IdsMemory { bytes_max, scratch })
+    }
+
     fn config(&mut self, work: Work) -> ConsumerConfig {
+        let ids_bytes_max = self.swarm.has_cold_ids.then(|| self.random.pick(&[0, 1 << 12]));
+        let ids = ids_bytes_max.and_then(|bytes_max| self.ids_memory(bytes_max));
         let random = &mut self.random;
-        let ids = self.swarm.has_cold_ids.then(|| IdsMemory {
-            bytes_max: random.pick(&[0, 1 << 12]),
-            scratch: Arc::clone(&self.scratch),
-        });
         ConsumerConfig {
             chunk_bytes: random.pick(&[1, 300, 4_096]),
             flush_rows_max: random.pick(&[1, 2, 5, 1 << 15]),
