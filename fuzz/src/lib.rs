@@ -26,5 +26,5 @@ pub mod corpus;
 
 pub mod samples;
 
-pub use target::Target;
+pub use target::{Target, time_of};
 pub use targets::TARGETS;

@@ -39,12 +39,7 @@ impl Target {
             return;
         }
         // The machine may have been busy with other things, so what counts is the time on a processor.
-        let (start, start_on_processor) = (Instant::now(), time_on_processor());
-        self.run_once(bytes);
-        let spent = match (start_on_processor, time_on_processor()) {
-            (Some(start), Some(end)) => end.saturating_sub(start),
-            _ => start.elapsed(),
-        };
+        let ((), spent) = time_of(|| self.run_once(bytes));
         let length = bytes.len();
         assert!(spent <= TIME_MAX, "{}: {length} bytes of input took {spent:?}", self.name);
     }
@@ -59,6 +54,18 @@ impl Target {
             bytes.len()
         );
     }
+}
+
+/// Does something, and gives the time that it took on a processor; all the time that passed, where the
+/// system does not tell.
+pub fn time_of<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let (start, start_on_processor) = (Instant::now(), time_on_processor());
+    let done = work();
+    let spent = match (start_on_processor, time_on_processor()) {
+        (Some(start), Some(end)) => end.saturating_sub(start),
+        _ => start.elapsed(),
+    };
+    (done, spent)
 }
 
 /// Time that this thread has run, where the system tells it.

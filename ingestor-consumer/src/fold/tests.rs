@@ -1,7 +1,11 @@
 //! What the fold decides, case by case, and the theorem: however the work is cut and wherever it
 //! stops and starts again, the same log gives the same bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use domain::{
     Dimensions, Epoch, LogId, Manifest, Partition, Quantity, RowKey, SegmentId, UsageRow,
@@ -15,10 +19,14 @@ use super::*;
 const HOUR: i64 = 3_600;
 const NOW: i64 = 1_000_000 * HOUR;
 
-/// Time that this thread has computed for, whatever else the machine does.
-pub(super) fn cpu_time() -> std::time::Duration {
-    let schedule = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    std::time::Duration::from_nanos(schedule.split(' ').next().unwrap().parse().unwrap())
+/// Time that this thread has computed for, whatever else the machine does; all the time that passed,
+/// where the system does not tell.
+pub(super) fn cpu_time() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let start = *START;
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let computed = statistics.and_then(|text| text.split_whitespace().next()?.parse().ok());
+    computed.map_or_else(|| start.elapsed(), Duration::from_nanos)
 }
 
 fn generation() -> Generation {
