@@ -91,5 +91,8 @@ where
         .enable_all()
         .build()
         .map_err(|error| Failure::internal(format_args!("cannot start threads: {error}")))?;
-    runtime.block_on(command)
+    let ended = runtime.block_on(command);
+    // What matters was waited for. A fold that answers a question nobody waits for is not.
+    runtime.shutdown_background();
+    ended
 }

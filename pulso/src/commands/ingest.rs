@@ -209,13 +209,16 @@ impl Transfer<'_> {
                     self.report.refuse(rejection);
                     Ok(())
                 }
-                Piece::Batch(batch) => self.send(batch).await,
+                Piece::Batch(batch, times) => {
+                    self.report.times = times;
+                    self.send(batch).await
+                }
                 Piece::Notice(notice) => {
                     let say = || self.notices.say(notice);
                     self.bar.suspend(say);
                     Ok(())
                 }
-                Piece::Counted(times) => {
+                Piece::End(times) => {
                     self.report.times = times;
                     Ok(())
                 }

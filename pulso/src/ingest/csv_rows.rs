@@ -13,7 +13,7 @@ use service::problem::reasons;
 
 use super::{
     records::Records,
-    row::{Draft, Fault, Field, ROW_CELLS, Row, RowResult},
+    row::{Draft, Fault, Field, ROW_CELLS, Row, RowResult, shorten},
 };
 
 /// Columns without which no row could be taken.
@@ -91,7 +91,11 @@ fn column_of(name: &str, place: usize) -> Result<Column, String> {
                 Some("properties") | None => "name free columns `properties.NAME`".to_owned(),
                 Some(near) => format!("did you mean `{near}`? Free columns are `properties.NAME`"),
             };
-            Err(format!("column {} `{name}` is not known: {hint}", place + 1))
+            Err(format!(
+                "column {} `{}` is not known: {hint}",
+                place + 1,
+                shorten(name).escape_debug()
+            ))
         }
     }
 }

@@ -53,14 +53,14 @@ pub enum FocusQuantity {
 /// What the reader hands over.
 #[derive(Debug)]
 pub enum Piece {
-    /// Rows to send.
-    Batch(Numbered),
+    /// Rows to send, and how many rows were read so far, by what their times mean.
+    Batch(Numbered, TimeCounts),
     /// A row that cannot be sent.
     Rejected(Rejection),
     /// What is to be said before the next rows are sent.
     Notice(Notice),
-    /// The end of the input: how many rows there were, by what their times mean.
-    Counted(TimeCounts),
+    /// How many rows there were when the input ended.
+    End(TimeCounts),
 }
 
 /// A reader at work.
@@ -124,7 +124,7 @@ fn read_all(
             let (is_sent, notice) = times.look(&row);
             notice.map_or(Ok(()), |notice| hand_over(Piece::Notice(notice)))?;
             let full = if is_sent { batcher.push(&row) } else { None };
-            full.map_or(Ok(()), |full| hand_over(Piece::Batch(full)))
+            full.map_or(Ok(()), |full| hand_over(Piece::Batch(full, times.counts())))
         }
         Err(rejection) => hand_over(Piece::Rejected(rejection)),
     };
@@ -134,6 +134,7 @@ fn read_all(
         FileFormat::Focus => focus::read(input, quantity, &mut sink),
         FileFormat::Cloudevents => cloudevents::read(input, &mut sink),
     }?;
-    batcher.finish().into_iter().try_for_each(|batch| hand_over(Piece::Batch(batch)))?;
-    hand_over(Piece::Counted(times.counts()))
+    let counts = times.counts();
+    batcher.finish().into_iter().try_for_each(|batch| hand_over(Piece::Batch(batch, counts)))?;
+    hand_over(Piece::End(counts))
 }

@@ -61,7 +61,8 @@ impl fmt::Display for Fault {
 impl Fault {
     /// A fault of one field.
     pub fn new(reason: &'static str, field: impl fmt::Display, message: impl fmt::Display) -> Self {
-        Self { reason, field: field.to_string(), message: message.to_string() }
+        // A name may be as long as a row, and ten thousand of these are kept.
+        Self { reason, field: shorten(&field.to_string()), message: message.to_string() }
     }
 
     /// A fault of the whole row.

@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -70,14 +70,7 @@ impl Source {
         match input {
             Input::Standard => Ok(Self::of(Box::new(io::stdin()), None)),
             Input::File(path) => {
-                let file = File::open(path).map_err(|error| Failure::file("read", path, &error))?;
-                let metadata =
-                    file.metadata().map_err(|error| Failure::file("read", path, &error))?;
-                if metadata.is_dir() {
-                    let message = format!("cannot read {}: it is a directory", path.display());
-                    return Err(Failure::new(Exit::Usage, message));
-                }
-                let total = metadata.is_file().then_some(metadata.len());
+                let (file, total) = open_file(path)?;
                 Ok(Self::of(Box::new(file), total))
             }
         }
@@ -91,9 +84,8 @@ impl Source {
     pub fn open_digested(input: &Input, salt: &str) -> Result<Self, Failure> {
         let (mut file, regular) = match input {
             Input::File(path) => {
-                let file = File::open(path).map_err(|error| Failure::file("read", path, &error))?;
-                let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
-                (file, regular)
+                let (file, total) = open_file(path)?;
+                (file, total.is_some())
             }
             // Standard input cannot be read twice.
             Input::Standard => (spool(&mut io::stdin().lock())?, true),
@@ -161,12 +153,26 @@ impl Source {
         let (_, input) = input.into_inner();
         let seen = input.into_inner().hasher.map(|hasher| hasher.digest128().to_be_bytes());
         if seen != self.digest.map(|digest| digest.value) {
-            let message = "the file changed while it was being sent; send it again as it is now, \
-                           under another backfill name";
+            let message = "the file changed while it was being sent. The rows that were accepted count: \
+                           put the others into a file of their own, and send that under another \
+                           backfill name";
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         Ok(())
     }
+}
+
+/// Opens a file, and tells its length where it is a regular one.
+fn open_file(path: &Path) -> Result<(File, Option<u64>), Failure> {
+    let failed = |error: io::Error| Failure::file("read", path, &error);
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        let message = format!("cannot read {}: it is a directory", path.display());
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let total = metadata.is_file().then_some(metadata.len());
+    Ok((file, total))
 }
 
 /// Counts and digests what is read through it.

@@ -97,6 +97,69 @@ fn a_bad_json_line_is_rejected_alone() {
 }
 
 #[test]
+fn a_key_that_an_object_within_a_row_has_twice_rejects_the_row() {
+    let event = |data: &str| {
+        format!(
+            r#"{{"specversion":"1.0","id":"1","source":"s","time":"2024-09-18T22:00:00Z","subject":"a","type":"vm","data":{data}}}"#
+        )
+    };
+    let row = |properties: &str| {
+        format!(
+            r#"{{"tenant":"a","product_sku":"s","use_unity":"h","used_amount":1.50,"time":"2024-09-18T22:00:00Z","properties":{properties}}}"#
+        )
+    };
+    for (name, text, reader, repeated) in [
+        (
+            "data",
+            event(r#"{"used_amount":"1","used_amount":"1000","use_unity":"h"}"#),
+            cloudevents::read as Read,
+            "data.used_amount",
+        ),
+        (
+            "in a list",
+            format!("[{}]", event(r#"{"used_amount":1,"use_unity":"h","use_unity":"h"}"#)),
+            cloudevents::read,
+            "data.use_unity",
+        ),
+        (
+            "deeper",
+            event(r#"{"used_amount":1,"use_unity":"h","properties":{"a":"1","a":"2"}}"#),
+            cloudevents::read,
+            "data.a",
+        ),
+        ("properties", row(r#"{"a":"1","a":"2"}"#), jsonl::read, "properties.a"),
+        ("a list of objects", row(r#"{"a":[{"b":1,"b":2}]}"#), jsonl::read, "properties.b"),
+    ] {
+        let rows = read(reader, text.as_bytes()).unwrap();
+        assert_eq!(outcomes(&rows), [(1, FIELD_REPEATED, repeated)], "{name}");
+    }
+    for text in [
+        event(r#"{"used_amount":12.50,"use_unity":"h","a":{"used_amount":1}}"#),
+        event(r#"{"used_amount":1e-18,"use_unity":"h","null":null,"true":true,"n":-7}"#),
+    ] {
+        let rows = read(cloudevents::read, text.as_bytes()).unwrap();
+        assert!(!rows[0].as_ref().is_err_and(|bad| bad.reason == FIELD_REPEATED), "{text}");
+    }
+    let [Ok(good)] =
+        &read(jsonl::read, row(r#"{"digits":1.2300,"flag":true}"#).as_bytes()).unwrap()[..]
+    else {
+        panic!("digits are kept")
+    };
+    assert_eq!(good.pulse.properties["digits"], "1.2300");
+}
+
+#[test]
+fn the_name_of_a_field_is_shortened_where_it_is_told() {
+    let name = "n".repeat(900_000);
+    let text = format!(
+        "tenant,product_sku,use_unity,used_amount,time,properties.{name}\na,s,h,1,2024-09-18T22:00:00Z,"
+    );
+    let rows = read(csv_rows::read, &[text.as_bytes(), b"\xff\n"].concat()).unwrap();
+    let Err(bad) = &rows[0] else { panic!("not UTF-8") };
+    assert!(bad.field.starts_with("properties.nnn") && bad.field.len() < 80, "{}", bad.field);
+}
+
+#[test]
 fn a_line_without_end_does_not_fill_the_memory() {
     let mut text = vec![b'x'; 3 * ROW_BYTES_MAX];
     text.extend_from_slice(b"\n{\"used_amount\":1}\n\xff\xfe\n");

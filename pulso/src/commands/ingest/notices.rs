@@ -87,7 +87,7 @@ impl Notices {
 /// How rows that are too late are counted, and no other row twice.
 fn remedy(earliest: Timestamp) -> String {
     format!(
-        "To count them, send the same input again with `--backfill NAME --before {earliest}` added: only rows before that time are sent. If the input was sent before, use the time that its first sending printed"
+        "If this input was never sent before, count them by sending it again with `--backfill NAME --before {earliest}` added: only rows before that time are sent. If it was, put the rows that never counted into a file of their own, and send that as a backfill"
     )
 }
 

@@ -13,7 +13,7 @@ use proto::{
 };
 use serde_json::{Value, json};
 use service::CorrelationId;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 
 use crate::{
@@ -25,6 +25,9 @@ use crate::{
     config::value::duration_text,
     exit::{Exit, Failure},
 };
+
+/// How long until a server that could not answer is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Looks after the rows of one transfer.
 pub(super) struct Follower {
@@ -57,11 +60,30 @@ impl Follower {
 
     /// Waits until everything is folded and counts what became of it, all within `wait`; `accepted` rows
     /// at the least are to be found.
-    pub(super) async fn outcomes(self, wait: Duration, accepted: u64) -> Result<Outcomes, Failure> {
-        let outcomes = timeout(wait, self.look(wait)).await.unwrap_or_else(|_| {
-            let within = duration_text(wait);
-            Err(unknown(format_args!("what became of the rows was not known within {within}")))
-        })?;
+    pub(super) async fn outcomes(
+        mut self,
+        wait: Duration,
+        accepted: u64,
+    ) -> Result<Outcomes, Failure> {
+        let deadline = Instant::now() + wait;
+        let outcomes = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let failure = match timeout(left, self.look(left)).await {
+                Ok(Ok(outcomes)) => break outcomes,
+                Ok(Err(failure)) => failure,
+                Err(_) => {
+                    let within = duration_text(wait);
+                    let why = format!("what became of the rows was not known within {within}");
+                    return Err(unknown(why));
+                }
+            };
+            // A server that starts again, or is busy, is asked again; nothing was changed by asking.
+            let passes = matches!(failure.exit, Exit::Unavailable | Exit::Internal | Exit::Retry);
+            if !passes || deadline <= Instant::now() + ASK_AGAIN {
+                return Err(failure);
+            }
+            sleep(ASK_AGAIN).await;
+        };
         let found = outcomes.counted + outcomes.duplicate + outcomes.not_counted();
         if found < accepted {
             return Err(unknown(format_args!(
@@ -71,7 +93,7 @@ impl Follower {
         Ok(outcomes)
     }
 
-    async fn look(mut self, wait: Duration) -> Result<Outcomes, Failure> {
+    async fn look(&mut self, wait: Duration) -> Result<Outcomes, Failure> {
         let now = status::get(&mut self.client).await?;
         let ends = status::ends(&now);
         if let Some((generation, partition)) = self.start.keys().find(|at| !ends.contains_key(at)) {
