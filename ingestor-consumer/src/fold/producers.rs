@@ -120,7 +120,8 @@ impl Producer {
         for dropped in self.landed.drain(..goes) {
             self.floor = self.floor.max(dropped.end());
         }
-        if most == 0 {
+        // A list grows to twice what it held; more than that is not counted, so it must not be kept.
+        if most == 0 || self.landed.capacity() > 2 * self.landed.len() {
             self.landed.shrink_to_fit();
         }
     }
@@ -271,6 +272,37 @@ mod tests {
         assert_eq!(producer.land(batch(0, 5, 1, &[3])), BatchVerdict::Again { new: vec![1] });
         assert_eq!(producer.land(batch(0, 5, 1, &[1])), BatchVerdict::Again { new: vec![3] });
         assert_eq!(producer.land(batch(0, 5, 1, &[])), BatchVerdict::Again { new: vec![] });
+    }
+
+    /// A block of memory takes 16 bytes beside its own, and 32 at least.
+    fn block(bytes: usize) -> usize {
+        if bytes == 0 { 0 } else { (bytes + 16).max(32) }
+    }
+
+    /// The factor of `docs/operations.md`, at its worst: nodes of the tree have 5 of 11 entries, and each
+    /// batch has one refused range.
+    fn assert_counted(producer: &Producer) {
+        let key = ProducerKey { scope: "s".into(), ..key(0) };
+        let in_tree = size_of::<(ProducerKey, Producer)>() * 11 / 5 + 2 * size_of::<usize>();
+        let list = block(producer.landed.capacity() * size_of::<Landed>());
+        let refused = producer.landed.iter().map(|landed| block(landed.refused.bytes() as usize));
+        let takes = in_tree + block(1) + list + refused.sum::<usize>();
+        let counted = producer.bytes(&key);
+        assert!(takes as u64 <= 3 * counted, "{takes} bytes are counted as {counted}");
+    }
+
+    #[test]
+    fn a_producer_takes_at_most_three_times_what_it_is_counted_as() {
+        let mut producer = Producer::default();
+        for start in 0..2 * LANDED_MAX as u64 {
+            producer.land(batch(start * 10, 10, start, &[1]));
+            producer.keep_landed(LANDED_MAX);
+            assert_counted(&producer);
+        }
+        for most in [LANDED_WHEN_FULL, 1, 0] {
+            producer.keep_landed(most);
+            assert_counted(&producer);
+        }
     }
 
     fn key(number: u16) -> ProducerKey {
