@@ -145,6 +145,24 @@ mod tests {
         assert_eq!(backfills.row(&key("2024"), 5, room), RowVerdict::Duplicate);
     }
 
+    /// The factor of `docs/operations.md`, at its worst: the shortest names and digests, two ranges, and
+    /// nodes of trees that have 5 of 11 entries. A block of memory takes 16 bytes beside its own, and 32 at
+    /// least.
+    #[test]
+    fn a_backfill_takes_at_most_three_times_what_it_is_counted_as() {
+        let block = |bytes: usize| (bytes + 16).max(32);
+        let key = BackfillKey { scope: "s".into(), name: "n".into() };
+        let rows = [(0, 1), (2, 3)].into_iter().collect();
+        let backfill = Backfill { content_digest: vec![0; 16], rows };
+        let texts = block(1) + block(1) + block(16);
+        let in_tree = size_of::<(BackfillKey, Backfill)>() * 11 / 5 + 2 * size_of::<usize>();
+        let ranges = block(11 * size_of::<(u64, u64)>() + 2 * size_of::<usize>());
+        let (takes, counted) = (texts + in_tree + ranges, backfill.bytes(&key));
+        assert!(takes as u64 <= 3 * counted, "{takes} bytes are counted as {counted}");
+        // Each further five ranges may have a node of their own.
+        assert!(ranges as u64 <= 3 * 5 * RANGE_BYTES, "{ranges}");
+    }
+
     #[test]
     fn names_and_gaps_have_a_bound() {
         let mut backfills = Backfills::default();
