@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     consumer::ConsumerError,
-    fold::{Fold, IdsMemory},
+    fold::{Fold, FoldError, IdsMemory},
     refold::fold_on,
     restart,
 };
@@ -113,10 +113,7 @@ impl<L: PulseLog, U: UsageStore> StretchAudit<'_, L, U> {
             let mut closed = Vec::new();
             match fold_on(&mut fold, &mut reader, until, &mut closed)? {
                 Ok(folded_to) => next = folded_to,
-                Err(error) => {
-                    report.note(self.key.partition, fold.folded_to(), "I11", error.to_string());
-                    return Ok(());
-                }
+                Err(error) => return self.not_folded(fold.folded_to(), error, report),
             }
             for flush in closed {
                 if self.stretch.to.is_some_and(|to| flush.segment.start >= to) {
@@ -166,7 +163,7 @@ impl<L: PulseLog, U: UsageStore> StretchAudit<'_, L, U> {
             self.compare_closed(flush, &HashMap::from([(start, *manifest)]), report)?;
         }
         match folded {
-            Err(error) => report.note(partition, fold.folded_to(), "I11", error.to_string()),
+            Err(error) => self.not_folded(fold.folded_to(), error, report)?,
             Ok(()) if fold.segment().start != start => {}
             Ok(()) if fold.folded_to() > manifest.end => {
                 let message = format!("its manifest ends it at {}, the log does not", manifest.end);
@@ -179,6 +176,26 @@ impl<L: PulseLog, U: UsageStore> StretchAudit<'_, L, U> {
             }
         }
         Ok(())
+    }
+
+    /// The log is not what was counted; or this audit had no room for what it folds, which says nothing
+    /// about the log.
+    fn not_folded(
+        &self,
+        at: Offset,
+        error: FoldError,
+        report: &mut AuditReport,
+    ) -> Result<(), ConsumerError> {
+        let partition = self.key.partition;
+        match error {
+            FoldError::Scratch(_) => {
+                Err(ConsumerError::Stopped { partition, reason: error.to_string() })
+            }
+            FoldError::OffsetsFall { .. } | FoldError::Newer { .. } => {
+                report.note(partition, at, "I11", error.to_string());
+                Ok(())
+            }
+        }
     }
 
     /// All manifests of the stretch, checked for their own laws and for tiling it.

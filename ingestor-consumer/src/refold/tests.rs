@@ -324,3 +324,22 @@ async fn ids_that_memory_has_no_room_for_change_no_answer() {
     let report = crate::audit::audit(log, store, Some(ids)).await.unwrap();
     assert_eq!((report.segments, report.refolded, report.mismatches.len()), (3, 3, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_without_room_for_ids_fails_and_says_nothing_about_the_log() {
+    let record = |record: u32| {
+        let ids: Vec<String> = (0..50).map(|id| format!("{record} {id}")).collect();
+        by_id(&ids.iter().map(|id| pulse("acme", id, 1, NOW)).collect::<Vec<_>>())
+    };
+    let (log, store) = consumed((0..12).map(record).collect()).await;
+    let scratch = tempfile::tempdir().unwrap();
+    let audit = |scratch: &std::path::Path| {
+        let ids = IdsMemory { bytes_max: 0, scratch: scratch.into() };
+        crate::audit::audit(Arc::clone(&log), Arc::clone(&store), Some(ids))
+    };
+    assert_eq!(audit(&scratch.path().join("new")).await.unwrap().mismatches, []);
+    let no_directory = scratch.path().join("file");
+    std::fs::write(&no_directory, "").unwrap();
+    let error = audit(&no_directory).await.unwrap_err().to_string();
+    assert!(error.contains("the scratch file for ids failed"), "{error}");
+}
