@@ -146,6 +146,11 @@ impl Printer {
     }
 }
 
+/// Says something to a person at once, on stderr; nobody may be there.
+pub fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 fn written(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -203,9 +208,14 @@ fn write_jsonl(answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
 
 fn write_csv(answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(&answer.columns)?;
+    // Its own conversion forgets what kind of error it was.
+    let io_error = |error: csv::Error| match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    };
+    csv.write_record(&answer.columns).map_err(io_error)?;
     for record in answer.records() {
-        csv.write_record(answer.row(record, plain))?;
+        csv.write_record(answer.row(record, plain)).map_err(io_error)?;
     }
     csv.flush()
 }
@@ -279,6 +289,29 @@ mod tests {
         let lines: Vec<Value> =
             lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(Value::Array(lines), sample().document["rows"]);
+    }
+
+    /// A pipe whose reader has gone away.
+    struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_away_is_known_as_such_in_every_format() {
+        let record = json!({"text": "t".repeat(100_000)});
+        let answer = Answer::list(json!({"records": [record]}), "records", &["text"]);
+        for format in [Format::Table, Format::Json, Format::Jsonl, Format::Csv] {
+            let error = Printer::new(format).write(&answer, &mut Gone, &mut Vec::new());
+            assert_eq!(error.unwrap_err().kind(), io::ErrorKind::BrokenPipe, "{format:?}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(crate) mod load;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -132,6 +132,13 @@ impl Process {
         let stderr = File::options().create(true).append(true).open(&log).unwrap();
         let child = command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
         Self { child, log }
+    }
+
+    /// Starts it with its stderr in a pipe, which the caller may close.
+    pub(crate) fn spawn_piped(mut command: Command) -> (Self, ChildStderr) {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        (Self { child, log: PathBuf::new() }, stderr)
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::harness::{Home, Server, Settings, now, program, until};
+use crate::harness::{Home, PATIENCE, Process, Server, Settings, http_get, now, program, until};
 use proto::v1::{
     Decimal, IngestAck, Pulse, PulseBatch, ingest_service_client::IngestServiceClient,
 };
@@ -204,5 +204,29 @@ async fn a_signal_in_answer_to_readiness_already_ends_it_in_order() {
     for _ in 0..5 {
         let home = Home::new();
         Server::start(&home, &Settings::default()).await.terminate().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_stderr_nobody_reads_any_more_goes_on_and_ends_in_order() {
+    for closed_at_the_start in [true, false] {
+        let home = Home::new();
+        let addresses = home.path("addresses.json");
+        let mut command =
+            home.command(&["dev", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+        command.arg("--print-addresses").arg(&addresses);
+        let (mut process, stderr) = Process::spawn_piped(command);
+        let mut stderr = Some(stderr).filter(|_| !closed_at_the_start);
+        until("it is ready", || addresses.exists() || process.has_ended()).await;
+        drop(stderr.take());
+        let addresses: serde_json::Value =
+            serde_json::from_slice(&fs::read(&addresses).unwrap()).unwrap();
+        let http = addresses["http"].as_str().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while http_get(http, "/readyz").await.0 != 200 {
+            assert!(Instant::now() < deadline, "it never is ready");
+        }
+        process.signal(libc::SIGTERM);
+        assert_eq!(process.end().await.code(), Some(0), "{closed_at_the_start}");
     }
 }

@@ -90,7 +90,10 @@ pub fn start_logs(
     };
     let filter = parse_filter(&filter, source_name)?;
     let terminal = std::io::stderr().is_terminal();
-    let lines = format().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost: to say so would go to stderr too, and panic where nobody
+    // reads that any more.
+    let lines =
+        format().with_env_filter(filter).log_internal_errors(false).with_writer(std::io::stderr);
     let installed = match log_format {
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
         LogFormat::Auto if !terminal => lines.json().flatten_event(true).finish().try_init(),

@@ -15,7 +15,7 @@ use super::connect;
 use crate::{
     cli::Globals,
     exit::{Exit, Failure},
-    output::{Answer, Printer},
+    output::{self, Answer, Printer},
 };
 
 /// `pulso bill run`.
@@ -145,7 +145,7 @@ async fn follow(
             break;
         }
         if run.doing != said {
-            eprintln!("run {}: {}", run.number, run.doing);
+            output::say(format_args!("run {}: {}", run.number, run.doing));
             said.clone_from(&run.doing);
         }
         tokio::time::sleep(POLL_INTERVAL).await;

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{ImportArgs, ImportFormat};
 use crate::{
     exit::{Exit, Failure},
-    output::{Answer, Format, Printer},
+    output::{self, Answer, Format, Printer},
 };
 
 /// Most row mistakes that an import lists.
@@ -37,12 +37,12 @@ pub(super) fn import(printer: &Printer, args: &ImportArgs) -> Result<Exit, Failu
         imported.rows_without_price,
         imported.rows_not_checkable
     );
-    eprintln!("{counts}");
+    output::say(&counts);
     for mistake in mistakes.iter().take(MISTAKES_MAX) {
-        eprintln!("left out: {mistake}");
+        output::say(format_args!("left out: {mistake}"));
     }
     if mistakes.len() > MISTAKES_MAX {
-        eprintln!("left out: and {} more rows", mistakes.len() - MISTAKES_MAX);
+        output::say(format_args!("left out: and {} more rows", mistakes.len() - MISTAKES_MAX));
     }
     if printer.format() == Format::Table {
         Printer::print_text(&imported.text)?;

@@ -11,6 +11,7 @@ use super::{IngestArgs, report::Late};
 use crate::{
     config::value::duration_text,
     ingest::times::{Finding, Notice, TimeBounds, TimeRule},
+    output,
 };
 
 /// How long a server may take to answer.
@@ -40,7 +41,9 @@ impl Notices {
                 Self { bounds, future_tolerance, lateness }
             }
             Err(why) => {
-                eprintln!("times are not checked: the server did not answer GetTimeBounds: {why}");
+                output::say(format_args!(
+                    "times are not checked: the server did not answer GetTimeBounds: {why}"
+                ));
                 Self { bounds: None, future_tolerance: Duration::ZERO, lateness: Duration::ZERO }
             }
         }
@@ -57,7 +60,7 @@ impl Notices {
 
     /// Says what was found, on stderr.
     pub(super) fn say(&self, notice: Notice) {
-        eprintln!("warning: {}", self.words(notice));
+        output::say(format_args!("warning: {}", self.words(notice)));
     }
 
     fn words(&self, Notice { finding, row, time }: Notice) -> String {
