@@ -9,7 +9,7 @@ use domain::{
     DeadLetterGroup, DeadLetterKey, Manifest, Offset, Partition, PulseLog, RowKey, SegmentId,
     Tenant, UsageRow, UsageStore,
     epochs::{LogHistory, Stretch},
-    log::LogDrain as _,
+    log::{LogBounds, LogDrain as _},
     store::{Flush, PartitionKey},
 };
 use tokio::runtime::Handle;
@@ -103,11 +103,11 @@ impl<L: PulseLog, U: UsageStore> StretchAudit<'_, L, U> {
         let closed_to = manifests.last().map(|last| last.end);
         let stored_to = progress.map(|progress| progress.folded_to).max(closed_to);
         let Some(stored_to) = stored_to else { return Ok(()) };
-        let Some((mut fold, start)) = self.start(&manifests)? else { return Ok(()) };
+        let LogBounds { low, end } = self.handle.block_on(self.log.bounds(self.key.partition))?;
+        let Some((mut fold, start)) = self.start(&manifests, low)? else { return Ok(()) };
         let stored: HashMap<Offset, Manifest> =
             manifests.into_iter().map(|manifest| (manifest.segment.start, manifest)).collect();
         let mut reader = self.log.drain(self.key.partition, start)?;
-        let end = self.handle.block_on(self.log.bounds(self.key.partition))?.end;
         let (until, mut next) = (stored_to.min(end), start);
         while next < until && self.stretch.to.is_none_or(|to| next < to) {
             let mut closed = Vec::new();
@@ -120,7 +120,7 @@ impl<L: PulseLog, U: UsageStore> StretchAudit<'_, L, U> {
                     return Ok(());
                 }
                 report.refolded += 1;
-                self.compare_closed(&flush, &stored, report)?;
+                self.compare_closed(&flush, stored.get(&flush.segment.start), report)?;
             }
         }
         if end < stored_to {
@@ -160,7 +160,7 @@ impl<L: PulseLog, U: UsageStore> StretchAudit<'_, L, U> {
         let is_this = |flush: &&Flush| flush.segment == manifest.segment;
         if let Some(flush) = closed.iter().find(is_this) {
             report.refolded += 1;
-            self.compare_closed(flush, &HashMap::from([(start, *manifest)]), report)?;
+            self.compare_closed(flush, Some(manifest), report)?;
         }
         match folded {
             Err(error) => self.not_folded(fold.folded_to(), error, report)?,
@@ -227,9 +227,12 @@ impl<L: PulseLog, U: UsageStore> StretchAudit<'_, L, U> {
 
     /// The fold at the first segment whose records the log still has, and its offset; `None` where
     /// it has none of them.
-    fn start(&self, manifests: &[Manifest]) -> Result<Option<(Fold, Offset)>, ConsumerError> {
+    fn start(
+        &self,
+        manifests: &[Manifest],
+        low: Offset,
+    ) -> Result<Option<(Fold, Offset)>, ConsumerError> {
         let generation = self.log.generation();
-        let low = self.handle.block_on(self.log.bounds(self.key.partition))?.low;
         let inheritance = &restart::Inheritance::alone(self.key.partition, self.ids);
         if low <= self.stretch.from {
             let begun = restart::begin(generation, self.store, self.history, self.key, inheritance);
@@ -246,13 +249,13 @@ impl<L: PulseLog, U: UsageStore> StretchAudit<'_, L, U> {
     fn compare_closed(
         &self,
         flush: &Flush,
-        stored: &HashMap<Offset, Manifest>,
+        stored: Option<&Manifest>,
         report: &mut AuditReport,
     ) -> Result<(), ConsumerError> {
         let (partition, start) = (self.key.partition, flush.segment.start);
         let close =
             flush.close.as_ref().expect("a fold without flushes gives closed segments only");
-        match stored.get(&start) {
+        match stored {
             None => report.note(partition, start, "I3", "its manifest is missing".into()),
             Some(manifest) if *manifest != close.manifest => {
                 let message = format!("manifest {manifest:?} should be {:?}", close.manifest);

@@ -85,8 +85,7 @@ impl Lane {
 
     fn fold(&mut self, partition: Partition, chunk: &Chunk) -> Result<(), FlusherGone> {
         let latest = self.clock.now().plus(CLOCK_AHEAD_MAX);
-        let lane =
-            self.partitions.get_mut(&partition).expect("the drain serves this lane's partitions");
+        let lane = lane_of(&mut self.partitions, partition);
         if lane.stopped.is_some() {
             return Ok(());
         }
@@ -108,11 +107,9 @@ impl Lane {
         seen_at: Timestamp,
         done: Done,
     ) -> Result<(), FlusherGone> {
-        let lane =
-            self.partitions.get_mut(&partition).expect("the drain serves this lane's partitions");
-        if let Some(reason) = &lane.stopped {
-            let reason = Arc::clone(reason);
-            return self.tell(StopReason::Stopped(reason), done);
+        let lane = lane_of(&mut self.partitions, partition);
+        if let Some(reason) = lane.stop_reason() {
+            return self.tell(reason, done);
         }
         let (flush, progress) = lane.flush_open(&self.flushes, Some(seen_at))?;
         let report = PartitionReport {
@@ -139,11 +136,9 @@ impl Lane {
         error: LogError,
         done: Done,
     ) -> Result<(), FlusherGone> {
-        let lane =
-            self.partitions.get_mut(&partition).expect("the drain serves this lane's partitions");
-        if let Some(reason) = &lane.stopped {
-            let reason = Arc::clone(reason);
-            return self.tell(StopReason::Stopped(reason), done);
+        let lane = lane_of(&mut self.partitions, partition);
+        if let Some(reason) = lane.stop_reason() {
+            return self.tell(reason, done);
         }
         // Each further try fails without a new record, and has nothing to store.
         if lane.fold.folded_to() > lane.flushed_to {
@@ -158,7 +153,20 @@ impl Lane {
     }
 }
 
+/// What the lane has of a partition.
+fn lane_of(
+    partitions: &mut HashMap<Partition, LanePartition>,
+    partition: Partition,
+) -> &mut LanePartition {
+    partitions.get_mut(&partition).expect("the drain serves this lane's partitions")
+}
+
 impl LanePartition {
+    /// Why it must not be folded further, as the answer to whatever is asked of it.
+    fn stop_reason(&self) -> Option<StopReason> {
+        self.stopped.as_ref().map(|reason| StopReason::Stopped(Arc::clone(reason)))
+    }
+
     fn fold_one(
         &mut self,
         record: LogRecord<'_>,
