@@ -5,39 +5,30 @@ use proto::v1::Pulse;
 use pulso::client::Identity;
 
 use super::{
-    Flood,
+    Counted, Flood,
     flood::{Answered, batch, numbered, pulse, send},
 };
-use crate::{attacks::Scale, harness::Server};
+use crate::{
+    attacks::Scale,
+    harness::{Server, Settings},
+};
 
 pub(crate) const FLOODS: &[Flood] = &[
     Flood {
         name: "600,000 producers of one batch each",
         bound: "`limits.state_bytes` at 32 MiB",
         growth_mib_max: 160,
-        settings: |settings, scale| {
-            settings.with("PULSO_LIMITS__STATE_BYTES", scale.pick("1 MiB", "32 MiB"))
-        },
+        settings: with_a_small_state,
         send: |server, scale| producers(server, scale).boxed(),
-        check: |counted, _| {
-            let refused = counted.dead("too_many_identities");
-            assert!(refused > 0, "the state is never full: {counted:?}");
-            format!("{refused} too_many_identities")
-        },
+        check: |counted, _| state_was_full(counted),
     },
     Flood {
         name: "450,000 names of backfills",
         bound: "`limits.state_bytes` at 32 MiB",
         growth_mib_max: 160,
-        settings: |settings, scale| {
-            settings.with("PULSO_LIMITS__STATE_BYTES", scale.pick("1 MiB", "32 MiB"))
-        },
+        settings: with_a_small_state,
         send: |server, scale| backfills(server, scale).boxed(),
-        check: |counted, _| {
-            let refused = counted.dead("too_many_identities");
-            assert!(refused > 0, "the state is never full: {counted:?}");
-            format!("{refused} too_many_identities")
-        },
+        check: |counted, _| state_was_full(counted),
     },
     Flood {
         name: "two million ids, with 256 file descriptors",
@@ -61,6 +52,16 @@ pub(crate) const FLOODS: &[Flood] = &[
 ];
 
 const IDS_PER_BATCH: u64 = 1_000;
+
+fn with_a_small_state(settings: Settings, scale: Scale) -> Settings {
+    settings.with("PULSO_LIMITS__STATE_BYTES", scale.pick("1 MiB", "32 MiB"))
+}
+
+fn state_was_full(counted: &Counted) -> String {
+    let refused = counted.dead("too_many_identities");
+    assert!(refused > 0, "the state is never full: {counted:?}");
+    format!("{refused} too_many_identities")
+}
 
 async fn producers(server: &Server, scale: Scale) -> Answered {
     let one = pulse();
