@@ -49,7 +49,7 @@ pub(crate) const FLOODS: &[Flood] = &[
         },
         send: |server, scale| tenants(server, scale).boxed(),
         check: |counted, scale| {
-            let tenants = scale.pick(5_000, 400_000);
+            let tenants = scale.pick(10_000, 400_000);
             assert!(counted.pulses.accepted >= tenants, "all count: {counted:?}");
             assert!(counted.segments_closed > 0, "no segment is full: {counted:?}");
             format!("all counted, {} segments closed early", counted.segments_closed)
@@ -64,7 +64,7 @@ pub(crate) const FLOODS: &[Flood] = &[
         },
         send: |server, scale| late_tenants(server, scale).boxed(),
         check: |counted, scale| {
-            assert_eq!(counted.pulses.late, scale.pick(5_000, 400_000), "{counted:?}");
+            assert_eq!(counted.pulses.late, scale.pick(10_000, 400_000), "{counted:?}");
             assert!(counted.segments_closed > 0, "no segment is full: {counted:?}");
             format!("all too_late, {} segments closed early", counted.segments_closed)
         },
@@ -74,6 +74,8 @@ pub(crate) const FLOODS: &[Flood] = &[
 const PULSES: u64 = 1_000;
 
 /// Sends pulses that one producer, so one partition, gets, as `change` makes them of their number.
+///
+/// In two waves: the record behind a full segment closes it, and one wave may be packed into one record.
 async fn each(
     server: &Server,
     (flood, count): (u8, u64),
@@ -87,7 +89,11 @@ async fn each(
             numbers.map(|number| change(number, one.clone())),
         )
     };
-    send(server, count / PULSES, sent).await
+    let batches = count / PULSES;
+    let first = batches / 2;
+    let mut answered = send(server, first, sent.clone()).await;
+    answered.add(send(server, batches - first, move |number| sent(first + number)).await);
+    answered
 }
 
 async fn skus(server: &Server, scale: Scale) -> Answered {
@@ -97,13 +103,13 @@ async fn skus(server: &Server, scale: Scale) -> Answered {
 
 async fn tenants(server: &Server, scale: Scale) -> Answered {
     let tenant = |number, pulse| Pulse { tenant: format!("tenant-{number}"), ..pulse };
-    each(server, (b't', scale.pick(5_000, 400_000)), tenant).await
+    each(server, (b't', scale.pick(10_000, 400_000)), tenant).await
 }
 
 async fn late_tenants(server: &Server, scale: Scale) -> Answered {
     let time = late_pulse().time;
     let tenant = move |number, pulse| Pulse { tenant: format!("late-{number}"), time, ..pulse };
-    each(server, (b'd', scale.pick(5_000, 400_000)), tenant).await
+    each(server, (b'd', scale.pick(10_000, 400_000)), tenant).await
 }
 
 const CATALOGUE: &str = r#"
