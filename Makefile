@@ -24,7 +24,7 @@ build: ## Build the one binary, target/release/pulso
 .PHONY: test
 test: ## Run every test, on real servers too where Java and Maven are there
 	$(CARGO) test --workspace --locked --no-run
-	RUST_TEST_THREADS=$(TEST_THREADS) services/with-servers $(CARGO) test --workspace --locked
+	RUST_TEST_THREADS=$(TEST_THREADS) dev/with-servers $(CARGO) test --workspace --locked
 
 .PHONY: test-pdf
 test-pdf: ## Run the tests of the feature pricing/pdf; its typesetter takes ten minutes to build
@@ -32,15 +32,15 @@ test-pdf: ## Run the tests of the feature pricing/pdf; its typesetter takes ten 
 
 .PHONY: services
 services: ## Start Kafka and Cassandra on loopback, without containers
-	services/services up
+	dev/services up
 
 .PHONY: services-down
 services-down: ## Stop them; their data stays
-	services/services down
+	dev/services down
 
 .PHONY: cluster-demo
 cluster-demo: build ## The sample through four stages on real Kafka and CQL servers, compared with embedded
-	services/cluster-demo
+	dev/cluster-demo
 
 .PHONY: compose
 compose: ## Build the image and start everything in containers, on Kafka and ScyllaDB

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use edge::{Problem, problem::reasons};
 use prost_types::Duration as WireDuration;
 use proto::v1::{IngestAck, PulseError};
-use service::{Problem, problem::reasons};
 
 use crate::{
     batch::{Plan, Refusal},

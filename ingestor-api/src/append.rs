@@ -5,7 +5,7 @@
 //! outcome unknown and never durable.
 
 use domain::{Partition, PulseLog, log::AppendError};
-use service::{fault, health::Trouble};
+use runtime::{fault, health::Trouble};
 use tracing::{debug, error, warn};
 
 use crate::{

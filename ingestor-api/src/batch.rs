@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use domain::{Partition, Timestamp, place::Generation};
+use edge::{Problem, problem::reasons};
 use proto::{convert::wire_time, record, v1, walk};
-use service::{Problem, problem::reasons};
 use tonic::Code;
 
 use crate::{

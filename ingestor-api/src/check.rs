@@ -9,8 +9,8 @@ use domain::{
     name::{NAME_BYTES_MAX, NameError, check_name, check_plain, check_text},
     quantity::QuantityError,
 };
+use edge::problem::reasons;
 use proto::walk::{PulseWire, WireError};
-use service::problem::reasons;
 use thiserror::Error;
 
 /// Most properties of a pulse.

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::{Clock, PulseLog, place::Generation};
-use proto::{
-    convert::wire_time,
-    v1::{self, IngestAck},
-};
-use service::{
-    CorrelationId, Problem, Shutdown,
-    health::Trouble,
+use edge::{
+    CorrelationId, Problem,
     listen::{
         Budget, Held, Peer,
         frames::{Counting, Framed, Handover, Quiet, Room, WhenFull},
     },
 };
+use proto::{
+    convert::wire_time,
+    v1::{self, IngestAck},
+};
+use runtime::{Shutdown, health::Trouble};
 use tracing::debug;
 
 use crate::{

@@ -9,13 +9,11 @@
 use std::{fmt, future::poll_fn, sync::Arc, task::Poll};
 
 use domain::{PulseLog, place::Generation};
+use edge::listen::{Budget, Held, Peer, Share};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use metrics::Gauge;
 use proto::record;
-use service::{
-    health::Trouble,
-    listen::{Budget, Held, Peer, Share},
-};
+use runtime::health::Trouble;
 use tokio::{
     sync::mpsc::{self, error::SendError},
     task::JoinSet,

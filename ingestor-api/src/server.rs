@@ -9,10 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use domain::PulseLog;
-use futures_util::{future::BoxFuture, stream::BoxStream};
-use prost::Message;
-use proto::v1::{self, IngestAck, usage_service_server};
-use service::{
+use edge::{
     CorrelationId, Problem,
     listen::{
         Peer,
@@ -20,6 +17,9 @@ use service::{
     },
     problem::reasons,
 };
+use futures_util::{future::BoxFuture, stream::BoxStream};
+use prost::Message;
+use proto::v1::{self, IngestAck, usage_service_server};
 use tonic::{
     Request, Response, Status, Streaming,
     body::Body,

@@ -9,17 +9,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::PulseLog;
+use edge::{
+    Problem,
+    listen::{Full, Held, frames::Room},
+    problem::reasons,
+};
 use futures_util::{
     StreamExt,
     future::BoxFuture,
     stream::{FuturesUnordered, Stream, unfold},
 };
 use proto::v1::IngestAck;
-use service::{
-    Problem,
-    listen::{Full, Held, frames::Room},
-    problem::reasons,
-};
 use tonic::{Code, Status, Streaming};
 
 use crate::{

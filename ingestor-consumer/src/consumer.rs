@@ -21,7 +21,7 @@ use domain::{
     rebase::Rebase,
     store::StoreError,
 };
-use service::health::Trouble;
+use runtime::health::Trouble;
 use thiserror::Error;
 
 pub use self::trouble::PartitionTrouble;

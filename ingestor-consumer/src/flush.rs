@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{PulseLog, SegmentId, TotalsFeed, UsageRow, UsageStore, store::Flush};
-use service::{Backoff, fault, health::Trouble};
+use runtime::{Backoff, fault, health::Trouble};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 

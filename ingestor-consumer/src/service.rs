@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use domain::{PulseLog, UsageStore};
+use edge::Problem;
 use proto::v1;
-use service::Problem;
 use tonic::{Request, Response, Status};
 
 use crate::{

@@ -18,7 +18,8 @@ use domain::{
     refold::{Refold, RefoldError},
     store::StoreError,
 };
-use service::{Backoff, Compute};
+use edge::Compute;
+use runtime::Backoff;
 use std::collections::HashMap;
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -193,7 +194,7 @@ pub enum BillingError {
     /// A refusal that is the caller's to mend.
     #[error("{message}")]
     Refused {
-        /// The reason's code, for [`service::problem::reasons`].
+        /// The reason's code, for [`edge::problem::reasons`].
         reason: Refusal,
         /// What is wrong and what to do.
         message: String,

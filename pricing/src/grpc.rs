@@ -13,8 +13,8 @@ use domain::{
     billing::{CatalogueHead, CatalogueVersion},
     refold::Refold,
 };
+use edge::{Compute, Problem, problem::reasons};
 use proto::v1;
-use service::{Compute, Problem, problem::reasons};
 
 use crate::{
     billing::{Billing, BillingConfig},

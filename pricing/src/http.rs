@@ -22,13 +22,13 @@ use axum::{
     routing::{get, post},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
-use proto::v1;
-use serde::Deserialize;
-use serde_json::{Value, json};
-use service::{
+use edge::{
     Problem,
     problem::{http::HttpProblem, reasons},
 };
+use proto::v1;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use utoipa::{IntoResponses, OpenApi};
 
 use crate::{documents, file, grpc::PricingService};

@@ -22,7 +22,7 @@ mod wire;
 
 use std::future::Future;
 
-use service::fault;
+use runtime::fault;
 
 use crate::{
     cli::{Cli, Command, Globals, serving::BenchCommand},

@@ -86,7 +86,7 @@ impl Failure {
                            address? --server or PULSO_SERVER takes the gRPC one";
             return Self::new(Exit::Unavailable, message);
         }
-        Self::new(exit_of(status.code()), service::problem::explain(status))
+        Self::new(exit_of(status.code()), edge::problem::explain(status))
     }
 }
 

@@ -19,7 +19,7 @@ pub mod process;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use domain::PulseLog as _;
-use service::{Schedule, Shutdown, telemetry};
+use runtime::{Schedule, Shutdown, telemetry};
 use tracing::warn;
 
 use crate::{
@@ -91,7 +91,7 @@ pub async fn consume(serving: Serving, args: ConsumeArgs) -> Result<Exit, Failur
     let _signals = shutdown.on_signals().map_err(Failure::internal)?;
     loop {
         let backends = backends::open(&serving.loaded, &[Stage::Consume]).await?;
-        let consuming = Consuming::start(&backends, config, &service::Health::new())
+        let consuming = Consuming::start(&backends, config, &runtime::Health::new())
             .await
             .map_err(consuming::failure)?;
         if once {

@@ -4,6 +4,7 @@
 use std::{future::poll_fn, pin::Pin, time::Instant};
 
 use crate::harness::{self, Home, PATIENCE, Server, Settings, now};
+use edge::problem::reason_of;
 use proto::v1::{
     Decimal, Pulse, PulseBatch, UsageInfoRequest, ingest_service_client::IngestServiceClient,
     usage_service_client::UsageServiceClient,
@@ -13,7 +14,7 @@ use pulso::{
     config::{Sources, load},
     serve::process::{Plan, Process},
 };
-use service::{Schedule, problem::reason_of, telemetry::Metrics};
+use runtime::{Schedule, telemetry::Metrics};
 use storage::{choice::Log, memory::AppendFault};
 use tokio::time::timeout;
 use tonic::{

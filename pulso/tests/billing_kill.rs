@@ -23,8 +23,8 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
 };
+use runtime::fault::POINTS;
 use serde_json::{Value, json};
-use service::fault::POINTS;
 use storage::conformance::servers::shared_pair;
 use tonic::transport::Channel;
 

@@ -8,8 +8,8 @@ use crate::harness::{
     load::Difference,
     root,
 };
+use runtime::fault::POINTS;
 use serde_json::Value;
-use service::fault::POINTS;
 use storage::conformance::servers::{keyspaces::Keyspace, shared_pair};
 
 const SAMPLE: &str = "samples/focus-1.0-sample-1000.csv";

@@ -10,6 +10,7 @@ use std::{
     },
 };
 
+use edge::problem::{Problem, reasons};
 use prost_types::Timestamp;
 use proto::v1::{
     self, AuditMismatch, AuditRequest, AuditResponse, CountOutcomesRequest, CountOutcomesResponse,
@@ -22,7 +23,6 @@ use proto::v1::{
     query_service_server::{QueryService, QueryServiceServer},
 };
 use serde_json::{Value, json};
-use service::problem::{Problem, reasons};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 

@@ -384,7 +384,7 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Whole seconds since 1970.
 pub(crate) fn now() -> i64 {
-    proto::convert::wire_time(domain::Clock::now(&service::clock::system())).seconds
+    proto::convert::wire_time(domain::Clock::now(&runtime::clock::system())).seconds
 }
 
 /// The repository's root.

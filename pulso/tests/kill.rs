@@ -12,7 +12,7 @@ use crate::harness::{
     load::{Difference, Load, difference, stored_totals},
     root,
 };
-use service::fault::POINTS;
+use runtime::fault::POINTS;
 use tokio::{sync::mpsc, time::timeout};
 
 const KILLS: u64 = 2;

@@ -7,7 +7,7 @@ use crate::harness::{
     cluster::Cluster,
     load::{self, Difference, Load, Totals, difference, stored_totals},
 };
-use service::fault::POINTS;
+use runtime::fault::POINTS;
 use storage::conformance::servers::shared_pair;
 
 /// Small segments, so that a run closes many.

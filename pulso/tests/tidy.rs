@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use service::{fault::POINTS, telemetry::METRICS};
+use runtime::{fault::POINTS, telemetry::METRICS};
 use toml::de::{DeTable, DeValue};
 
 /// Lines of a source file, beyond which it is more than one thing.
@@ -19,18 +19,20 @@ const TEST_LINES_MAX: usize = 600;
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &[]),
     ("proto", &["domain"], &[]),
-    ("service", &["domain"], &[]),
-    ("storage", &["domain", "proto", "service"], &["storage"]),
-    ("ingestor-api", &["domain", "proto", "service"], &["storage"]),
-    ("ingestor-consumer", &["domain", "proto", "service"], &["storage"]),
-    ("pricing", &["domain", "proto", "service"], &["storage"]),
-    ("query-api", &["domain", "proto", "service"], &["storage"]),
+    ("runtime", &["domain"], &[]),
+    ("edge", &["domain", "runtime"], &[]),
+    ("storage", &["domain", "proto", "runtime"], &["storage"]),
+    ("ingestor-api", &["domain", "proto", "runtime", "edge"], &["storage"]),
+    ("ingestor-consumer", &["domain", "proto", "runtime", "edge"], &["storage"]),
+    ("pricing", &["domain", "proto", "runtime", "edge"], &["storage"]),
+    ("query-api", &["domain", "proto", "runtime", "edge"], &["storage"]),
     (
         "pulso",
         &[
             "domain",
             "proto",
-            "service",
+            "runtime",
+            "edge",
             "storage",
             "ingestor-api",
             "ingestor-consumer",
@@ -43,13 +45,13 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     // program of their own. Nothing names it.
     (
         "fuzz",
-        &["domain", "proto", "service", "ingestor-consumer", "pricing", "query-api", "pulso"],
+        &["domain", "proto", "runtime", "ingestor-consumer", "pricing", "query-api", "pulso"],
         &[],
     ),
     (
         "simulation",
         &[],
-        &["domain", "proto", "service", "storage", "ingestor-api", "ingestor-consumer"],
+        &["domain", "proto", "runtime", "edge", "storage", "ingestor-api", "ingestor-consumer"],
     ),
     ("example-client", &["proto"], &[]),
 ];
@@ -167,7 +169,7 @@ fn literals(prefix: &str, but_in: &str) -> BTreeMap<String, PathBuf> {
 #[test]
 fn every_metric_is_in_the_table_and_every_entry_of_the_table_is_measured() {
     let table: BTreeSet<&str> = METRICS.iter().map(|metric| metric.name).collect();
-    let used = literals("pulso_", "service/src/telemetry/recorder.rs");
+    let used = literals("pulso_", "runtime/src/telemetry/recorder.rs");
     for (name, path) in &used {
         assert!(table.contains(name.as_str()), "{name} in {} is not in METRICS", path.display());
     }
@@ -181,7 +183,7 @@ fn every_crash_point_is_in_the_list_and_every_entry_of_the_list_is_passed() {
     let mut passed = BTreeSet::new();
     for (path, text) in sources() {
         // The points of its own tests are not passed by the program.
-        if is_test(&path) || path == Path::new("service/src/fault.rs") {
+        if is_test(&path) || path == Path::new("runtime/src/fault.rs") {
             continue;
         }
         for (place, _) in text.match_indices("fault::point(\"") {

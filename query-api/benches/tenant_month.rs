@@ -21,7 +21,7 @@ use domain::{
     place::Generation, segment::Progress, store::Flush,
 };
 use query_api::{QueryApi, QueryConfig, TokenKey, http::Others};
-use service::{Health, clock};
+use runtime::{Health, clock};
 use storage::{
     embedded::{
         DataDirectory, EmbeddedStore, EmbeddedUsageStore, FatalHook, OpenOptions, StoreOptions,

@@ -13,11 +13,9 @@ use domain::{
     segment::Progress,
     store::{PartitionKey, StoreError},
 };
+use edge::problem::{Problem, reasons};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use service::{
-    health::Health,
-    problem::{Problem, reasons},
-};
+use runtime::health::Health;
 use tracing::{error, warn};
 
 use crate::{

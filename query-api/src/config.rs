@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use service::Compute;
+use edge::Compute;
 
 use crate::token::TokenKey;
 

@@ -4,7 +4,7 @@ use domain::{
     DeadLetterGroup, DeadLetterKey, DeadLetterReason, Epoch, LogId, Offset, Partition, SegmentId,
     Tenant, hash, store::DeadLetterFilter,
 };
-use service::problem::{Problem, Violation, reasons};
+use edge::problem::{Problem, Violation, reasons};
 
 use crate::{page, suggest, token::TokenKey};
 

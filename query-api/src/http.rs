@@ -21,12 +21,12 @@ use axum::{
     routing::get,
 };
 use domain::{PulseLog, UsageStore};
-use service::correlation::CorrelationLayer;
+use edge::correlation::CorrelationLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 
 pub use self::openapi::openapi;
 use crate::api::QueryApi;
-pub use service::problem::http::HttpProblem;
+pub use edge::problem::http::HttpProblem;
 
 /// Most bytes of a body that a read may carry. Reads need none; clients that send one by habit
 /// send a small one.

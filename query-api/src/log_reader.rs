@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::refold::{Refold, RefoldError, Refolding};
-use service::problem::{Problem, reasons};
+use edge::problem::{Problem, reasons};
 use tokio::sync::Semaphore;
 
 /// Folds that run at once.

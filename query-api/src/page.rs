@@ -1,6 +1,6 @@
 //! Pages: how long one is, and where the next one starts. The same rules for every list.
 
-use service::problem::{Problem, reasons};
+use edge::problem::{Problem, reasons};
 
 use crate::token::TokenKey;
 

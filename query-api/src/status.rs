@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use domain::{Conservation, Offset, Partition, Timestamp, log::LogBounds, segment::Progress};
-use service::health::{Readiness, Report};
+use runtime::health::{Readiness, Report};
 
 /// What an operator sees at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use domain::{
     Dimensions, Epoch, LogId, Offset, Partition, ResourceKey, RowKey, SegmentId, Sku, Timestamp,
     Total, Unit, UsageRow, UsageStore, View, Window, store::StoreError,
 };
-use service::{Compute, Problem};
+use edge::{Compute, Problem};
 use thiserror::Error;
 
 use self::{

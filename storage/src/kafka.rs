@@ -33,7 +33,7 @@ use domain::{
     place::Generation,
 };
 use metrics::{counter, histogram};
-use service::fault;
+use runtime::fault;
 use tracing::info;
 
 use self::{

@@ -1,7 +1,7 @@
 //! Cron expressions: the next moment of a schedule.
 
 use domain::Timestamp;
-use service::schedule::CronExpression;
+use runtime::schedule::CronExpression;
 
 /// Moments at which calendars turn.
 const MOMENTS: [i64; 7] =

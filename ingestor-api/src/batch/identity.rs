@@ -1,11 +1,11 @@
 //! Identity: how a batch's pulses are known when they come again. At most one kind a batch.
 
 use domain::name::check_name;
+use edge::{Problem, problem::reasons};
 use proto::{
     v1,
     walk::{BackfillWire, BatchWire},
 };
-use service::{Problem, problem::reasons};
 
 use crate::check::TimeRule;
 

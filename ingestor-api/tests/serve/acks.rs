@@ -1,9 +1,9 @@
 //! What a client is told about its batches, and when.
 
 use crate::support::{Server, numbered, pulse, until, within};
+use edge::problem::{reason_of, reasons, retry_after_of};
 use ingestor_api::{Limits, Packing};
 use proto::v1::IngestAck;
-use service::problem::{reason_of, reasons, retry_after_of};
 use storage::memory::AppendFault;
 use tonic::Code;
 

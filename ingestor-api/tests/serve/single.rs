@@ -1,9 +1,9 @@
 //! The origin's one-pulse call: compatible, durable, packed.
 
 use crate::support::{Server, within};
+use edge::problem::{reason_of, reasons};
 use ingestor_api::{Limits, Packing};
 use proto::v1::UsageInfoRequest;
-use service::problem::{reason_of, reasons};
 use tokio::task::JoinSet;
 use tonic::Code;
 

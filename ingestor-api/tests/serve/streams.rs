@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::support::{Client, Partial, Server, numbered, post, until, within};
+use edge::problem::{reason_of, reasons};
 use ingestor_api::Limits;
 use prost::Message;
 use proto::v1::{IngestAck, Pulse, PulseBatch};
-use service::problem::{reason_of, reasons};
 use tokio::time::timeout;
 use tonic::{
     Code, Request, Status,

@@ -19,7 +19,7 @@ use prost::Message;
 use proto::v1::{
     self, ingest_service_client::IngestServiceClient, usage_service_client::UsageServiceClient,
 };
-use service::Shutdown;
+use runtime::Shutdown;
 use storage::memory::MemoryLog;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};

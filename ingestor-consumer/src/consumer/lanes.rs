@@ -4,7 +4,7 @@ use std::{sync::Arc, thread::JoinHandle};
 
 use crossbeam_channel::Sender;
 use domain::{Partition, PulseLog, TotalsFeed, UsageStore};
-use service::health::Trouble;
+use runtime::health::Trouble;
 use tokio::sync::mpsc;
 
 use super::{ConsumerConfig, ConsumerError, ConsumerPorts, Work};

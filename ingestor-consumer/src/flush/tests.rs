@@ -3,7 +3,7 @@
 use domain::{
     Epoch, LogId, NoFeed, Offset, Partition, Timestamp, place::Generation, store::PartitionKey,
 };
-use service::{Health, Shutdown};
+use runtime::{Health, Shutdown};
 use storage::memory::{FlushFault, MemoryLog, MemoryUsageStore};
 use tokio::sync::oneshot;
 

@@ -11,8 +11,8 @@ use domain::{
     outlet::{Message, OutletError, OutletWriter as _},
 };
 use metrics::counter;
+use runtime::{Shutdown, fault, health::Check};
 use serde_json::json;
-use service::{Shutdown, fault, health::Check};
 use thiserror::Error;
 
 use super::{Billing, BillingError, register::Register};

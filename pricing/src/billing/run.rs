@@ -13,8 +13,8 @@ use std::{
 
 use domain::{BillingStore, PulseLog, Tenant, Timestamp, UsageStore, billing::Appended};
 use futures_util::StreamExt as _;
+use runtime::fault;
 use serde::{Deserialize, Serialize};
-use service::fault;
 
 use super::{
     Billing, BillingError, Refusal,

@@ -12,8 +12,9 @@ use domain::{
     contract::{CatalogueChoice, Contract, Credit},
     store::UsageFilter,
 };
+use edge::Compute;
+use runtime::fault;
 use serde_json::{Value, json};
-use service::{Compute, fault};
 
 use super::{
     Billing, BillingError, Refusal,

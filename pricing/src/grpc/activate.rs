@@ -5,8 +5,9 @@ use domain::{
     BillingStore, Partition, PulseLog, UsageStore, billing::CatalogueVersion, catalogue::Catalogue,
     epochs::Declared, log::AppendError, store::StoreError,
 };
+use edge::{Problem, problem::reasons};
 use proto::v1;
-use service::{Backoff, Problem, problem::reasons};
+use runtime::Backoff;
 use thiserror::Error;
 
 use super::{PricingService, parse, problems};

@@ -3,9 +3,9 @@
 use std::{collections::VecDeque, pin::Pin, time::Duration};
 
 use domain::{BillingStore, PulseLog, UsageStore};
+use edge::Problem;
 use futures_util::{Stream, TryStreamExt as _};
 use proto::v1::{self, billing_service_server::BillingService};
-use service::Problem;
 use tonic::{Request, Response, Status};
 
 use super::{PricingService, catalogue::count, problems};

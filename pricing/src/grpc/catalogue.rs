@@ -7,8 +7,8 @@ use domain::{
     billing::{CatalogueHead, CatalogueVersion},
     hash,
 };
+use edge::{Problem, problem::reasons};
 use proto::v1::{self, catalog_service_server::CatalogService};
-use service::{Problem, problem::reasons};
 use tonic::{Request, Response, Status};
 
 use super::{PricingService, find_version, parse, problems};

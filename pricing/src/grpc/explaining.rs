@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use domain::{BillingStore, PulseLog, UsageStore};
+use edge::{Compute, Problem, compute::Call, problem::reasons};
 use futures_util::{Stream, stream};
 use proto::v1::{self, explanation_part};
-use service::{Compute, Problem, compute::Call, problem::reasons};
 use tokio::{
     sync::mpsc::{self, Receiver, Sender},
     task::JoinSet,

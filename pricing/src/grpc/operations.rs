@@ -4,9 +4,9 @@
 use std::{collections::HashSet, sync::Arc};
 
 use domain::{BillingStore, PulseLog, Tenant, UsageStore};
+use edge::{Problem, problem::reasons};
 use proto::v1;
 use serde_json::Value;
-use service::{Problem, problem::reasons};
 
 use super::{PricingService, messages, parse, problems};
 use crate::{

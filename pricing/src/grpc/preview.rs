@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use domain::{BillingStore, PulseLog, Tenant, UsageStore, catalogue::Catalogue};
+use edge::{Problem, problem::reasons};
 use proto::v1;
 use serde_json::{Value, json};
-use service::{Problem, problem::reasons};
 
 use super::{PricingService, find_version, operations::month, problems};
 use crate::invoice::document;

@@ -1,7 +1,7 @@
 //! From errors of this crate and its ports to problems: the one table.
 
 use domain::{name::NameError, store::StoreError};
-use service::{Problem, Violation, problem::reasons};
+use edge::{Problem, Violation, problem::reasons};
 
 use crate::{
     billing::{BillingError, Refusal},

@@ -7,7 +7,7 @@ use std::{
 };
 
 use domain::{BillingStore, PulseLog, UsageStore};
-use service::Shutdown;
+use runtime::Shutdown;
 use tokio::task::JoinHandle;
 
 use super::PricingService;

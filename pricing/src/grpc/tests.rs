@@ -196,7 +196,7 @@ fn usage_row(hour: u64) -> UsageRow {
 }
 
 fn reason(status: &Status) -> String {
-    service::problem::reason_of(status).unwrap()
+    edge::problem::reason_of(status).unwrap()
 }
 
 #[tokio::test]

@@ -8,14 +8,14 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
+use edge::{
+    Problem,
+    problem::{http::HttpProblem, reasons},
+};
 use futures_util::{Stream, StreamExt as _, future, stream};
 use proto::v1;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use service::{
-    Problem,
-    problem::{http::HttpProblem, reasons},
-};
 
 use super::{Answer, Answers, no_action};
 use crate::{

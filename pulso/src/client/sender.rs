@@ -15,8 +15,8 @@ use std::{
     time::Duration,
 };
 
+use edge::CorrelationId;
 use proto::v1;
-use service::CorrelationId;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -63,7 +63,7 @@ pub struct Sent {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SendError {
     /// The server refuses the stream itself; sending again would not help.
-    #[error("{}", service::problem::explain(.0))]
+    #[error("{}", edge::problem::explain(.0))]
     Refused(Status),
     /// It may be in the log or not, and it has no identity that makes sending it again safe.
     #[error("the outcome of a batch without identity is unknown: {0}")]

@@ -207,7 +207,7 @@ async fn diff(globals: &Globals, printer: &Printer, args: DiffArgs) -> Result<Ex
 }
 
 fn last_month() -> Result<String, Failure> {
-    let now = domain::Clock::now(&service::clock::system()).to_string();
+    let now = domain::Clock::now(&runtime::clock::system()).to_string();
     let this: pricing::timeline::Month = now[..7].parse().map_err(Failure::internal)?;
     Ok(this.previous().to_string())
 }

@@ -16,8 +16,8 @@ use std::{
 
 use clap::Args;
 use domain::Timestamp;
+use edge::CorrelationId;
 use indicatif::ProgressBar;
-use service::CorrelationId;
 use tonic::transport::Channel;
 use uuid::Uuid;
 

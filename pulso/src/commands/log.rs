@@ -19,8 +19,8 @@ use domain::{
 };
 use ingestor_consumer::sealing;
 use proto::record;
+use runtime::Backoff;
 use serde_json::{Value, json};
-use service::Backoff;
 use storage::{
     choice::Usage,
     identity,

@@ -14,8 +14,8 @@ use ingestor_consumer::{
     Consumer, ConsumerPorts, Work,
     replay::{self, Comparison, Difference, ReplayError, ReplayFrom, ReplayPlan},
 };
+use runtime::clock;
 use serde_json::{Value, json};
-use service::clock;
 use storage::choice::{Log, Usage};
 use tokio::time::Instant;
 

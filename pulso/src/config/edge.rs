@@ -1,7 +1,7 @@
 //! The limits on what clients take of the process, from their settings and from how many files it may
 //! open.
 
-use service::listen::{
+use edge::listen::{
     EdgeLimits,
     descriptors::{TooFewDescriptors, connections_max},
 };

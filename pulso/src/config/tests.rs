@@ -286,7 +286,7 @@ fn sizes_and_durations_carry_units() {
 fn the_defaults_are_those_of_the_stages() {
     let loaded = load(&Sources::default()).unwrap();
     assert_eq!(loaded.limits(), ingestor_api::Limits::default());
-    assert_eq!(loaded.edge_limits(usize::MAX).unwrap(), service::listen::EdgeLimits::default());
+    assert_eq!(loaded.edge_limits(usize::MAX).unwrap(), edge::listen::EdgeLimits::default());
     let four = domain::place::Generation::new(domain::LogId([0; 16]), 4, 0);
     assert_eq!(loaded.generation(), four);
 }

@@ -277,7 +277,7 @@ impl Setting for BillingSchedule {
         if text == "off" {
             return Ok(Self::Off);
         }
-        match service::Schedule::parse(text) {
+        match runtime::Schedule::parse(text) {
             Ok(_) => Ok(Self::Cron(text.to_owned())),
             Err(error) => Err(error.to_string()),
         }
@@ -489,7 +489,7 @@ impl Setting for LogFilter {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        match service::telemetry::check_filter(text) {
+        match runtime::telemetry::check_filter(text) {
             Ok(()) => Ok(Self(text.to_owned())),
             Err(why) => Err(format!("is no log filter ({why})")),
         }

@@ -9,7 +9,7 @@ use std::{
     io::{self, BufRead},
 };
 
-use service::problem::reasons;
+use edge::problem::reasons;
 
 use super::{
     records::Records,

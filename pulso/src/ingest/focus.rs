@@ -14,8 +14,8 @@
 
 use std::io::{self, BufRead};
 
+use edge::problem::reasons;
 use proto::v1;
-use service::problem::reasons;
 
 use super::{
     csv_rows::read_header,

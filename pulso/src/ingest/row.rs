@@ -3,16 +3,16 @@
 use std::fmt;
 
 use domain::{Quantity, quantity::QuantityError};
+use edge::problem::reasons;
+pub use edge::problem::reasons::{
+    AMOUNT_NOT_A_NUMBER, FIELD_REPEATED, FIELD_TYPE, FIELD_UNKNOWN, ROW_CELLS, ROW_MALFORMED,
+    ROW_TOO_LONG, TIME_INVALID,
+};
 use jiff::{
     civil::{DateTime, date},
     fmt::temporal::{Pieces, PiecesOffset},
 };
 use proto::v1;
-use service::problem::reasons;
-pub use service::problem::reasons::{
-    AMOUNT_NOT_A_NUMBER, FIELD_REPEATED, FIELD_TYPE, FIELD_UNKNOWN, ROW_CELLS, ROW_MALFORMED,
-    ROW_TOO_LONG, TIME_INVALID,
-};
 
 /// Greatest row. A pulse with every field at its limit is about 22 KiB.
 pub const ROW_BYTES_MAX: usize = 1 << 20;

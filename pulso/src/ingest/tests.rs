@@ -3,8 +3,8 @@
 use std::io::{self, BufRead};
 
 use domain::Quantity;
+use edge::problem::reasons;
 use proptest::prelude::*;
-use service::problem::reasons;
 
 use super::{
     cloudevents, csv_rows, focus, jsonl,

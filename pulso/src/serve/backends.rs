@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use domain::{PulseLog, UsageStore, place::Generation, store::StoreError};
 use pricing::billing::forward::Queue;
-use service::clock;
+use runtime::clock;
 use storage::{
     choice::{Billing, Feed, Log, Usage},
     embedded::{DataDirectory, EmbeddedStore, LOG_FILE, STORE_FILE},

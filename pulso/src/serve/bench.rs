@@ -18,8 +18,8 @@ use std::{
 };
 
 use ingestor_api::Packing;
+use runtime::{Schedule, telemetry::Metrics};
 use serde_json::{Value, json};
-use service::{Schedule, telemetry::Metrics};
 
 use super::{
     ALL_STAGES, Serving,

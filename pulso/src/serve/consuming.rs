@@ -11,7 +11,7 @@ use ingestor_consumer::{
     Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport, Work, fold::IdsMemory,
     restart::RestartError,
 };
-use service::{
+use runtime::{
     Health, Schedule, Shutdown, clock,
     clock::SystemClock,
     health::{Check, Trouble},

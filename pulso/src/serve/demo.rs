@@ -20,8 +20,8 @@ use proto::v1::{
     billing_service_client::BillingServiceClient, catalog_service_client::CatalogServiceClient,
     operations_service_client::OperationsServiceClient,
 };
+use runtime::{Schedule, telemetry::Metrics};
 use serde_json::Value;
-use service::{Schedule, telemetry::Metrics};
 use tonic::transport::Channel;
 
 use super::{

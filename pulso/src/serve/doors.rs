@@ -4,10 +4,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use service::{
-    Shutdown,
-    listen::{EdgeLimits, Gate, Listener, calls::Calls, descriptors, http::HttpDoor},
-};
+use edge::listen::{EdgeLimits, Gate, Listener, calls::Calls, descriptors, http::HttpDoor};
+use runtime::Shutdown;
 use tokio::net::TcpListener;
 use tracing::warn;
 

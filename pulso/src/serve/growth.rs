@@ -11,7 +11,7 @@ use std::{
 };
 
 use domain::{LogId, UsageStore as _};
-use service::Shutdown;
+use runtime::Shutdown;
 use storage::choice::Usage;
 use tracing::{debug, info};
 

@@ -3,6 +3,14 @@
 
 use std::sync::Arc;
 
+use edge::{
+    correlation::CorrelationLayer,
+    listen::{
+        calls::{Calls, Metered},
+        frames::Quiet,
+    },
+    problem::RefusalLayer,
+};
 use ingestor_api::Ingest;
 use ingestor_consumer::service::AuditService;
 use pricing::PricingService;
@@ -11,15 +19,7 @@ use query_api::{
     QueryApi,
     grpc::{operations_service, query_service},
 };
-use service::{
-    Health, Shutdown,
-    correlation::CorrelationLayer,
-    listen::{
-        calls::{Calls, Metered},
-        frames::Quiet,
-    },
-    problem::RefusalLayer,
-};
+use runtime::{Health, Shutdown};
 use storage::choice::{Billing, Log, Usage};
 use tokio::net::TcpListener;
 use tonic::{

@@ -11,7 +11,7 @@ use std::{
 
 use domain::{BillingStore, catalogue::NegativePolicy as Negative, store::StoreError};
 use ingestor_api::NegativePolicy;
-use service::Shutdown;
+use runtime::Shutdown;
 use tracing::warn;
 
 const REFRESH_EVERY: Duration = Duration::from_secs(5);

@@ -17,13 +17,16 @@ use std::{
 
 use domain::PulseLog as _;
 
+use edge::{
+    Compute,
+    compute::{self, ComputeConfig},
+};
 use ingestor_api::{Ingest, Packers, Packing, Ports};
 use ingestor_consumer::{ConsumerError, refold::Refolder, restart::anchors, service::AuditService};
 use pricing::{PricingConfig, PricingService};
 use query_api::{QueryApi, QueryConfig, ReadGeneration, TokenKey, http::Others};
-use service::{
-    Compute, Health, Schedule, Shutdown, clock,
-    compute::{self, ComputeConfig},
+use runtime::{
+    Health, Schedule, Shutdown, clock,
     health::{Check, Trouble},
     telemetry::Metrics,
 };

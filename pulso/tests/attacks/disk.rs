@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use edge::problem::{reason_of, reasons};
 use proto::v1::{Decimal, Pulse, PulseBatch, ingest_service_client::IngestServiceClient};
-use service::problem::{reason_of, reasons};
 use tonic::transport::Channel;
 
 use super::{Attack, Measured, Watch, mib};

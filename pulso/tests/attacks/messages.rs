@@ -9,9 +9,9 @@ use std::{
 };
 
 use bytes::Bytes;
+use edge::problem::{reason_of, reasons};
 use futures_util::{FutureExt, future::join_all};
 use proto::v1::{PulseBatch, ingest_service_client::IngestServiceClient};
-use service::problem::{reason_of, reasons};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout},

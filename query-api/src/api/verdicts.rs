@@ -9,7 +9,7 @@ use domain::{
     refold::{OutcomesPiece, RecordPlace, RequestPlace},
     store::PartitionKey,
 };
-use service::{
+use edge::{
     CorrelationId,
     problem::{Problem, Violation, reasons},
 };

@@ -1,7 +1,7 @@
 //! Which media type an answer has: RFC 9110, section 12.5.1.
 
 use axum::http::{HeaderMap, header};
-use service::problem::{Problem, reasons};
+use edge::problem::{Problem, reasons};
 use tonic::Code;
 
 /// Media type of JSON answers.

@@ -337,7 +337,7 @@ impl<'a> DeadLetterEntry<'a> {
     }
 }
 
-// Only described here; `service::problem` writes it. A test keeps the two alike. Plain comments,
+// Only described here; `edge::problem` writes it. A test keeps the two alike. Plain comments,
 // because doc comments are published in the description.
 /// An RFC 9457 problem: the answer to everything that is refused or fails.
 #[derive(ToSchema)]

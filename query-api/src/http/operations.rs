@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{PulseLog, UsageStore};
-use service::problem::{Problem, Violation, reasons};
+use edge::problem::{Problem, Violation, reasons};
 
 use super::{
     HttpProblem, RenderMetrics,

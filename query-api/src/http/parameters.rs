@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
+use edge::problem::{Problem, Violation, reasons};
 use percent_encoding::percent_decode_str;
-use service::problem::{Problem, Violation, reasons};
 
 use crate::suggest;
 

@@ -8,7 +8,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use service::{
+use edge::{
     correlation::CorrelationId,
     problem::{
         Problem, ProblemJson,

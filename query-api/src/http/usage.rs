@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{PulseLog, Sku, Tenant, Timestamp, Unit, UsageStore};
-use service::problem::Problem;
+use edge::problem::Problem;
 
 use super::{
     HttpProblem,

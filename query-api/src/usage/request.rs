@@ -6,8 +6,8 @@
 use domain::{
     Sku, Tenant, Timestamp, Unit, Window, WindowLength, hash, name::NameError, store::UsageFilter,
 };
+use edge::problem::{Problem, Violation, reasons};
 use jiff::tz::TimeZone;
-use service::problem::{Problem, Violation, reasons};
 
 use super::{
     group::{GroupBy, GroupKey, KeptDimensions},

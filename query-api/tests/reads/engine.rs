@@ -12,7 +12,7 @@ use query_api::{
     },
 };
 
-use service::Compute;
+use edge::Compute;
 
 use crate::support::{Bench, SEPTEMBER, Usage, hour};
 

@@ -6,12 +6,12 @@ use domain::{
     Clock as _, DeadLetterReason, Epoch, LogId, Offset, Partition, Timestamp, UsageStore,
     epochs::LogEvent, segment::Progress, store::Flush,
 };
+use edge::problem::reasons;
 use query_api::{
     QueryApi, QueryConfig, ReadGeneration, TokenKey,
     dead_letters::DeadLettersRequest,
     usage::request::{FieldNames, Moment, UsageRequest},
 };
-use service::problem::reasons;
 use storage::memory::{MemoryLog, MemoryUsageStore};
 
 use crate::support::{Bench, Letters, SEPTEMBER, dead_letters, generation, hour, progress};

@@ -1,7 +1,7 @@
 //! `QueryService.QueryUsage`, the twin of `GET /v1/usage`.
 
+use edge::problem::{explain, reason_of};
 use proto::v1::{self, query_service_client::QueryServiceClient};
-use service::problem::{explain, reason_of};
 use tonic::Code;
 
 use crate::support::{Bench, SEPTEMBER, Usage, hour, progress};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use edge::problem::{Problem, ProblemJson, Violation, reasons};
 use serde_json::Value;
-use service::problem::{Problem, ProblemJson, Violation, reasons};
 
 use crate::{http::get, support::Bench};
 

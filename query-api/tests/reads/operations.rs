@@ -156,11 +156,11 @@ async fn the_twin_lists_groups_without_bytes_and_gives_one_letter_with_them() {
     let nowhere = v1::GetDeadLetterRequest { index: 4, ..place };
     let status = client.get_dead_letter(nowhere).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::NotFound);
-    assert_eq!(service::problem::reason_of(&status).as_deref(), Some("DEAD_LETTER_NOT_FOUND"));
+    assert_eq!(edge::problem::reason_of(&status).as_deref(), Some("DEAD_LETTER_NOT_FOUND"));
     let early = v1::GetDeadLetterRequest { offset: 100, ..place };
     let status = client.get_dead_letter(early).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::FailedPrecondition);
-    assert_eq!(service::problem::reason_of(&status).as_deref(), Some("LOG_NOT_READABLE"));
+    assert_eq!(edge::problem::reason_of(&status).as_deref(), Some("LOG_NOT_READABLE"));
     assert!(status.message().contains("was not folded yet"), "{status}");
 }
 
@@ -196,7 +196,7 @@ async fn outcomes_of_a_request_are_counted_segment_by_segment_in_a_partition_tha
     for (field, request) in refused {
         let status = client.count_outcomes(request).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument, "{field}: {status}");
-        let explained = service::problem::explain(&status);
+        let explained = edge::problem::explain(&status);
         assert!(explained.contains(field), "{field}: {explained}");
     }
 }

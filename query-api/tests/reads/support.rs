@@ -21,7 +21,7 @@ use domain::{
     store::Flush,
 };
 use query_api::{QueryApi, QueryConfig, TokenKey};
-use service::Health;
+use runtime::Health;
 use storage::memory::{MemoryLog, MemoryUsageStore};
 
 /// 2024-09-01T00:00:00Z in hours since 1970.
@@ -241,7 +241,7 @@ pub(crate) struct Bench {
     pub(crate) log: MemoryLog,
     pub(crate) clock: HandClock,
     pub(crate) health: Health,
-    pub(crate) ready: service::health::Check,
+    pub(crate) ready: runtime::health::Check,
     pub(crate) api: Arc<QueryApi<MemoryUsageStore, MemoryLog>>,
 }
 

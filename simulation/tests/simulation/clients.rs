@@ -229,7 +229,7 @@ impl Client {
         &mut self,
         ledger: &mut Ledger,
         place: usize,
-        answer: Result<v1::IngestAck, service::Problem>,
+        answer: Result<v1::IngestAck, edge::Problem>,
         arrival: Arrival,
     ) {
         let batch = &mut self.batches[place];

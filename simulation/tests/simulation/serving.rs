@@ -9,9 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use edge::{CorrelationId, Problem, listen::Peer};
 use ingestor_api::{Ingest, Limits, Origin, Packers, Ports, Scope};
 use proto::v1::IngestAck;
-use service::{CorrelationId, Problem, Shutdown, listen::Peer};
+use runtime::Shutdown;
 use tokio::task::JoinHandle;
 
 use crate::{

@@ -3,7 +3,7 @@
 //! A test either uses [`shared`] servers, which it leaves alone and where it makes topics and tables
 //! of its own; or it starts its [`Own`] and may break them. The shared ones are those that
 //! `PULSO_TEST_KAFKA` (with `PULSO_TEST_KAFKA_SASL`) and `PULSO_TEST_CQL` name (host:port), as they
-//! do under `make test`; else this process starts its own through `services/services` when it first
+//! do under `make test`; else this process starts its own through `dev/services` when it first
 //! needs them, and they end with it. Where that is impossible a test is skipped with a word, or
 //! fails if `PULSO_TEST_REQUIRE=services`.
 //!
@@ -33,7 +33,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its name on the command line of `services/services`.
+    /// Its name on the command line of `dev/services`.
     fn name(self) -> &'static str {
         match self {
             Self::Kafka => "kafka",
@@ -174,7 +174,7 @@ fn skip(what: &str, why: &str) {
     assert!(!is_required, "required: {what}: {why}");
     eprintln!(
         "skipped: no {what} ({why}). PULSO_TEST_KAFKA and PULSO_TEST_CQL (host:port) name servers, \
-         or install Java 17 and Maven and run `services/services fetch`"
+         or install Java 17 and Maven and run `dev/services fetch`"
     );
 }
 
@@ -203,7 +203,7 @@ fn listed(json: &str, name: &str) -> Option<Server> {
 
 /// Runs the project's script for servers on a directory and gives what it prints.
 fn services(home: &Path, arguments: &[&str]) -> Result<String, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../services/services");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dev/services");
     let output = Command::new(&script).args(arguments).arg("--dir").arg(home).output();
     let output = output.map_err(|error| format!("{}: {error}", script.display()))?;
     match output.status.success() {

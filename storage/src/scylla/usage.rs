@@ -15,7 +15,7 @@ use domain::{
     store::{DeadLetterFilter, Flush, PartitionKey, SegmentClose, StoreError, UsageFilter},
 };
 use metrics::histogram;
-use service::fault;
+use runtime::fault;
 
 use super::{
     client::Client,

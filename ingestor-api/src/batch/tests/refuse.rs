@@ -1,8 +1,8 @@
 //! Every reason, with its field, and that a refusal stays with its pulse.
 
+use edge::problem::reasons;
 use proptest::prelude::*;
 use prost::Message;
-use service::problem::reasons;
 
 use super::{super::ERRORS_LISTED_MAX, *};
 

@@ -10,9 +10,9 @@ use domain::{
     segment::{Conservation, Progress},
     store::Flush,
 };
+use edge::{Compute, compute::ComputeConfig, problem::reasons};
 use futures_util::StreamExt as _;
 use proto::v1::{self, billing_service_server::BillingService as _};
-use service::{Compute, compute::ComputeConfig, problem::reasons};
 use storage::memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore};
 use tonic::{Code, Request, Status};
 
@@ -263,9 +263,9 @@ async fn a_call_beyond_the_bound_is_refused_with_a_time_to_wait() {
     let call = compute.admit().unwrap();
     let status = read(&service).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
-    let reason = service::problem::reason_of(&status).unwrap();
+    let reason = edge::problem::reason_of(&status).unwrap();
     assert_eq!(reason, reasons::COMPUTE_EXHAUSTED);
-    let wait = service::problem::retry_after_of(&status);
+    let wait = edge::problem::retry_after_of(&status);
     assert_eq!(wait, Some(Duration::from_secs(1)));
     drop(call);
     assert_eq!(read(&service).await.unwrap()["lines"].as_array().unwrap().len(), 1);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{LogId, place::Generation};
-use service::Health;
+use runtime::Health;
 use storage::memory::{MemoryBillingStore, MemoryLog, MemoryOutlet, MemoryUsageStore, OutletFault};
 
 use super::*;
@@ -23,7 +23,7 @@ fn books(store: &MemoryBillingStore) -> Books {
         no_log(),
         Arc::new(moment),
         BillingConfig::default(),
-        service::Compute::default(),
+        edge::Compute::default(),
     )
 }
 
@@ -106,7 +106,7 @@ async fn a_topic_that_is_ahead_of_its_queue_is_not_written_and_said() {
     let (until, task) = start(books(&store), &outlet, &health, "ours");
     let said = loop {
         tokio::time::sleep(INTERVAL).await;
-        if let Some(service::health::Readiness::NotReady(why)) = health.report().checks.get("ours")
+        if let Some(runtime::health::Readiness::NotReady(why)) = health.report().checks.get("ours")
             && why.contains("message")
         {
             break why.clone();

@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use edge::{CorrelationId, correlation::HEADER_NAME};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use proto::v1;
-use service::{CorrelationId, correlation::HEADER_NAME, retry::Backoff};
+use runtime::retry::Backoff;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until, timeout},
@@ -183,7 +184,7 @@ impl Driver {
                 Ok(())
             }
             Some(Err(status)) if is_fatal(&status) => Err(End::Fatal(SendError::Refused(status))),
-            Some(Err(status)) => Err(End::Broken(service::problem::explain(&status))),
+            Some(Err(status)) => Err(End::Broken(edge::problem::explain(&status))),
             None => Err(End::Broken("the server ended the stream".to_owned())),
         }
     }

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, fmt::Display, ops::Range, time::Duration};
 
 use domain::{DeadLetterReason, Timestamp, refold::SetAside};
+use edge::CorrelationId;
 use proto::{
     convert::timestamp,
     v1::{
@@ -12,7 +13,6 @@ use proto::{
     },
 };
 use serde_json::{Value, json};
-use service::CorrelationId;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 

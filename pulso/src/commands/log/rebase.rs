@@ -10,8 +10,8 @@ use domain::{
     Clock as _, Epoch, Partition, PulseLog as _, Timestamp, UsageStore as _, rebase::Rebase,
 };
 use ingestor_consumer::rebase::{self, Asked};
+use runtime::clock;
 use serde_json::{Value, json};
-use service::clock;
 use storage::choice::Log;
 
 use crate::{

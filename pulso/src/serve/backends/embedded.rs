@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use service::clock;
+use runtime::clock;
 use storage::embedded::{
     DataDirectory, EmbeddedLog, EmbeddedStore, FatalHook, LogOptions, OpenError, OpenOptions,
     StoreOptions,

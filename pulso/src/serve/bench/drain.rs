@@ -18,8 +18,8 @@ use domain::{
     store::{DeadLetterFilter, Flush, PartitionKey, StoreError, UsageFilter},
 };
 use ingestor_consumer::{Consumer, ConsumerPorts, Work};
+use runtime::{Schedule, clock, telemetry::Metrics};
 use serde_json::{Value, json};
-use service::{Schedule, clock, telemetry::Metrics};
 
 use super::{Ledger, Load, cpu::CpuTimes, settings};
 use crate::{

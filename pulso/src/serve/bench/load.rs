@@ -13,7 +13,7 @@ use std::{
 
 use domain::{Clock, Quantity, Timestamp};
 use proto::v1::{UsageInfoRequest, usage_service_client::UsageServiceClient};
-use service::clock;
+use runtime::clock;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use uuid::Uuid;

@@ -17,8 +17,8 @@ use domain::{
     place::Generation,
 };
 use metrics::{counter, histogram};
+use runtime::fault;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
-use service::fault;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 

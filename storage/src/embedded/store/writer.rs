@@ -4,8 +4,8 @@ use std::{io, thread::JoinHandle, time::Instant};
 
 use domain::store::StoreError;
 use metrics::histogram;
+use runtime::fault;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
-use service::fault;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 

@@ -27,7 +27,7 @@ use super::{
     connection::Connection,
     rarely::Rarely,
 };
-use crate::Backoff;
+use runtime::Backoff;
 
 /// Delays between tries while accepting fails. The longest is how long a connection may wait after
 /// the first descriptor is free again.

@@ -36,8 +36,10 @@ use super::{
     frames::too_slow,
     patience::Patience,
 };
+use runtime::Shutdown;
+
 use crate::{
-    CorrelationId, Problem, Shutdown, correlation,
+    CorrelationId, Problem, correlation,
     problem::{ProblemJson, http::CONTENT_TYPE, reasons},
 };
 
