@@ -24,6 +24,8 @@ use storage::conformance::servers::shared_pair;
 use tonic::Status;
 
 const LOG: &str = "resource-consumption";
+/// Partitions of its topic.
+const PARTITIONS: i32 = 4;
 /// How long a sleep must be to be noticed, and less than a session's timeout.
 const ASLEEP: Duration = Duration::from_secs(4);
 /// More than a session's timeout.
@@ -48,16 +50,27 @@ async fn send(cluster: &Cluster, seeds: impl IntoIterator<Item = u64>) -> Totals
     sent
 }
 
-/// Deletes the log's topic and makes it again, empty.
-async fn make_again(cluster: &Cluster) {
+/// Deletes the log's topic and makes it again, empty. Returns where its partitions ended.
+async fn make_again(cluster: &Cluster) -> Vec<i64> {
+    let ended = ends(cluster);
     delete(cluster).await;
     cluster.run(&["topics", "apply"]).await;
+    ended
+}
+
+fn admin(cluster: &Cluster) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", cluster.brokers()).create().unwrap()
+}
+
+/// The end of each partition of the log's topic.
+fn ends(cluster: &Cluster) -> Vec<i64> {
+    let (admin, topic) = (admin(cluster), cluster.topic(LOG));
+    let end = |partition| admin.inner().fetch_watermarks(&topic, partition, PATIENCE).unwrap().1;
+    (0..PARTITIONS).map(end).collect()
 }
 
 async fn delete(cluster: &Cluster) {
-    let topic = cluster.topic(LOG);
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", cluster.brokers()).create().unwrap();
+    let (admin, topic) = (admin(cluster), cluster.topic(LOG));
     admin.delete_topics(&[&topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
     until("the topic is gone", || {
         let all = admin.inner().fetch_metadata(None, Duration::from_secs(10)).unwrap();
@@ -75,17 +88,20 @@ fn names_the_place(said: &str) -> bool {
 
 /// Makes it again and fills it, by an ingest process whose store knows nothing of the first one.
 async fn make_again_and_fill(cluster: &Cluster) {
-    make_again(cluster).await;
-    fill(cluster).await;
+    let ended = make_again(cluster).await;
+    fill(cluster, &ended).await;
 }
 
-/// More records than the first topic had, in every partition.
-async fn fill(cluster: &Cluster) {
+/// Sends until every partition goes further than those of the first topic, which ended at `ended`. How many
+/// records a plan becomes depends on how busy the machine is, for what waits is packed together.
+async fn fill(cluster: &Cluster, ended: &[i64]) {
+    const PLANS_MAX: u64 = 50;
     let (cluster, home) = (cluster.with_empty_store().await, Home::new());
     let ingest = Server::start(&home, &cluster.stages("ingest")).await;
-    send_plans(&ingest, 2..5, PATIENCE).await;
-    for answer in answers(&ingest).await {
-        answer.unwrap();
+    let mut plans = 2..2 + PLANS_MAX;
+    while !ends(&cluster).iter().zip(ended).all(|(end, ended)| end > ended) {
+        let plan = plans.next().expect("plans reach every partition");
+        send_plans(&ingest, [plan], PATIENCE).await;
     }
     ingest.terminate().await;
 }
@@ -118,11 +134,11 @@ async fn a_consumer_does_not_start_on_a_topic_that_was_made_again() {
     consumer.healthy_and_drained().await;
     consumer.terminate().await;
 
-    make_again(&cluster).await;
+    let ended = make_again(&cluster).await;
     let serve = ["serve", "--stage", "consume"];
     let empty = is_refused(&cluster, &serve).await;
     assert!(empty.contains("holds offsets 0 to 0"), "{empty}");
-    fill(&cluster).await;
+    fill(&cluster, &ended).await;
     let refilled = is_refused(&cluster, &serve).await;
     assert!(refilled.contains("is not the one that was counted"), "{refilled}");
     is_refused(&cluster, &["consume", "--once"]).await;
@@ -166,18 +182,24 @@ async fn stops(partitions: &str, meanwhile: Meanwhile) {
 async fn goes_unready(server: &Server) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let (status, said) = http_get(&server.http, "/readyz?verbose").await;
-        if status == 503 && names_the_place(&said) {
+        let (says_it, said) = says_the_place(server).await;
+        if says_it {
             break;
         }
-        assert!(tokio::time::Instant::now() < deadline, "{status}: {said}");
+        assert!(tokio::time::Instant::now() < deadline, "{said}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for _ in 0..LOOKS {
-        let (status, said) = http_get(&server.http, "/readyz?verbose").await;
-        assert!(status == 503 && names_the_place(&said), "{status}: {said}");
+        let (says_it, said) = says_the_place(server).await;
+        assert!(says_it, "{said}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Whether it is not ready and says which partition cannot go on, with all that it says.
+async fn says_the_place(server: &Server) -> (bool, String) {
+    let (status, said) = http_get(&server.http, "/readyz?verbose").await;
+    (status == 503 && names_the_place(&said), format!("{status}: {said}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,6 +277,13 @@ async fn answers(server: &Server) -> Vec<Result<IngestAck, Status>> {
     answers
 }
 
+async fn acknowledges_nothing(ingest: &Server) {
+    for answer in answers(ingest).await {
+        let status = answer.expect_err("acknowledged into another log");
+        assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ingest_acknowledges_nothing_into_a_topic_that_was_made_again() {
     let Some(servers) = shared_pair() else { return };
@@ -274,17 +303,18 @@ async fn ingest_acknowledges_nothing_into_a_topic_that_was_made_again() {
     consumer.healthy_and_drained().await;
     consumer.terminate().await;
 
-    make_again(&cluster).await;
-    for _ in 0..2 {
-        for answer in answers(&ingest).await {
-            let status = answer.expect_err("acknowledged into another log");
-            assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
-        }
+    let ended = make_again(&cluster).await;
+    // Ingest learns it from an append, and a broker may need longer for the new topic than one append waits.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !says_the_place(&ingest).await.0 {
+        acknowledges_nothing(&ingest).await;
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", says_the_place(&ingest).await);
     }
+    acknowledges_nothing(&ingest).await;
     goes_unready(&ingest).await;
     ingest.terminate().await;
     is_refused(&cluster, &["serve", "--stage", "ingest"]).await;
-    fill(&cluster).await;
+    fill(&cluster, &ended).await;
     let refilled = is_refused(&cluster, &["serve", "--stage", "ingest"]).await;
     assert!(refilled.contains("is not the one that was counted"), "{refilled}");
     totals_are(&cluster, &totals).await;
