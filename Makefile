@@ -27,8 +27,8 @@ test: ## Run every test, on real servers too where Java and Maven are there
 	RUST_TEST_THREADS=$(TEST_THREADS) dev/with-servers $(CARGO) test --workspace --locked
 
 .PHONY: test-pdf
-test-pdf: ## Run the tests of the feature pricing/pdf; its typesetter takes ten minutes to build
-	$(CARGO) test --locked -p pricing --features pdf --lib page
+test-pdf: ## Run the tests of the feature billing/pdf; its typesetter takes ten minutes to build
+	$(CARGO) test --locked -p billing --features pdf --lib print
 
 .PHONY: services
 services: ## Start Kafka and Cassandra on loopback, without containers

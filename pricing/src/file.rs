@@ -2,7 +2,7 @@
 //!
 //! Every mistake names its line, column and path, and what to do; as many as can be found are given
 //! at once. What passes is a [`Catalogue`] that rating needs no second look at, and the file's own
-//! tests, which [`crate::catalogue_tests`] runs. Contracts are read by the same means, in
+//! tests, which [`crate::examples`] runs. Contracts are read by the same means, in
 //! [`contract`].
 
 use std::fmt;

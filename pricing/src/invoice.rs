@@ -118,8 +118,6 @@ impl Line {
     /// it was computed: a delta bills the difference between lines of one key.
     #[must_use]
     pub fn key(&self) -> String {
-        #[cfg(test)]
-        crate::testing::count_a_key();
         let (kind, contract, from) = (self.subject.kind(), &self.contract, self.span.start);
         match &self.subject {
             Subject::Usage(Usage {

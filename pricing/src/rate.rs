@@ -21,6 +21,7 @@ pub(crate) mod bill;
 mod charge;
 pub(crate) mod events;
 mod group;
+pub mod json;
 mod step;
 pub(crate) mod tally;
 mod terms;

@@ -1,7 +1,7 @@
 //! Simulate: what another catalogue would have made of past usage, tenant by tenant.
 //!
-//! Pure: two invoices a tenant in, a comparison out. Who reads the usage is `billing/simulating.rs`; the
-//! picture is in `simulate/picture.rs`.
+//! Pure: two invoices a tenant in, a comparison out. Reading the usage and drawing the
+//! picture are the crate `billing`'s.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,6 @@ use domain::Tenant;
 use serde_json::{Value, json};
 
 use crate::{Amount, invoice::Invoice};
-
-pub mod picture;
 
 /// What changes for one tenant in one currency.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ fn every_bill_worked_by_hand_comes_out() {
             Ok(file) => file,
             Err(error) => panic!("{error}"),
         };
-        for result in pricing::catalogue_tests::run(&file) {
+        for result in pricing::examples::run(&file) {
             count += 1;
             if !result.ok {
                 wrong.push(format!(

@@ -193,7 +193,7 @@ async fn the_description_names_every_route_of_billing_and_no_other() {
             assert!(status != 405 && !answer.contains("ROUTE_NOT_FOUND"), "{what}: {answer}");
         }
     }
-    let routes = include_str!("../../pricing/src/http.rs");
+    let routes = include_str!("../../billing/src/http.rs");
     let handlers = routes.matches("::<U, B, L>)").count();
     assert_eq!(described, handlers, "a route without a description, or the other way round");
 }

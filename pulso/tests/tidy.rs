@@ -24,7 +24,8 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("storage", &["domain", "proto", "runtime"], &["storage"]),
     ("ingestor-api", &["domain", "proto", "runtime", "edge"], &["storage"]),
     ("ingestor-consumer", &["domain", "proto", "runtime", "edge"], &["storage"]),
-    ("pricing", &["domain", "proto", "runtime", "edge"], &["storage"]),
+    ("pricing", &["domain"], &[]),
+    ("billing", &["domain", "proto", "runtime", "edge", "pricing"], &["storage"]),
     ("query-api", &["domain", "proto", "runtime", "edge"], &["storage"]),
     (
         "pulso",
@@ -37,6 +38,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
             "ingestor-api",
             "ingestor-consumer",
             "pricing",
+            "billing",
             "query-api",
         ],
         &[],

@@ -1,7 +1,7 @@
 //! Catalogue files, contract files, and price lists out of FOCUS files.
 
 use pricing::{
-    catalogue_tests,
+    examples,
     file::{self, FileError, contract},
     focus::{self, Basis},
 };
@@ -15,7 +15,7 @@ pub(super) fn catalogue(bytes: &[u8]) {
     let parsed = file::parse("fuzz.yaml", bytes);
     match &parsed {
         Ok(file) => {
-            let results = catalogue_tests::run(file);
+            let results = examples::run(file);
             assert_eq!(results.len(), file.tests.len());
         }
         Err(error) => check_error(bytes, error),
@@ -83,7 +83,7 @@ pub(super) fn price_list(bytes: &[u8]) {
         let file = file::parse("imported.yaml", imported.text.as_bytes())
             .unwrap_or_else(|error| panic!("{error}\n{}", imported.text));
         assert_eq!(file.tests.len(), imported.tests);
-        for result in catalogue_tests::run(&file) {
+        for result in examples::run(&file) {
             assert!(result.ok, "{result:?}\n{}", imported.text);
         }
     }

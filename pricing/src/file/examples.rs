@@ -1,4 +1,4 @@
-//! The file's own tests: read here, run by [`crate::catalogue_tests`].
+//! The file's own tests: read here, run by [`crate::examples`].
 
 use domain::{Dimensions, Quantity, catalogue::SkuDefinition};
 

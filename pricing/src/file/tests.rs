@@ -40,7 +40,7 @@ fn the_documented_example_is_read_and_passes_its_own_test() {
     assert_eq!(file.catalogue.version.as_str(), "2026-11");
     assert_eq!(file.catalogue.skus[0].prices[0].model.as_str(), "graduated");
     assert_eq!(file.catalogue.skus[0].dimensions[0].as_str(), "region");
-    assert!(crate::catalogue_tests::run(&file).iter().all(|result| result.ok));
+    assert!(crate::examples::run(&file).iter().all(|result| result.ok));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_byte_order_mark_and_crlf_change_nothing() {
 #[test]
 fn a_failing_test_shows_both_numbers() {
     let file = parse("c", GOOD.replace("\"50.00\"", "\"49.99\"").as_bytes()).unwrap();
-    let results = crate::catalogue_tests::run(&file);
+    let results = crate::examples::run(&file);
     assert_eq!((results[0].expect.as_str(), results[0].got.as_str()), ("49.99", "50.00"));
     assert!(!results[0].ok);
 }

@@ -71,7 +71,7 @@ fn the_price_list_of_the_sample_passes_its_own_checks_and_tests() {
     assert_eq!((imported.rows, imported.skus, imported.prices), (1_000, 266, 269));
     assert_eq!((imported.rows_without_price, imported.rows_not_checkable), (1, 31));
     assert_eq!(imported.tests, file.tests.len());
-    let results = crate::catalogue_tests::run(&file);
+    let results = crate::examples::run(&file);
     assert!(results.len() >= 10 && results.iter().all(|result| result.ok), "{results:?}");
     let prices = &file.catalogue.skus[0].prices;
     assert_eq!(prices[0].valid_from.to_string(), "2024-09-01T00:00:00Z");

@@ -11,7 +11,11 @@ use domain::{Name, Window, catalogue::Currency};
 use serde_json::{Map, Value, json};
 
 use super::{Invoice, Line, Subject, Usage, sum};
-use crate::{Amount, moment::Calendar, rate::Step, render};
+use crate::{
+    Amount,
+    moment::Calendar,
+    rate::{Step, json},
+};
 
 /// An invoice as a document.
 #[must_use]
@@ -29,14 +33,14 @@ pub fn preview(invoice: &Invoice, budget: &mut usize) -> Value {
     let lines = invoice.lines.iter().map(|found| {
         let mut value = line(found, digits);
         if let Subject::Usage(usage) = &found.subject {
-            render::add_hours(&mut value, &usage.hours, budget);
+            json::add_hours(&mut value, &usage.hours, budget);
         }
         (found.amount, value)
     });
     let mut value = document("preview", invoice, lines.collect());
     let waiting = value["unpriced"].as_array_mut().into_iter().flatten();
     for (value, unpriced) in waiting.zip(&invoice.unpriced) {
-        render::add_hours(value, &unpriced.hours, budget);
+        json::add_hours(value, &unpriced.hours, budget);
     }
     value
 }
@@ -193,7 +197,7 @@ pub fn credit_note(
 fn push_before(line: &mut Value, was: Amount) {
     let Some(amount) = was.checked_neg().filter(|amount| *amount != Amount::ZERO) else { return };
     if let Some(detail) = line["detail"].as_array_mut() {
-        detail.push(render::step(&Step::Invoiced { amount }));
+        detail.push(json::step(&Step::Invoiced { amount }));
     }
 }
 
@@ -205,7 +209,7 @@ fn document(kind: &str, invoice: &Invoice, lines: Vec<(Amount, Value)>) -> Value
         payment_term_days: invoice.terms.payment_term_days.into(),
         digits: invoice.terms.rounding.digits(),
     };
-    headed(kind, head, lines, invoice.unpriced.iter().map(render::waiting).collect())
+    headed(kind, head, lines, invoice.unpriced.iter().map(json::waiting).collect())
 }
 
 /// What stands at the head of a document.
@@ -259,7 +263,7 @@ fn period(invoice: &Invoice) -> Value {
         "first_day": calendar.date_of(start),
         "last_day": calendar.date_of(last),
         "time_zone": zone.as_str(),
-        "whole": render::period(invoice.whole),
+        "whole": json::period(invoice.whole),
     })
 }
 
@@ -276,10 +280,10 @@ fn line(line: &Line, digits: u8) -> Value {
         }
     }
     put("contract", line.contract.as_str().into());
-    put("span", render::period(line.span));
+    put("span", json::period(line.span));
     put("amount", line.amount.text(digits).into());
     put("rounding", line.rounding.to_string().into());
-    put("detail", line.steps.iter().map(render::step).collect::<Vec<_>>().into());
+    put("detail", line.steps.iter().map(json::step).collect::<Vec<_>>().into());
     Value::Object(object)
 }
 
@@ -287,7 +291,7 @@ fn put_usage(usage: &Usage, put: &mut impl FnMut(&str, Value)) {
     put("name", usage.name.as_str().into());
     put("product_sku", usage.product_sku.as_str().into());
     put("use_unity", usage.use_unity.as_str().into());
-    put("dimensions", render::dimensions(&usage.dimensions));
+    put("dimensions", json::dimensions(&usage.dimensions));
     put("model", usage.model.into());
     put("quantity", usage.quantity.to_string().into());
     let price = json!({
@@ -386,7 +390,7 @@ skus:
             "hours": [hour("2026-01-10T12:00:00Z", "60"), hour("2026-01-10T13:00:00Z", "41")],
         });
         assert_eq!(shown["lines"], json!([expected]));
-        assert_eq!(render::steps_total(&shown["lines"][0]), "52.41".parse().ok());
+        assert_eq!(json::steps_total(&shown["lines"][0]), "52.41".parse().ok());
         assert_eq!((&shown["document"], &shown["total"]), (&json!("preview"), &json!("52.41")));
         assert_eq!(shown["unpriced"][0]["reason"], "unknown_sku");
         assert_eq!(shown["unpriced"][0]["hours"][0]["sum"], "1");

@@ -8,7 +8,7 @@ use domain::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::{file, moment, render};
+use crate::{file, moment};
 
 const CATALOGUE: &str = r#"
 catalogue: "2026-11"
@@ -162,7 +162,7 @@ pub(super) fn amounts(rated: &Rated) -> Vec<String> {
 
 /// The steps of a line as a document shows them.
 pub(super) fn detail_of(line: &Line) -> String {
-    line.steps.iter().map(render::step).collect::<serde_json::Value>().to_string()
+    line.steps.iter().map(json::step).collect::<serde_json::Value>().to_string()
 }
 
 /// SKU, reason and quantity of what waits.

@@ -5,8 +5,8 @@ mod explain;
 mod run;
 pub(super) mod simulate;
 
+use billing::answers;
 use clap::{Args, Subcommand};
-use pricing::documents;
 use proto::v1::{
     PreviewBillRequest, VerifyInvoiceRequest, billing_service_client::BillingServiceClient,
 };
@@ -156,7 +156,7 @@ async fn verify(globals: &Globals, args: VerifyArgs) -> Result<Exit, Failure> {
     let request = VerifyInvoiceRequest { number: args.invoice.clone(), from_log: args.from_log };
     let verified = connect(globals).await?.verify_invoice(request).await;
     let verified = verified.map_err(|status| Failure::status(&status))?.into_inner();
-    let document = documents::verification(&args.invoice, &verified);
+    let document = answers::verification(&args.invoice, &verified);
     let columns = ["line", "invoiced.amount", "computed.amount"];
     let note = match verified.differences.len() {
         0 => format!("{} lines computed again: all as invoiced", verified.lines),

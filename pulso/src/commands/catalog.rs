@@ -7,8 +7,8 @@ pub(super) use local::read_text;
 
 use std::path::PathBuf;
 
+use billing::answers;
 use clap::{Args, Subcommand, ValueEnum};
-use pricing::documents;
 use proto::v1::{
     GetCatalogueRequest, ListCataloguesRequest, PublishCatalogueRequest,
     catalog_service_client::CatalogServiceClient,
@@ -137,7 +137,7 @@ async fn publish(globals: &Globals, printer: &Printer, args: PublishArgs) -> Res
     let validate_only = args.validate_only;
     let answered = client.publish_catalogue(PublishCatalogueRequest { text, validate_only }).await;
     let published = answered.map_err(|status| Failure::status(&status))?.into_inner();
-    let mut document = documents::catalogue(&published.catalogue.unwrap_or_default());
+    let mut document = answers::catalogue(&published.catalogue.unwrap_or_default());
     document["already_published"] = published.already_published.into();
     document["validate_only"] = validate_only.into();
     let note = match (validate_only, published.already_published) {
@@ -159,7 +159,7 @@ async fn show(globals: &Globals, printer: &Printer, args: ShowArgs) -> Result<Ex
         Printer::print_text(&catalogue.text)?;
         return Ok(Exit::Success);
     }
-    let document = documents::catalogue(&catalogue);
+    let document = answers::catalogue(&catalogue);
     let columns = COLUMNS.into_iter().chain(["text"]).collect();
     printer.print(&Answer { columns, ..Answer::single(document, &[]) })?;
     Ok(Exit::Success)
@@ -170,7 +170,7 @@ async fn list(globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let answered = client.list_catalogues(ListCataloguesRequest {}).await;
     let catalogues = answered.map_err(|status| Failure::status(&status))?.into_inner().catalogues;
     let document =
-        json!({"catalogues": catalogues.iter().map(documents::catalogue).collect::<Vec<_>>()});
+        json!({"catalogues": catalogues.iter().map(answers::catalogue).collect::<Vec<_>>()});
     let answer = Answer::list(document, "catalogues", &COLUMNS);
     printer.print(&answer.note(format!("{} catalogues", catalogues.len())))?;
     Ok(Exit::Success)

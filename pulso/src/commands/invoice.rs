@@ -2,11 +2,11 @@
 
 use std::io::IsTerminal as _;
 
-use clap::{Args, Subcommand, ValueEnum};
-use pricing::{
-    documents,
-    page::{self, PdfError},
+use billing::{
+    answers,
+    print::{self, PdfError},
 };
+use clap::{Args, Subcommand, ValueEnum};
 use proto::v1::{
     CreditInvoiceRequest, CreditLine, GetInvoiceRequest, ListInvoicesRequest, VoidInvoiceRequest,
     WatchInvoicesRequest,
@@ -70,7 +70,7 @@ pub struct RenderArgs {
 pub enum RenderFormat {
     /// One page that stands by itself, for a browser and for printing.
     Html,
-    /// PDF/A for archives, in a program that was built with `--features pricing/pdf`.
+    /// PDF/A for archives, in a program that was built with `--features billing/pdf`.
     Pdf,
 }
 
@@ -161,7 +161,7 @@ async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Failure> {
         }
     })
     .await?;
-    let document = json!({"invoices": invoices.iter().map(documents::invoice).collect::<Vec<_>>()});
+    let document = json!({"invoices": invoices.iter().map(answers::invoice).collect::<Vec<_>>()});
     let answer = Answer::list(document, "invoices", &COLUMNS);
     Printer::new(globals.output).print(&answer.note(format!("{} invoices", invoices.len())))?;
     Ok(Exit::Success)
@@ -170,7 +170,7 @@ async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Failure> {
 async fn get(globals: &Globals, number: String) -> Result<Value, Failure> {
     let found = connect(globals).await?.get_invoice(GetInvoiceRequest { number }).await;
     let invoice = found.map_err(|status| Failure::status(&status))?.into_inner();
-    Ok(documents::invoice(&invoice))
+    Ok(answers::invoice(&invoice))
 }
 
 async fn show(globals: &Globals, args: NumberArgs) -> Result<Exit, Failure> {
@@ -184,7 +184,7 @@ async fn credit(globals: &Globals, args: CreditArgs) -> Result<Exit, Failure> {
         CreditInvoiceRequest { number, lines: line, reason, request_id, validate_only: check };
     let credited = connect(globals).await?.credit_invoice(request).await;
     let note = credited.map_err(|status| Failure::status(&status))?.into_inner();
-    print_document(globals, documents::invoice(&note))
+    print_document(globals, answers::invoice(&note))
 }
 
 fn print_document(globals: &Globals, document: Value) -> Result<Exit, Failure> {
@@ -215,7 +215,7 @@ fn print_document(globals: &Globals, document: Value) -> Result<Exit, Failure> {
 async fn render(globals: &Globals, args: RenderArgs) -> Result<Exit, Failure> {
     let document = get(globals, args.number).await?;
     match args.format {
-        RenderFormat::Html => Printer::print_text(&page::html(&document))?,
+        RenderFormat::Html => Printer::print_text(&print::html(&document))?,
         RenderFormat::Pdf if std::io::stdout().is_terminal() => {
             return Err(Failure::new(
                 Exit::Usage,
@@ -223,7 +223,7 @@ async fn render(globals: &Globals, args: RenderArgs) -> Result<Exit, Failure> {
             ));
         }
         RenderFormat::Pdf => {
-            Printer::print_bytes(&page::pdf(&document).map_err(|error| match error {
+            Printer::print_bytes(&print::pdf(&document).map_err(|error| match error {
                 PdfError::NotBuilt => Failure::new(Exit::Config, error),
                 PdfError::Typesetting(_) => Failure::data(error),
             })?)?
@@ -236,7 +236,7 @@ async fn void(globals: &Globals, args: VoidArgs) -> Result<Exit, Failure> {
     let VoidArgs { number, reason } = args;
     let voided = connect(globals).await?.void_invoice(VoidInvoiceRequest { number, reason }).await;
     let invoice = voided.map_err(|status| Failure::status(&status))?.into_inner();
-    let answer = Answer::single(documents::invoice(&invoice), &COLUMNS);
+    let answer = Answer::single(answers::invoice(&invoice), &COLUMNS);
     Printer::new(globals.output).print(&answer)?;
     Ok(Exit::Success)
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use billing::outbox::Queue;
 use clap::Subcommand;
-use pricing::billing::forward::Queue;
 use serde_json::json;
 use storage::kafka::{
     OUTLET_BYTES_MAX, TopicOutcome, TopicSpec,

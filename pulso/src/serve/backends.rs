@@ -9,8 +9,8 @@ pub mod servers;
 
 use std::sync::Arc;
 
+use billing::outbox::Queue;
 use domain::{PulseLog, UsageStore, place::Generation, store::StoreError};
-use pricing::billing::forward::Queue;
 use runtime::clock;
 use storage::{
     choice::{Billing, Feed, Log, Usage},

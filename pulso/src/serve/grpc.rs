@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use billing::BillingApi;
 use edge::{
     correlation::CorrelationLayer,
     listen::{
@@ -13,7 +14,6 @@ use edge::{
 };
 use ingestor_api::Ingest;
 use ingestor_consumer::service::AuditService;
-use pricing::PricingService;
 use proto::v1::audit_service_server::AuditServiceServer;
 use query_api::{
     QueryApi,
@@ -36,7 +36,7 @@ use crate::exit::Failure;
 pub(super) struct Services {
     pub(super) ingest: Option<Ingest<Log>>,
     pub(super) audit: Option<AuditService<Log, Usage>>,
-    pub(super) pricing: Option<PricingService<Usage, Billing, Log>>,
+    pub(super) pricing: Option<BillingApi<Usage, Billing, Log>>,
     pub(super) query: Option<Arc<QueryApi<Usage, Log>>>,
 }
 

@@ -17,13 +17,13 @@ use std::{
 
 use domain::PulseLog as _;
 
+use billing::{BillingApi, PricingConfig};
 use edge::{
     Compute,
     compute::{self, ComputeConfig},
 };
 use ingestor_api::{Ingest, Packers, Packing, Ports};
 use ingestor_consumer::{ConsumerError, refold::Refolder, restart::anchors, service::AuditService};
-use pricing::{PricingConfig, PricingService};
 use query_api::{QueryApi, QueryConfig, ReadGeneration, TokenKey, http::Others};
 use runtime::{
     Health, Schedule, Shutdown, clock,
@@ -172,8 +172,8 @@ impl Process {
         }
         let kept = metrics.clone();
         let others = services.pricing.clone().map_or_else(Others::default, |pricing| Others {
-            router: pricing::http::router(pricing),
-            openapi: Some(pricing::http::openapi()),
+            router: billing::http::router(pricing),
+            openapi: Some(billing::http::openapi()),
         });
         let router = query_api::http::router(query, Arc::new(move || metrics.render()), others);
         let serving = health.register("serving");
@@ -370,11 +370,11 @@ fn start_pricing(
     health: &Health,
     shutdown: &Shutdown,
     tasks: &mut Vec<JoinHandle<Result<(), Failure>>>,
-) -> Result<PricingService<Usage, storage::choice::Billing, Log>, Failure> {
+) -> Result<BillingApi<Usage, storage::choice::Billing, Log>, Failure> {
     let mut pricing_config = PricingConfig::default();
     pricing_config.billing.grace = config.billing.grace.duration();
     pricing_config.billing.tenants_at_once = config.billing.tenants_at_once.as_usize();
-    let pricing = PricingService::new(
+    let pricing = BillingApi::new(
         Arc::clone(&backends.usage),
         Arc::clone(&backends.billing),
         Arc::clone(&backends.log),
@@ -420,7 +420,7 @@ fn start_pricing(
 async fn bill_on(
     schedule: &Schedule,
     until: &Shutdown,
-    billing: &PricingService<Usage, storage::choice::Billing, Log>,
+    billing: &BillingApi<Usage, storage::choice::Billing, Log>,
 ) -> Result<(), Failure> {
     let tick = |_| async {
         if let Err(error) = billing.bill_what_is_due().await {

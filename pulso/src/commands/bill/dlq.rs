@@ -1,7 +1,7 @@
 //! `pulso bill dlq`: messages about invoices that a consumer could not take.
 
+use billing::answers;
 use clap::{Args, Subcommand};
-use pricing::documents;
 use proto::v1::{
     ListRejectionsRequest, RejectMessageRequest, Rejection, ReplayRejectionRequest,
     billing_service_client::BillingServiceClient,
@@ -69,7 +69,7 @@ pub(super) async fn run(globals: &Globals, command: DlqCommand) -> Result<Exit, 
         DlqCommand::Replay(args) => replay(client, args).await?,
     };
     let waiting = rejections.iter().filter(|rejection| rejection.replayed_as == 0).count();
-    let listed: Vec<_> = rejections.iter().map(documents::rejection).collect();
+    let listed: Vec<_> = rejections.iter().map(answers::rejection).collect();
     let answer = Answer::list(json!({ "rejections": listed }), "rejections", &COLUMNS);
     let answer = answer.note(format!("{} rejections, {waiting} not replayed", rejections.len()));
     Printer::new(globals.output).print(&answer)?;

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
+use billing::answers::explanation::ExplanationText;
 use clap::Args;
-use pricing::documents::explanation::ExplanationText;
 use proto::v1::{ExplainInvoiceRequest, ExplanationPart, explanation_part::Part};
 use serde_json::Value;
 use tonic::Streaming;

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use billing::print::picture;
 use clap::Args;
-use pricing::simulate::picture;
 use proto::v1::SimulateRequest;
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use pricing::{
-    catalogue_tests,
+    examples,
     file::{self, CatalogueFile},
     focus::{self, Basis, FocusRow},
 };
@@ -90,7 +90,7 @@ pub(super) fn check(printer: &Printer, path: &Path) -> Result<Exit, Failure> {
 
 /// Runs a file's own tests.
 pub(super) fn test(printer: &Printer, path: &Path) -> Result<Exit, Failure> {
-    let results = catalogue_tests::run(&parse(path)?);
+    let results = examples::run(&parse(path)?);
     let passed = results.iter().filter(|result| result.ok).count();
     let failed = results.len() - passed;
     let rows: Vec<_> = results

@@ -6,8 +6,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use billing::outbox::Queue;
 use domain::{LogId, Partition, PulseLog as _, UsageStore, place::Generation, store::StoreError};
-use pricing::billing::forward::Queue;
 use storage::{
     choice::{Log, Usage},
     identity,

@@ -1,0 +1,155 @@
+//! Activation: a published version's dimensions are declared in every partition of the log, and only
+//! then does it rate usage. From the declaration on, totals keep those properties apart.
+
+use domain::{
+    BillingStore, Partition, PulseLog, UsageStore, billing::CatalogueVersion, catalogue::Catalogue,
+    epochs::Declared, log::AppendError, store::StoreError,
+};
+use edge::{Problem, problem::reasons};
+use proto::v1;
+use runtime::Backoff;
+use thiserror::Error;
+
+use super::{BillingApi, parse, problems};
+
+/// Declarations appended at once: about 100 KB.
+const RECORDS_AT_ONCE: usize = 500;
+
+/// Why a version is not active yet. It stays published; activation may be tried again at any time.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ActivationError {
+    /// A partition did not take the declarations, however often they were sent.
+    #[error(
+        "partition {partition} did not take the dimension declarations in {tries} tries: {last}; the catalogue is published and becomes active once it is published again or the server restarts"
+    )]
+    Log {
+        /// The partition.
+        partition: Partition,
+        /// How often it was tried.
+        tries: u32,
+        /// What the last try said.
+        last: String,
+    },
+    /// The log got a next generation, and this process does not yet append to it.
+    #[error(
+        "the log has grown and this server is about to turn to its next generation; the catalogue is published and becomes active then"
+    )]
+    Grown,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored text is no longer a catalogue to this program.
+    #[error("catalogue {version:?} does not parse: {message}")]
+    Unreadable {
+        /// The version.
+        version: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl From<ActivationError> for Problem {
+    fn from(error: ActivationError) -> Self {
+        match error {
+            ActivationError::Log { .. } | ActivationError::Grown => {
+                Self::unavailable(reasons::LOG_UNAVAILABLE, error.to_string())
+            }
+            ActivationError::Store(error) => problems::of_store(error),
+            ActivationError::Unreadable { .. } => Self::internal(error.to_string()),
+        }
+    }
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+    /// Activates every version that is published but not active, oldest first, and gives their
+    /// names. Call it at start, beside serving: it waits for the log.
+    ///
+    /// # Errors
+    /// See [`ActivationError`]; versions before the one that failed are active.
+    pub async fn resume_activation(&self) -> Result<Vec<String>, ActivationError> {
+        let mut versions = self.inner.billing.catalogues().await?;
+        versions.sort_by_key(|version| version.sequence);
+        let mut activated = Vec::new();
+        for head in versions.into_iter().filter(|version| !version.active) {
+            let Some(version) = self.inner.billing.catalogue(&head.version).await? else {
+                continue;
+            };
+            let parsed = parse(&self.inner.compute, &version.version, version.text.clone()).await;
+            let file = parsed.map_err(|problem| ActivationError::Unreadable {
+                version: version.version.clone(),
+                message: problem.to_string(),
+            })?;
+            self.activate(&version, &file.catalogue).await?;
+            activated.push(version.version);
+        }
+        Ok(activated)
+    }
+
+    /// Declares a version's dimensions in every partition, then marks it active. Repeating it is
+    /// harmless: a partition applies a declaration only if its version is newer than what it has.
+    pub(super) async fn activate(
+        &self,
+        version: &CatalogueVersion,
+        catalogue: &Catalogue,
+    ) -> Result<(), ActivationError> {
+        let generation = self.inner.log.generation();
+        let declared = catalogue.declared(version.sequence).into_iter();
+        let records: Vec<Vec<u8>> = declared
+            .map(|declared| proto::record::encode_control(generation, &control(declared)))
+            .collect();
+        for partition in generation.partitions() {
+            for chunk in records.chunks(RECORDS_AT_ONCE) {
+                self.append(partition, chunk).await?;
+            }
+        }
+        // If the log grew meanwhile, its old partitions may have ended before they took these. The
+        // end comes well after the registration, so what was appended before that is inherited.
+        let newest = self.inner.usage.generations().await?.pop();
+        if newest.is_some_and(|newest| newest.log_id != generation.log_id) {
+            return Err(ActivationError::Grown);
+        }
+        self.inner.billing.activate_catalogue(&version.version).await?;
+        tracing::info!(
+            version = version.version,
+            sequence = version.sequence,
+            declarations = records.len(),
+            "the catalogue is active"
+        );
+        Ok(())
+    }
+
+    async fn append(
+        &self,
+        partition: Partition,
+        records: &[Vec<u8>],
+    ) -> Result<(), ActivationError> {
+        let config = &self.inner.config;
+        let mut backoff = Backoff::new(config.declare_backoff_first, config.declare_backoff_max);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let error = match self.inner.log.append(partition, records.to_vec()).await {
+                Ok(_) => return Ok(()),
+                // An unknown outcome is tried again too: declarations may stand in the log twice.
+                Err(
+                    error @ (AppendError::Overloaded { .. }
+                    | AppendError::Unavailable(_)
+                    | AppendError::Unknown(_)),
+                ) => error,
+                Err(error @ AppendError::Replaced(_)) => {
+                    return Err(ActivationError::Log { partition, tries, last: error.to_string() });
+                }
+            };
+            tracing::warn!(%partition, tries, %error, "dimension declarations were not appended");
+            if tries >= config.declare_tries_max {
+                return Err(ActivationError::Log { partition, tries, last: error.to_string() });
+            }
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+}
+
+fn control(Declared { product_sku, version, dimensions }: Declared) -> v1::Control {
+    let declare = v1::DeclareDimensions { product_sku, dimensions, version };
+    v1::Control { kind: Some(v1::control::Kind::DeclareDimensions(declare)) }
+}

@@ -1,0 +1,195 @@
+//! Contracts: the files that were applied, in their order, as one journal. None is ever changed.
+
+use std::sync::Arc;
+
+use domain::{
+    BillingStore, PulseLog, Tenant, Timestamp, UsageStore,
+    billing::Appended,
+    catalogue::Catalogue,
+    contract::{CatalogueChoice, Contract},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use super::{Billing, BillingError, Refusal, journal};
+use pricing::file;
+
+const JOURNAL: &str = "contracts";
+
+/// An entry of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    contract: String,
+    tenant: String,
+    text: String,
+    /// The catalogue that its overrides were checked against, so that they always read the same.
+    catalogue: Option<String>,
+    #[serde(with = "journal::moment")]
+    applied_at: Timestamp,
+}
+
+/// A contract that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedContract {
+    /// What it says.
+    pub contract: Contract,
+    /// Its text, as it was applied.
+    pub text: String,
+    /// When.
+    pub applied_at: Timestamp,
+    /// Place in the order of application, from 0.
+    pub place: u64,
+}
+
+/// The contracts that this process has read.
+#[derive(Debug, Default)]
+pub(super) struct ContractBook {
+    read: Mutex<Vec<Arc<AppliedContract>>>,
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+    /// Every contract, in the order in which they were applied.
+    ///
+    /// # Errors
+    /// When the store fails, or a stored contract does not parse.
+    pub async fn contracts(&self) -> Result<Vec<Arc<AppliedContract>>, BillingError> {
+        let mut read = self.shared.contracts.read.lock().await;
+        let entries: Vec<Entry> = journal::read(&*self.billing, JOURNAL, read.len() as u64).await?;
+        for entry in entries {
+            let catalogue = match &entry.catalogue {
+                Some(version) => Some(self.catalogue(version).await?),
+                None => None,
+            };
+            let parsed = parse(&entry.contract, &entry.text, catalogue.as_deref());
+            let contract = parsed.map_err(|error| BillingError::Unreadable {
+                what: format!("contract {:?}", entry.contract),
+                message: error.to_string(),
+            })?;
+            let (place, Entry { text, applied_at, .. }) = (read.len() as u64, entry);
+            read.push(Arc::new(AppliedContract { contract, text, applied_at, place }));
+        }
+        Ok(read.clone())
+    }
+
+    /// Checks a contract file and applies it, or only checks. The same text again changes nothing.
+    /// Says whether it had been applied before.
+    ///
+    /// # Errors
+    /// With every mistake of the file; when another contract has the name, or a credit of the tenant
+    /// has it with other terms; when the store fails.
+    pub async fn apply_contract(
+        &self,
+        text: &str,
+        mode: Apply,
+    ) -> Result<(Arc<AppliedContract>, bool), BillingError> {
+        loop {
+            let known = self.contracts().await?;
+            // A file with mistakes is read to its end, so that all are named.
+            let offered = text.to_owned();
+            let checking = move || file::contract::check_contract("contract", offered.as_bytes());
+            let outline = self.on(&self.compute, checking).await?;
+            let version = match outline.map(|outline| outline.catalogue) {
+                Ok(CatalogueChoice::Version(version)) => Some(version.as_str().to_owned()),
+                Ok(CatalogueChoice::Latest) | Err(_) => self.latest_catalogue().await?,
+            };
+            let catalogue = match &version {
+                Some(version) => self.catalogue(version).await.map(Some).or_else(unknown)?,
+                None => None,
+            };
+            let offered = text.to_owned();
+            let parsing = move || parse("contract", &offered, catalogue.as_deref());
+            let contract = self.on(&self.compute, parsing).await??;
+            if let Some(stands) = known.iter().find(|known| known.contract.name == contract.name) {
+                return same(stands, text).map(|()| (Arc::clone(stands), true));
+            }
+            check_credits(&contract, &known)?;
+            let (applied_at, place) = (self.now(), known.len() as u64);
+            let entry = Entry {
+                contract: contract.name.as_str().to_owned(),
+                tenant: contract.tenant.as_str().to_owned(),
+                text: text.to_owned(),
+                catalogue: version,
+                applied_at,
+            };
+            let applied = AppliedContract { contract, text: text.to_owned(), applied_at, place };
+            if mode == Apply::CheckOnly {
+                return Ok((Arc::new(applied), false));
+            }
+            let appended = journal::append(&*self.billing, JOURNAL, place, &entry).await?;
+            if appended == Appended::Added {
+                return Ok((Arc::new(applied), false));
+            }
+        }
+    }
+
+    /// The contracts of one tenant among the first `count` that were applied, in that order.
+    pub(super) async fn contracts_of(
+        &self,
+        tenant: &Tenant,
+        count: u64,
+    ) -> Result<Vec<Arc<AppliedContract>>, BillingError> {
+        let mut known = self.contracts().await?;
+        known.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+        known.retain(|known| known.contract.tenant == *tenant);
+        Ok(known)
+    }
+}
+
+/// Whether a contract takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apply {
+    /// It does.
+    Now,
+    /// It is only checked.
+    CheckOnly,
+}
+
+/// A catalogue that is not there is a mistake of the file, which the parser names with its place.
+fn unknown(error: BillingError) -> Result<Option<Arc<Catalogue>>, BillingError> {
+    match error {
+        BillingError::UnknownCatalogue(_) => Ok(None),
+        other => Err(other),
+    }
+}
+
+fn parse(
+    name: &str,
+    text: &str,
+    catalogue: Option<&Catalogue>,
+) -> Result<Contract, file::FileError> {
+    file::contract::parse_contract(name, text.as_bytes(), &|_| catalogue.cloned())
+}
+
+fn same(stands: &AppliedContract, text: &str) -> Result<(), BillingError> {
+    if stands.text == text {
+        return Ok(());
+    }
+    Err(BillingError::refused(
+        Refusal::ContractExists,
+        format!(
+            "another contract was applied as {:?}, and contracts never change: give this one a new name in `contract:`; from its valid_from on it supersedes those before it",
+            stands.contract.name.as_str()
+        ),
+    ))
+}
+
+/// A credit is known by its name, and what was used of it is in the currency that it was paid in.
+fn check_credits(contract: &Contract, known: &[Arc<AppliedContract>]) -> Result<(), BillingError> {
+    let own = known.iter().filter(|known| known.contract.tenant == contract.tenant);
+    for before in own {
+        for credit in &before.contract.credits {
+            let again = contract.credits.iter().any(|again| again.name == credit.name);
+            if again && contract.terms.currency != before.contract.terms.currency {
+                return Err(BillingError::refused(
+                    Refusal::ContractConflicts,
+                    format!(
+                        "credit {:?} stands in contract {:?} of the same tenant in another currency: give this one a name of its own",
+                        credit.name.as_str(),
+                        before.contract.name.as_str()
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! Credit notes: a part of what was invoiced is given back, for a reason that is not in the usage.
+//!
+//! A note is a document of the tenant's ledger with a number and a message of its own. It is made of
+//! nothing but the document that it corrects and the request, so the same request makes the same
+//! bytes: that is how a repetition is known. What a period costs is not touched by it; deltas leave
+//! notes out.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    BillingStore, PulseLog, UsageStore,
+    catalogue::{Currency, Rounding, RoundingMode},
+};
+use serde_json::Value;
+
+use super::{
+    Billing, BillingError, Refusal,
+    explain::Found,
+    journal,
+    ledger::{Document, Draft, Entry, Kind, Ledger, State, number_text},
+};
+use pricing::{
+    Amount,
+    invoice::document::{self, Credited},
+};
+
+/// What is to be given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreditRequest {
+    /// At least one; each place once.
+    pub credited: Vec<Credited>,
+    /// Why, for the customer.
+    pub reason: String,
+    /// Tells apart credits that read the same; may be empty.
+    pub request_id: String,
+}
+
+/// What may still be given back.
+struct Left {
+    period: Amount,
+    lines: BTreeMap<String, Amount>,
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+    /// Gives back a part of a final document. Asking for the same again gives the note there is.
+    ///
+    /// # Errors
+    /// When there is no such document or line; when it is not owed, or more is asked for than is left
+    /// of a line or of the period; when the store fails.
+    pub async fn credit(
+        &self,
+        number: &str,
+        request: &CreditRequest,
+    ) -> Result<Found, BillingError> {
+        loop {
+            let (found, mut ledger, draft, content) = self.credit_draft(number, request).await?;
+            let Found { tenant, document } = &found;
+            let same = ledger.documents().iter().find(|other| {
+                other.draft.kind == Kind::CreditNote
+                    && other.draft.content == draft.content
+                    && other.state != State::Discarded
+            });
+            match same.cloned() {
+                Some(note) if matches!(note.state, State::Published | State::Void) => {
+                    return Ok(Found { tenant: tenant.clone(), document: note });
+                }
+                Some(note) => {
+                    let run = self.run(document.draft.run).await?;
+                    let account = self.account(&run, tenant).await?;
+                    self.advance(&mut ledger, &account, &note).await?;
+                }
+                None => {
+                    self.check_credit(&found, &ledger, (request, &content)).await?;
+                    journal::put_content(&*self.billing, content.to_string().as_bytes()).await?;
+                    ledger.append(&*self.billing, Entry::Drafted(draft)).await?;
+                }
+            }
+        }
+    }
+
+    /// The note as it would be, not stored. It has no number.
+    ///
+    /// # Errors
+    /// As [`Billing::credit`].
+    pub async fn check_credit_only(
+        &self,
+        number: &str,
+        request: &CreditRequest,
+    ) -> Result<(Found, Value), BillingError> {
+        let (found, ledger, draft, content) = self.credit_draft(number, request).await?;
+        self.check_credit(&found, &ledger, (request, &content)).await?;
+        let document = Document::drafted(u64::MAX, draft);
+        Ok((Found { tenant: found.tenant, document }, content))
+    }
+
+    /// The document that is corrected, its ledger, and the note's draft and content.
+    async fn credit_draft(
+        &self,
+        number: &str,
+        request: &CreditRequest,
+    ) -> Result<(Found, Ledger, Draft, Value), BillingError> {
+        let found = self.find_invoice(number).await?;
+        let ledger = Ledger::read(&*self.billing, &found.tenant).await?;
+        let content = self.credit_content(&found, request).await?;
+        let of = &found.document;
+        let total = content["total"].as_str().and_then(|total| total.parse().ok());
+        let draft = Draft {
+            run: of.draft.run,
+            kind: Kind::CreditNote,
+            start: of.draft.start,
+            end: of.draft.end,
+            currency: of.draft.currency.clone(),
+            total: total.expect("a note prints its total as an amount"),
+            content: journal::digest(content.to_string().as_bytes()),
+            corrects: vec![of.place],
+        };
+        Ok((found, ledger, draft, content))
+    }
+
+    async fn credit_content(
+        &self,
+        found: &Found,
+        request: &CreditRequest,
+    ) -> Result<Value, BillingError> {
+        let issued = self.content(&found.document).await?;
+        let number = number_text(found.document.number.unwrap_or_default());
+        let why = (request.reason.as_str(), request.request_id.as_str());
+        document::credit_note((&number, &issued), &request.credited, why).map_err(|message| {
+            BillingError::refused(Refusal::InvoiceNotFound, format!("invoice {number}: {message}"))
+        })
+    }
+
+    /// Refuses what is not owed, and more than is left of a line or of the period.
+    async fn check_credit(
+        &self,
+        found: &Found,
+        ledger: &Ledger,
+        (request, note): (&CreditRequest, &Value),
+    ) -> Result<(), BillingError> {
+        let of = &found.document;
+        check_owed(of, request)?;
+        let issued = self.content(of).await?;
+        let Left { mut period, lines } = self.left(ledger, of).await?;
+        let number = number_text(of.number.unwrap_or_default());
+        let refuse = |message: String| Err(BillingError::refused(Refusal::InvoiceState, message));
+        let noted = note["lines"].as_array().into_iter().flatten();
+        for ((place, amount), line) in request.credited.iter().zip(noted) {
+            let Some(place) = place else { continue };
+            let given = lines.get(line["key"].as_str().unwrap_or_default()).copied();
+            let billed = amount_of(&issued["lines"][*place]);
+            let rest = added(billed, given.unwrap_or(Amount::ZERO))?;
+            if *amount > rest {
+                let (place, rest, amount) =
+                    (place + 1, of.draft.text(rest), of.draft.text(*amount));
+                return refuse(format!("{rest} is left of line {place} of {number}, not {amount}"));
+            }
+        }
+        let most = period;
+        for (_, amount) in &request.credited {
+            period = period.checked_sub(*amount).ok_or_else(out_of_range)?;
+        }
+        if period < Amount::ZERO {
+            let (most, currency) = (of.draft.text(most), &of.draft.currency);
+            return refuse(format!(
+                "{most} {currency} is left of what was billed for the period of {number}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// What was billed of a document's period, less the notes that stand; and of each line of a note
+    /// what was given back, below zero.
+    async fn left(&self, ledger: &Ledger, of: &Document) -> Result<Left, BillingError> {
+        let mut left = Left { period: Amount::ZERO, lines: BTreeMap::new() };
+        for billed in ledger.billing(of.draft.start, &of.draft.currency) {
+            left.period = added(left.period, billed.draft.total)?;
+        }
+        for note in ledger.credit_notes(of.draft.start, &of.draft.currency) {
+            left.period = added(left.period, note.draft.total)?;
+            for line in self.content(note).await?["lines"].as_array().into_iter().flatten() {
+                let key = line["key"].as_str().unwrap_or_default().to_owned();
+                let before = left.lines.entry(key).or_insert(Amount::ZERO);
+                *before = added(*before, amount_of(line))?;
+            }
+        }
+        Ok(left)
+    }
+
+    /// A note as it comes out of the document that it corrects, with the amounts that it has.
+    pub(super) async fn derive_note(
+        &self,
+        of: &Found,
+        note: &Value,
+    ) -> Result<Value, BillingError> {
+        let issued = self.content(&of.document).await?;
+        let number = number_text(of.document.number.unwrap_or_default());
+        let lines = issued["lines"].as_array().cloned().unwrap_or_default();
+        let noted = note["lines"].as_array().into_iter().flatten();
+        let credited: Vec<Credited> = noted
+            .map(|line| {
+                let key = line["key"].as_str().unwrap_or_default();
+                let is_of = |of: &Value| {
+                    let of = of["key"].as_str().unwrap_or_default();
+                    key == format!("credit {of} of {number}")
+                };
+                (lines.iter().position(is_of), minus(line["amount"].as_str().unwrap_or_default()))
+            })
+            .collect();
+        let text = |key: &str| note[key].as_str().unwrap_or_default();
+        let why = (text("reason"), text("request_id"));
+        document::credit_note((&number, &issued), &credited, why).map_err(|message| {
+            BillingError::Unreadable { what: format!("a credit note of {number}"), message }
+        })
+    }
+}
+
+/// Refuses what is not owed, and amounts that nobody can pay.
+fn check_owed(of: &Document, request: &CreditRequest) -> Result<(), BillingError> {
+    let number = number_text(of.number.unwrap_or_default());
+    let refuse = |message: String| Err(BillingError::refused(Refusal::InvoiceState, message));
+    if of.draft.kind == Kind::CreditNote {
+        return refuse(format!("{number} is a credit note: void it, where it should not be"));
+    }
+    if !of.is_owed() {
+        return refuse(format!("{number} is {}: nothing of it is owed", of.state.as_str()));
+    }
+    let digits = Currency::from_code(&of.draft.currency).map_or(2, Currency::minor_digits);
+    let coins = Rounding::To { digits, mode: RoundingMode::Down };
+    let in_coins = |amount: Amount| amount.rounded(coins) == Some(amount);
+    match request.credited.iter().find(|(_, amount)| !in_coins(*amount)) {
+        Some((_, amount)) => {
+            let currency = &of.draft.currency;
+            refuse(format!("{amount} has more than the {digits} decimals of {currency}"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn amount_of(line: &Value) -> Amount {
+    let amount = line["amount"].as_str().and_then(|text| text.parse().ok());
+    amount.unwrap_or(Amount::ZERO)
+}
+
+fn minus(text: &str) -> Amount {
+    let amount = text.parse::<Amount>().ok().and_then(Amount::checked_neg);
+    amount.unwrap_or(Amount::ZERO)
+}
+
+fn added(one: Amount, other: Amount) -> Result<Amount, BillingError> {
+    one.checked_add(other).ok_or_else(out_of_range)
+}
+
+fn out_of_range() -> BillingError {
+    BillingError::Unreadable {
+        what: "a ledger".to_owned(),
+        message: "its amounts add up to more than an amount of money holds".to_owned(),
+    }
+}

@@ -1,0 +1,243 @@
+//! Evidence: what the log itself says about a document, for as long as it keeps the pulses.
+//!
+//! A verification takes its usage from the log instead of the stored totals; an explanation goes on
+//! from an hour of a line to the pulses that it is made of, which have to add up to it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use domain::{
+    Aggregate, BillingStore, Offset, PulseLog, RowKey, SegmentId, Tenant, Timestamp, UsageRow,
+    UsageStore, Window,
+    refold::{CountedPulse, Identity, Question, Refolded, RowPulses},
+    store::PartitionKey,
+};
+use serde_json::{Value, json};
+
+use super::{Billing, BillingError, cut::Below};
+use pricing::{
+    Amount,
+    invoice::Usage,
+    rate::{Hour, SegmentPart},
+};
+
+/// How much of the log a verification was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FromLog {
+    /// Segments that were folded again.
+    pub segments: u64,
+    /// Segments that the log no longer has, or not where this process reads; their usage was taken
+    /// from the stored totals.
+    pub missing: u64,
+}
+
+/// Which pulses an explanation lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PulsesWanted {
+    /// Of the hour that starts then; `None` for all hours.
+    pub hour: Option<Timestamp>,
+    /// At most so many.
+    pub max: usize,
+}
+
+/// What the log says about the lines of an explanation.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    hour: Option<Timestamp>,
+    rows: HashMap<RowKey, UsageRow>,
+    said: Refolded,
+    missing: HashSet<SegmentId>,
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+    /// A tenant's rows of a period below a cut, as the log says.
+    pub(super) async fn usage_of_log(
+        &self,
+        below: &Below,
+        tenant: &Tenant,
+        window: Window,
+    ) -> Result<(Vec<UsageRow>, FromLog), BillingError> {
+        let question = Question {
+            tenant: tenant.clone(),
+            window,
+            stretches: below.stretches().to_vec(),
+            pulses_of: Vec::new(),
+            pulses_max: 0,
+        };
+        let Refolded { mut rows, segments, missing, .. } = self.refold.refold(question).await?;
+        let from_log = FromLog { segments, missing: missing.len() as u64 };
+        if !missing.is_empty() {
+            let missing: HashSet<SegmentId> = missing.into_iter().collect();
+            let stored = self.usage_below(below, tenant, window).await?;
+            rows.extend(stored.into_iter().filter(|row| missing.contains(&row.key.segment)));
+        }
+        Ok((rows, from_log))
+    }
+
+    /// What the log says to a question about pulses.
+    pub(super) async fn evidence(
+        &self,
+        question: Question,
+        wanted: PulsesWanted,
+    ) -> Result<Evidence, BillingError> {
+        let mut said = self.refold.refold(question).await?;
+        let rows = std::mem::take(&mut said.rows);
+        let rows = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
+        let missing = said.missing.iter().copied().collect();
+        Ok(Evidence { hour: wanted.hour, rows, said, missing })
+    }
+}
+
+/// The question for the pulses behind some lines of usage.
+pub(super) fn question(
+    tenant: &Tenant,
+    window: Window,
+    lines: &[&Usage],
+    wanted: PulsesWanted,
+) -> Question {
+    let mut pulses_of = Vec::new();
+    for usage in lines {
+        let hours = usage.hours.iter().filter(|hour| is_wanted(wanted.hour, hour));
+        pulses_of.extend(hours.flat_map(|hour| {
+            hour.segments.iter().flat_map(|part| rows_of(tenant, usage, hour, part))
+        }));
+    }
+    let segments: BTreeSet<SegmentId> = pulses_of.iter().map(|key| key.segment).collect();
+    let one = |segment: SegmentId| {
+        let SegmentId { log_id, partition, epoch, start } = segment;
+        (PartitionKey { log_id, partition, epoch }, start..Offset(start.0 + 1))
+    };
+    Question {
+        tenant: tenant.clone(),
+        window,
+        stretches: segments.into_iter().map(one).collect(),
+        pulses_of,
+        pulses_max: wanted.max,
+    }
+}
+
+fn is_wanted(hour: Option<Timestamp>, of: &Hour) -> bool {
+    hour.is_none_or(|hour| of.window_start == hour)
+}
+
+/// The rows that a segment added to an hour of a line.
+fn rows_of(
+    tenant: &Tenant,
+    usage: &Usage,
+    hour: &Hour,
+    part: &SegmentPart,
+) -> impl Iterator<Item = RowKey> {
+    let (window_start, segment) = (hour.window_start, part.segment);
+    part.dimensions.iter().map(move |dimensions| RowKey {
+        resource: domain::ResourceKey {
+            tenant: tenant.clone(),
+            product_sku: usage.product_sku.clone(),
+            use_unity: usage.use_unity.clone(),
+            dimensions: dimensions.clone(),
+        },
+        window_start,
+        segment,
+    })
+}
+
+impl Evidence {
+    /// Checks that an hour is made of its pulses in the log, where all of them are in it.
+    ///
+    /// # Errors
+    /// With what does not add up.
+    pub(super) fn check(&self, tenant: &Tenant, usage: &Usage, hour: &Hour) -> Result<(), String> {
+        if !is_wanted(self.hour, hour) {
+            return Ok(());
+        }
+        let (mut count, mut sum, mut is_whole) = (0, Amount::ZERO, true);
+        for part in &hour.segments {
+            if self.missing.contains(&part.segment) {
+                is_whole = false;
+                continue;
+            }
+            for key in rows_of(tenant, usage, hour, part) {
+                let row = self.rows.get(&key).ok_or("the log has no pulse of it")?;
+                let none = RowPulses::default();
+                check(row, self.said.pulses.get(&key).unwrap_or(&none))?;
+                count += u128::from(row.cell.aggregate.count);
+                let added = sum.checked_add(Amount::of(row.cell.aggregate.sum));
+                sum = added.expect("2^68 rows are within an amount");
+            }
+        }
+        if is_whole && (count, sum) != (hour.count, hour.sum) {
+            return Err(format!(
+                "the log has {count} pulses that add up to {sum}, and {} that add up to {} were billed",
+                hour.count, hour.sum
+            ));
+        }
+        Ok(())
+    }
+
+    /// Adds the pulses of an hour to its rendering: to each stretch of the log its own.
+    pub(super) fn add_to(&self, tenant: &Tenant, usage: &Usage, hour: &Hour, rendered: &mut Value) {
+        if !is_wanted(self.hour, hour) {
+            return;
+        }
+        for (place, part) in hour.segments.iter().enumerate() {
+            let rendered = &mut rendered["segments"][place];
+            if self.missing.contains(&part.segment) {
+                rendered["in_log"] = false.into();
+                continue;
+            }
+            let (mut pulses, mut left_out) = (Vec::new(), 0);
+            for key in rows_of(tenant, usage, hour, part) {
+                let Some(seen) = self.said.pulses.get(&key) else { continue };
+                left_out += seen.count - seen.listed.len() as u64;
+                pulses.extend(&seen.listed);
+            }
+            pulses.sort_by_key(|pulse| (pulse.offset, pulse.index));
+            rendered["pulses"] = pulses.into_iter().map(pulse).collect::<Vec<_>>().into();
+            if left_out > 0 {
+                rendered["pulses_left_out"] = left_out.to_string().into();
+            }
+        }
+    }
+}
+
+/// A row is made of its pulses.
+fn check(row: &UsageRow, seen: &RowPulses) -> Result<(), String> {
+    let Aggregate { count, sum, .. } = row.cell.aggregate;
+    let amounts = seen.listed.iter().map(|pulse| Amount::of(pulse.amount));
+    let listed = amounts.fold(Amount::ZERO, |sum, amount| {
+        sum.checked_add(amount).expect("2^68 pulses are within an amount")
+    });
+    let is_whole = seen.listed.len() as u64 == count;
+    if seen.count != count || (is_whole && listed != Amount::of(sum)) {
+        return Err(format!(
+            "{} pulses that add up to {listed} were seen to make {count} that add up to {sum}",
+            seen.count
+        ));
+    }
+    Ok(())
+}
+
+fn pulse(pulse: &CountedPulse) -> Value {
+    let mut value = json!({
+        "offset": pulse.offset.to_string(),
+        "index": pulse.index,
+        "time": pulse.time.to_string(),
+        "amount": pulse.amount.to_string(),
+        "request_id": pulse.request_id,
+    });
+    let mut put = |key: &str, text: String| value[key] = text.into();
+    match &pulse.identity {
+        Identity::None => {}
+        Identity::Id { source, id } => {
+            put("source", source.clone());
+            put("id", id.clone());
+        }
+        Identity::Numbered { producer_id, sequence } => {
+            put("producer_id", format!("{producer_id:032x}"));
+            put("sequence", sequence.to_string());
+        }
+        Identity::Backfill { name, row } => {
+            put("backfill", name.clone());
+            put("row", row.to_string());
+        }
+    }
+    value
+}

@@ -1,0 +1,291 @@
+//! Explanations of large invoices: what they cost, where they are made, and whom they hold up.
+
+use std::{collections::VecDeque, sync::Arc, sync::mpsc, time::Duration};
+
+use domain::{
+    Aggregate, BillingStore as _, Cell, Dimensions, Epoch, LogId, Offset, Partition, Quantity,
+    ResourceKey, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore as _,
+    billing::CatalogueVersion,
+    place::Generation,
+    segment::{Conservation, Progress},
+    store::Flush,
+};
+use edge::{Compute, compute::ComputeConfig, problem::reasons};
+use futures_util::StreamExt as _;
+use proto::v1::{self, billing_service_server::BillingService as _};
+use storage::memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore};
+use tonic::{Code, Request, Status};
+
+use super::*;
+use crate::{
+    BillingApi, PricingConfig,
+    answers::explanation::ExplanationText,
+    billing::{
+        cut::{Cut, CutEnd},
+        explain::compare,
+        journal,
+        ledger::Document,
+        run::RunRequest,
+    },
+    testing::{keys_counted, no_log},
+};
+use pricing::{
+    file,
+    invoice::{document, invoice, standard_contract},
+    moment,
+    rate::Sources,
+    timeline,
+};
+
+const TEXT: &str = r#"
+catalogue: "1"
+currency: USD
+skus:
+  - sku: mx
+    unit: u
+    dimensions: [res]
+    prices:
+      - valid_from: 2024-01-01T00:00:00Z
+        model: matrix
+        prices: [{when: {res: other}, unit_price: "1"}]
+        default: "0.25"
+"#;
+const LOG: LogId = LogId([3; 16]);
+
+fn now() -> Timestamp {
+    moment::parse("2024-10-05T00:00:00Z").unwrap()
+}
+
+/// Usage that makes an invoice of as many lines, of two hours each.
+fn usage(lines: usize) -> Vec<UsageRow> {
+    let start = moment::parse("2024-09-01T00:00:00Z").unwrap();
+    let row = |line: usize, hour: u64| {
+        let time = start.plus(Duration::from_secs(3_600 * hour));
+        let resource = ResourceKey {
+            tenant: Tenant::new("acme").unwrap(),
+            product_sku: Sku::new("mx").unwrap(),
+            use_unity: Unit::new("u").unwrap(),
+            dimensions: Dimensions::from_pairs([("res", format!("r{line}").as_str())]),
+        };
+        let (partition, epoch, start) = (Partition(0), Epoch(0), Offset(0));
+        let segment = SegmentId { log_id: LOG, partition, epoch, start };
+        UsageRow {
+            key: RowKey { resource, window_start: time, segment },
+            cell: Cell { offset_last: Offset(0), aggregate: Aggregate::of(Quantity::ONE, time) },
+        }
+    };
+    (0..lines).flat_map(|line| [row(line, 0), row(line, 1)]).collect()
+}
+
+/// Keys of lines that are looked at to explain an invoice of as many lines, whatever the order in
+/// which its lines come out now.
+fn keys_for(lines: usize) -> u64 {
+    let catalogue = file::parse("c", TEXT.as_bytes()).unwrap().catalogue;
+    let contracts = [standard_contract(&Tenant::new("acme").unwrap(), &catalogue)];
+    let stretches = timeline::stretches(&contracts);
+    let period = &timeline::periods(&stretches, "2024-09".parse().unwrap()).unwrap()[0];
+    let tenant = &contracts[0].tenant;
+    let made = invoice(tenant, period, &[&catalogue], &usage(lines), Sources::Listed).unwrap();
+    let mut document = document::invoice(&made);
+    let Value::Array(issued) = document["lines"].take() else { panic!("{document}") };
+    assert_eq!(issued.len(), lines);
+    keys_counted();
+    let backwards = issued.iter().rev().cloned().collect();
+    assert_eq!(compare(&issued, backwards).differences, []);
+    let mut explanation = Explanation::new(found(), Some(made), issued, 0);
+    explanation.check().unwrap();
+    let mut parts = 0;
+    loop {
+        let chunk = explanation.chunk(1_000);
+        parts += chunk.len();
+        if chunk.is_empty() {
+            break;
+        }
+        let bytes: usize = chunk[..chunk.len() - 1].iter().map(|part| part.text().len()).sum();
+        assert!(bytes < 1_000, "a chunk ends with the part that makes it full");
+    }
+    assert_eq!(parts, 1 + 3 * lines, "the head; a line and its two hours");
+    keys_counted()
+}
+
+fn found() -> Found {
+    let draft = json!({
+        "run": 1, "kind": "invoice", "start": "2024-09-01T00:00:00Z",
+        "end": "2024-10-01T00:00:00Z", "currency": "USD", "total": "1", "content": "",
+    });
+    let document = Document::drafted(0, serde_json::from_value(draft).unwrap());
+    Found { tenant: Tenant::new("acme").unwrap(), document }
+}
+
+#[test]
+fn explaining_twice_the_lines_looks_at_twice_the_keys() {
+    let (some, twice) = (keys_for(50), keys_for(100));
+    assert!(some > 0 && twice <= 2 * some, "{some} and {twice}");
+}
+
+type Service = BillingApi<MemoryUsageStore, MemoryBillingStore, MemoryLog>;
+
+/// A service with an invoice of as many lines, and its pool.
+async fn billed(lines: usize, config: ComputeConfig) -> (Service, Compute) {
+    let (usage_store, billing) = (MemoryUsageStore::new(), MemoryBillingStore::new());
+    let log = MemoryLog::new(Generation::new(LOG, 1, 11), Arc::new(now));
+    let compute = Compute::new(config);
+    let version = CatalogueVersion {
+        version: "1".into(),
+        sequence: 0,
+        text: TEXT.into(),
+        published_at: now(),
+        active: false,
+    };
+    billing.publish_catalogue(&version).await.unwrap();
+    billing.activate_catalogue("1").await.unwrap();
+    usage_store.register(domain::PulseLog::generation(&log), None).await.unwrap();
+    usage_store.flush(Arc::new(flush(lines))).await.unwrap();
+    let service = BillingApi::new(
+        Arc::new(usage_store),
+        Arc::new(billing),
+        Arc::new(log),
+        no_log(),
+        Arc::new(now),
+        PricingConfig::default(),
+        compute.clone(),
+    );
+    bill(&service).await;
+    (service, compute)
+}
+
+fn flush(lines: usize) -> Flush {
+    let (log_id, partition, epoch) = (LOG, Partition(0), Epoch(0));
+    Flush {
+        segment: SegmentId { log_id, partition, epoch, start: Offset(0) },
+        rows: usage(lines),
+        stored_before: Vec::new(),
+        dead_letters: Vec::new(),
+        close: None,
+        progress: Some(Progress {
+            log_id,
+            partition,
+            epoch,
+            folded_to: Offset(1),
+            eff_ts: now(),
+            counts: Conservation::default(),
+            anchor: None,
+            caught_up_at: None,
+        }),
+    }
+}
+
+/// Bills the one tenant, below a cut that no consumer had to prove.
+async fn bill(service: &Service) {
+    let books = service.books();
+    let month = "2024-09".parse().unwrap();
+    let (tenants, deltas, request_id) = (Vec::new(), false, String::new());
+    let request = RunRequest { month, tenants, deltas, request_id };
+    let run = books.open_run(request).await.unwrap();
+    let end = CutEnd { log_id: LOG.to_string(), partition: 0, end: 1 };
+    let (log_events, contracts) = (0, 0);
+    let catalogue = Some("1".to_owned());
+    let cut = Cut { taken_at: now(), log_events, ends: vec![end], catalogue, contracts };
+    let mut event = serde_json::to_value(cut).unwrap();
+    event["event"] = "cut".into();
+    let own = format!("run/{}", run.number);
+    journal::append(&*books.billing, &own, 0, &event).await.unwrap();
+    let run = books.run(run.number).await.unwrap();
+    let below = books.below(run.cut.as_ref().unwrap()).await.unwrap();
+    let tenant = Tenant::new("acme").unwrap();
+    let outcomes = books.bill_tenant(&run, &below, &tenant).await.unwrap();
+    assert_eq!(outcomes.invoices, 1);
+}
+
+fn explain() -> Request<v1::ExplainInvoiceRequest> {
+    let number = "INV-000001".to_owned();
+    Request::new(v1::ExplainInvoiceRequest { number, ..v1::ExplainInvoiceRequest::default() })
+}
+
+async fn read(service: &Service) -> Result<Value, Status> {
+    let mut messages = service.explain_invoice(explain()).await?.into_inner();
+    let (mut writer, mut text) = (ExplanationText::document(), String::new());
+    while let Some(message) = messages.next().await {
+        message?.parts.iter().for_each(|part| writer.push(part, &mut text));
+    }
+    writer.finish(&mut text);
+    Ok(serde_json::from_str(&text).unwrap())
+}
+
+/// Takes the one thread of a pool until the sender is dropped.
+async fn occupy(compute: &Compute) -> mpsc::Sender<()> {
+    let (release, gate) = mpsc::channel::<()>();
+    let (started, has_started) = tokio::sync::oneshot::channel();
+    let compute = compute.clone();
+    tokio::spawn(async move {
+        let work = move || {
+            started.send(()).unwrap();
+            gate.recv().unwrap_err();
+        };
+        compute.run(work).await
+    });
+    has_started.await.unwrap();
+    release
+}
+
+const ONE_THREAD: fn() -> ComputeConfig =
+    || ComputeConfig { threads: 1, ..ComputeConfig::default() };
+
+/// One thread serves. Were any part of an explanation made on it, the explanations would not wait
+/// for the pool, or keys of lines would be looked at here.
+#[tokio::test(flavor = "current_thread")]
+async fn a_call_beside_two_explanations_is_answered_while_they_wait_to_compute() {
+    let (service, compute) = billed(200, ONE_THREAD()).await;
+    let release = occupy(&compute).await;
+    let explaining: Vec<_> = (0..2)
+        .map(|_| {
+            let service = service.clone();
+            tokio::spawn(async move { read(&service).await })
+        })
+        .collect();
+    keys_counted();
+    for _ in 0..100 {
+        let runs = service.list_runs(Request::new(v1::ListRunsRequest {})).await.unwrap();
+        assert_eq!(runs.into_inner().runs.len(), 1);
+        tokio::task::yield_now().await;
+    }
+    assert!(explaining.iter().all(|explaining| !explaining.is_finished()));
+    drop(release);
+    for explaining in explaining {
+        let explained = explaining.await.unwrap().unwrap();
+        assert_eq!(explained["lines"].as_array().unwrap().len(), 200);
+        assert_eq!(explained["lines"][199]["hours"].as_array().unwrap().len(), 2);
+    }
+    assert_eq!(keys_counted(), 0, "no line was looked at on the thread that serves");
+}
+
+#[tokio::test]
+async fn a_call_beyond_the_bound_is_refused_with_a_time_to_wait() {
+    let (service, compute) = billed(1, ComputeConfig { calls_max: 1, ..ONE_THREAD() }).await;
+    let call = compute.admit().unwrap();
+    let status = read(&service).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let reason = edge::problem::reason_of(&status).unwrap();
+    assert_eq!(reason, reasons::COMPUTE_EXHAUSTED);
+    let wait = edge::problem::retry_after_of(&status);
+    assert_eq!(wait, Some(Duration::from_secs(1)));
+    drop(call);
+    assert_eq!(read(&service).await.unwrap()["lines"].as_array().unwrap().len(), 1);
+}
+
+/// Time is the test's: it passes once all tasks wait, so only an answer that is not read lets it.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_read_is_cut_off_and_lets_go_of_its_period() {
+    let (service, compute) = billed(2_000, ComputeConfig { periods_max: 1, ..ONE_THREAD() }).await;
+    let mut messages = service.explain_invoice(explain()).await.unwrap().into_inner();
+    messages.next().await.unwrap().unwrap();
+    drop(compute.admit_period().await.unwrap());
+    let mut last = VecDeque::new();
+    while let Some(message) = messages.next().await {
+        last.push_back(message);
+    }
+    let status = last.pop_back().unwrap().unwrap_err();
+    assert!(status.message().contains("compute.stall_timeout"), "{status}");
+    assert!(last.len() <= 3, "a few chunks wait, not the whole answer: {}", last.len());
+    assert!(last.into_iter().all(|chunk| chunk.is_ok()));
+}

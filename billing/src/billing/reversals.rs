@@ -1,0 +1,60 @@
+//! Reversals: what documents bill for periods that there are no more is given back, all of it. A period
+//! ends to be one where a contract about the past begins it elsewhere, or bills it in another currency.
+
+use domain::{BillingStore, PulseLog, UsageStore};
+use serde_json::Value;
+
+use super::{
+    Billing, BillingError,
+    ledger::{Draft, Group, Kind, Ledger},
+    run::Run,
+    saga::Account,
+};
+use pricing::invoice::document;
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+    /// Gives back what documents of the run's month bill for periods that there are no more, and says
+    /// how many reversals of the run stand.
+    pub(super) async fn reverse(&self, run: &Run, account: &Account) -> Result<u64, BillingError> {
+        'again: loop {
+            let mut ledger = Ledger::read(&*self.billing, &account.tenant).await?;
+            for group in ledger.groups() {
+                if Self::period_of(account, &group)?.is_some() {
+                    continue;
+                }
+                if let Some(open) = group.open() {
+                    self.finish(run, &mut ledger, account, open).await?;
+                    continue 'again;
+                }
+                if let Some(content) = self.reversal(run, &ledger, &group).await? {
+                    let (what, window) = ((Kind::Reversal, &content), group.newest().window());
+                    self.draft(run, &mut ledger, what, window, group.documents()).await?;
+                    continue 'again;
+                }
+            }
+            let is_ours = |draft: &Draft| draft.run == run.number && draft.kind == Kind::Reversal;
+            let stand = ledger.documents().iter().filter(|found| found.stands());
+            return Ok(stand.filter(|found| is_ours(&found.draft)).count() as u64);
+        }
+    }
+
+    /// The reversal of documents, where something is left to give back and the run is to do it.
+    async fn reversal(
+        &self,
+        run: &Run,
+        ledger: &Ledger,
+        group: &Group,
+    ) -> Result<Option<Value>, BillingError> {
+        let (documents, newest) = (group.documents(), group.newest());
+        let first = self.run(documents[0].draft.run).await?;
+        if group.is_given_back()
+            || first.request.month != run.request.month
+            || self.has_passed(run, ledger, newest.draft.start).await?
+            || self.is_cancelled(run.number).await?
+        {
+            return Ok(None);
+        }
+        let billed = self.billed(documents).await?;
+        Ok(document::reversal(&self.content(newest).await?, &billed))
+    }
+}

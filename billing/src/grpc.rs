@@ -1,0 +1,260 @@
+//! The gRPC door of billing: `CatalogService` and `BillingService`, with the same answers and the same
+//! refusals as over HTTP.
+
+use std::{collections::VecDeque, pin::Pin, time::Duration};
+
+use domain::{BillingStore, PulseLog, UsageStore};
+use edge::Problem;
+use futures_util::{Stream, TryStreamExt as _};
+use proto::v1::{
+    self,
+    billing_service_server::{BillingService, BillingServiceServer},
+    catalog_service_server::{CatalogService, CatalogServiceServer},
+};
+use tonic::{Request, Response, Status};
+
+use crate::api::{BillingApi, problems};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Messages read at once, and the time between two looks for new ones.
+const WATCH_PAGE: usize = 100;
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Most bytes of an answer. Clients that expect more than their 4 MiB must raise their own limit.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+    /// The tonic service for catalogues.
+    #[must_use]
+    pub fn catalog_server(&self) -> CatalogServiceServer<Self> {
+        CatalogServiceServer::new(self.clone())
+            .max_decoding_message_size(pricing::file::BYTES_MAX + (64 << 10))
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The tonic service for bills.
+    #[must_use]
+    pub fn billing_server(&self) -> BillingServiceServer<Self> {
+        BillingServiceServer::new(self.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+/// Counts a call by what came of it.
+fn count(operation: &'static str, succeeded: bool) {
+    let outcome = if succeeded { "ok" } else { "refused" };
+    metrics::counter!("pulso_pricing_requests_total", "operation" => operation, "outcome" => outcome)
+        .increment(1);
+}
+
+/// Counts a call by what came of it and answers.
+fn answer<T>(operation: &'static str, outcome: Result<T, Problem>) -> Answer<T> {
+    count(operation, outcome.is_ok());
+    Ok(Response::new(outcome?))
+}
+
+#[tonic::async_trait]
+impl<U: UsageStore, B: BillingStore, L: PulseLog> CatalogService for BillingApi<U, B, L> {
+    async fn publish_catalogue(
+        &self,
+        request: Request<v1::PublishCatalogueRequest>,
+    ) -> Result<Response<v1::PublishCatalogueResponse>, Status> {
+        let outcome = self.publish(request.into_inner()).await;
+        count("publish", outcome.is_ok());
+        Ok(Response::new(outcome?))
+    }
+
+    async fn get_catalogue(
+        &self,
+        request: Request<v1::GetCatalogueRequest>,
+    ) -> Result<Response<v1::CatalogueVersion>, Status> {
+        Ok(Response::new(self.find_catalogue(&request.into_inner().version).await?))
+    }
+
+    async fn list_catalogues(
+        &self,
+        _: Request<v1::ListCataloguesRequest>,
+    ) -> Result<Response<v1::ListCataloguesResponse>, Status> {
+        Ok(Response::new(self.catalogues().await?))
+    }
+}
+
+#[tonic::async_trait]
+impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<U, B, L> {
+    async fn preview_bill(
+        &self,
+        request: Request<v1::PreviewBillRequest>,
+    ) -> Answer<v1::PreviewBillResponse> {
+        let previewed = self.preview(&request.into_inner()).await;
+        let outcome =
+            previewed.map(|preview| v1::PreviewBillResponse { preview_json: preview.to_string() });
+        answer("preview", outcome)
+    }
+
+    async fn apply_contract(
+        &self,
+        request: Request<v1::ApplyContractRequest>,
+    ) -> Answer<v1::ApplyContractResponse> {
+        let outcome = self.apply(request.into_inner()).await;
+        answer("apply_contract", outcome)
+    }
+
+    async fn get_contract(&self, request: Request<v1::GetContractRequest>) -> Answer<v1::Contract> {
+        let outcome = self.contract(&request.into_inner().name).await;
+        answer("get_contract", outcome)
+    }
+
+    async fn list_contracts(
+        &self,
+        request: Request<v1::ListContractsRequest>,
+    ) -> Answer<v1::ListContractsResponse> {
+        let outcome = self.contracts(&request.into_inner().tenant).await;
+        answer("list_contracts", outcome)
+    }
+
+    async fn start_run(&self, request: Request<v1::StartRunRequest>) -> Answer<v1::Run> {
+        let outcome = self.start(request.into_inner()).await;
+        answer("start_run", outcome)
+    }
+
+    async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Answer<v1::Run> {
+        let outcome = self.run(request.into_inner().number).await;
+        answer("get_run", outcome)
+    }
+
+    async fn list_runs(&self, _: Request<v1::ListRunsRequest>) -> Answer<v1::ListRunsResponse> {
+        let outcome = self.runs().await;
+        answer("list_runs", outcome)
+    }
+
+    async fn resume_run(&self, request: Request<v1::ResumeRunRequest>) -> Answer<v1::Run> {
+        let outcome = self.resume(request.into_inner().number).await;
+        answer("resume_run", outcome)
+    }
+
+    async fn cancel_run(&self, request: Request<v1::CancelRunRequest>) -> Answer<v1::Run> {
+        let outcome = self.cancel(request.into_inner().number).await;
+        answer("cancel_run", outcome)
+    }
+
+    async fn list_invoices(
+        &self,
+        request: Request<v1::ListInvoicesRequest>,
+    ) -> Answer<v1::ListInvoicesResponse> {
+        let outcome = self.invoices(&request.into_inner()).await;
+        answer("list_invoices", outcome)
+    }
+
+    async fn get_invoice(&self, request: Request<v1::GetInvoiceRequest>) -> Answer<v1::Invoice> {
+        let outcome = self.invoice(&request.into_inner().number).await;
+        answer("get_invoice", outcome)
+    }
+
+    type ExplainInvoiceStream =
+        Pin<Box<dyn Stream<Item = Result<v1::ExplainInvoiceResponse, Status>> + Send>>;
+
+    async fn explain_invoice(
+        &self,
+        request: Request<v1::ExplainInvoiceRequest>,
+    ) -> Answer<Self::ExplainInvoiceStream> {
+        let outcome = self.explain(&request.into_inner()).await.map(|parts| {
+            let sent = parts.map_ok(|parts| v1::ExplainInvoiceResponse { parts });
+            Box::pin(sent.map_err(Status::from)) as Self::ExplainInvoiceStream
+        });
+        answer("explain_invoice", outcome)
+    }
+
+    async fn verify_invoice(
+        &self,
+        request: Request<v1::VerifyInvoiceRequest>,
+    ) -> Answer<v1::VerifyInvoiceResponse> {
+        let outcome = self.verify(&request.into_inner()).await;
+        answer("verify_invoice", outcome)
+    }
+
+    async fn void_invoice(&self, request: Request<v1::VoidInvoiceRequest>) -> Answer<v1::Invoice> {
+        let outcome = {
+            let v1::VoidInvoiceRequest { number, reason } = request.into_inner();
+            self.void(&number, &reason).await
+        };
+        answer("void_invoice", outcome)
+    }
+
+    async fn credit_invoice(
+        &self,
+        request: Request<v1::CreditInvoiceRequest>,
+    ) -> Answer<v1::Invoice> {
+        let outcome = self.credit(request.into_inner()).await;
+        answer("credit_invoice", outcome)
+    }
+
+    async fn simulate(
+        &self,
+        request: Request<v1::SimulateRequest>,
+    ) -> Answer<v1::SimulateResponse> {
+        let outcome = self
+            .simulated(request.into_inner())
+            .await
+            .map(|simulation_json| v1::SimulateResponse { simulation_json });
+        answer("simulate", outcome)
+    }
+
+    async fn reject_message(
+        &self,
+        request: Request<v1::RejectMessageRequest>,
+    ) -> Answer<v1::Rejection> {
+        let outcome = self.reject(request.into_inner()).await;
+        answer("reject_message", outcome)
+    }
+
+    async fn list_rejections(
+        &self,
+        request: Request<v1::ListRejectionsRequest>,
+    ) -> Answer<v1::ListRejectionsResponse> {
+        let outcome = self.rejections(&request.into_inner()).await;
+        answer("list_rejections", outcome)
+    }
+
+    async fn replay_rejection(
+        &self,
+        request: Request<v1::ReplayRejectionRequest>,
+    ) -> Answer<v1::Rejection> {
+        let outcome = self.replay(request.into_inner().number).await;
+        answer("replay_rejection", outcome)
+    }
+
+    type WatchInvoicesStream =
+        Pin<Box<dyn Stream<Item = Result<v1::InvoiceMessage, Status>> + Send>>;
+
+    async fn watch_invoices(
+        &self,
+        request: Request<v1::WatchInvoicesRequest>,
+    ) -> Answer<Self::WatchInvoicesStream> {
+        let v1::WatchInvoicesRequest { after, until_now } = request.into_inner();
+        let books = self.books().clone();
+        let start = (after.saturating_add(1), VecDeque::new());
+        let messages = futures_util::stream::try_unfold(start, move |(mut next, mut page)| {
+            let books = books.clone();
+            async move {
+                while page.is_empty() {
+                    let found = books.messages(next, WATCH_PAGE).await;
+                    page.extend(found.map_err(problems::of_billing)?);
+                    if page.is_empty() && until_now {
+                        return Ok(None);
+                    }
+                    if page.is_empty() {
+                        tokio::time::sleep(WATCH_INTERVAL).await;
+                    }
+                }
+                let Some((number, body)) = page.pop_front() else { return Ok(None) };
+                next = number + 1;
+                let message = v1::InvoiceMessage { number, message_json: body.to_string() };
+                Ok(Some((message, (next, page))))
+            }
+        });
+        Ok(Response::new(Box::pin(messages)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

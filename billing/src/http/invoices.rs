@@ -1,0 +1,199 @@
+//! HTTP of invoices: listed, shown, explained, computed again; taken back, in whole or in part.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, Query, State},
+    http::header,
+    response::{Html, IntoResponse, Response},
+};
+use domain::{BillingStore, PulseLog, UsageStore};
+use edge::{
+    Problem,
+    problem::{http::HttpProblem, reasons},
+};
+use futures_util::{Stream, StreamExt as _, future, stream};
+use proto::v1;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, Answers, no_action};
+use crate::{
+    answers::{self, explanation::ExplanationText},
+    api::BillingApi,
+    print,
+};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Listed {
+    tenant: String,
+    page_size: i32,
+    page_token: String,
+}
+
+/// Invoices in the order of their numbers, or all documents of one tenant.
+#[utoipa::path(
+    get,
+    path = "/v1/invoices",
+    tag = "billing",
+    params(
+        ("tenant" = Option<String>, Query, description = "Only this tenant's, drafts too; then there are no pages."),
+        ("page_size" = Option<i32>, Query, description = "50 by default, at most 1000."),
+        ("page_token" = Option<String>, Query, description = "Of the page before."),
+    ),
+    responses(Answers),
+)]
+pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(api): State<BillingApi<U, B, L>>,
+    Query(Listed { tenant, page_size, page_token }): Query<Listed>,
+) -> Answer {
+    let request = v1::ListInvoicesRequest { tenant, page_size, page_token };
+    let page = api.invoices(&request).await?;
+    let listed: Vec<Value> = page.invoices.iter().map(answers::invoice).collect();
+    Ok(Json(json!({"invoices": listed, "next_page_token": page.next_page_token})))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Detail {
+    line: u32,
+    pulses: bool,
+    hour: Option<String>,
+    from_log: bool,
+}
+
+fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
+    let parsed = pricing::moment::parse(text).map(proto::convert::wire_time);
+    parsed.ok_or_else(|| {
+        let message = format!("{text:?} is no time: write it as 2024-09-03T10:00:00Z");
+        Problem::invalid("hour", reasons::PARAMETER_INVALID, message)
+    })
+}
+
+/// One invoice with its lines. With `:explain` behind the number why it comes to that, with `:verify` what differs when it is computed again, with `:html` or `:pdf` a page to print.
+#[utoipa::path(
+    get,
+    path = "/v1/invoices/{invoice}",
+    tag = "billing",
+    params(
+        ("invoice" = String, Path, description = "`INV-000042`, or the digits."),
+        ("line" = Option<u32>, Query, description = "With `:explain`, the place of one line."),
+        ("pulses" = Option<bool>, Query, description = "With `:explain`, go on to the pulses in the log."),
+        ("hour" = Option<String>, Query, description = "With `pulses`, of this hour only: its start, in RFC 3339."),
+        ("from_log" = Option<bool>, Query, description = "With `:verify`, compute from the pulses in the log."),
+    ),
+    responses(Answers),
+)]
+pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(api): State<BillingApi<U, B, L>>,
+    Path(invoice): Path<String>,
+    Query(Detail { line, pulses, hour, from_log }): Query<Detail>,
+) -> Result<Response, HttpProblem> {
+    let document = match invoice.split_once(':') {
+        None => return json(api.invoice_as(&invoice, |invoice| invoice.to_string()).await?),
+        Some((number, "explain")) => {
+            let hour = hour.as_deref().map(moment_of).transpose()?;
+            let request =
+                v1::ExplainInvoiceRequest { number: number.to_owned(), line, pulses, hour };
+            let parts = api.explain(&request).await?;
+            return json(Body::from_stream(text_of(parts)));
+        }
+        Some((number, "verify")) => {
+            let request = v1::VerifyInvoiceRequest { number: number.to_owned(), from_log };
+            answers::verification(number, &api.verify(&request).await?)
+        }
+        Some((number, "html")) => {
+            let page = api.invoice_as(number, |invoice| print::html(&invoice)).await?;
+            return Ok(Html(page).into_response());
+        }
+        Some((number, "pdf")) => {
+            let drawn = api.invoice_as(number, |invoice| print::pdf(&invoice)).await?;
+            return pdf(drawn);
+        }
+        Some(_) => return Err(no_action(&invoice, ":explain, :verify, :html and :pdf")),
+    };
+    Ok(Json(document).into_response())
+}
+
+fn json(body: impl Into<Body>) -> Result<Response, HttpProblem> {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok((kind, body.into()).into_response())
+}
+
+/// An explanation as the text of one document. One that fails on its way breaks the connection, so
+/// that nobody takes its beginning for the whole.
+fn text_of(
+    parts: impl Stream<Item = Result<Vec<v1::ExplanationPart>, Problem>> + Send,
+) -> impl Stream<Item = Result<String, Problem>> + Send {
+    let parts = parts.map(Some).chain(stream::iter([None]));
+    parts.scan(ExplanationText::document(), |writer, chunk| {
+        let mut text = String::new();
+        let written = match chunk {
+            Some(parts) => parts.map(|parts| {
+                parts.iter().for_each(|part| writer.push(part, &mut text));
+                text
+            }),
+            None => {
+                writer.finish(&mut text);
+                Ok(text)
+            }
+        };
+        future::ready(Some(written))
+    })
+}
+
+fn pdf(drawn: Result<Vec<u8>, print::PdfError>) -> Result<Response, HttpProblem> {
+    let pdf = drawn.map_err(|error| {
+        Problem::failed_precondition(reasons::PDF_UNAVAILABLE, error.to_string())
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/pdf")], pdf).into_response())
+}
+
+/// What is to be done with an invoice.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Action {
+    reason: String,
+    lines: Vec<CreditLine>,
+    request_id: String,
+    validate_only: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreditLine {
+    #[serde(default)]
+    line: u32,
+    amount: String,
+}
+
+/// With `:void` behind the number takes a final invoice back, with `:credit` gives back a part of it.
+#[utoipa::path(
+    post,
+    path = "/v1/invoices/{invoice}",
+    tag = "billing",
+    params(("invoice" = String, Path, description = "`INV-000042:void` or `INV-000042:credit`.")),
+    request_body(content = Object, content_type = "application/json", description = "`reason`; with `:credit` also `lines` of `line` (its place, 0 for the whole) and `amount`, and `request_id`, `validate_only`."),
+    responses(Answers),
+)]
+pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(api): State<BillingApi<U, B, L>>,
+    Path(invoice): Path<String>,
+    Json(action): Json<Action>,
+) -> Answer {
+    let Action { reason, lines, request_id, validate_only } = action;
+    let done = match invoice.split_once(':') {
+        Some((number, "void")) => api.void(number, &reason).await?,
+        Some((number, "credit")) => {
+            let line = |CreditLine { line, amount }| v1::CreditLine { line, amount };
+            let lines = lines.into_iter().map(line).collect();
+            let number = number.to_owned();
+            let request =
+                v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only };
+            api.credit(request).await?
+        }
+        _ => return Err(no_action(&invoice, ":void and :credit")),
+    };
+    Ok(Json(answers::invoice(&done)))
+}

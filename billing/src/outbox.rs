@@ -1,0 +1,186 @@
+//! Forwarding: the messages of a queue go to the topic of its name, each once and in order.
+//!
+//! The topic says how far it has come ([`domain::outlet`]), so nothing is journalled here. Several
+//! processes may forward; the one that appends goes on, and another takes the topic over only where it
+//! stood still between two looks although messages wait.
+
+use std::time::Duration;
+
+use domain::{
+    BillingStore, Outlet, PulseLog, UsageStore,
+    outlet::{Message, OutletError, OutletWriter as _},
+};
+use metrics::counter;
+use runtime::{Shutdown, fault, health::Check};
+use serde_json::json;
+use thiserror::Error;
+
+use crate::billing::{
+    Billing, BillingError,
+    register::{Item, Register},
+};
+
+/// A register that a topic follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Messages about documents.
+    Outbox,
+    /// Messages that a consumer rejected, with its reason.
+    Rejections,
+}
+
+impl Queue {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Outbox, Self::Rejections];
+
+    /// Its name, which is the topic's too.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Outbox => "monthly-consumption",
+            Self::Rejections => "monthly-consumption-dlq",
+        }
+    }
+}
+
+/// Most messages of a batch.
+const BATCH: usize = 100;
+/// Time between two looks at a queue whose messages are all forwarded.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Why a look did not forward.
+#[derive(Debug, Error)]
+enum ForwardError {
+    #[error(transparent)]
+    Billing(#[from] BillingError),
+    #[error(transparent)]
+    Outlet(#[from] OutletError),
+}
+
+/// How far this process is with a topic.
+#[derive(Debug)]
+struct Forwarding<W> {
+    /// What appends, while no other process has taken over.
+    writer: Option<W>,
+    /// The first message that may not be in the topic.
+    next: u64,
+    /// Whether the topic ended before that message at the last look too.
+    stood: bool,
+}
+
+impl<W> Forwarding<W> {
+    const fn new() -> Self {
+        Self { writer: None, next: 1, stood: false }
+    }
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+    fn register(&self, queue: Queue) -> &Register {
+        match queue {
+            Queue::Outbox => &self.shared.outbox,
+            Queue::Rejections => &self.shared.rejections,
+        }
+    }
+
+    /// Forwards until shutdown. What keeps it from that is said by the check, until it is over.
+    pub async fn forward<O: Outlet>(
+        &self,
+        queue: Queue,
+        outlet: &O,
+        until: &Shutdown,
+        check: &Check,
+    ) {
+        let mut state = Forwarding::new();
+        let mut backoff = self.config.backoff();
+        check.ready();
+        loop {
+            let forwarded = tokio::select! {
+                forwarded = self.forward_some(queue, outlet, &mut state) => forwarded,
+                () = until.requested() => return,
+            };
+            let wait = match forwarded {
+                Ok(true) => continue,
+                Ok(false) => {
+                    check.ready();
+                    backoff.reset();
+                    INTERVAL
+                }
+                Err(error) => {
+                    state.writer = None;
+                    if matches!(error, ForwardError::Outlet(OutletError::Unusable(_))) {
+                        check.not_ready(error.to_string());
+                    }
+                    tracing::warn!(queue = queue.name(), %error, "messages wait to be forwarded");
+                    INTERVAL + backoff.next_delay()
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = until.requested() => return,
+            }
+        }
+    }
+
+    /// Takes one step, and tells whether the next may follow at once.
+    async fn forward_some<O: Outlet>(
+        &self,
+        queue: Queue,
+        outlet: &O,
+        state: &mut Forwarding<O::Writer>,
+    ) -> Result<bool, ForwardError> {
+        let batch = self.waiting(queue, state.next).await?;
+        let Some(last) = batch.last().map(|message| message.number) else { return Ok(false) };
+        if let Some(writer) = &mut state.writer {
+            let count = batch.len() as u64;
+            fault::point("billing.before_forward");
+            writer.append(batch).await?;
+            fault::point("billing.after_forward");
+            state.next = last + 1;
+            counter!("pulso_billing_messages_forwarded_total", "queue" => queue.name())
+                .increment(count);
+            return Ok(true);
+        }
+        let newest = self.newest_in(queue, outlet).await?;
+        if newest + 1 != state.next {
+            *state = Forwarding { writer: None, next: newest + 1, stood: false };
+        } else if state.stood {
+            let writer = outlet.take_over().await?;
+            let newest = self.newest_in(queue, outlet).await?;
+            *state = Forwarding { writer: Some(writer), next: newest + 1, stood: false };
+            return Ok(true);
+        } else {
+            state.stood = true;
+        }
+        Ok(false)
+    }
+
+    /// The newest message in the topic, which is one of the queue.
+    async fn newest_in(&self, queue: Queue, outlet: &impl Outlet) -> Result<u64, ForwardError> {
+        let newest = outlet.newest().await?;
+        let register = self.register(queue);
+        if newest > 0 && register.item(&*self.billing, newest).await?.is_none() {
+            return Err(OutletError::Unusable(format!(
+                "topic {} holds message {newest}, which its queue in the billing store has not reached: it belongs to another store, or this one was set back",
+                queue.name()
+            ))
+            .into());
+        }
+        Ok(newest)
+    }
+
+    /// Messages from a number on, as the topic has them.
+    async fn waiting(&self, queue: Queue, from: u64) -> Result<Vec<Message>, BillingError> {
+        let items = self.register(queue).items(&*self.billing, from, BATCH).await?;
+        let message = |(number, item): (u64, Item)| Message {
+            number,
+            key: item.body["tenant"].as_str().unwrap_or_default().to_owned(),
+            body: json!({"message": number.to_string(), "body": item.body})
+                .to_string()
+                .into_bytes(),
+        };
+        Ok(items.into_iter().map(message).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

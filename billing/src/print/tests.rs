@@ -1,0 +1,134 @@
+//! What a page says, and that no text of an invoice can become a part of its form.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn invoice(customer: &str) -> Value {
+    json!({
+        "number": "INV-000042", "document": "invoice", "state": "final", "tenant": customer,
+        "currency": "EUR", "issued_at": "2024-10-01T00:00:05Z", "payment_term_days": 14,
+        "period": {"first_day": "2024-09-01", "last_day": "2024-09-30", "time_zone": "Europe/Berlin"},
+        "lines": [
+            {"product_sku": "vm", "name": "Virtual machine", "use_unity": "hour", "quantity": "720.5",
+             "amount": "64.85", "dimensions": {"region": "a<b"},
+             "detail": [{"step": "free_units", "used": "72"},
+                        {"step": "units", "quantity": "648.5", "unit_price": "0.10"},
+                        {"step": "invoiced", "amount": "64.85"}]},
+            {"product_sku": "vat", "quantity": "0", "amount": "12.32",
+             "detail": [{"step": "tax", "rate": "0.19", "base": "64.85"}]},
+        ],
+        "total": "77.17", "due": "70.00", "payments": [{"credit": "welcome", "amount": "7.17"}],
+        "unpriced": [{"product_sku": "new"}], "digest": "d1",
+    })
+}
+
+#[test]
+fn a_page_says_who_owes_what_for_which_usage() {
+    let page = html(&invoice("acme"));
+    for part in [
+        "<h1>Invoice INV-000042</h1>",
+        "<dt>Customer</dt><dd>acme</dd>",
+        "2024-09-01 to 2024-09-30 (Europe/Berlin)",
+        "Virtual machine<br><small>vm</small>",
+        "region: a&lt;b<br>72 free<br>648.5 × 0.10</td>",
+        "720.5 hour</td><td class=\"n\">64.85</td>",
+        "<td>vat</td><td>0.19 of 64.85</td><td class=\"n\"></td>",
+        "Prepaid credit welcome</th><td class=\"n\">-7.17 EUR",
+        "Due</th><td class=\"n\">70.00 EUR",
+        "One resource has no price yet",
+        "<footer>Document d1</footer>",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+}
+
+#[test]
+fn a_void_invoice_and_a_credit_note_say_so() {
+    let mut void = invoice("acme");
+    void["state"] = "void".into();
+    void["void_reason"] = "sent twice".into();
+    assert!(html(&void).contains("<p class=\"void\">Void: sent twice</p>"));
+    let mut note = invoice("acme");
+    note["document"] = "credit_note".into();
+    note["corrects"] = "INV-000007".into();
+    note["reason"] = "service level missed".into();
+    let note = html(&note);
+    assert!(note.contains("<h1>Credit note INV-000042</h1>"), "{note}");
+    assert!(note.contains("<p>Of INV-000007: service level missed</p>"), "{note}");
+}
+
+#[test]
+fn no_text_becomes_markup() {
+    let page = html(&invoice("<script>alert('\"&')</script>"));
+    assert!(page.contains("&lt;script&gt;alert(&#39;&quot;&amp;&#39;)&lt;/script&gt;"), "{page}");
+    assert!(!page.contains("<script"));
+}
+
+#[cfg(not(feature = "pdf"))]
+#[test]
+fn a_program_without_pdf_says_how_to_get_it() {
+    let error = pdf(&invoice("acme")).unwrap_err().to_string();
+    assert!(error.contains("--features billing/pdf"), "{error}");
+}
+
+#[cfg(feature = "pdf")]
+mod pdf {
+    use typst::layout::{Abs, Frame, FrameItem};
+
+    use super::super::{pdf, pdf::typeset};
+    use super::*;
+
+    #[test]
+    fn the_same_invoice_gives_the_same_bytes_in_any_alphabet_of_the_fonts() {
+        // What means something in the template's language is text in an invoice.
+        let invoice = invoice("#panic() *Ação* Ωμέγα Счёт \"]$_\\");
+        let first = pdf(&invoice).unwrap();
+        assert!(first.starts_with(b"%PDF-1.7") && first.ends_with(b"%%EOF"));
+        assert_eq!(first, pdf(&invoice).unwrap());
+        let other = self::invoice("acme");
+        assert_ne!(first, pdf(&other).unwrap());
+    }
+
+    #[test]
+    fn what_cannot_be_typeset_is_an_error_that_says_what() {
+        let error = pdf(&invoice("東京")).unwrap_err().to_string();
+        assert!(error.contains("東"), "{error}");
+        let mut draft = invoice("acme");
+        draft["issued_at"] = Value::Null;
+        let error = pdf(&draft).unwrap_err().to_string();
+        assert!(error.contains("was not issued"), "{error}");
+    }
+
+    /// How far to the right a text goes.
+    fn right_edge(frame: &Frame) -> Abs {
+        let edges = frame.items().map(|(place, item)| {
+            place.x
+                + match item {
+                    FrameItem::Group(group) => right_edge(&group.frame),
+                    FrameItem::Text(text) => text.width(),
+                    _ => Abs::zero(),
+                }
+        });
+        edges.fold(Abs::zero(), Abs::max)
+    }
+
+    #[test]
+    fn a_name_without_spaces_stays_on_the_page() {
+        let mut long = invoice(&"W".repeat(128));
+        long["lines"][0]["name"] = "standard_".repeat(14).into();
+        let document = typeset(&long).unwrap();
+        let edge = right_edge(&document.pages()[0].frame).to_pt();
+        // A4 is 595 points wide, of which the margin takes 51.
+        assert!((500.0..=545.0).contains(&edge), "{edge}");
+    }
+
+    #[test]
+    fn a_long_invoice_goes_on_over_pages() {
+        let pages = |invoice: &Value| typeset(invoice).unwrap().pages().len();
+        let mut long = invoice("acme");
+        assert_eq!(pages(&long), 1);
+        long["lines"] = vec![long["lines"][0].clone(); 200].into();
+        assert!(pages(&long) > 5);
+    }
+}
