@@ -140,11 +140,11 @@ async fn find_version<B: BillingStore>(
     wanted: fn(&CatalogueHead) -> bool,
 ) -> Result<CatalogueVersion, Problem> {
     let found = match version {
-        Some(version) => billing.catalogue(version).await.map_err(problems::of_store)?,
+        Some(version) => billing.catalogue(version).await?,
         None => {
-            let heads = billing.catalogues().await.map_err(problems::of_store)?;
+            let heads = billing.catalogues().await?;
             match heads.into_iter().find(wanted) {
-                Some(head) => billing.catalogue(&head.version).await.map_err(problems::of_store)?,
+                Some(head) => billing.catalogue(&head.version).await?,
                 None => None,
             }
         }

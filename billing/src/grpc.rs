@@ -40,16 +40,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     }
 }
 
-/// Counts a call by what came of it.
-fn count(operation: &'static str, succeeded: bool) {
-    let outcome = if succeeded { "ok" } else { "refused" };
-    metrics::counter!("pulso_pricing_requests_total", "operation" => operation, "outcome" => outcome)
-        .increment(1);
-}
-
-/// Counts a call by what came of it and answers.
-fn answer<T>(operation: &'static str, outcome: Result<T, Problem>) -> Answer<T> {
-    count(operation, outcome.is_ok());
+fn answer<T>(outcome: Result<T, Problem>) -> Answer<T> {
     Ok(Response::new(outcome?))
 }
 
@@ -60,7 +51,6 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> CatalogService for BillingApi<
         request: Request<v1::PublishCatalogueRequest>,
     ) -> Result<Response<v1::PublishCatalogueResponse>, Status> {
         let outcome = self.publish(request.into_inner()).await;
-        count("publish", outcome.is_ok());
         Ok(Response::new(outcome?))
     }
 
@@ -88,7 +78,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         let previewed = self.preview(&request.into_inner()).await;
         let outcome =
             previewed.map(|preview| v1::PreviewBillResponse { preview_json: preview.to_string() });
-        answer("preview", outcome)
+        answer(outcome)
     }
 
     async fn apply_contract(
@@ -96,12 +86,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         request: Request<v1::ApplyContractRequest>,
     ) -> Answer<v1::ApplyContractResponse> {
         let outcome = self.apply(request.into_inner()).await;
-        answer("apply_contract", outcome)
+        answer(outcome)
     }
 
     async fn get_contract(&self, request: Request<v1::GetContractRequest>) -> Answer<v1::Contract> {
         let outcome = self.contract(&request.into_inner().name).await;
-        answer("get_contract", outcome)
+        answer(outcome)
     }
 
     async fn list_contracts(
@@ -109,32 +99,32 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         request: Request<v1::ListContractsRequest>,
     ) -> Answer<v1::ListContractsResponse> {
         let outcome = self.contracts(&request.into_inner().tenant).await;
-        answer("list_contracts", outcome)
+        answer(outcome)
     }
 
     async fn start_run(&self, request: Request<v1::StartRunRequest>) -> Answer<v1::Run> {
         let outcome = self.start(request.into_inner()).await;
-        answer("start_run", outcome)
+        answer(outcome)
     }
 
     async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Answer<v1::Run> {
         let outcome = self.run(request.into_inner().number).await;
-        answer("get_run", outcome)
+        answer(outcome)
     }
 
     async fn list_runs(&self, _: Request<v1::ListRunsRequest>) -> Answer<v1::ListRunsResponse> {
         let outcome = self.runs().await;
-        answer("list_runs", outcome)
+        answer(outcome)
     }
 
     async fn resume_run(&self, request: Request<v1::ResumeRunRequest>) -> Answer<v1::Run> {
         let outcome = self.resume(request.into_inner().number).await;
-        answer("resume_run", outcome)
+        answer(outcome)
     }
 
     async fn cancel_run(&self, request: Request<v1::CancelRunRequest>) -> Answer<v1::Run> {
         let outcome = self.cancel(request.into_inner().number).await;
-        answer("cancel_run", outcome)
+        answer(outcome)
     }
 
     async fn list_invoices(
@@ -142,12 +132,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         request: Request<v1::ListInvoicesRequest>,
     ) -> Answer<v1::ListInvoicesResponse> {
         let outcome = self.invoices(&request.into_inner()).await;
-        answer("list_invoices", outcome)
+        answer(outcome)
     }
 
     async fn get_invoice(&self, request: Request<v1::GetInvoiceRequest>) -> Answer<v1::Invoice> {
         let outcome = self.invoice(&request.into_inner().number).await;
-        answer("get_invoice", outcome)
+        answer(outcome)
     }
 
     type ExplainInvoiceStream =
@@ -161,7 +151,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
             let sent = parts.map_ok(|parts| v1::ExplainInvoiceResponse { parts });
             Box::pin(sent.map_err(Status::from)) as Self::ExplainInvoiceStream
         });
-        answer("explain_invoice", outcome)
+        answer(outcome)
     }
 
     async fn verify_invoice(
@@ -169,7 +159,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         request: Request<v1::VerifyInvoiceRequest>,
     ) -> Answer<v1::VerifyInvoiceResponse> {
         let outcome = self.verify(&request.into_inner()).await;
-        answer("verify_invoice", outcome)
+        answer(outcome)
     }
 
     async fn void_invoice(&self, request: Request<v1::VoidInvoiceRequest>) -> Answer<v1::Invoice> {
@@ -177,7 +167,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
             let v1::VoidInvoiceRequest { number, reason } = request.into_inner();
             self.void(&number, &reason).await
         };
-        answer("void_invoice", outcome)
+        answer(outcome)
     }
 
     async fn credit_invoice(
@@ -185,7 +175,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         request: Request<v1::CreditInvoiceRequest>,
     ) -> Answer<v1::Invoice> {
         let outcome = self.credit(request.into_inner()).await;
-        answer("credit_invoice", outcome)
+        answer(outcome)
     }
 
     async fn simulate(
@@ -196,7 +186,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
             .simulated(request.into_inner())
             .await
             .map(|simulation_json| v1::SimulateResponse { simulation_json });
-        answer("simulate", outcome)
+        answer(outcome)
     }
 
     async fn reject_message(
@@ -204,7 +194,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         request: Request<v1::RejectMessageRequest>,
     ) -> Answer<v1::Rejection> {
         let outcome = self.reject(request.into_inner()).await;
-        answer("reject_message", outcome)
+        answer(outcome)
     }
 
     async fn list_rejections(
@@ -212,7 +202,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         request: Request<v1::ListRejectionsRequest>,
     ) -> Answer<v1::ListRejectionsResponse> {
         let outcome = self.rejections(&request.into_inner()).await;
-        answer("list_rejections", outcome)
+        answer(outcome)
     }
 
     async fn replay_rejection(
@@ -220,7 +210,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         request: Request<v1::ReplayRejectionRequest>,
     ) -> Answer<v1::Rejection> {
         let outcome = self.replay(request.into_inner().number).await;
-        answer("replay_rejection", outcome)
+        answer(outcome)
     }
 
     type WatchInvoicesStream =

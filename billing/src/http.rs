@@ -18,12 +18,12 @@
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Path, Query, State},
+    extract::{Path, Query, State},
     routing::{get, post},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{
-    Problem,
+    Problem, Routes,
     problem::{http::HttpProblem, reasons},
 };
 use proto::v1;
@@ -57,15 +57,17 @@ enum Answers {
 )]
 struct Description;
 
-/// The description of these routes, for merging with that of other stages.
+/// The description of these routes.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     Description::openapi()
 }
 
-/// The routes, for merging with those of other stages.
-pub fn router<U: UsageStore, B: BillingStore, L: PulseLog>(api: BillingApi<U, B, L>) -> Router {
-    Router::new()
+/// The routes.
+pub(crate) fn routes<U: UsageStore, B: BillingStore, L: PulseLog>(
+    api: BillingApi<U, B, L>,
+) -> Routes {
+    let router = Router::new()
         .route("/v1/catalog", get(catalogues::<U, B, L>).post(publish::<U, B, L>))
         .route("/v1/catalog/{version}", get(catalogue::<U, B, L>))
         .route("/v1/contracts", get(contracts::<U, B, L>).post(apply::<U, B, L>))
@@ -80,8 +82,8 @@ pub fn router<U: UsageStore, B: BillingStore, L: PulseLog>(api: BillingApi<U, B,
             "/v1/invoices/{invoice}",
             get(invoices::show::<U, B, L>).post(invoices::act::<U, B, L>),
         )
-        .layer(DefaultBodyLimit::max(file::BYTES_MAX))
-        .with_state(api)
+        .with_state(api);
+    Routes::new(router, file::BYTES_MAX)
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -21,5 +21,22 @@ pub mod http;
 
 pub use api::{BillingApi, PricingConfig};
 
+use domain::{BillingStore, PulseLog, UsageStore};
+use edge::{Doors, grpc::Services};
+use pricing::file;
+
+/// What this stage serves.
+pub fn doors<U: UsageStore, B: BillingStore, L: PulseLog>(api: &BillingApi<U, B, L>) -> Doors {
+    // A catalogue's or contract's file, and what is around it.
+    const REQUEST_BYTES_MAX: usize = file::BYTES_MAX + (64 << 10);
+    Doors {
+        grpc: Services::default()
+            .with(api.catalog_server(), REQUEST_BYTES_MAX)
+            .with(api.billing_server(), REQUEST_BYTES_MAX),
+        http: http::routes(api.clone()),
+        openapi: http::openapi(),
+    }
+}
+
 #[cfg(test)]
 mod testing;

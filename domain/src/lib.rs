@@ -22,6 +22,7 @@ pub mod rebase;
 pub mod refold;
 pub mod segment;
 pub mod store;
+pub mod suggest;
 pub mod time;
 pub mod totals;
 pub mod usage;

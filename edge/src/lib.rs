@@ -1,16 +1,31 @@
 //! The edge of a process: what every request passes before a stage sees it, and every answer after.
 //!
-//! In reading order: how errors are reported, what clients may take, how a request is followed
-//! through the logs, and where calls compute. Nothing here knows a stage, a log or a store.
+//! In reading order: how errors are reported; how a request is followed through the logs and
+//! counted; where calls compute; what clients may take; how parameters, media types and pages are
+//! read; what a stage serves; and the two doors with the server behind the listeners. Nothing here
+//! knows a stage, a log or a store.
 
 pub mod problem;
 
-pub mod listen;
-
 pub mod correlation;
+pub mod requests;
 
 pub mod compute;
 
+pub mod listen;
+
+pub mod accept;
+pub mod paging;
+pub mod parameters;
+
+pub mod grpc;
+
+pub mod doors;
+pub mod http;
+pub mod server;
+
 pub use compute::Compute;
 pub use correlation::CorrelationId;
+pub use doors::{Doors, Routes};
 pub use problem::{Problem, Violation};
+pub use server::{Edge, Process, Served};

@@ -13,6 +13,7 @@ pub mod grpc;
 pub mod http;
 pub mod layer;
 pub mod reasons;
+mod store;
 
 pub use grpc::{explain, reason_of, retry_after_of};
 pub use http::ProblemJson;

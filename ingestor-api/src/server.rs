@@ -10,7 +10,8 @@ use std::{
 use bytes::Bytes;
 use domain::PulseLog;
 use edge::{
-    CorrelationId, Problem,
+    CorrelationId, Doors, Problem,
+    grpc::Services,
     listen::{
         Peer,
         frames::{Framed, Quiet, Room},
@@ -48,6 +49,16 @@ pub struct UsageServer<L: PulseLog> {
 }
 
 impl<L: PulseLog> Ingest<L> {
+    /// What this stage serves.
+    #[must_use]
+    pub fn doors(&self) -> Doors {
+        // Batches are counted until they are in the log.
+        let grpc = Services::default()
+            .with_own_count(self.ingest_server())
+            .with(self.usage_server(), self.limits().message_bytes_max);
+        Doors { grpc, ..Doors::default() }
+    }
+
     /// The service for batches, to be added to a tonic router.
     #[must_use]
     pub fn ingest_server(&self) -> IngestServer<L> {

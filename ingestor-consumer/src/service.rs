@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use domain::{PulseLog, UsageStore};
-use edge::Problem;
-use proto::v1;
+use edge::{Doors, Problem, grpc::Services};
+use proto::v1::{self, audit_service_server::AuditServiceServer};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -28,6 +28,18 @@ impl<L: PulseLog, U: UsageStore> AuditService<L, U> {
     #[must_use]
     pub fn new(logs: Vec<Arc<L>>, store: Arc<U>, ids: IdsMemory) -> Self {
         Self { logs, store, ids, turn: tokio::sync::Mutex::new(()) }
+    }
+}
+
+/// Most bytes of a request, which has no fields yet.
+const REQUEST_BYTES_MAX: usize = 1 << 10;
+
+impl<L: PulseLog, U: UsageStore> AuditService<L, U> {
+    /// What this stage serves.
+    #[must_use]
+    pub fn doors(self) -> Doors {
+        let service = AuditServiceServer::new(self);
+        Doors { grpc: Services::default().with(service, REQUEST_BYTES_MAX), ..Doors::default() }
     }
 }
 

@@ -12,7 +12,6 @@ pub mod consuming;
 pub mod demo;
 mod doors;
 mod growth;
-mod grpc;
 mod negative;
 pub mod process;
 

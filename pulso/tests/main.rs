@@ -18,6 +18,7 @@ mod cluster;
 mod cluster_faults;
 mod commands;
 mod demo;
+mod doors;
 mod growing;
 mod idle;
 mod ingest;

@@ -47,7 +47,16 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     // program of their own. Nothing names it.
     (
         "fuzz",
-        &["domain", "proto", "runtime", "ingestor-consumer", "pricing", "query-api", "pulso"],
+        &[
+            "domain",
+            "proto",
+            "runtime",
+            "edge",
+            "ingestor-consumer",
+            "pricing",
+            "query-api",
+            "pulso",
+        ],
         &[],
     ),
     (

@@ -20,7 +20,8 @@ use domain::{
     ResourceKey, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore,
     place::Generation, segment::Progress, store::Flush,
 };
-use query_api::{QueryApi, QueryConfig, TokenKey, http::Others};
+use edge::paging::TokenKey;
+use query_api::{QueryApi, QueryConfig};
 use runtime::{Health, clock};
 use storage::{
     embedded::{
@@ -61,7 +62,11 @@ async fn measure(store: EmbeddedUsageStore, segments_per_hour: u64) {
         Health::new(),
         config,
     ));
-    let router = query_api::http::router(api, Arc::new(String::new), Others::default());
+    let router = edge::http::router(
+        [(query_api::http::routes(api), query_api::http::openapi())],
+        Health::new(),
+        Arc::new(String::new),
+    );
     println!("{segments_per_hour} segments an hour:");
     for question in [
         "window=PT1H&sku=sku-3&page_size=1000",

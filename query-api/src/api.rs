@@ -2,7 +2,7 @@
 
 mod verdicts;
 
-use std::{future::Future, sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use domain::{
     Clock, LogId, Offset, Partition, PulseLog, UsageStore, View,
@@ -16,7 +16,6 @@ use domain::{
 use edge::problem::{Problem, reasons};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use runtime::health::Health;
-use tracing::{error, warn};
 
 use crate::{
     config::QueryConfig,
@@ -116,26 +115,22 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         request: &UsageRequest,
         fields: FieldNames,
     ) -> Result<UsageAnswer, Problem> {
-        measured("usage", async {
-            let _call = self.config.compute.admit()?;
-            let (journal, view) = self.view().await?;
-            let token_key = self.config.page_token_key.under(&view);
-            let rules = Rules { store_window: self.newest().window, token_key, fields };
-            let query = request.parse(&rules)?;
-            let limits = Limits {
-                store_page_rows: self.config.store_page_rows,
-                rows_read_max: self.config.rows_read_max,
-            };
-            // Before the rows: see `Freshness::of`.
-            let freshness = self.freshness(&journal, &view).await?;
-            let page = usage::page(&*self.store, &view, limits, &query, &self.config.compute).await;
-            let page = page.map_err(problem_of_usage)?;
-            metrics::counter!("pulso_query_rows_read_total").increment(page.rows_read as u64);
-            let next_page_token =
-                page.next.map(|key| token_key.seal(query.fingerprint, &key.encode()));
-            Ok(UsageAnswer { rows: page.rows, freshness, next_page_token })
-        })
-        .await
+        let _call = self.config.compute.admit()?;
+        let (journal, view) = self.view().await?;
+        let token_key = self.config.page_token_key.under(&view);
+        let rules = Rules { store_window: self.newest().window, token_key, fields };
+        let query = request.parse(&rules)?;
+        let limits = Limits {
+            store_page_rows: self.config.store_page_rows,
+            rows_read_max: self.config.rows_read_max,
+        };
+        // Before the rows: see `Freshness::of`.
+        let freshness = self.freshness(&journal, &view).await?;
+        let page = usage::page(&*self.store, &view, limits, &query, &self.config.compute).await;
+        let page = page.map_err(problem_of_usage)?;
+        metrics::counter!("pulso_query_rows_read_total").increment(page.rows_read as u64);
+        let next_page_token = page.next.map(|key| token_key.seal(query.fingerprint, &key.encode()));
+        Ok(UsageAnswer { rows: page.rows, freshness, next_page_token })
     }
 
     /// How fresh an answer read from now on will be.
@@ -162,7 +157,7 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
 
     /// The totals that are the log's now, and all that its journal says.
     async fn view(&self) -> Result<(Journal, View), Problem> {
-        let journal = self.store.journal().await.map_err(|error| problem_of_store(&error))?;
+        let journal = self.store.journal().await?;
         let view = View::active(journal.clone());
         Ok((journal, view))
     }
@@ -196,17 +191,14 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         &self,
         request: &DeadLettersRequest,
     ) -> Result<DeadLettersPage, Problem> {
-        measured("dead_letters", async {
-            let (_, view) = self.view().await?;
-            let key = self.config.page_token_key.under(&view);
-            let log_id = self.generation(&request.generation)?.log_id;
-            let DeadLettersQuery { filter, page_size, after } = request.parse(&key, log_id)?;
-            let after = after.as_ref();
-            let groups = self.store.dead_letters(&view, log_id, &filter, after, page_size + 1);
-            let groups = groups.await.map_err(|error| problem_of_store(&error))?;
-            Ok(request.page(&key, page_size, groups))
-        })
-        .await
+        let (_, view) = self.view().await?;
+        let key = self.config.page_token_key.under(&view);
+        let log_id = self.generation(&request.generation)?.log_id;
+        let DeadLettersQuery { filter, page_size, after } = request.parse(&key, log_id)?;
+        let after = after.as_ref();
+        let groups = self.store.dead_letters(&view, log_id, &filter, after, page_size + 1);
+        let groups = groups.await?;
+        Ok(request.page(&key, page_size, groups))
     }
 
     /// The generation that was asked for.
@@ -234,7 +226,7 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     ) -> Result<Standing, Problem> {
         let log_id = read.generation.log_id;
         let progress = self.progress(view, log_id, partition).await;
-        let progress = progress.map_err(|error| problem_of_store(&error))?;
+        let progress = progress?;
         let key = PartitionKey { log_id, partition, epoch: view.epoch_of(log_id) };
         let whole_at = match (&read.log, &progress) {
             (Some(log), Some(known)) => self.ends.whole_at(&**log, key, known.folded_to).await,
@@ -281,44 +273,13 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     }
 }
 
-/// Counts and times a read; the outcome is `ok` or the reason.
-async fn measured<T>(
-    operation: &'static str,
-    read: impl Future<Output = Result<T, Problem>>,
-) -> Result<T, Problem> {
-    let start = Instant::now();
-    let result = read.await;
-    let outcome = result.as_ref().map_or_else(|problem| problem.reason, |_| "ok");
-    metrics::counter!("pulso_query_requests_total", "operation" => operation, "outcome" => outcome)
-        .increment(1);
-    metrics::histogram!("pulso_query_seconds", "operation" => operation).record(start.elapsed());
-    result
-}
-
 fn problem_of_usage(error: UsageError) -> Problem {
     let message = error.to_string();
     match error {
-        UsageError::Store(error) => problem_of_store(&error),
+        UsageError::Store(error) => error.into(),
         UsageError::Compute(problem) => problem,
         UsageError::TooManyRows { .. } => {
             Problem::failed_precondition(reasons::RESULT_TOO_LARGE, message)
-        }
-    }
-}
-
-fn problem_of_store(error: &StoreError) -> Problem {
-    match error {
-        StoreError::Unavailable(_) => {
-            warn!(%error, "a read failed");
-            Problem::unavailable(reasons::STORE_UNAVAILABLE, error.to_string())
-        }
-        StoreError::Conflict(_)
-        | StoreError::Damaged(_)
-        | StoreError::TooLarge(_)
-        | StoreError::Fatal(_) => {
-            // For the operator's eyes: a client can do nothing with the details of our storage.
-            error!(%error, "a read failed for good");
-            Problem::internal("the store cannot give this; the server's log says why")
         }
     }
 }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use edge::Compute;
-
-use crate::token::TokenKey;
+use edge::{Compute, paging::TokenKey};
 
 /// Limits and identity of the query stage.
 #[derive(Clone, Debug)]

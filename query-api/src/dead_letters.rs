@@ -2,11 +2,12 @@
 
 use domain::{
     DeadLetterGroup, DeadLetterKey, DeadLetterReason, Epoch, LogId, Offset, Partition, SegmentId,
-    Tenant, hash, store::DeadLetterFilter,
+    Tenant, hash, store::DeadLetterFilter, suggest,
 };
-use edge::problem::{Problem, Violation, reasons};
-
-use crate::{page, suggest, token::TokenKey};
+use edge::{
+    paging::{self, TokenKey},
+    problem::{Problem, Violation, reasons},
+};
 
 /// What was asked, as it came. Empty text stands for an absent field.
 #[derive(Clone, Debug, Default)]
@@ -60,13 +61,13 @@ impl DeadLettersRequest {
         if let Some(Err(error)) = tenant.as_deref().map(Tenant::new) {
             violations.push(Violation::new("tenant", reasons::of_name(error), error.to_string()));
         }
-        let page_size = page::size(&self.page_size).unwrap_or_else(|(reason, message)| {
+        let page_size = paging::size(&self.page_size).unwrap_or_else(|(reason, message)| {
             violations.push(Violation::new("page_size", reason, message));
-            page::SIZE_DEFAULT
+            paging::SIZE_DEFAULT
         });
         Problem::check(violations)?;
         let decode = |bytes: &[u8]| decode_key(log_id, bytes);
-        let after = page::position(token_key, self.fingerprint(), &self.page_token, decode)?;
+        let after = paging::position(token_key, self.fingerprint(), &self.page_token, decode)?;
         let filter = DeadLetterFilter { reason: reason.flatten(), tenant };
         Ok(DeadLettersQuery { filter, page_size, after })
     }

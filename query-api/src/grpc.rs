@@ -6,6 +6,7 @@ use domain::{
     DeadLetter, DeadLetterGroup, PulseLog, Total, UsageStore,
     refold::{Outcomes, OutcomesPiece},
 };
+use edge::{grpc::Services, paging};
 use proto::{
     convert::wire_time,
     v1::{
@@ -19,7 +20,6 @@ use tonic::{Request, Response, Status};
 use crate::{
     api::{OutcomesRequest, QueryApi},
     dead_letters::DeadLettersRequest,
-    page,
     status::PartitionStatus,
     usage::{
         UsageTotal,
@@ -27,9 +27,19 @@ use crate::{
     },
 };
 
-/// Both services; one value, shared.
+/// Both services.
 pub struct QueryGrpc<U, L> {
     api: Arc<QueryApi<U, L>>,
+}
+
+/// Most bytes of a question: names, a time zone, and a page token.
+const REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// Both, for the edge.
+pub(crate) fn services<U: UsageStore, L: PulseLog>(api: &Arc<QueryApi<U, L>>) -> Services {
+    Services::default()
+        .with(query_service(Arc::clone(api)), REQUEST_BYTES_MAX)
+        .with(operations_service(Arc::clone(api)), REQUEST_BYTES_MAX)
 }
 
 /// `QueryService`, ready to be added to a tonic server.
@@ -102,7 +112,7 @@ impl<U: UsageStore, L: PulseLog> OperationsService for QueryGrpc<U, L> {
             generation: number_text(generation),
             reason,
             tenant,
-            page_size: page::size_text(page_size),
+            page_size: paging::size_text(page_size),
             page_token,
         };
         let page = self.api.dead_letters(&request).await?;
@@ -168,7 +178,7 @@ fn usage_request(request: v1::QueryUsageRequest) -> UsageRequest {
         window: request.window,
         group_by: request.group_by,
         time_zone: request.time_zone,
-        page_size: page::size_text(request.page_size),
+        page_size: paging::size_text(request.page_size),
         page_token: request.page_token,
     }
 }

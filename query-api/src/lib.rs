@@ -1,15 +1,10 @@
 //! The query stage: what analysts and operators read, over gRPC and HTTP. Nothing here writes.
 //!
 //! It stands at the end of the pulse's way and meets the other stages only in the log and the store.
-//! In reading order: what both doors share (settings, tokens, pages, suggestions), the one query
-//! engine with its calendar, what informs beside the numbers (freshness, status, dead letters), the
-//! reads put together, and the two doors.
+//! In reading order: settings, the one query engine with its calendar, what informs beside the
+//! numbers (freshness, status, dead letters), the reads put together, and the two doors.
 
 pub mod config;
-pub mod token;
-
-pub mod page;
-mod suggest;
 
 pub mod usage;
 
@@ -24,6 +19,19 @@ pub mod api;
 pub mod grpc;
 pub mod http;
 
+use std::sync::Arc;
+
+use domain::{PulseLog, UsageStore};
+use edge::Doors;
+
 pub use api::{QueryApi, ReadGeneration};
 pub use config::QueryConfig;
-pub use token::TokenKey;
+
+/// What this stage serves.
+pub fn doors<U: UsageStore, L: PulseLog>(api: &Arc<QueryApi<U, L>>) -> Doors {
+    Doors {
+        grpc: grpc::services(api),
+        http: http::routes(Arc::clone(api)),
+        openapi: http::openapi(),
+    }
+}

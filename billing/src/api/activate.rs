@@ -10,7 +10,7 @@ use proto::v1;
 use runtime::Backoff;
 use thiserror::Error;
 
-use super::{BillingApi, parse, problems};
+use super::{BillingApi, parse};
 
 /// Declarations appended at once: about 100 KB.
 const RECORDS_AT_ONCE: usize = 500;
@@ -54,7 +54,7 @@ impl From<ActivationError> for Problem {
             ActivationError::Log { .. } | ActivationError::Grown => {
                 Self::unavailable(reasons::LOG_UNAVAILABLE, error.to_string())
             }
-            ActivationError::Store(error) => problems::of_store(error),
+            ActivationError::Store(error) => error.into(),
             ActivationError::Unreadable { .. } => Self::internal(error.to_string()),
         }
     }

@@ -27,7 +27,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// All versions without their texts, newest first.
     pub(crate) async fn catalogues(&self) -> Result<v1::ListCataloguesResponse, Problem> {
         let _call = self.inner.compute.admit()?;
-        let heads = self.inner.billing.catalogues().await.map_err(problems::of_store)?;
+        let heads = self.inner.billing.catalogues().await?;
         let mut catalogues = Vec::with_capacity(heads.len());
         for head in heads {
             catalogues.push(self.described(head).await?);
@@ -59,7 +59,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let (tested, file) = compute.run(testing).await?;
         problems::of_tests(&tested)?;
         let name = file.catalogue.version.as_str();
-        let before = self.inner.billing.catalogue(name).await.map_err(problems::of_store)?;
+        let before = self.inner.billing.catalogue(name).await?;
         if let Some(before) = &before {
             check_same(before, &text)?;
         }
@@ -75,8 +75,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             let catalogue = Some(self.describe(before.unwrap_or(offered)).await?);
             return Ok(v1::PublishCatalogueResponse { catalogue, already_published });
         }
-        let stands =
-            self.inner.billing.publish_catalogue(&offered).await.map_err(problems::of_store)?;
+        let stands = self.inner.billing.publish_catalogue(&offered).await?;
         check_same(&stands, &offered.text)?;
         if !stands.active {
             self.activate(&stands, &file.catalogue).await?;

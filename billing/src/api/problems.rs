@@ -1,6 +1,6 @@
 //! From errors of this crate and its ports to problems: the one table.
 
-use domain::{name::NameError, store::StoreError};
+use domain::name::NameError;
 use edge::{Problem, Violation, problem::reasons};
 
 use crate::billing::{BillingError, Refusal};
@@ -8,22 +8,6 @@ use pricing::{
     examples::TestResult,
     file::{FileError, Issue},
 };
-
-pub(super) fn of_store(error: StoreError) -> Problem {
-    match error {
-        StoreError::Unavailable(_) => {
-            tracing::warn!(%error, "the billing or usage store does not answer");
-            Problem::unavailable(reasons::STORE_UNAVAILABLE, "the store does not answer; try again")
-        }
-        StoreError::Conflict(_)
-        | StoreError::Damaged(_)
-        | StoreError::TooLarge(_)
-        | StoreError::Fatal(_) => {
-            tracing::error!(%error, "the billing or usage store failed");
-            Problem::internal("the store failed; the server's log says why")
-        }
-    }
-}
 
 pub(super) fn of_file(error: &FileError) -> Problem {
     of_issues(error, reasons::CATALOGUE_INVALID)
@@ -72,7 +56,7 @@ fn invalid(violations: Vec<Violation>) -> Problem {
 pub(crate) fn of_billing(error: BillingError) -> Problem {
     let message = error.to_string();
     match error {
-        BillingError::Store(error) => of_store(error),
+        BillingError::Store(error) => error.into(),
         BillingError::File(error) => of_issues(&error, reasons::CONTRACT_INVALID),
         BillingError::Log { .. } | BillingError::Grown | BillingError::Refold(_) => {
             Problem::unavailable(reasons::LOG_UNAVAILABLE, message)

@@ -75,7 +75,7 @@ impl Calls {
         room.map_err(|_| self.no_room())
     }
 
-    pub(super) fn limits(&self) -> &EdgeLimits {
+    pub(crate) fn limits(&self) -> &EdgeLimits {
         &self.limits
     }
 

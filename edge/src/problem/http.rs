@@ -3,14 +3,16 @@
 
 use serde::Serialize;
 use tonic::Code;
+use utoipa::ToSchema;
 
 use super::{Problem, reasons};
 
 /// Media type of the document.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
-/// An RFC 9457 problem document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An RFC 9457 problem: the answer to everything that is refused or fails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub struct ProblemJson {
     /// Identifies the kind of problem: `urn:pulso:reason:` and the reason.
     #[serde(rename = "type")]
@@ -24,7 +26,7 @@ pub struct ProblemJson {
     /// Identifies this occurrence: `urn:pulso:request:` and the request id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// A word of [`reasons::TABLE`].
+    /// A stable word in UPPER_SNAKE.
     pub reason: &'static str,
     /// The fields that are wrong; empty when it is not about fields.
     pub violations: Vec<ViolationJson>,
@@ -33,12 +35,13 @@ pub struct ProblemJson {
     pub retry_after_seconds: Option<u64>,
 }
 
-/// One wrong field in a [`ProblemJson`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// What is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Violation)]
 pub struct ViolationJson {
-    /// Path or parameter name.
+    /// Path or parameter name, for example `group_by[1]`.
     pub field: String,
-    /// A word of [`reasons::TABLE`].
+    /// A stable word in UPPER_SNAKE.
     pub reason: &'static str,
     /// What was wrong, and what to do.
     pub message: String,

@@ -194,6 +194,6 @@ pub(super) fn positions() -> Vec<Vec<u8>> {
         window_start: at(SECOND),
     };
     let none = GroupKey { tenant: None, dimensions: Dimensions::none(), ..whole.clone() };
-    let sealed = query_api::TokenKey::new([1; 16]).seal(7, &whole.encode());
+    let sealed = edge::paging::TokenKey::new([1; 16]).seal(7, &whole.encode());
     vec![whole.encode(), none.encode(), sealed.into_bytes()]
 }

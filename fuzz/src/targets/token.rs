@@ -1,6 +1,7 @@
 //! Page tokens: text that clients send back.
 
-use query_api::{TokenKey, usage::group::GroupKey};
+use edge::paging::TokenKey;
+use query_api::usage::group::GroupKey;
 
 const QUESTION: u128 = 7;
 

@@ -19,12 +19,13 @@ use domain::PulseLog as _;
 
 use billing::{BillingApi, PricingConfig};
 use edge::{
-    Compute,
+    Compute, Served,
     compute::{self, ComputeConfig},
+    paging::TokenKey,
 };
 use ingestor_api::{Ingest, Packers, Packing, Ports};
 use ingestor_consumer::{ConsumerError, refold::Refolder, restart::anchors, service::AuditService};
-use query_api::{QueryApi, QueryConfig, ReadGeneration, TokenKey, http::Others};
+use query_api::{QueryApi, QueryConfig, ReadGeneration};
 use runtime::{
     Health, Schedule, Shutdown, clock,
     health::{Check, Trouble},
@@ -40,9 +41,8 @@ use tracing::{info, warn};
 use super::{
     backends::{self, Backends},
     consuming::{self, Consuming},
-    doors::Doors,
+    doors,
     growth::{self, Listeners},
-    grpc::{self, Services},
     negative::RefusingSkus,
 };
 use crate::{
@@ -121,18 +121,18 @@ impl Process {
         let loaded = plan.loaded;
         let config = &loaded.config;
         // First, because what follows opens files.
-        let doors = Doors::new(loaded)?;
+        let edge = doors::edge(loaded)?;
         let backends = backends::open(loaded, plan.stages).await?;
         let listeners = match &plan.listeners {
             Some(listeners) => Arc::clone(listeners),
             None => Arc::new(Listeners::bind(config).await?),
         };
-        let [grpc_listener, http_listener] = listeners.lend()?;
-        let grpc = grpc_listener.local_addr().map_err(Failure::internal)?;
-        let http = http_listener.local_addr().map_err(Failure::internal)?;
+        let sockets = listeners.lend()?;
+        let grpc = sockets[0].local_addr().map_err(Failure::internal)?;
+        let http = sockets[1].local_addr().map_err(Failure::internal)?;
         let (health, shutdown, consumer_shutdown) =
             (Health::new(), plan.shutdown.clone(), Shutdown::new());
-        let mut services = Services::default();
+        let mut stages = Vec::new();
         let mut tasks = Vec::new();
 
         let mut packers = None;
@@ -145,7 +145,8 @@ impl Process {
                 Ok(())
             }));
             tasks.push(follow(ingest.trouble(), health.register("log"), &shutdown));
-            (services.ingest, packers) = (Some(ingest), Some(started.packers));
+            stages.push(ingest.doors());
+            packers = Some(started.packers);
         }
         let (mut consuming, mut consumer_task) = (None, None);
         if plan.runs(Stage::Consume) {
@@ -157,33 +158,30 @@ impl Process {
             let running = Arc::clone(&started);
             consumer_task = Some(tokio::spawn(async move { running.run(&schedule, &until).await }));
             consuming = Some(started);
-            let usage = Arc::clone(&backends.usage);
-            services.audit =
-                Some(AuditService::new(backends.logs(), usage, consuming::ids_memory(config)));
+            let (usage, ids) = (Arc::clone(&backends.usage), consuming::ids_memory(config));
+            stages.push(AuditService::new(backends.logs(), usage, ids).doors());
         }
         let compute = Compute::new(compute_config(config));
         if plan.runs(Stage::Price) {
-            services.pricing =
-                Some(start_pricing(&backends, (config, &compute), &health, &shutdown, &mut tasks)?);
+            let api = start_billing(&backends, (config, &compute), &health, &shutdown, &mut tasks)?;
+            stages.push(billing::doors(&api));
         }
-        let query = Arc::new(query_api(&backends, (config, &compute), &health));
         if plan.runs(Stage::Query) {
-            services.query = Some(Arc::clone(&query));
+            let query = Arc::new(query_api(&backends, (config, &compute), &health));
+            stages.push(query_api::doors(&query));
         }
-        let kept = metrics.clone();
-        let others = services.pricing.clone().map_or_else(Others::default, |pricing| Others {
-            router: billing::http::router(pricing),
-            openapi: Some(billing::http::openapi()),
-        });
-        let router = query_api::http::router(query, Arc::new(move || metrics.render()), others);
         let serving = health.register("serving");
-        let http_door = doors.clone().serve_http(router, http_listener, shutdown.clone());
+        let kept = metrics.clone();
+        let described = edge::Process {
+            health,
+            render_metrics: Arc::new(move || metrics.render()),
+            descriptors: proto::DESCRIPTORS,
+        };
+        let served = Served::new(stages, described);
+        let until = shutdown.clone();
         tasks.push(tokio::spawn(async move {
-            http_door.await;
-            Ok(())
+            edge.serve(served, sockets, &until).await.map_err(Failure::internal)
         }));
-        let served = grpc::serve(services, grpc_listener, doors, health, shutdown.clone());
-        tasks.push(tokio::spawn(served));
         let until = shutdown.clone();
         tasks.push(tokio::spawn(async move {
             serving.ready();
@@ -364,7 +362,7 @@ fn compute_config(config: &Config) -> ComputeConfig {
     }
 }
 
-fn start_pricing(
+fn start_billing(
     backends: &Backends,
     (config, compute): (&Config, &Compute),
     health: &Health,

@@ -14,7 +14,7 @@ use edge::{
     problem::{Problem, Violation, reasons},
 };
 
-use super::{QueryApi, measured};
+use super::QueryApi;
 use crate::log_reader::LogReader;
 
 /// The question what became of the pulses of a request.
@@ -43,28 +43,25 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         (partition, offset, index): (u32, u64, u32),
         generation: &str,
     ) -> Result<DeadLetter, Problem> {
-        measured("dead_letter", async {
-            let generation = *self.generation(generation)?;
-            let at = Offset(offset);
-            let found = match partition_of(&generation, partition) {
-                Some(partition) => {
-                    let key = self.verdicts_at(generation.log_id, partition, at).await?;
-                    let place = RecordPlace { key, offset: at };
-                    let letters = self.log_reader()?.ask(move |log| log.dead_letters(place));
-                    let mut letters = letters.await?.into_iter();
-                    letters.find(|letter| letter.offset == at && letter.index == index)
-                }
-                None => None,
-            };
-            found.ok_or_else(|| {
-                let message = format!(
-                    "no dead letter stands at partition {partition}, offset {offset}, index {index}; \
-                     list them to see which there are"
-                );
-                Problem::not_found(reasons::DEAD_LETTER_NOT_FOUND, message)
-            })
+        let generation = *self.generation(generation)?;
+        let at = Offset(offset);
+        let found = match partition_of(&generation, partition) {
+            Some(partition) => {
+                let key = self.verdicts_at(generation.log_id, partition, at).await?;
+                let place = RecordPlace { key, offset: at };
+                let letters = self.log_reader()?.ask(move |log| log.dead_letters(place));
+                let mut letters = letters.await?.into_iter();
+                letters.find(|letter| letter.offset == at && letter.index == index)
+            }
+            None => None,
+        };
+        found.ok_or_else(|| {
+            let message = format!(
+                "no dead letter stands at partition {partition}, offset {offset}, index {index}; \
+                 list them to see which there are"
+            );
+            Problem::not_found(reasons::DEAD_LETTER_NOT_FOUND, message)
         })
-        .await
     }
 
     /// What became of the pulses of one request, in a stretch of a partition as far as the segment goes in
@@ -74,16 +71,13 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     /// INVALID_ARGUMENT with all that is wrong with the question; FAILED_PRECONDITION when the log
     /// cannot be read there, or not by this server; UNAVAILABLE when the store does not answer.
     pub async fn outcomes(&self, request: OutcomesRequest) -> Result<OutcomesPiece, Problem> {
-        measured("outcomes", async {
-            let generation = *self.generation(&request.generation)?;
-            let partition = request.check(&generation)?;
-            let OutcomesRequest { request_id, offsets, .. } = request;
-            let offsets = Offset(offsets.start)..Offset(offsets.end);
-            let key = self.verdicts_at(generation.log_id, partition, offsets.start).await?;
-            let place = RequestPlace { key, offsets, request_id };
-            self.log_reader()?.ask(move |log| log.outcomes(place)).await
-        })
-        .await
+        let generation = *self.generation(&request.generation)?;
+        let partition = request.check(&generation)?;
+        let OutcomesRequest { request_id, offsets, .. } = request;
+        let offsets = Offset(offsets.start)..Offset(offsets.end);
+        let key = self.verdicts_at(generation.log_id, partition, offsets.start).await?;
+        let place = RequestPlace { key, offsets, request_id };
+        self.log_reader()?.ask(move |log| log.outcomes(place)).await
     }
 
     /// The partition in the epoch whose verdicts on a record are in use.

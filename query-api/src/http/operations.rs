@@ -1,26 +1,22 @@
-//! What operators and their machines ask: status, dead letters, probes, metrics.
+//! What operators ask: status, dead letters.
 
 use std::sync::Arc;
 
 use axum::{
-    Extension, Json,
+    Json,
     extract::{Path, RawQuery, State},
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
     response::{IntoResponse, Response},
 };
 use domain::{PulseLog, UsageStore};
-use edge::problem::{Problem, Violation, reasons};
-
-use super::{
-    HttpProblem, RenderMetrics,
+use edge::{
     accept::{self, JSON},
-    documents::{DeadLetterEntry, DeadLettersDocument, ProblemDocument, StatusDocument},
     parameters::Parameters,
-    problems::NoError,
+    problem::{Problem, ProblemJson, Violation, http::HttpProblem, reasons},
 };
-use crate::{api::QueryApi, dead_letters::DeadLettersRequest};
 
-const TEXT: &str = "text/plain; charset=utf-8";
+use super::documents::{DeadLetterEntry, DeadLettersDocument, StatusDocument};
+use crate::{api::QueryApi, dead_letters::DeadLettersRequest};
 
 /// The parameters of `/v1/dlq`.
 pub(super) const DEAD_LETTERS_PARAMETERS: [&str; 5] =
@@ -38,9 +34,8 @@ pub(super) const DEAD_LETTER_PARAMETERS: [&str; 1] = ["generation"];
     tag = "operations",
     responses(
         (status = 200, description = "The status at this moment.", body = StatusDocument),
-        (status = 400, description = "A parameter was given.", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 406, description = "JSON is not accepted.", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = "default", description = "Any other problem.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "A parameter was given.", body = ProblemJson, content_type = "application/problem+json"),
+        (status = 406, description = "JSON is not accepted.", body = ProblemJson, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn status<U: UsageStore, L: PulseLog>(
@@ -70,10 +65,9 @@ pub(super) async fn status<U: UsageStore, L: PulseLog>(
     ),
     responses(
         (status = 200, description = "One page.", body = DeadLettersDocument),
-        (status = 400, description = "A parameter is wrong.", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 406, description = "JSON is not accepted.", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer now.", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = "default", description = "Any other problem.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "A parameter is wrong.", body = ProblemJson, content_type = "application/problem+json"),
+        (status = 406, description = "JSON is not accepted.", body = ProblemJson, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer now.", body = ProblemJson, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
@@ -107,11 +101,10 @@ pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
     ),
     responses(
         (status = 200, description = "The dead letter, with `payload`.", body = DeadLetterEntry),
-        (status = 400, description = "The place is not three numbers, a parameter is wrong, or the log cannot be read there.", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "No dead letter stands there.", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 406, description = "JSON is not accepted.", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer now.", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = "default", description = "Any other problem.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "The place is not three numbers, a parameter is wrong, or the log cannot be read there.", body = ProblemJson, content_type = "application/problem+json"),
+        (status = 404, description = "No dead letter stands there.", body = ProblemJson, content_type = "application/problem+json"),
+        (status = 406, description = "JSON is not accepted.", body = ProblemJson, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer now.", body = ProblemJson, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn dead_letter<U: UsageStore, L: PulseLog>(
@@ -140,57 +133,4 @@ fn place_of(partition: &str, offset: &str, index: &str) -> Result<(u32, u64, u32
         index.parse().unwrap_or_else(|_| refuse("index", index)),
     );
     Problem::check(violations).map(|()| place)
-}
-
-/// Tells that the process runs and answers.
-#[utoipa::path(
-    get,
-    path = "/livez",
-    tag = "probes",
-    responses((status = 200, description = "It does.", body = String, content_type = "text/plain")),
-)]
-pub(super) async fn livez() -> impl IntoResponse {
-    super::typed(TEXT, "ok\n")
-}
-
-/// Tells whether every part of the process can do its work.
-#[utoipa::path(
-    get,
-    path = "/readyz",
-    tag = "probes",
-    params(
-        ("verbose" = Option<String>, Query, description = "A line for each check also when all pass."),
-    ),
-    responses(
-        (status = 200, description = "Every part can.", body = String, content_type = "text/plain"),
-        (status = 400, description = "A parameter is unknown.", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "Some cannot; a line for each check says which and why.", body = String, content_type = "text/plain"),
-    ),
-)]
-pub(super) async fn readyz<U: UsageStore, L: PulseLog>(
-    State(api): State<Arc<QueryApi<U, L>>>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, HttpProblem> {
-    let parameters = Parameters::parse(query.as_deref(), &[], &["verbose"])?;
-    let report = api.health().report();
-    if !report.is_ready() {
-        let answer = super::typed(TEXT, report.to_string());
-        return Ok((StatusCode::SERVICE_UNAVAILABLE, Extension(NoError), answer).into_response());
-    }
-    let text = match parameters.get("verbose") {
-        Some(_) => report.to_string(),
-        None => "ready\n".to_owned(),
-    };
-    Ok(super::typed(TEXT, text).into_response())
-}
-
-/// All metrics of the process.
-#[utoipa::path(
-    get,
-    path = "/metrics",
-    tag = "probes",
-    responses((status = 200, description = "Prometheus' text format, version 0.0.4.", body = String, content_type = "text/plain")),
-)]
-pub(super) fn metrics(render: &RenderMetrics) -> Response {
-    super::typed("text/plain; version=0.0.4; charset=utf-8", render()).into_response()
 }

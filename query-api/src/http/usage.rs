@@ -9,14 +9,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{PulseLog, Sku, Tenant, Timestamp, Unit, UsageStore};
-use edge::problem::Problem;
-
-use super::{
-    HttpProblem,
+use edge::{
     accept::{self, CSV, JSON},
-    documents::{ProblemDocument, UsageDocument},
     parameters::Parameters,
+    problem::{Problem, ProblemJson, http::HttpProblem},
 };
+
+use super::documents::UsageDocument;
 use crate::{
     api::{QueryApi, UsageAnswer},
     usage::{
@@ -73,7 +72,7 @@ const CSV_HEADER: [&str; 11] = [
         ("unit" = Option<String>, Query, description = "One unit; all when left out.", max_length = 128),
         ("from" = String, Query, description = "First moment that counts: an RFC 3339 instant on an edge of the store's windows (a whole hour), or a date, which means its start in time_zone.", example = "2024-09-01T00:00:00Z"),
         ("to" = String, Query, description = "First moment that counts no more, written as `from`.", example = "2024-10-01"),
-        ("window" = String, Query, description = "`PT1H` (an hour of UTC), `P1D` or `P1M` (a day or month of time_zone), or `total` (the whole range).", pattern = "^(PT1H|P1D|P1M|total)$"),
+        ("window" = String, Query, description = "`PT1H` (an hour of UTC), `P1D` or `P1M` (a day or month of time_zone), or `total` (the whole range).", example = "P1D", pattern = "^(PT1H|P1D|P1M|total)$"),
         ("group_by" = Option<String>, Query, description = "Comma-separated: any of tenant, product_sku, use_unity and names of dimensions (`dimensions.tenant` where a dimension is called like a field). What is not named is added up. All of them when left out.", example = "product_sku,region"),
         ("time_zone" = Option<String>, Query, description = "IANA name; UTC when left out. Its days and months must start on edges of the store's windows.", example = "Europe/Berlin"),
         ("page_size" = Option<u16>, Query, description = "50 when left out.", minimum = 1, maximum = 1000),
@@ -88,10 +87,9 @@ const CSV_HEADER: [&str; 11] = [
             ("x-as-of" = String, description = "CSV only: all that reached the log before this moment is in the answer."),
             ("x-complete-until" = String, description = "CSV only: windows that end by this moment are final but for backfills."),
         )),
-        (status = 400, description = "A parameter is wrong, or the total is beyond an exact amount, or the answer would take too many rows.", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 406, description = "Neither JSON nor CSV is accepted.", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "The store does not answer now.", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = "default", description = "Any other problem.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "A parameter is wrong, or the total is beyond an exact amount, or the answer would take too many rows.", body = ProblemJson, content_type = "application/problem+json"),
+        (status = 406, description = "Neither JSON nor CSV is accepted.", body = ProblemJson, content_type = "application/problem+json"),
+        (status = 503, description = "The store does not answer now.", body = ProblemJson, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn usage<U: UsageStore, L: PulseLog>(
@@ -129,8 +127,8 @@ fn csv_response(answer: &UsageAnswer) -> Result<Response, Problem> {
         tracing::error!(%error, "CSV could not be written");
         Problem::internal("the answer could not be written as CSV; ask for JSON")
     })?;
-    let mut response =
-        super::typed("text/csv; charset=utf-8; header=present", body).into_response();
+    let media_type = [(header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present")];
+    let mut response = (media_type, body).into_response();
     let headers = response.headers_mut();
     let token = answer.next_page_token.as_deref().map(HeaderValue::from_str);
     if let Some(Ok(token)) = token {

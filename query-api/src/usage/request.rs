@@ -5,15 +5,18 @@
 
 use domain::{
     Sku, Tenant, Timestamp, Unit, Window, WindowLength, hash, name::NameError, store::UsageFilter,
+    suggest,
 };
-use edge::problem::{Problem, Violation, reasons};
+use edge::{
+    paging::{self, TokenKey},
+    problem::{Problem, Violation, reasons},
+};
 use jiff::tz::TimeZone;
 
 use super::{
     group::{GroupBy, GroupKey, KeptDimensions},
     windows::{self, WindowKind, Windows, WindowsError},
 };
-use crate::{page, suggest, token::TokenKey};
 
 /// Longest name of a dimension in bytes: that of a property's key.
 const DIMENSION_BYTES_MAX: usize = 64;
@@ -119,7 +122,7 @@ impl UsageRequest {
         let kind = check.window(&self.window);
         let group_by = check.group_by(&self.group_by);
         let zone = check.zone(&self.time_zone);
-        let page_size = check.take("page_size", page::size(&self.page_size));
+        let page_size = check.take("page_size", paging::size(&self.page_size));
         let (from, to) = match &zone {
             Some(zone) => (
                 check.moment("from", self.from.as_ref(), zone, rules.store_window),
@@ -144,7 +147,7 @@ impl UsageRequest {
         let Window { start: from, end: to } = windows.range();
         let filter = UsageFilter { tenant, product_sku, use_unity, from, to };
         let fingerprint = fingerprint(&filter, kind, &group_by, &zone);
-        let after = page::position(&rules.token_key, fingerprint, &self.page_token, |bytes| {
+        let after = paging::position(&rules.token_key, fingerprint, &self.page_token, |bytes| {
             GroupKey::decode(bytes)
         })?;
         Ok(UsageQuery { filter, windows, group_by, page_size, after, fingerprint })

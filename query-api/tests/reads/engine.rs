@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 
 use domain::{Quantity, Total, View, WindowLength};
 use proptest::prelude::*;
-use query_api::{
-    TokenKey,
-    usage::{
-        self, Limits, UsageError, UsagePage, UsageTotal,
-        request::{FieldNames, Moment, Rules, UsageQuery, UsageRequest},
-    },
+use query_api::usage::{
+    self, Limits, UsageError, UsagePage, UsageTotal,
+    request::{FieldNames, Moment, Rules, UsageQuery, UsageRequest},
 };
 
-use edge::Compute;
+use edge::{Compute, paging::TokenKey};
 
 use crate::support::{Bench, SEPTEMBER, Usage, hour};
 

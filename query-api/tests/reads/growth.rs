@@ -6,9 +6,9 @@ use domain::{
     Clock as _, DeadLetterReason, Epoch, LogId, Offset, Partition, Timestamp, UsageStore,
     epochs::LogEvent, segment::Progress, store::Flush,
 };
-use edge::problem::reasons;
+use edge::{paging::TokenKey, problem::reasons};
 use query_api::{
-    QueryApi, QueryConfig, ReadGeneration, TokenKey,
+    QueryApi, QueryConfig, ReadGeneration,
     dead_letters::DeadLettersRequest,
     usage::request::{FieldNames, Moment, UsageRequest},
 };

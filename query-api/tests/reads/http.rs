@@ -9,9 +9,10 @@ use axum::{
     routing::post,
 };
 use domain::{Partition, segment::Progress};
-use query_api::http::Others;
+use edge::Routes;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
+use utoipa::openapi::OpenApi;
 
 use crate::support::{Bench, SEPTEMBER, Usage, hour, progress};
 
@@ -33,9 +34,12 @@ impl Answer {
 }
 
 pub(crate) fn router(bench: &Bench) -> Router {
-    let others = Router::new().route("/v1/pulses", post(async |body: String| body));
-    let others = Others { router: others, openapi: None };
-    query_api::http::router(bench.api.clone(), Arc::new(|| "up 1\n".to_owned()), others)
+    let other = Router::new().route("/v1/pulses", post(async |body: String| body));
+    let stages = [
+        (query_api::http::routes(bench.api.clone()), query_api::http::openapi()),
+        (Routes::new(other, 1 << 20), OpenApi::default()),
+    ];
+    edge::http::router(stages, bench.health.clone(), Arc::new(|| "up 1\n".to_owned()))
 }
 
 pub(crate) async fn send(bench: &Bench, request: Request<Body>) -> Answer {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{http::get, support::Bench};
 
 fn description() -> Value {
-    serde_json::to_value(query_api::http::openapi()).unwrap()
+    serde_json::to_value(edge::http::described([query_api::http::openapi()])).unwrap()
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use domain::{DeadLetterReason, Offset, Partition};
+use edge::paging::TokenKey;
 use proto::v1::{self, operations_service_client::OperationsServiceClient};
-use query_api::{QueryApi, QueryConfig, TokenKey, dead_letters::DeadLettersRequest};
+use query_api::{QueryApi, QueryConfig, dead_letters::DeadLettersRequest};
 use serde_json::json;
 
 use crate::{

@@ -20,7 +20,8 @@ use domain::{
     segment::Progress,
     store::Flush,
 };
-use query_api::{QueryApi, QueryConfig, TokenKey};
+use edge::paging::TokenKey;
+use query_api::{QueryApi, QueryConfig};
 use runtime::Health;
 use storage::memory::{MemoryLog, MemoryUsageStore};
 

@@ -50,6 +50,11 @@ pub const METRICS: &[Metric] = &[
     counter("pulso_edge_accepts_total", "Connections that came in, by outcome."),
     counter("pulso_edge_connections_cut_total", "Connections cut, by cause."),
     gauge("pulso_edge_calls", Unit::Count, "Calls and requests under way."),
+    counter("pulso_edge_requests_total", "Calls and requests, by method and outcome."),
+    seconds(
+        "pulso_edge_request_seconds",
+        "Time until an answer begins, or until all of it is there where it is one message; by method.",
+    ),
     gauge("pulso_edge_request_bytes", Unit::Bytes, "Bytes held of requests other than batches."),
     counter(
         "pulso_edge_messages_without_room_total",
@@ -91,15 +96,12 @@ pub const METRICS: &[Metric] = &[
     seconds("pulso_store_write_seconds", "Time of one transaction of the store."),
     counter("pulso_store_reads_ended_total", "Reads of the embedded store ended, by cause."),
     gauge("pulso_wal_bytes", Unit::Bytes, "Write-ahead log of an embedded file in use, by file."),
-    counter("pulso_pricing_requests_total", "Catalogue and bill calls, by operation and outcome."),
     counter(
         "pulso_billing_messages_forwarded_total",
         "Messages forwarded to their topic, by queue.",
     ),
     counter("pulso_compute_refused_total", "Calls refused because too many compute."),
     seconds("pulso_compute_wait_seconds", "Time that work of a call waited for a thread."),
-    counter("pulso_query_requests_total", "Queries, by operation and outcome."),
-    seconds("pulso_query_seconds", "Time to answer a query, by operation."),
     counter("pulso_query_rows_read_total", "Rows of the store that queries read."),
 ];
 

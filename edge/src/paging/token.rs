@@ -31,7 +31,7 @@ impl TokenKey {
     /// The key for answers under one view of the epochs: a token does not outlive a swap, because a
     /// page of the old totals and one of the new would not add up.
     #[must_use]
-    pub(crate) fn under(&self, view: &domain::View) -> Self {
+    pub fn under(&self, view: &domain::View) -> Self {
         let mut key = self.0;
         for (byte, other) in key.iter_mut().zip(view.activations().to_le_bytes()) {
             *byte ^= other;

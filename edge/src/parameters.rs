@@ -5,14 +5,14 @@
 
 use std::borrow::Cow;
 
-use edge::problem::{Problem, Violation, reasons};
+use crate::problem::{Problem, Violation, reasons};
 use percent_encoding::percent_decode_str;
 
-use crate::suggest;
+use domain::suggest;
 
 /// The parameters of one request.
 #[derive(Debug)]
-pub(super) struct Parameters<'a> {
+pub struct Parameters<'a> {
     given: Vec<(&'static str, Cow<'a, str>)>,
 }
 
@@ -23,7 +23,7 @@ impl<'a> Parameters<'a> {
     /// # Errors
     /// INVALID_ARGUMENT with a violation for each parameter that is unknown, repeated, empty or not
     /// UTF-8.
-    pub(super) fn parse(
+    pub fn parse(
         query: Option<&'a str>,
         known: &[&'static str],
         flags: &[&'static str],
@@ -63,17 +63,17 @@ impl<'a> Parameters<'a> {
     }
 
     /// The parameter's value, where it was given.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.given.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
     }
 
     /// The parameter's value, or empty text.
-    pub(super) fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         self.get(name).unwrap_or_default().to_owned()
     }
 
     /// The parts of a comma-separated value; none where it was not given.
-    pub(super) fn list(&self, name: &str) -> Vec<String> {
+    pub fn list(&self, name: &str) -> Vec<String> {
         let parts = self.get(name).map(|value| value.split(',').map(str::to_owned).collect());
         parts.unwrap_or_default()
     }

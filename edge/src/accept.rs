@@ -1,20 +1,17 @@
 //! Which media type an answer has: RFC 9110, section 12.5.1.
 
+use crate::problem::{Problem, reasons};
 use axum::http::{HeaderMap, header};
-use edge::problem::{Problem, reasons};
 use tonic::Code;
 
 /// Media type of JSON answers.
-pub(super) const JSON: &str = "application/json";
+pub const JSON: &str = "application/json";
 /// Media type of CSV answers.
-pub(super) const CSV: &str = "text/csv";
+pub const CSV: &str = "text/csv";
 
 /// Chooses among the media types on offer, best first: the one that the client weighs highest, the
 /// earlier where it does not care. Without an `Accept` header, the first.
-pub(super) fn choose(
-    headers: &HeaderMap,
-    offers: &[&'static str],
-) -> Result<&'static str, Problem> {
+pub fn choose(headers: &HeaderMap, offers: &[&'static str]) -> Result<&'static str, Problem> {
     let ranges: Vec<Range> = headers
         .get_all(header::ACCEPT)
         .iter()

@@ -8,15 +8,17 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use edge::{
+use tonic::Code;
+
+use crate::{
     correlation::CorrelationId,
     problem::{
         Problem, ProblemJson,
         http::{CONTENT_TYPE, HttpProblem},
         reasons,
     },
+    requests::Outcome,
 };
-use tonic::Code;
 
 /// Most bytes of a foreign error's text that become the detail.
 const DETAIL_BYTES_MAX: usize = 4_096;
@@ -66,6 +68,7 @@ fn written(problem: Problem, mut response: Response, id: Option<&CorrelationId>)
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     *response.body_mut() = Body::from(document.to_bytes());
+    response.extensions_mut().insert(Outcome(document.reason));
     response
 }
 

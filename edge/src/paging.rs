@@ -1,8 +1,10 @@
 //! Pages: how long one is, and where the next one starts. The same rules for every list.
 
-use edge::problem::{Problem, reasons};
+use crate::problem::{Problem, reasons};
 
-use crate::token::TokenKey;
+mod token;
+
+pub use token::TokenKey;
 
 /// Rows of a page when nothing is said.
 pub const SIZE_DEFAULT: usize = 50;
