@@ -7,7 +7,7 @@
 //! not active; [`BillingApi::resume_activation`] finishes it, and so does publishing the same
 //! text again.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use domain::{
     BillingStore, Clock, PulseLog, UsageStore,
@@ -15,8 +15,14 @@ use domain::{
     refold::Refold,
 };
 use edge::{Compute, Problem, problem::reasons};
+use serde_json::Value;
 
-use crate::billing::{Billing, BillingConfig};
+use crate::{
+    billing::Billing,
+    books::Books,
+    config::BillingConfig,
+    outbox::{Forwarder, Queue},
+};
 use pricing::file::{self, CatalogueFile};
 
 mod activate;
@@ -30,58 +36,20 @@ mod runner;
 
 pub use activate::ActivationError;
 
-/// What the service may use and how long it tries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PricingConfig {
-    /// First ceiling of the back-off between tries to append declarations. Default 50 ms. Too short
-    /// presses on a log that is already full.
-    pub declare_backoff_first: Duration,
-    /// Last ceiling of that back-off. Default 2 s. Too long keeps publishers waiting after the log
-    /// has recovered.
-    pub declare_backoff_max: Duration,
-    /// Tries to append the declarations to one partition before publishing answers UNAVAILABLE.
-    /// Default 20 (about half a minute), at least 1.
-    pub declare_tries_max: u32,
-    /// Most usage rows of a period that one preview reads. Default 1,000,000 (about half a gigabyte
-    /// while it rates). Beyond it the answer is RESULT_TOO_LARGE.
-    pub preview_rows_max: usize,
-    /// Stretches of the log that one preview lists as sources. Default 10,000, about 1.5 MB of JSON;
-    /// gRPC clients take 4 MiB unless told otherwise.
-    pub preview_sources_max: usize,
-    /// Pulses that one explanation lists; the others are counted only. Default 20,000, about 4 MB of
-    /// JSON.
-    pub explained_pulses_max: usize,
-    /// How runs work.
-    pub billing: BillingConfig,
-}
-
-impl Default for PricingConfig {
-    fn default() -> Self {
-        Self {
-            declare_backoff_first: Duration::from_millis(50),
-            declare_backoff_max: Duration::from_secs(2),
-            declare_tries_max: 20,
-            preview_rows_max: 1_000_000,
-            preview_sources_max: 10_000,
-            explained_pulses_max: 20_000,
-            billing: BillingConfig::default(),
-        }
-    }
-}
-
 /// `CatalogService` and `BillingService` over the three ports. Clones share everything.
 pub struct BillingApi<U, B, L> {
-    inner: Arc<Inner<U, B, L>>,
+    pub(crate) inner: Arc<Inner<U, B, L>>,
 }
 
-struct Inner<U, B, L> {
+pub(crate) struct Inner<U, B, L> {
     usage: Arc<U>,
-    billing: Arc<B>,
+    store: Arc<B>,
     log: Arc<L>,
     clock: Arc<dyn Clock>,
-    config: PricingConfig,
+    config: BillingConfig,
     compute: Compute,
-    books: Billing<U, B, L>,
+    pub(crate) books: Arc<Books<B>>,
+    pub(crate) billing: Billing<U, B, L>,
     runner: runner::Runner,
     described: catalogues::Described,
 }
@@ -97,32 +65,46 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     #[must_use]
     pub fn new(
         usage: Arc<U>,
-        billing: Arc<B>,
+        store: Arc<B>,
         log: Arc<L>,
         refold: Arc<dyn Refold>,
         clock: Arc<dyn Clock>,
-        config: PricingConfig,
+        config: BillingConfig,
         compute: Compute,
     ) -> Self {
-        let books = Billing::new(
+        let billing = Billing::new(
             Arc::clone(&usage),
-            Arc::clone(&billing),
+            Arc::clone(&store),
             Arc::clone(&log),
             refold,
             Arc::clone(&clock),
-            config.billing,
+            config.runs,
             compute.clone(),
         );
         let runner = runner::Runner::default();
         let described = catalogues::Described::default();
-        let inner = Inner { usage, billing, log, clock, config, compute, books, runner, described };
+        let books = Arc::clone(&billing.books);
+        let inner =
+            Inner { usage, store, log, clock, config, compute, books, billing, runner, described };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Billing itself: contracts, runs, invoices.
+    /// What forwards a queue to its topic.
     #[must_use]
-    pub fn books(&self) -> &Billing<U, B, L> {
-        &self.inner.books
+    pub fn forwarder(&self, queue: Queue) -> Forwarder<B> {
+        let backoff = self.inner.config.runs.backoff();
+        Forwarder::new(queue, self.inner.books.queue(queue), backoff)
+    }
+
+    /// Messages of the outbox from a number on, at most `limit`, in order. Numbers rise by one.
+    pub(crate) async fn messages(
+        &self,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Value)>, Problem> {
+        let items = self.inner.books.outbox.items(from.max(1), limit).await;
+        let items = items.map_err(problems::of_billing)?.into_iter();
+        Ok(items.map(|(number, item)| (number, item.body)).collect())
     }
 }
 

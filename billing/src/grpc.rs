@@ -3,6 +3,7 @@
 
 use std::{collections::VecDeque, pin::Pin, time::Duration};
 
+use crate::api::BillingApi;
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::Problem;
 use futures_util::{Stream, TryStreamExt as _};
@@ -12,8 +13,6 @@ use proto::v1::{
     catalog_service_server::{CatalogService, CatalogServiceServer},
 };
 use tonic::{Request, Response, Status};
-
-use crate::api::{BillingApi, problems};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -221,14 +220,13 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         request: Request<v1::WatchInvoicesRequest>,
     ) -> Answer<Self::WatchInvoicesStream> {
         let v1::WatchInvoicesRequest { after, until_now } = request.into_inner();
-        let books = self.books().clone();
+        let api = self.clone();
         let start = (after.saturating_add(1), VecDeque::new());
         let messages = futures_util::stream::try_unfold(start, move |(mut next, mut page)| {
-            let books = books.clone();
+            let api = api.clone();
             async move {
                 while page.is_empty() {
-                    let found = books.messages(next, WATCH_PAGE).await;
-                    page.extend(found.map_err(problems::of_billing)?);
+                    page.extend(api.messages(next, WATCH_PAGE).await?);
                     if page.is_empty() && until_now {
                         return Ok(None);
                     }

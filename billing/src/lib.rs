@@ -5,7 +5,12 @@
 //! In reading order: billing itself; the queues that topics follow; pages for people; answers as JSON;
 //! the operations, whichever door they are asked at; the gRPC and HTTP doors.
 
-pub mod billing;
+mod config;
+mod error;
+
+mod books;
+
+mod billing;
 
 pub mod outbox;
 
@@ -19,7 +24,9 @@ pub mod grpc;
 
 pub mod http;
 
-pub use api::{BillingApi, PricingConfig};
+pub use api::BillingApi;
+pub use config::{BillingConfig, RunConfig};
+pub use error::{BillingError, Refusal};
 
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{Doors, grpc::Services};

@@ -1,47 +1,25 @@
-//! Forwarding: the messages of a queue go to the topic of its name, each once and in order.
+//! Outbox: the messages of a queue go to the topic of its name, each once and in order.
 //!
 //! The topic says how far it has come ([`domain::outlet`]), so nothing is journalled here. Several
 //! processes may forward; the one that appends goes on, and another takes the topic over only where it
 //! stood still between two looks although messages wait.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use domain::{
-    BillingStore, Outlet, PulseLog, UsageStore,
+    BillingStore, Outlet,
     outlet::{Message, OutletError, OutletWriter as _},
 };
 use metrics::counter;
-use runtime::{Shutdown, fault, health::Check};
+use runtime::{Backoff, Shutdown, fault, health::Check};
 use serde_json::json;
 use thiserror::Error;
 
-use crate::billing::{
-    Billing, BillingError,
-    register::{Item, Register},
+pub use crate::books::queue::Queue;
+use crate::{
+    BillingError,
+    books::register::{Item, Register},
 };
-
-/// A register that a topic follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Queue {
-    /// Messages about documents.
-    Outbox,
-    /// Messages that a consumer rejected, with its reason.
-    Rejections,
-}
-
-impl Queue {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Outbox, Self::Rejections];
-
-    /// Its name, which is the topic's too.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Outbox => "monthly-consumption",
-            Self::Rejections => "monthly-consumption-dlq",
-        }
-    }
-}
 
 /// Most messages of a batch.
 const BATCH: usize = 100;
@@ -74,35 +52,33 @@ impl<W> Forwarding<W> {
     }
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
-    fn register(&self, queue: Queue) -> &Register {
-        match queue {
-            Queue::Outbox => &self.shared.outbox,
-            Queue::Rejections => &self.shared.rejections,
-        }
+/// What forwards one queue.
+pub struct Forwarder<B> {
+    queue: Queue,
+    register: Arc<Register<B>>,
+    backoff: Backoff,
+}
+
+impl<B: BillingStore> Forwarder<B> {
+    /// Takes the queue's register and how to wait between failures.
+    pub(crate) const fn new(queue: Queue, register: Arc<Register<B>>, backoff: Backoff) -> Self {
+        Self { queue, register, backoff }
     }
 
-    /// Forwards until shutdown. What keeps it from that is said by the check, until it is over.
-    pub async fn forward<O: Outlet>(
-        &self,
-        queue: Queue,
-        outlet: &O,
-        until: &Shutdown,
-        check: &Check,
-    ) {
+    /// Forwards until shutdown. The check reports what prevents that, for as long as it does.
+    pub async fn run<O: Outlet>(mut self, outlet: &O, until: &Shutdown, check: &Check) {
         let mut state = Forwarding::new();
-        let mut backoff = self.config.backoff();
         check.ready();
         loop {
             let forwarded = tokio::select! {
-                forwarded = self.forward_some(queue, outlet, &mut state) => forwarded,
+                forwarded = self.step(outlet, &mut state) => forwarded,
                 () = until.requested() => return,
             };
             let wait = match forwarded {
                 Ok(true) => continue,
                 Ok(false) => {
                     check.ready();
-                    backoff.reset();
+                    self.backoff.reset();
                     INTERVAL
                 }
                 Err(error) => {
@@ -110,8 +86,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                     if matches!(error, ForwardError::Outlet(OutletError::Unusable(_))) {
                         check.not_ready(error.to_string());
                     }
-                    tracing::warn!(queue = queue.name(), %error, "messages wait to be forwarded");
-                    INTERVAL + backoff.next_delay()
+                    tracing::warn!(queue = self.queue.name(), %error, "messages wait to be forwarded");
+                    INTERVAL + self.backoff.next_delay()
                 }
             };
             tokio::select! {
@@ -122,13 +98,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     }
 
     /// Takes one step, and tells whether the next may follow at once.
-    async fn forward_some<O: Outlet>(
+    async fn step<O: Outlet>(
         &self,
-        queue: Queue,
         outlet: &O,
         state: &mut Forwarding<O::Writer>,
     ) -> Result<bool, ForwardError> {
-        let batch = self.waiting(queue, state.next).await?;
+        let batch = self.waiting(state.next).await?;
         let Some(last) = batch.last().map(|message| message.number) else { return Ok(false) };
         if let Some(writer) = &mut state.writer {
             let count = batch.len() as u64;
@@ -136,16 +111,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             writer.append(batch).await?;
             fault::point("billing.after_forward");
             state.next = last + 1;
-            counter!("pulso_billing_messages_forwarded_total", "queue" => queue.name())
+            counter!("pulso_billing_messages_forwarded_total", "queue" => self.queue.name())
                 .increment(count);
             return Ok(true);
         }
-        let newest = self.newest_in(queue, outlet).await?;
+        let newest = self.newest_in(outlet).await?;
         if newest + 1 != state.next {
             *state = Forwarding { writer: None, next: newest + 1, stood: false };
         } else if state.stood {
             let writer = outlet.take_over().await?;
-            let newest = self.newest_in(queue, outlet).await?;
+            let newest = self.newest_in(outlet).await?;
             *state = Forwarding { writer: Some(writer), next: newest + 1, stood: false };
             return Ok(true);
         } else {
@@ -155,13 +130,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     }
 
     /// The newest message in the topic, which is one of the queue.
-    async fn newest_in(&self, queue: Queue, outlet: &impl Outlet) -> Result<u64, ForwardError> {
+    async fn newest_in(&self, outlet: &impl Outlet) -> Result<u64, ForwardError> {
         let newest = outlet.newest().await?;
-        let register = self.register(queue);
-        if newest > 0 && register.item(&*self.billing, newest).await?.is_none() {
+        if newest > 0 && self.register.item(newest).await?.is_none() {
             return Err(OutletError::Unusable(format!(
                 "topic {} holds message {newest}, which its queue in the billing store has not reached: it belongs to another store, or this one was set back",
-                queue.name()
+                self.queue.name()
             ))
             .into());
         }
@@ -169,8 +143,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     }
 
     /// Messages from a number on, as the topic has them.
-    async fn waiting(&self, queue: Queue, from: u64) -> Result<Vec<Message>, BillingError> {
-        let items = self.register(queue).items(&*self.billing, from, BATCH).await?;
+    async fn waiting(&self, from: u64) -> Result<Vec<Message>, BillingError> {
+        let items = self.register.items(from, BATCH).await?;
         let message = |(number, item): (u64, Item)| Message {
             number,
             key: item.body["tenant"].as_str().unwrap_or_default().to_owned(),

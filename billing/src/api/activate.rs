@@ -10,8 +10,6 @@ use proto::v1;
 use runtime::Backoff;
 use thiserror::Error;
 
-use super::{BillingApi, parse};
-
 /// Declarations appended at once: about 100 KB.
 const RECORDS_AT_ONCE: usize = 500;
 
@@ -67,11 +65,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// # Errors
     /// See [`ActivationError`]; versions before the one that failed are active.
     pub async fn resume_activation(&self) -> Result<Vec<String>, ActivationError> {
-        let mut versions = self.inner.billing.catalogues().await?;
+        let mut versions = self.inner.store.catalogues().await?;
         versions.sort_by_key(|version| version.sequence);
         let mut activated = Vec::new();
         for head in versions.into_iter().filter(|version| !version.active) {
-            let Some(version) = self.inner.billing.catalogue(&head.version).await? else {
+            let Some(version) = self.inner.store.catalogue(&head.version).await? else {
                 continue;
             };
             let parsed = parse(&self.inner.compute, &version.version, version.text.clone()).await;
@@ -108,7 +106,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         if newest.is_some_and(|newest| newest.log_id != generation.log_id) {
             return Err(ActivationError::Grown);
         }
-        self.inner.billing.activate_catalogue(&version.version).await?;
+        self.inner.store.activate_catalogue(&version.version).await?;
         tracing::info!(
             version = version.version,
             sequence = version.sequence,

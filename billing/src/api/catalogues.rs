@@ -21,13 +21,13 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     ) -> Result<v1::CatalogueVersion, Problem> {
         let wanted = Some(version).filter(|version| !version.is_empty());
         let _call = self.inner.compute.admit()?;
-        self.describe(find_version(&*self.inner.billing, wanted, |_| true).await?).await
+        self.describe(find_version(&*self.inner.store, wanted, |_| true).await?).await
     }
 
     /// All versions without their texts, newest first.
     pub(crate) async fn catalogues(&self) -> Result<v1::ListCataloguesResponse, Problem> {
         let _call = self.inner.compute.admit()?;
-        let heads = self.inner.billing.catalogues().await?;
+        let heads = self.inner.store.catalogues().await?;
         let mut catalogues = Vec::with_capacity(heads.len());
         for head in heads {
             catalogues.push(self.described(head).await?);
@@ -40,7 +40,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         if let Some(known) = self.inner.described.get(&head.version) {
             return Ok(known);
         }
-        let found = find_version(&*self.inner.billing, Some(&head.version), |_| true).await?;
+        let found = find_version(&*self.inner.store, Some(&head.version), |_| true).await?;
         let described = v1::CatalogueVersion { text: String::new(), ..self.describe(found).await? };
         self.inner.described.keep(&described);
         Ok(described)
@@ -59,7 +59,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let (tested, file) = compute.run(testing).await?;
         problems::of_tests(&tested)?;
         let name = file.catalogue.version.as_str();
-        let before = self.inner.billing.catalogue(name).await?;
+        let before = self.inner.store.catalogue(name).await?;
         if let Some(before) = &before {
             check_same(before, &text)?;
         }
@@ -75,7 +75,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             let catalogue = Some(self.describe(before.unwrap_or(offered)).await?);
             return Ok(v1::PublishCatalogueResponse { catalogue, already_published });
         }
-        let stands = self.inner.billing.publish_catalogue(&offered).await?;
+        let stands = self.inner.store.publish_catalogue(&offered).await?;
         check_same(&stands, &offered.text)?;
         if !stands.active {
             self.activate(&stands, &file.catalogue).await?;

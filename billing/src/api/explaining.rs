@@ -5,6 +5,11 @@
 
 use std::time::Duration;
 
+use super::{BillingApi, problems};
+use crate::billing::{
+    evidence::PulsesWanted,
+    explanation::{Explanation, Part},
+};
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{Compute, Problem, compute::Call, problem::reasons};
 use futures_util::{Stream, stream};
@@ -13,12 +18,6 @@ use tokio::{
     sync::mpsc::{self, Receiver, Sender},
     task::JoinSet,
     time::timeout,
-};
-
-use super::{BillingApi, problems};
-use crate::billing::{
-    evidence::PulsesWanted,
-    explanation::{Explanation, Part},
 };
 
 /// Bytes that make a chunk full. A part is longer only where one line or hour is.
@@ -55,7 +54,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let pulses = request.pulses.then_some(PulsesWanted { hour, max });
         let compute = self.inner.compute.clone();
         let call = compute.admit_period().await?;
-        let explained = self.inner.books.explain(&request.number, line, pulses).await;
+        let explained = self.inner.billing.explain(&request.number, line, pulses).await;
         Ok(chunks(explained.map_err(problems::of_billing)?, compute, call))
     }
 }

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use crate::{
+    billing::{explain::Difference, run::Progress},
+    books::{
+        contracts::AppliedContract,
+        document::{Document, number_text},
+        documents::Found,
+        rejections::Rejection,
+        runs::{Ended, Outcomes, Run},
+    },
+};
 use domain::Timestamp;
 use proto::v1;
-
-use crate::billing::{
-    contracts::AppliedContract,
-    explain::{Difference, Found},
-    ledger::{Document, number_text},
-    rejections::Rejection,
-    run::{Ended, Outcomes, Progress, Run},
-};
 
 pub(super) fn moment(moment: Timestamp) -> prost_types::Timestamp {
     let (seconds, nanos) = moment.parts();

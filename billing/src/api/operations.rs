@@ -10,13 +10,11 @@ use serde_json::Value;
 
 use super::{BillingApi, messages, parse, problems};
 use crate::{
-    answers,
-    billing::{
-        BillingError,
+    BillingError, answers,
+    billing::{credit_notes::CreditRequest, explain::Origin},
+    books::{
         contracts::Apply,
-        credit_notes::CreditRequest,
-        explain::Origin,
-        run::{Run, RunRequest},
+        runs::{Run, RunRequest},
     },
 };
 use pricing::{Amount, invoice::document::Credited, simulate, timeline::Month};
@@ -104,7 +102,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     ) -> Result<v1::ApplyContractResponse, Problem> {
         let _call = self.inner.compute.admit()?;
         let mode = if request.validate_only { Apply::CheckOnly } else { Apply::Now };
-        let applied = self.inner.books.apply_contract(&request.text, mode).await;
+        let applied = self.inner.books.contracts.apply(&request.text, mode).await;
         let (contract, already_applied) = applied.map_err(problems::of_billing)?;
         let contract = Some(messages::contract(&contract));
         Ok(v1::ApplyContractResponse { contract, already_applied })
@@ -115,7 +113,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         &self,
         tenant: &str,
     ) -> Result<v1::ListContractsResponse, Problem> {
-        let contracts = self.inner.books.contracts().await.map_err(problems::of_billing)?;
+        let contracts = self.inner.books.contracts.all().await.map_err(problems::of_billing)?;
         let wanted = contracts
             .iter()
             .filter(|contract| tenant.is_empty() || contract.contract.tenant.as_str() == tenant);
@@ -124,20 +122,20 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
 
     pub(crate) async fn runs(&self) -> Result<v1::ListRunsResponse, Problem> {
         let books = &self.inner.books;
-        let runs = books.runs().await.map_err(problems::of_billing)?;
-        let runs = runs.iter().map(|run| messages::run(run, books.progress(run.number)));
+        let runs = books.runs.all().await.map_err(problems::of_billing)?;
+        let runs =
+            runs.iter().map(|run| messages::run(run, self.inner.billing.progress(run.number)));
         Ok(v1::ListRunsResponse { runs: runs.collect() })
     }
 
     pub(crate) async fn resume(&self, number: u64) -> Result<v1::Run, Problem> {
-        let run = self.inner.books.run(number).await.map_err(problems::of_billing)?;
+        let run = self.inner.books.runs.get(number).await.map_err(problems::of_billing)?;
         Ok(self.taken_up(&run))
     }
 
     pub(crate) async fn cancel(&self, number: u64) -> Result<v1::Run, Problem> {
-        let books = &self.inner.books;
-        let run = books.cancel(number).await.map_err(problems::of_billing)?;
-        Ok(messages::run(&run, books.progress(number)))
+        let run = self.inner.billing.cancel(number).await.map_err(problems::of_billing)?;
+        Ok(messages::run(&run, self.inner.billing.progress(number)))
     }
 
     pub(crate) async fn verify(
@@ -146,7 +144,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     ) -> Result<v1::VerifyInvoiceResponse, Problem> {
         let _call = self.inner.compute.admit_period().await?;
         let origin = if request.from_log { Origin::Log } else { Origin::Store };
-        let verified = self.inner.books.verify(&request.number, origin).await;
+        let verified = self.inner.billing.verify(&request.number, origin).await;
         let verified = verified.map_err(problems::of_billing)?;
         let (segments_folded, segments_missing) =
             verified.from_log.map_or((0, 0), |log| (log.segments, log.missing));
@@ -160,7 +158,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     }
 
     pub(crate) async fn contract(&self, name: &str) -> Result<v1::Contract, Problem> {
-        let contracts = self.inner.books.contracts().await.map_err(problems::of_billing)?;
+        let contracts = self.inner.books.contracts.all().await.map_err(problems::of_billing)?;
         let found = contracts.iter().find(|found| found.contract.name.as_str() == name);
         let found = found.ok_or_else(|| {
             let message = format!("no contract was applied as {name:?}");
@@ -181,7 +179,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         tenants.dedup();
         let (deltas, request_id) = (request.deltas, request.request_id);
         let request = RunRequest { month, tenants, deltas, request_id };
-        let run = self.inner.books.open_run(request).await.map_err(problems::of_billing)?;
+        let run = self.inner.billing.open_run(request).await.map_err(problems::of_billing)?;
         Ok(self.taken_up(&run))
     }
 
@@ -190,12 +188,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         if run.ended.is_none() {
             self.work_on(run.number);
         }
-        messages::run(run, self.inner.books.progress(run.number))
+        messages::run(run, self.inner.billing.progress(run.number))
     }
 
     pub(crate) async fn run(&self, number: u64) -> Result<v1::Run, Problem> {
-        let run = self.inner.books.run(number).await.map_err(problems::of_billing)?;
-        Ok(messages::run(&run, self.inner.books.progress(number)))
+        let run = self.inner.books.runs.get(number).await.map_err(problems::of_billing)?;
+        Ok(messages::run(&run, self.inner.billing.progress(number)))
     }
 
     pub(crate) async fn invoices(
@@ -206,12 +204,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         if !request.tenant.is_empty() {
             let tenant =
                 Tenant::new(&request.tenant).map_err(|error| problems::of_name("tenant", error))?;
-            let found = books.documents_of(&tenant).await.map_err(problems::of_billing)?;
+            let found = books.documents.of_tenant(&tenant).await.map_err(problems::of_billing)?;
             let invoices = found.iter().map(messages::invoice).collect();
             return Ok(v1::ListInvoicesResponse { invoices, next_page_token: String::new() });
         }
         let (from, size) = page(request.page_size, &request.page_token)?;
-        let (found, next) = books.invoices(from, size).await.map_err(problems::of_billing)?;
+        let (found, next) = books.documents.page(from, size).await.map_err(problems::of_billing)?;
         Ok(v1::ListInvoicesResponse {
             invoices: found.iter().map(messages::invoice).collect(),
             next_page_token: next.map_or_else(String::new, |next| next.to_string()),
@@ -220,8 +218,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
 
     pub(crate) async fn invoice(&self, number: &str) -> Result<v1::Invoice, Problem> {
         let books = &self.inner.books;
-        let found = books.find_invoice(number).await.map_err(problems::of_billing)?;
-        let text = books.content_text(&found.document).await.map_err(problems::of_billing)?;
+        let found = books.documents.find(number).await.map_err(problems::of_billing)?;
+        let text = books.documents.text(&found.document).await.map_err(problems::of_billing)?;
         Ok(v1::Invoice { document_json: text, ..messages::invoice(&found) })
     }
 
@@ -242,17 +240,18 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let _call = compute.admit_period().await?;
         let old = match request.old_version.as_str() {
             "" => {
-                let latest = books.latest_catalogue().await.map_err(problems::of_billing)?;
+                let latest = books.catalogues.latest().await.map_err(problems::of_billing)?;
                 latest.ok_or(BillingError::NoCatalogue).map_err(problems::of_billing)?
             }
             version => version.to_owned(),
         };
-        let old = books.catalogue(&old).await.map_err(problems::of_billing)?;
+        let old = books.catalogues.get(&old).await.map_err(problems::of_billing)?;
         let new = match (request.new_version.as_str(), request.new_text) {
             ("", text) => Arc::new(parse(compute, "catalogue", text).await?.catalogue),
-            (version, _) => books.catalogue(version).await.map_err(problems::of_billing)?,
+            (version, _) => books.catalogues.get(version).await.map_err(problems::of_billing)?,
         };
-        let changes = books.simulate(month, &old, &new).await.map_err(problems::of_billing)?;
+        let changes =
+            self.inner.billing.simulate(month, &old, &new).await.map_err(problems::of_billing)?;
         let period = request.period;
         let writing = move || {
             let catalogues = (old.version.as_str(), new.version.as_str());
@@ -263,7 +262,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
 
     pub(crate) async fn void(&self, number: &str, reason: &str) -> Result<v1::Invoice, Problem> {
         said("reason", reason, REASON_BYTES_MAX)?;
-        let found = self.inner.books.void(number, reason).await.map_err(problems::of_billing)?;
+        let found = self.inner.billing.void(number, reason).await.map_err(problems::of_billing)?;
         Ok(messages::invoice(&found))
     }
 
@@ -277,13 +276,15 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let request = CreditRequest { credited: credited(&lines)?, reason, request_id };
         let books = &self.inner.books;
         if validate_only {
-            let checked = books.check_credit_only(&number, &request).await;
+            let checked = self.inner.billing.check_credit_only(&number, &request).await;
             let (found, content) = checked.map_err(problems::of_billing)?;
             let document_json = content.to_string();
             return Ok(v1::Invoice { document_json, ..messages::invoice(&found) });
         }
-        let found = books.credit(&number, &request).await.map_err(problems::of_billing)?;
-        let content = books.content(&found.document).await.map_err(problems::of_billing)?;
+        let found =
+            self.inner.billing.credit(&number, &request).await.map_err(problems::of_billing)?;
+        let content =
+            books.documents.content(&found.document).await.map_err(problems::of_billing)?;
         Ok(v1::Invoice { document_json: content.to_string(), ..messages::invoice(&found) })
     }
 
@@ -294,7 +295,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let v1::RejectMessageRequest { message, consumer, reason } = request;
         said("consumer", &consumer, CONSUMER_BYTES_MAX)?;
         said("reason", &reason, REASON_BYTES_MAX)?;
-        let rejected = self.inner.books.reject(message, &consumer, &reason).await;
+        let rejected = self.inner.books.rejections.reject(message, &consumer, &reason).await;
         rejected.map(messages::rejection).map_err(problems::of_billing)
     }
 
@@ -303,7 +304,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         request: &v1::ListRejectionsRequest,
     ) -> Result<v1::ListRejectionsResponse, Problem> {
         let (from, size) = page(request.page_size, &request.page_token)?;
-        let found = self.inner.books.rejections(from, size).await.map_err(problems::of_billing)?;
+        let found =
+            self.inner.books.rejections.page(from, size).await.map_err(problems::of_billing)?;
         // A page that is not empty may be followed by another.
         let next = found.last().map_or_else(String::new, |last| (last.number + 1).to_string());
         let rejections = found.into_iter().map(messages::rejection).collect();
@@ -311,7 +313,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     }
 
     pub(crate) async fn replay(&self, number: u64) -> Result<v1::Rejection, Problem> {
-        let replayed = self.inner.books.replay(number).await;
+        let replayed = self.inner.books.rejections.replay(number).await;
         replayed.map(messages::rejection).map_err(problems::of_billing)
     }
 }

@@ -19,8 +19,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let _call = compute.admit_period().await?;
         let catalogue = self.effective(&request.catalogue_version).await?;
         let config = &self.inner.config;
-        let books = &self.inner.books;
-        let previewed = books.preview(&tenant, month, &catalogue, config.preview_rows_max).await;
+        let previewed =
+            self.inner.billing.preview(&tenant, month, &catalogue, config.preview_rows_max).await;
         let (invoices, set_aside) = previewed.map_err(problems::of_billing)?;
         let mut budget = config.preview_sources_max;
         let writing = move || {
@@ -43,7 +43,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// totals may not keep their dimensions apart.
     async fn effective(&self, version: &str) -> Result<Arc<Catalogue>, Problem> {
         let wanted = Some(version).filter(|version| !version.is_empty());
-        let found = find_version(&*self.inner.billing, wanted, |version| version.active).await?;
+        let found = find_version(&*self.inner.store, wanted, |version| version.active).await?;
         if !found.active {
             return Err(Problem::failed_precondition(
                 reasons::CATALOGUE_NOT_FOUND,
@@ -52,6 +52,6 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
                 ),
             ));
         }
-        self.inner.books.catalogue(&found.version).await.map_err(problems::of_billing)
+        self.inner.books.catalogues.get(&found.version).await.map_err(problems::of_billing)
     }
 }

@@ -3,7 +3,7 @@
 use domain::name::NameError;
 use edge::{Problem, Violation, problem::reasons};
 
-use crate::billing::{BillingError, Refusal};
+use crate::{BillingError, Refusal};
 use pricing::{
     examples::TestResult,
     file::{FileError, Issue},

@@ -11,7 +11,7 @@ use runtime::Shutdown;
 use tokio::task::JoinHandle;
 
 use super::BillingApi;
-use crate::billing::{BillingError, run::RunRequest};
+use crate::{BillingError, books::runs::RunRequest};
 use pricing::timeline::Month;
 
 /// Running tasks by run.
@@ -34,10 +34,10 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         if tasks.get(&run).is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let books = self.inner.books.clone();
-        books.begin(run);
+        let billing = self.inner.billing.clone();
+        billing.begin(run);
         let task = tokio::spawn(async move {
-            match books.execute(run).await {
+            match billing.execute(run).await {
                 Ok(ended) => tracing::info!(run, ended = ended.ended.is_some(), "billing run"),
                 Err(error) => tracing::warn!(run, %error, "a billing run stopped and is resumed"),
             }
@@ -49,7 +49,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// tasks. What they had in hand is found again by the next start.
     pub async fn keep_billing(&self, shutdown: &Shutdown) {
         loop {
-            match self.inner.books.open_runs().await {
+            match self.inner.books.runs.open_numbers().await {
                 Ok(runs) => runs.into_iter().for_each(|run| self.work_on(run)),
                 Err(error) => tracing::warn!(%error, "open billing runs were not found"),
             }
@@ -74,7 +74,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// When the store fails.
     pub async fn bill_what_is_due(&self) -> Result<Vec<u64>, BillingError> {
         let this = Month::of(self.inner.clock.now());
-        let known = self.inner.books.runs().await?;
+        let known = self.inner.books.runs.all().await?;
         let mut runs = Vec::new();
         for month in [this.previous().previous(), this.previous()] {
             let request =
@@ -82,7 +82,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             if known.iter().any(|run| run.request == request && run.is_through()) {
                 continue;
             }
-            let run = self.inner.books.open_run(request).await?;
+            let run = self.inner.billing.open_run(request).await?;
             self.work_on(run.number);
             runs.push(run.number);
         }

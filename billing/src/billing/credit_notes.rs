@@ -13,11 +13,15 @@ use domain::{
 };
 use serde_json::Value;
 
-use super::{
-    Billing, BillingError, Refusal,
-    explain::Found,
-    journal,
-    ledger::{Document, Draft, Entry, Kind, Ledger, State, number_text},
+use crate::{
+    BillingError, Refusal,
+    billing::Billing,
+    books::{
+        document::{Document, Draft, Kind, State, number_text},
+        documents::Found,
+        journal,
+        ledger::{Entry, Ledger},
+    },
 };
 use pricing::{
     Amount,
@@ -26,13 +30,13 @@ use pricing::{
 
 /// What is to be given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CreditRequest {
+pub(crate) struct CreditRequest {
     /// At least one; each place once.
-    pub credited: Vec<Credited>,
+    pub(crate) credited: Vec<Credited>,
     /// Why, for the customer.
-    pub reason: String,
+    pub(crate) reason: String,
     /// Tells apart credits that read the same; may be empty.
-    pub request_id: String,
+    pub(crate) request_id: String,
 }
 
 /// What may still be given back.
@@ -47,7 +51,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// # Errors
     /// When there is no such document or line; when it is not owed, or more is asked for than is left
     /// of a line or of the period; when the store fails.
-    pub async fn credit(
+    pub(crate) async fn credit(
         &self,
         number: &str,
         request: &CreditRequest,
@@ -65,14 +69,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                     return Ok(Found { tenant: tenant.clone(), document: note });
                 }
                 Some(note) => {
-                    let run = self.run(document.draft.run).await?;
+                    let run = self.books.runs.get(document.draft.run).await?;
                     let account = self.account(&run, tenant).await?;
                     self.advance(&mut ledger, &account, &note).await?;
                 }
                 None => {
                     self.check_credit(&found, &ledger, (request, &content)).await?;
-                    journal::put_content(&*self.billing, content.to_string().as_bytes()).await?;
-                    ledger.append(&*self.billing, Entry::Drafted(draft)).await?;
+                    self.books.documents.put(&content).await?;
+                    self.books.documents.append(&mut ledger, Entry::Drafted(draft)).await?;
                 }
             }
         }
@@ -82,7 +86,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     ///
     /// # Errors
     /// As [`Billing::credit`].
-    pub async fn check_credit_only(
+    pub(crate) async fn check_credit_only(
         &self,
         number: &str,
         request: &CreditRequest,
@@ -99,8 +103,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         number: &str,
         request: &CreditRequest,
     ) -> Result<(Found, Ledger, Draft, Value), BillingError> {
-        let found = self.find_invoice(number).await?;
-        let ledger = Ledger::read(&*self.billing, &found.tenant).await?;
+        let found = self.books.documents.find(number).await?;
+        let ledger = self.books.documents.ledger(&found.tenant).await?;
         let content = self.credit_content(&found, request).await?;
         let of = &found.document;
         let total = content["total"].as_str().and_then(|total| total.parse().ok());
@@ -122,7 +126,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         found: &Found,
         request: &CreditRequest,
     ) -> Result<Value, BillingError> {
-        let issued = self.content(&found.document).await?;
+        let issued = self.books.documents.content(&found.document).await?;
         let number = number_text(found.document.number.unwrap_or_default());
         let why = (request.reason.as_str(), request.request_id.as_str());
         document::credit_note((&number, &issued), &request.credited, why).map_err(|message| {
@@ -139,7 +143,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     ) -> Result<(), BillingError> {
         let of = &found.document;
         check_owed(of, request)?;
-        let issued = self.content(of).await?;
+        let issued = self.books.documents.content(of).await?;
         let Left { mut period, lines } = self.left(ledger, of).await?;
         let number = number_text(of.number.unwrap_or_default());
         let refuse = |message: String| Err(BillingError::refused(Refusal::InvoiceState, message));
@@ -177,7 +181,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         }
         for note in ledger.credit_notes(of.draft.start, &of.draft.currency) {
             left.period = added(left.period, note.draft.total)?;
-            for line in self.content(note).await?["lines"].as_array().into_iter().flatten() {
+            for line in
+                self.books.documents.content(note).await?["lines"].as_array().into_iter().flatten()
+            {
                 let key = line["key"].as_str().unwrap_or_default().to_owned();
                 let before = left.lines.entry(key).or_insert(Amount::ZERO);
                 *before = added(*before, amount_of(line))?;
@@ -192,7 +198,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         of: &Found,
         note: &Value,
     ) -> Result<Value, BillingError> {
-        let issued = self.content(&of.document).await?;
+        let issued = self.books.documents.content(&of.document).await?;
         let number = number_text(of.document.number.unwrap_or_default());
         let lines = issued["lines"].as_array().cloned().unwrap_or_default();
         let noted = note["lines"].as_array().into_iter().flatten();

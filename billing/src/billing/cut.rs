@@ -6,6 +6,11 @@
 
 use std::{collections::HashMap, ops::Range};
 
+use crate::{
+    BillingError,
+    billing::Billing,
+    books::runs::{Cut, CutEnd},
+};
 use domain::{
     Epoch, LogId, Offset, Partition, PulseLog, SegmentId, Timestamp, UsageStore, View,
     epochs::{Journal, Stretch},
@@ -13,40 +18,10 @@ use domain::{
     place::Generation,
     store::PartitionKey,
 };
-use serde::{Deserialize, Serialize};
-
-use super::{Billing, BillingError, journal};
-
-/// A cut.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cut {
-    /// When it was taken.
-    #[serde(with = "journal::moment")]
-    pub taken_at: Timestamp,
-    /// Entries of the journal of epochs that count: which epochs are meant.
-    pub log_events: u64,
-    /// Where each partition ends, in the order of generations and partitions.
-    pub ends: Vec<CutEnd>,
-    /// The newest catalogue in use; absent where there is none.
-    pub catalogue: Option<String>,
-    /// Contracts that count: those that were applied before.
-    pub contracts: u64,
-}
-
-/// Where a partition ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CutEnd {
-    /// The log, in hexadecimal.
-    pub log_id: String,
-    /// The partition.
-    pub partition: u16,
-    /// First offset that is not below the cut.
-    pub end: u64,
-}
 
 /// A cut, ready to tell what is below it.
 #[derive(Clone, Debug)]
-pub struct Below {
+pub(crate) struct Below {
     view: View,
     /// `None` has no end.
     ends: Option<HashMap<(LogId, Partition), Offset>>,
@@ -57,13 +32,13 @@ pub struct Below {
 impl Below {
     /// Everything that counts in some epochs, which no cut ends.
     #[must_use]
-    pub const fn everything(view: View) -> Self {
+    pub(crate) const fn everything(view: View) -> Self {
         Self { view, ends: None, stretches: Vec::new() }
     }
 
     /// The epochs that are meant.
     #[must_use]
-    pub const fn view(&self) -> &View {
+    pub(crate) const fn view(&self) -> &View {
         &self.view
     }
 
@@ -74,7 +49,7 @@ impl Below {
 
     /// Tells whether a segment is below the cut.
     #[must_use]
-    pub fn holds(&self, segment: &SegmentId) -> bool {
+    pub(crate) fn holds(&self, segment: &SegmentId) -> bool {
         let Some(ends) = &self.ends else { return true };
         let end = ends.get(&(segment.log_id, segment.partition));
         end.is_some_and(|end| segment.start < *end)

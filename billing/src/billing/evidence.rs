@@ -13,7 +13,8 @@ use domain::{
 };
 use serde_json::{Value, json};
 
-use super::{Billing, BillingError, cut::Below};
+use super::cut::Below;
+use crate::{BillingError, billing::Billing};
 use pricing::{
     Amount,
     invoice::Usage,
@@ -22,21 +23,21 @@ use pricing::{
 
 /// How much of the log a verification was made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FromLog {
+pub(crate) struct FromLog {
     /// Segments that were folded again.
-    pub segments: u64,
+    pub(crate) segments: u64,
     /// Segments that the log no longer has, or not where this process reads; their usage was taken
     /// from the stored totals.
-    pub missing: u64,
+    pub(crate) missing: u64,
 }
 
 /// Which pulses an explanation lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PulsesWanted {
+pub(crate) struct PulsesWanted {
     /// Of the hour that starts then; `None` for all hours.
-    pub hour: Option<Timestamp>,
+    pub(crate) hour: Option<Timestamp>,
     /// At most so many.
-    pub max: usize,
+    pub(crate) max: usize,
 }
 
 /// What the log says about the lines of an explanation.

@@ -7,50 +7,48 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use domain::{BillingStore, PulseLog, Tenant, UsageStore};
+use domain::{BillingStore, PulseLog, UsageStore};
 use serde_json::Value;
 
 use super::{
-    Billing, BillingError, Refusal,
     evidence::{FromLog, PulsesWanted},
     explanation::Explanation,
-    journal,
-    ledger::{Document, Kind, Ledger, State, number_text, parse_number},
+};
+use crate::{
+    BillingError, Refusal,
+    billing::Billing,
+    books::{
+        document::{Document, Kind, State, number_text},
+        documents::Found,
+        ledger::Entry,
+    },
+    error::compute,
 };
 use pricing::{
     invoice::{Invoice, document},
     rate::Sources,
 };
 
-/// A document of the ledger with its tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Whose it is.
-    pub tenant: Tenant,
-    /// The document.
-    pub document: Document,
-}
-
 /// A line that does not come out as it was invoiced.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// The line's key.
-    pub key: String,
+    pub(crate) key: String,
     /// As it stands in the document.
-    pub invoiced: Option<Value>,
+    pub(crate) invoiced: Option<Value>,
     /// As it comes out now.
-    pub computed: Option<Value>,
+    pub(crate) computed: Option<Value>,
 }
 
 /// What a verification found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verification {
+pub(crate) struct Verification {
     /// Lines that were computed again.
-    pub lines: usize,
+    pub(crate) lines: usize,
     /// Those that differ, in the order of the document; then those that it does not have.
-    pub differences: Vec<Difference>,
+    pub(crate) differences: Vec<Difference>,
     /// How much of the log it was made from; `None` where it was made from the stored totals.
-    pub from_log: Option<FromLog>,
+    pub(crate) from_log: Option<FromLog>,
 }
 
 /// A document that was derived again.
@@ -71,7 +69,7 @@ impl Derived {
 
 /// Where a verification takes the usage from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// The stored totals.
     Store,
     /// The log, folded again.
@@ -79,65 +77,6 @@ pub enum Origin {
 }
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
-    /// The document with an invoice number (`INV-000042`, or the digits).
-    ///
-    /// # Errors
-    /// When there is none; when the store fails.
-    pub async fn find_invoice(&self, number: &str) -> Result<Found, BillingError> {
-        let missing = || {
-            let message = format!("there is no invoice {number:?}");
-            BillingError::refused(Refusal::InvoiceNotFound, message)
-        };
-        let parsed = parse_number(number).ok_or_else(missing)?;
-        let item = self.shared.numbers.item(&*self.billing, parsed).await?.ok_or_else(missing)?;
-        self.found(&item.body, parsed).await?.ok_or_else(missing)
-    }
-
-    /// The document that a number was drawn for. `None` while it is not final.
-    async fn found(&self, item: &Value, number: u64) -> Result<Option<Found>, BillingError> {
-        let tenant = item["tenant"].as_str().and_then(|tenant| Tenant::new(tenant).ok());
-        let (Some(tenant), Some(place)) = (tenant, item["place"].as_u64()) else {
-            return Err(BillingError::Journal {
-                journal: super::NUMBERS.to_owned(),
-                place: number,
-                message: "names no document".to_owned(),
-            });
-        };
-        let ledger = Ledger::read(&*self.billing, &tenant).await?;
-        let document = ledger.document(place).filter(|found| found.number.is_some()).cloned();
-        Ok(document.map(|document| Found { tenant, document }))
-    }
-
-    /// Final documents in the order of their numbers, from a number on, at most `limit` numbers.
-    /// Gives the number to go on with, where there may be more.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn invoices(
-        &self,
-        from: u64,
-        limit: usize,
-    ) -> Result<(Vec<Found>, Option<u64>), BillingError> {
-        let items = self.shared.numbers.items(&*self.billing, from.max(1), limit).await?;
-        let next = items.last().map(|(number, _)| number + 1).filter(|_| items.len() == limit);
-        let mut invoices = Vec::with_capacity(items.len());
-        for (number, item) in items {
-            invoices.extend(self.found(&item.body, number).await?);
-        }
-        Ok((invoices, next))
-    }
-
-    /// All documents of a tenant, drafts too, oldest first.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn documents_of(&self, tenant: &Tenant) -> Result<Vec<Found>, BillingError> {
-        let ledger = Ledger::read(&*self.billing, tenant).await?;
-        let found =
-            |document: &Document| Found { tenant: tenant.clone(), document: document.clone() };
-        Ok(ledger.documents().iter().map(found).collect())
-    }
-
     /// A document as it comes out now: of other documents, or of the usage below the cut of the run that
     /// made it.
     async fn derive(
@@ -146,7 +85,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         origin: Origin,
         sources: Sources,
     ) -> Result<Derived, BillingError> {
-        let ledger = Ledger::read(&*self.billing, &found.tenant).await?;
+        let ledger = self.books.documents.ledger(&found.tenant).await?;
         let corrects = found.document.draft.corrects.iter().map(|place| {
             let named = ledger.document(*place).cloned();
             named.ok_or_else(|| unreadable(found, "names no document"))
@@ -156,17 +95,22 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         match found.document.draft.kind {
             Kind::CreditNote => {
                 let of = Found { tenant: found.tenant.clone(), document: newest()?.clone() };
-                let note = self.derive_note(&of, &self.content(&found.document).await?).await?;
+                let note = self
+                    .derive_note(&of, &self.books.documents.content(&found.document).await?)
+                    .await?;
                 Ok(Derived::of(Some(note)))
             }
             Kind::Reversal => {
-                let billed = self.billed(&corrects).await?;
-                Ok(Derived::of(document::reversal(&self.content(newest()?).await?, &billed)))
+                let billed = self.books.documents.billed(&corrects).await?;
+                Ok(Derived::of(document::reversal(
+                    &self.books.documents.content(newest()?).await?,
+                    &billed,
+                )))
             }
             Kind::Invoice | Kind::Delta => {
                 let (invoice, from_log) = self.rate_again(found, origin, sources).await?;
                 let is_first = corrects.is_empty();
-                let billed = self.billed(&corrects).await?;
+                let billed = self.books.documents.billed(&corrects).await?;
                 let deriving = move || {
                     let document = if is_first {
                         Some(document::invoice(&invoice))
@@ -175,16 +119,15 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                     };
                     Derived { invoice: Some(invoice), from_log, ..Derived::of(document) }
                 };
-                self.on(&self.compute, deriving).await
+                compute(&self.compute, deriving).await
             }
         }
     }
 
     /// The lines of a document as it was issued.
     async fn lines_of(&self, found: &Found) -> Result<Vec<Value>, BillingError> {
-        let draft = &found.document.draft;
-        let bytes = journal::content(&*self.billing, &draft.content).await?;
-        let parsed = self.on(&self.compute, move || serde_json::from_slice(&bytes)).await?;
+        let bytes = self.books.documents.bytes(&found.document).await?;
+        let parsed = compute(&self.compute, move || serde_json::from_slice(&bytes)).await?;
         parsed.map(taken_lines).map_err(|error| unreadable(found, &error.to_string()))
     }
 
@@ -197,7 +140,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         sources: Sources,
     ) -> Result<(Invoice, Option<FromLog>), BillingError> {
         let Found { tenant, document } = found;
-        let run = self.run(document.draft.run).await?;
+        let run = self.books.runs.get(document.draft.run).await?;
         let cut = run.cut.as_ref().ok_or_else(|| BillingError::Journal {
             journal: format!("run/{}", run.number),
             place: 0,
@@ -217,28 +160,20 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         Ok((invoice, from_log))
     }
 
-    /// What a document says, as the text that is stored.
-    ///
-    /// # Errors
-    /// As [`Billing::content`].
-    pub async fn content_text(&self, document: &Document) -> Result<String, BillingError> {
-        let bytes = journal::content(&*self.billing, &document.draft.content).await?;
-        String::from_utf8(bytes).map_err(|error| BillingError::Unreadable {
-            what: format!("document {}", document.draft.content),
-            message: error.to_string(),
-        })
-    }
-
     /// Computes a document again and compares every line.
     ///
     /// # Errors
     /// When there is no such invoice, or the store fails. Differences are no error.
-    pub async fn verify(&self, number: &str, origin: Origin) -> Result<Verification, BillingError> {
-        let found = self.find_invoice(number).await?;
+    pub(crate) async fn verify(
+        &self,
+        number: &str,
+        origin: Origin,
+    ) -> Result<Verification, BillingError> {
+        let found = self.books.documents.find(number).await?;
         let invoiced = self.lines_of(&found).await?;
         let derived = self.derive(&found, origin, Sources::LeftOut).await?;
         let Derived { lines, from_log, .. } = derived;
-        let compared = self.on(&self.compute, move || compare(&invoiced, lines)).await?;
+        let compared = compute(&self.compute, move || compare(&invoiced, lines)).await?;
         Ok(Verification { from_log, ..compared })
     }
 
@@ -249,13 +184,13 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// # Errors
     /// When there is no such invoice, line or hour; when a line does not come out as it was invoiced,
     /// or its hours do not add up to it, or the pulses in the log to them.
-    pub async fn explain(
+    pub(crate) async fn explain(
         &self,
         number: &str,
         line: usize,
         pulses: Option<PulsesWanted>,
     ) -> Result<Explanation, BillingError> {
-        let found = self.find_invoice(number).await?;
+        let found = self.books.documents.find(number).await?;
         let invoiced = self.lines_of(&found).await?;
         if line > invoiced.len() {
             let message = format!("invoice {number} has {} lines", invoiced.len());
@@ -268,7 +203,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             let first = differences.into_iter().next().map(|difference| difference.key);
             (first, Explanation::new(found, invoice, invoiced, line))
         };
-        let (differs, mut explanation) = self.on(&self.compute, verifying).await?;
+        let (differs, mut explanation) = compute(&self.compute, verifying).await?;
         if let Some(key) = differs {
             let message = format!(
                 "line {key:?} no longer comes out as it was invoiced: `pulso bill verify {number}` shows how"
@@ -277,12 +212,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         }
         if let Some(wanted) = pulses {
             let asking = move || (explanation.question(wanted), explanation);
-            let (question, explained) = self.on(&self.compute, asking).await?;
+            let (question, explained) = compute(&self.compute, asking).await?;
             explanation = explained;
             explanation.evidence = Some(self.evidence(question?, wanted).await?);
         }
         let checking = move || explanation.check().map(|()| explanation);
-        self.on(&self.compute, checking).await?
+        compute(&self.compute, checking).await?
     }
 
     /// Takes a final document back. Doing it again changes nothing.
@@ -290,11 +225,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// # Errors
     /// When there is none, when another document that stands corrects it, or bills days that it gave
     /// back; when the store fails.
-    pub async fn void(&self, number: &str, reason: &str) -> Result<Found, BillingError> {
+    pub(crate) async fn void(&self, number: &str, reason: &str) -> Result<Found, BillingError> {
         loop {
-            let found = self.find_invoice(number).await?;
+            let found = self.books.documents.find(number).await?;
             let (tenant, place) = (&found.tenant, found.document.place);
-            let mut ledger = Ledger::read(&*self.billing, tenant).await?;
+            let mut ledger = self.books.documents.ledger(tenant).await?;
             if found.document.state == State::Void && self.void_is_out(&found).await? {
                 return Ok(found);
             }
@@ -308,16 +243,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 return Err(BillingError::refused(Refusal::InvoiceState, message));
             }
             if let Some(other) = ledger.standing_on(place)
-                && gives_back(&self.content(&found.document).await?)
+                && gives_back(&self.books.documents.content(&found.document).await?)
             {
                 let by = named(&other);
                 let message = format!("{by} bills days that {number} gave back: void that first");
                 return Err(BillingError::refused(Refusal::InvoiceState, message));
             }
             if found.document.state != State::Void {
-                let (reason, at) = (reason.to_owned(), self.now());
-                let entry = super::ledger::Entry::Voided { document: place, reason, at };
-                ledger.append(&*self.billing, entry).await?;
+                let (reason, at) = (reason.to_owned(), self.clock.now());
+                let entry = Entry::Voided { document: place, reason, at };
+                self.books.documents.append(&mut ledger, entry).await?;
                 continue;
             }
             self.publish_void(&found).await?;

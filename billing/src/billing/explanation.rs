@@ -11,10 +11,12 @@ use domain::{Timestamp, catalogue::Meter, refold::Question};
 use serde_json::{Value, json};
 
 use super::{
-    BillingError, Refusal,
     evidence::{self, Evidence, PulsesWanted},
-    explain::{Found, key_of, unreadable},
-    ledger::number_text,
+    explain::{key_of, unreadable},
+};
+use crate::{
+    BillingError, Refusal,
+    books::{document::number_text, documents::Found},
 };
 use pricing::{
     Amount,
@@ -26,7 +28,7 @@ use pricing::{
 /// A piece of an explanation, as JSON text. The head comes first, with `lines` empty as its last key;
 /// each line is followed by its hours, and has `hours` empty as its last key where it may have some.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     /// What the document is.
     Head(String),
     /// A line.
@@ -38,7 +40,7 @@ pub enum Part {
 impl Part {
     /// The text.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         match self {
             Self::Head(text) | Self::Line(text) | Self::Hour(text) => text,
         }
@@ -47,7 +49,7 @@ impl Part {
 
 /// An explanation that is being given.
 #[derive(Debug)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     pub(super) found: Found,
     invoice: Option<Invoice>,
     lines: Vec<Explained>,
@@ -160,7 +162,7 @@ impl Explanation {
     }
 
     /// The next parts, as many as make `bytes_max` bytes full and at least one; none at the end.
-    pub fn chunk(&mut self, bytes_max: usize) -> Vec<Part> {
+    pub(crate) fn chunk(&mut self, bytes_max: usize) -> Vec<Part> {
         let (mut parts, mut bytes) = (Vec::new(), 0);
         while bytes < bytes_max {
             let Some(part) = self.part() else { break };

@@ -10,12 +10,15 @@ use domain::{
     BillingStore, PulseLog, Timestamp, UsageStore, Window, catalogue::Currency, contract::Contract,
 };
 
-use super::{
-    Billing, BillingError,
-    cut::Below,
-    ledger::{Document, Group, Kind, Ledger, State, number_text},
-    run::Run,
-    saga::Account,
+use super::{cut::Below, saga::Account};
+use crate::{
+    BillingError,
+    billing::Billing,
+    books::{
+        document::{Document, Kind, State, number_text},
+        ledger::{Group, Ledger},
+        runs::Run,
+    },
 };
 use pricing::{
     invoice::InvoiceError,
@@ -141,7 +144,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         };
         for before in ledger.documents().iter().filter(is_of) {
             // All that this run sees was seen; a document of it would take back what came since.
-            let cut = self.run(before.draft.run).await?.cut;
+            let cut = self.books.runs.get(before.draft.run).await?.cut;
             if cut.is_some_and(|cut| cut.taken_at > cut_at) {
                 return Ok(true);
             }
@@ -167,7 +170,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             }
             let month = match now {
                 Some(now) => now.month,
-                None => self.run(group.documents()[0].draft.run).await?.request.month,
+                None => self.books.runs.get(group.documents()[0].draft.run).await?.request.month,
             };
             return Ok(Some(in_the_way(account, group.newest(), (month, period))));
         }
@@ -181,7 +184,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         group: &Group,
         now: Option<Billable>,
     ) -> Result<bool, BillingError> {
-        let Some(now) = now else { return Ok(self.billed(group.documents()).await?.is_nothing()) };
+        let Some(now) = now else {
+            return Ok(self.books.documents.billed(group.documents()).await?.is_nothing());
+        };
         let rated =
             self.rate_window(&self.background, below, account, now, Sources::LeftOut).await?;
         Ok(self.document(&rated, group.documents()).await?.is_none())

@@ -4,11 +4,15 @@
 use domain::{BillingStore, PulseLog, UsageStore};
 use serde_json::Value;
 
-use super::{
-    Billing, BillingError,
-    ledger::{Draft, Group, Kind, Ledger},
-    run::Run,
-    saga::Account,
+use super::saga::Account;
+use crate::{
+    BillingError,
+    billing::Billing,
+    books::{
+        document::{Draft, Kind},
+        ledger::{Group, Ledger},
+        runs::Run,
+    },
 };
 use pricing::invoice::document;
 
@@ -17,7 +21,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// how many reversals of the run stand.
     pub(super) async fn reverse(&self, run: &Run, account: &Account) -> Result<u64, BillingError> {
         'again: loop {
-            let mut ledger = Ledger::read(&*self.billing, &account.tenant).await?;
+            let mut ledger = self.books.documents.ledger(&account.tenant).await?;
             for group in ledger.groups() {
                 if Self::period_of(account, &group)?.is_some() {
                     continue;
@@ -46,15 +50,15 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         group: &Group,
     ) -> Result<Option<Value>, BillingError> {
         let (documents, newest) = (group.documents(), group.newest());
-        let first = self.run(documents[0].draft.run).await?;
+        let first = self.books.runs.get(documents[0].draft.run).await?;
         if group.is_given_back()
             || first.request.month != run.request.month
             || self.has_passed(run, ledger, newest.draft.start).await?
-            || self.is_cancelled(run.number).await?
+            || self.books.runs.is_cancelled(run.number).await?
         {
             return Ok(None);
         }
-        let billed = self.billed(documents).await?;
-        Ok(document::reversal(&self.content(newest).await?, &billed))
+        let billed = self.books.documents.billed(documents).await?;
+        Ok(document::reversal(&self.books.documents.content(newest).await?, &billed))
     }
 }

@@ -17,21 +17,24 @@ use runtime::fault;
 use serde_json::{Value, json};
 
 use super::{
-    Billing, BillingError, Refusal,
     cut::Below,
-    explain::Found,
-    journal,
-    ledger::{Document, Draft, Entry, Kind, Ledger, Payment, State, number_text},
     periods::{self, Billable},
-    register::Item,
-    run::{Ended, Outcome, Outcomes, Run},
+};
+use crate::{
+    BillingError, Refusal,
+    billing::Billing,
+    books::{
+        document::{Document, Draft, Kind, Payment, State, number_text},
+        documents::Found,
+        ledger::{Entry, Ledger},
+        register::Item,
+        runs::{Outcome, Outcomes, Run},
+    },
+    error::compute,
 };
 use pricing::{
     Amount,
-    invoice::{
-        self, Invoice, credits,
-        document::{self, Billed},
-    },
+    invoice::{self, Invoice, credits, document},
     rate::Sources,
     timeline::Month,
 };
@@ -85,7 +88,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     ) -> Result<Account, BillingError> {
         let cut = run.cut.as_ref();
         let latest = match cut.and_then(|cut| cut.catalogue.as_deref()) {
-            Some(version) => Some(self.catalogue(version).await?),
+            Some(version) => Some(self.books.catalogues.get(version).await?),
             None => None,
         };
         self.account_of(tenant, cut.map_or(0, |cut| cut.contracts), latest).await
@@ -101,12 +104,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     ) -> Result<Account, BillingError> {
         let latest = || latest.clone().ok_or(BillingError::NoCatalogue);
         let mut contracts = vec![invoice::standard_contract(tenant, &*latest()?)];
-        let applied = self.contracts_of(tenant, count).await?;
+        let applied = self.books.contracts.of_tenant(tenant, count).await?;
         contracts.extend(applied.iter().map(|applied| applied.contract.clone()));
         let mut catalogues = Vec::with_capacity(contracts.len());
         for contract in &contracts {
             catalogues.push(match &contract.catalogue {
-                CatalogueChoice::Version(version) => self.catalogue(version.as_str()).await?,
+                CatalogueChoice::Version(version) => {
+                    self.books.catalogues.get(version.as_str()).await?
+                }
                 CatalogueChoice::Latest => latest()?,
             });
         }
@@ -126,7 +131,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         let mut rated: Option<Arc<Invoice>> = None;
         let mut made: Option<(Outcome, u64)> = None;
         loop {
-            let mut ledger = Ledger::read(&*self.billing, &account.tenant).await?;
+            let mut ledger = self.books.documents.ledger(&account.tenant).await?;
             let start = period.window.start;
             let billing: Vec<Document> =
                 ledger.billing(start, period.currency.code()).cloned().collect();
@@ -170,10 +175,10 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 None => self.blocked((below, account), &ledger, period).await?,
             };
             if let Some(why) = why {
-                self.shared.progress.blocked(run.number, &account.tenant, why);
+                self.progress.blocked(run.number, &account.tenant, why);
                 return Ok((Outcome::Blocked, unpriced));
             }
-            if self.is_cancelled(run.number).await? {
+            if self.books.runs.is_cancelled(run.number).await? {
                 return Ok((Outcome::Unchanged, unpriced));
             }
             let window = period.window;
@@ -189,15 +194,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         account: &Account,
         open: &Document,
     ) -> Result<(), BillingError> {
-        if open.draft.run != run.number && self.is_cancelled(open.draft.run).await? {
-            let cancelled = self.run(open.draft.run).await?;
+        if open.draft.run != run.number && self.books.runs.is_cancelled(open.draft.run).await? {
+            let cancelled = self.books.runs.get(open.draft.run).await?;
             return self.settle_drafts(&cancelled, &account.tenant).await;
         }
         self.advance(ledger, account, open).await
-    }
-
-    pub(super) async fn is_cancelled(&self, run: u64) -> Result<bool, BillingError> {
-        Ok(matches!(self.run(run).await?.ended, Some(Ended::Cancelled(_))))
     }
 
     /// Reads a period's usage below the cut and bills it.
@@ -239,7 +240,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             let tenant = &account.tenant;
             Ok(invoice::invoice(tenant, &period, &catalogues, &usage, sources)?)
         };
-        self.on(pool, rating).await?
+        compute(pool, rating).await?
     }
 
     /// A tenant's rows of a period, below the cut.
@@ -298,35 +299,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             let document = (!now.lines.is_empty()).then(|| document::invoice(now));
             return Ok(document.map(|document| (Kind::Invoice, document)));
         }
-        let billed = self.billed(billing).await?;
+        let billed = self.books.documents.billed(billing).await?;
         Ok(document::delta(now, &billed).map(|document| (Kind::Delta, document)))
-    }
-
-    /// What documents have billed together.
-    pub(super) async fn billed(&self, documents: &[Document]) -> Result<Billed, BillingError> {
-        let mut billed = Billed::default();
-        for before in documents {
-            let content = self.content(before).await?;
-            billed.add(&content).map_err(|message| BillingError::Unreadable {
-                what: format!("document {}", before.draft.content),
-                message,
-            })?;
-        }
-        Ok(billed)
-    }
-
-    /// What a document says.
-    ///
-    /// # Errors
-    /// When the store fails or has other content under its digest.
-    pub async fn content(&self, document: &Document) -> Result<Value, BillingError> {
-        let bytes = journal::content(&*self.billing, &document.draft.content).await?;
-        // A large document takes a tenth of a second.
-        let parsed = self.on(&self.background, move || serde_json::from_slice(&bytes)).await?;
-        parsed.map_err(|error: serde_json::Error| BillingError::Unreadable {
-            what: format!("document {}", document.draft.content),
-            message: error.to_string(),
-        })
     }
 
     /// Makes a document of the run, which corrects these.
@@ -338,7 +312,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         window: Window,
         corrects: &[Document],
     ) -> Result<(), BillingError> {
-        let content = journal::put_content(&*self.billing, document.to_string().as_bytes()).await?;
+        let content = self.books.documents.put(document).await?;
         let total = document["total"].as_str().and_then(|total| total.parse().ok());
         let draft = Draft {
             run: run.number,
@@ -351,7 +325,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             corrects: corrects.iter().map(|before| before.place).collect(),
         };
         fault::point("billing.before_draft");
-        ledger.append(&*self.billing, Entry::Drafted(draft)).await?;
+        self.books.documents.append(ledger, Entry::Drafted(draft)).await?;
         fault::point("billing.after_draft");
         Ok(())
     }
@@ -366,12 +340,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         if document.state == State::Draft {
             let entry = self.finalise(ledger, account, document).await?;
             fault::point("billing.before_finalise");
-            ledger.append(&*self.billing, entry).await?;
+            self.books.documents.append(ledger, entry).await?;
             fault::point("billing.after_finalise");
         } else {
             let entry = self.publish(&account.tenant, document).await?;
             fault::point("billing.before_published");
-            ledger.append(&*self.billing, entry).await?;
+            self.books.documents.append(ledger, entry).await?;
         }
         Ok(())
     }
@@ -383,13 +357,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         account: &Account,
         document: &Document,
     ) -> Result<Entry, BillingError> {
-        let key = number_key(&account.tenant, document.place);
-        let body = json!({"tenant": account.tenant.as_str(), "place": document.place});
         fault::point("billing.before_number");
-        let number = self.shared.numbers.draw(&*self.billing, Item { key, body }).await?;
+        let number = self.books.documents.draw_number(&account.tenant, document.place).await?;
         fault::point("billing.after_number");
         let payments = payments(ledger, account, document);
-        Ok(Entry::Finalised { document: document.place, number, issued_at: self.now(), payments })
+        Ok(Entry::Finalised {
+            document: document.place,
+            number,
+            issued_at: self.clock.now(),
+            payments,
+        })
     }
 
     /// Puts the message into the outbox.
@@ -398,30 +375,30 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         tenant: &Tenant,
         document: &Document,
     ) -> Result<Entry, BillingError> {
-        let content = self.content(document).await?;
+        let content = self.books.documents.content(document).await?;
         let number = document.number.expect("a final document has a number");
         let item = Item {
             key: format!("final/{number}"),
             body: message("final", tenant, document, content),
         };
         fault::point("billing.before_outbox");
-        let message = self.shared.outbox.draw(&*self.billing, item).await?;
+        let message = self.books.outbox.draw(item).await?;
         fault::point("billing.after_outbox");
         Ok(Entry::Published { document: document.place, message })
     }
 
     /// Puts the message that a document is void into the outbox, once.
     pub(super) async fn publish_void(&self, found: &Found) -> Result<(), BillingError> {
-        let content = self.content(&found.document).await?;
+        let content = self.books.documents.content(&found.document).await?;
         let body = message("void", &found.tenant, &found.document, content);
         let item = Item { key: void_key(&found.document), body };
-        self.shared.outbox.draw(&*self.billing, item).await.map(drop)
+        self.books.outbox.draw(item).await.map(drop)
     }
 
     /// Tells whether that message is in the outbox.
     pub(super) async fn void_is_out(&self, found: &Found) -> Result<bool, BillingError> {
         let key = void_key(&found.document);
-        Ok(self.shared.outbox.find(&*self.billing, &key).await?.is_some())
+        Ok(self.books.outbox.find(&key).await?.is_some())
     }
 
     /// Discards the drafts of a cancelled run, but for those whose number was drawn: numbers have no
@@ -432,19 +409,21 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         tenant: &Tenant,
     ) -> Result<(), BillingError> {
         loop {
-            let mut ledger = Ledger::read(&*self.billing, tenant).await?;
+            let mut ledger = self.books.documents.ledger(tenant).await?;
             let open = ledger.documents().iter().find(|found| {
                 found.draft.run == run.number && matches!(found.state, State::Draft | State::Final)
             });
             let Some(open) = open.cloned() else { return Ok(()) };
-            let key = number_key(tenant, open.place);
             let has_number = open.state == State::Final
-                || self.shared.numbers.find(&*self.billing, &key).await?.is_some();
+                || self.books.documents.has_number(tenant, open.place).await?;
             if has_number {
                 let account = self.account(run, tenant).await?;
                 self.advance(&mut ledger, &account, &open).await?;
             } else {
-                ledger.append(&*self.billing, Entry::Discarded { document: open.place }).await?;
+                self.books
+                    .documents
+                    .append(&mut ledger, Entry::Discarded { document: open.place })
+                    .await?;
             }
         }
     }
@@ -452,11 +431,6 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
 
 fn void_key(document: &Document) -> String {
     format!("void/{}", document.number.unwrap_or_default())
-}
-
-/// What a document's number is drawn for.
-fn number_key(tenant: &Tenant, place: u64) -> String {
-    format!("{tenant}#{place}")
 }
 
 const fn outcome_of(document: &Document) -> Outcome {

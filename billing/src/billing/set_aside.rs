@@ -10,11 +10,11 @@ use domain::{
 
 /// Pulses that a tenant's periods lack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SetAside {
+pub(crate) struct SetAside {
     /// At most how many of the groups that were read.
-    pub pulses: u64,
+    pub(crate) pulses: u64,
     /// Whether all of the tenant's groups were read.
-    pub is_complete: bool,
+    pub(crate) is_complete: bool,
 }
 
 /// Groups that are read at once.

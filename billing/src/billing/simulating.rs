@@ -5,11 +5,11 @@ use std::sync::Arc;
 use domain::{BillingStore, PulseLog, Tenant, UsageStore, Window, catalogue::Catalogue};
 
 use super::{
-    Billing, BillingError,
     cut::Below,
     periods,
     set_aside::{self, SetAside},
 };
+use crate::{BillingError, billing::Billing};
 use pricing::{
     invoice::{self, Invoice},
     rate::Sources,
@@ -24,7 +24,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     ///
     /// # Errors
     /// When the store fails, a period cannot be billed, or has more than `rows_max` rows of usage.
-    pub async fn preview(
+    pub(crate) async fn preview(
         &self,
         tenant: &Tenant,
         month: Month,
@@ -61,7 +61,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     ///
     /// # Errors
     /// When the store fails, or a tenant's period cannot be billed.
-    pub async fn simulate(
+    pub(crate) async fn simulate(
         &self,
         month: Month,
         old: &Arc<Catalogue>,

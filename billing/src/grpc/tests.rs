@@ -22,7 +22,7 @@ use storage::memory::{AppendFault, MemoryBillingStore, MemoryLog, MemoryUsageSto
 use tonic::{Code, Request, Status};
 
 use super::*;
-use crate::{PricingConfig, billing::BillingConfig, testing::no_log};
+use crate::{BillingConfig, RunConfig, testing::no_log};
 
 const TEXT: &str = r#"
 catalogue: "2024-09"
@@ -57,13 +57,13 @@ fn moment() -> Timestamp {
     pricing::moment::parse("2024-10-01T00:00:00Z").unwrap()
 }
 
-fn config() -> PricingConfig {
-    PricingConfig {
+fn config() -> BillingConfig {
+    BillingConfig {
         declare_backoff_first: Duration::from_micros(1),
         declare_backoff_max: Duration::from_micros(10),
         declare_tries_max: 3,
-        billing: BillingConfig { page_rows: 2, ..BillingConfig::default() },
-        ..PricingConfig::default()
+        runs: RunConfig { page_rows: 2, ..RunConfig::default() },
+        ..BillingConfig::default()
     }
 }
 
@@ -322,7 +322,7 @@ async fn a_server_that_missed_a_growth_activates_nothing_and_the_next_start_does
         Arc::new(MemoryLog::new(next, Arc::new(moment))),
         no_log(),
         Arc::new(moment),
-        PricingConfig::default(),
+        BillingConfig::default(),
         Compute::default(),
     );
     assert_eq!(service.resume_activation().await, Ok(vec!["2024-09".to_owned()]));
@@ -421,7 +421,7 @@ async fn a_preview_says_what_is_wrong_with_its_request() {
 #[tokio::test]
 async fn a_preview_of_too_many_rows_is_refused_rather_than_cut() {
     let mut setup = setup();
-    let config = PricingConfig { preview_rows_max: 3, ..config() };
+    let config = BillingConfig { preview_rows_max: 3, ..config() };
     setup.service = BillingApi::new(
         Arc::new(setup.usage.clone()),
         Arc::new(setup.billing.clone()),

@@ -2,44 +2,28 @@
 
 use std::sync::Arc;
 
-use domain::{LogId, place::Generation};
 use runtime::Health;
-use storage::memory::{MemoryBillingStore, MemoryLog, MemoryOutlet, MemoryUsageStore, OutletFault};
+use storage::memory::{MemoryBillingStore, MemoryOutlet, OutletFault};
 
 use super::*;
-use crate::{
-    billing::{BillingConfig, register::Item},
-    testing::no_log,
-};
+use crate::config::RunConfig;
 
-type Books = Billing<MemoryUsageStore, MemoryBillingStore, MemoryLog>;
-
-fn books(store: &MemoryBillingStore) -> Books {
-    let moment = || pricing::moment::parse("2024-10-01T00:00:00Z").unwrap();
-    Billing::new(
-        Arc::new(MemoryUsageStore::new()),
-        Arc::new(store.clone()),
-        Arc::new(MemoryLog::new(Generation::new(LogId([3; 16]), 1, 11), Arc::new(moment))),
-        no_log(),
-        Arc::new(moment),
-        BillingConfig::default(),
-        edge::Compute::default(),
-    )
+fn queue(store: &MemoryBillingStore) -> Arc<Register<MemoryBillingStore>> {
+    Arc::new(Register::new(Arc::new(store.clone()), Queue::Outbox.name()))
 }
 
 /// Puts messages of three tenants into the outbox.
-async fn put(books: &Books, numbers: std::ops::RangeInclusive<u64>) {
+async fn put(outbox: &Register<MemoryBillingStore>, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
         let body = json!({"tenant": format!("tenant-{}", number % 3), "n": number});
         let item = Item { key: format!("final/{number}"), body };
-        let outbox = &books.shared.outbox;
-        assert_eq!(outbox.draw(&*books.billing, item).await.unwrap(), number);
+        assert_eq!(outbox.draw(item).await.unwrap(), number);
     }
 }
 
 /// Forwards in a task until the shutdown.
 fn start(
-    books: Books,
+    register: Arc<Register<MemoryBillingStore>>,
     outlet: &MemoryOutlet,
     health: &Health,
     name: &str,
@@ -47,7 +31,8 @@ fn start(
     let (until, check) = (Shutdown::new(), health.register(name));
     let (outlet, ending) = (outlet.clone(), until.clone());
     let task = tokio::spawn(async move {
-        books.forward(Queue::Outbox, &outlet, &ending, &check).await;
+        let backoff = RunConfig::default().backoff();
+        Forwarder::new(Queue::Outbox, register, backoff).run(&outlet, &ending, &check).await;
     });
     (until, task)
 }
@@ -66,12 +51,12 @@ async fn comes_to(outlet: &MemoryOutlet, number: u64) {
 #[tokio::test(start_paused = true)]
 async fn each_message_is_forwarded_once_and_in_order_whoever_fails_or_goes() {
     let (store, outlet, health) = (MemoryBillingStore::new(), MemoryOutlet::new(), Health::new());
-    let writer = books(&store);
+    let writer = queue(&store);
     put(&writer, 1..=250).await;
     outlet.fail_next_append(OutletFault::Added);
     outlet.fail_next_append(OutletFault::Lost);
-    let (first_until, first) = start(books(&store), &outlet, &health, "first");
-    let (second_until, second) = start(books(&store), &outlet, &health, "second");
+    let (first_until, first) = start(queue(&store), &outlet, &health, "first");
+    let (second_until, second) = start(queue(&store), &outlet, &health, "second");
     comes_to(&outlet, 250).await;
     put(&writer, 251..=300).await;
     comes_to(&outlet, 300).await;
@@ -95,15 +80,15 @@ async fn each_message_is_forwarded_once_and_in_order_whoever_fails_or_goes() {
 async fn a_topic_that_is_ahead_of_its_queue_is_not_written_and_said() {
     let (outlet, health) = (MemoryOutlet::new(), Health::new());
     let other = MemoryBillingStore::new();
-    put(&books(&other), 1..=9).await;
-    let (until, task) = start(books(&other), &outlet, &health, "other");
+    put(&queue(&other), 1..=9).await;
+    let (until, task) = start(queue(&other), &outlet, &health, "other");
     comes_to(&outlet, 9).await;
     until.request();
     task.await.unwrap();
 
     let store = MemoryBillingStore::new();
-    put(&books(&store), 1..=3).await;
-    let (until, task) = start(books(&store), &outlet, &health, "ours");
+    put(&queue(&store), 1..=3).await;
+    let (until, task) = start(queue(&store), &outlet, &health, "ours");
     let said = loop {
         tokio::time::sleep(INTERVAL).await;
         if let Some(runtime::health::Readiness::NotReady(why)) = health.report().checks.get("ours")

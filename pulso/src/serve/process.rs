@@ -17,7 +17,7 @@ use std::{
 
 use domain::PulseLog as _;
 
-use billing::{BillingApi, PricingConfig};
+use billing::{BillingApi, BillingConfig};
 use edge::{
     Compute, Served,
     compute::{self, ComputeConfig},
@@ -369,16 +369,16 @@ fn start_billing(
     shutdown: &Shutdown,
     tasks: &mut Vec<JoinHandle<Result<(), Failure>>>,
 ) -> Result<BillingApi<Usage, storage::choice::Billing, Log>, Failure> {
-    let mut pricing_config = PricingConfig::default();
-    pricing_config.billing.grace = config.billing.grace.duration();
-    pricing_config.billing.tenants_at_once = config.billing.tenants_at_once.as_usize();
+    let mut billing_config = BillingConfig::default();
+    billing_config.runs.grace = config.billing.grace.duration();
+    billing_config.runs.tenants_at_once = config.billing.tenants_at_once.as_usize();
     let pricing = BillingApi::new(
         Arc::clone(&backends.usage),
         Arc::clone(&backends.billing),
         Arc::clone(&backends.log),
         refolder(backends, config),
         Arc::new(clock::system()),
-        pricing_config,
+        billing_config,
         compute.clone(),
     );
     let (resuming, check, until) = (pricing.clone(), health.register("pricing"), shutdown.clone());
@@ -398,10 +398,10 @@ fn start_billing(
         Ok(())
     }));
     for (queue, outlet) in backends.outlets.clone() {
-        let (billing, until) = (pricing.clone(), shutdown.clone());
+        let (forwarder, until) = (pricing.forwarder(queue), shutdown.clone());
         let check = health.register(format!("topic {}", queue.name()));
         tasks.push(tokio::spawn(async move {
-            billing.books().forward(queue, &outlet, &until, &check).await;
+            forwarder.run(&outlet, &until, &check).await;
             Ok(())
         }));
     }

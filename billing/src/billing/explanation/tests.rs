@@ -18,15 +18,15 @@ use tonic::{Code, Request, Status};
 
 use super::*;
 use crate::{
-    BillingApi, PricingConfig,
+    BillingApi,
     answers::explanation::ExplanationText,
-    billing::{
-        cut::{Cut, CutEnd},
-        explain::compare,
-        journal,
-        ledger::Document,
-        run::RunRequest,
+    billing::explain::compare,
+    books::{
+        document::Document,
+        documents::Found,
+        runs::{Cut, CutEnd, RunRequest},
     },
+    config::BillingConfig,
     testing::{keys_counted, no_log},
 };
 use pricing::{
@@ -147,7 +147,7 @@ async fn billed(lines: usize, config: ComputeConfig) -> (Service, Compute) {
         Arc::new(log),
         no_log(),
         Arc::new(now),
-        PricingConfig::default(),
+        BillingConfig::default(),
         compute.clone(),
     );
     bill(&service).await;
@@ -177,23 +177,20 @@ fn flush(lines: usize) -> Flush {
 
 /// Bills the one tenant, below a cut that no consumer had to prove.
 async fn bill(service: &Service) {
-    let books = service.books();
+    let (books, billing) = (&service.inner.books, &service.inner.billing);
     let month = "2024-09".parse().unwrap();
     let (tenants, deltas, request_id) = (Vec::new(), false, String::new());
     let request = RunRequest { month, tenants, deltas, request_id };
-    let run = books.open_run(request).await.unwrap();
+    let run = books.runs.open(request).await.unwrap();
     let end = CutEnd { log_id: LOG.to_string(), partition: 0, end: 1 };
     let (log_events, contracts) = (0, 0);
     let catalogue = Some("1".to_owned());
     let cut = Cut { taken_at: now(), log_events, ends: vec![end], catalogue, contracts };
-    let mut event = serde_json::to_value(cut).unwrap();
-    event["event"] = "cut".into();
-    let own = format!("run/{}", run.number);
-    journal::append(&*books.billing, &own, 0, &event).await.unwrap();
-    let run = books.run(run.number).await.unwrap();
-    let below = books.below(run.cut.as_ref().unwrap()).await.unwrap();
+    books.runs.set_cut(&run, cut).await.unwrap();
+    let run = books.runs.get(run.number).await.unwrap();
+    let below = billing.below(run.cut.as_ref().unwrap()).await.unwrap();
     let tenant = Tenant::new("acme").unwrap();
-    let outcomes = books.bill_tenant(&run, &below, &tenant).await.unwrap();
+    let outcomes = billing.bill_tenant(&run, &below, &tenant).await.unwrap();
     assert_eq!(outcomes.invoices, 1);
 }
 

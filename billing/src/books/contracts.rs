@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use domain::{
-    BillingStore, PulseLog, Tenant, Timestamp, UsageStore,
+    BillingStore, Clock, Tenant, Timestamp,
     billing::Appended,
     catalogue::Catalogue,
     contract::{CatalogueChoice, Contract},
 };
+use edge::Compute;
+use pricing::file;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::{Billing, BillingError, Refusal, journal};
-use pricing::file;
+use super::{catalogues::Catalogues, journal};
+use crate::{BillingError, Refusal, error::compute};
 
 const JOURNAL: &str = "contracts";
 
@@ -30,34 +32,46 @@ struct Entry {
 
 /// A contract that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AppliedContract {
+pub(crate) struct AppliedContract {
     /// What it says.
-    pub contract: Contract,
+    pub(crate) contract: Contract,
     /// Its text, as it was applied.
-    pub text: String,
+    pub(crate) text: String,
     /// When.
-    pub applied_at: Timestamp,
+    pub(crate) applied_at: Timestamp,
     /// Place in the order of application, from 0.
-    pub place: u64,
+    pub(crate) place: u64,
 }
 
-/// The contracts that this process has read.
-#[derive(Debug, Default)]
-pub(super) struct ContractBook {
+/// The contracts, as far as this process has read them.
+pub(crate) struct Contracts<B> {
+    store: Arc<B>,
+    catalogues: Arc<Catalogues<B>>,
+    clock: Arc<dyn Clock>,
+    compute: Compute,
     read: Mutex<Vec<Arc<AppliedContract>>>,
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+impl<B: BillingStore> Contracts<B> {
+    pub(super) fn new(
+        store: Arc<B>,
+        catalogues: Arc<Catalogues<B>>,
+        clock: Arc<dyn Clock>,
+        compute: Compute,
+    ) -> Self {
+        Self { store, catalogues, clock, compute, read: Mutex::default() }
+    }
+
     /// Every contract, in the order in which they were applied.
     ///
     /// # Errors
     /// When the store fails, or a stored contract does not parse.
-    pub async fn contracts(&self) -> Result<Vec<Arc<AppliedContract>>, BillingError> {
-        let mut read = self.shared.contracts.read.lock().await;
-        let entries: Vec<Entry> = journal::read(&*self.billing, JOURNAL, read.len() as u64).await?;
+    pub(crate) async fn all(&self) -> Result<Vec<Arc<AppliedContract>>, BillingError> {
+        let mut read = self.read.lock().await;
+        let entries: Vec<Entry> = journal::read(&*self.store, JOURNAL, read.len() as u64).await?;
         for entry in entries {
             let catalogue = match &entry.catalogue {
-                Some(version) => Some(self.catalogue(version).await?),
+                Some(version) => Some(self.catalogues.get(version).await?),
                 None => None,
             };
             let parsed = parse(&entry.contract, &entry.text, catalogue.as_deref());
@@ -77,33 +91,33 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// # Errors
     /// With every mistake of the file; when another contract has the name, or a credit of the tenant
     /// has it with other terms; when the store fails.
-    pub async fn apply_contract(
+    pub(crate) async fn apply(
         &self,
         text: &str,
         mode: Apply,
     ) -> Result<(Arc<AppliedContract>, bool), BillingError> {
         loop {
-            let known = self.contracts().await?;
+            let known = self.all().await?;
             // A file with mistakes is read to its end, so that all are named.
             let offered = text.to_owned();
             let checking = move || file::contract::check_contract("contract", offered.as_bytes());
-            let outline = self.on(&self.compute, checking).await?;
+            let outline = compute(&self.compute, checking).await?;
             let version = match outline.map(|outline| outline.catalogue) {
                 Ok(CatalogueChoice::Version(version)) => Some(version.as_str().to_owned()),
-                Ok(CatalogueChoice::Latest) | Err(_) => self.latest_catalogue().await?,
+                Ok(CatalogueChoice::Latest) | Err(_) => self.catalogues.latest().await?,
             };
             let catalogue = match &version {
-                Some(version) => self.catalogue(version).await.map(Some).or_else(unknown)?,
+                Some(version) => self.catalogues.get(version).await.map(Some).or_else(unknown)?,
                 None => None,
             };
             let offered = text.to_owned();
             let parsing = move || parse("contract", &offered, catalogue.as_deref());
-            let contract = self.on(&self.compute, parsing).await??;
+            let contract = compute(&self.compute, parsing).await??;
             if let Some(stands) = known.iter().find(|known| known.contract.name == contract.name) {
                 return same(stands, text).map(|()| (Arc::clone(stands), true));
             }
             check_credits(&contract, &known)?;
-            let (applied_at, place) = (self.now(), known.len() as u64);
+            let (applied_at, place) = (self.clock.now(), known.len() as u64);
             let entry = Entry {
                 contract: contract.name.as_str().to_owned(),
                 tenant: contract.tenant.as_str().to_owned(),
@@ -115,7 +129,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             if mode == Apply::CheckOnly {
                 return Ok((Arc::new(applied), false));
             }
-            let appended = journal::append(&*self.billing, JOURNAL, place, &entry).await?;
+            let appended = journal::append(&*self.store, JOURNAL, place, &entry).await?;
             if appended == Appended::Added {
                 return Ok((Arc::new(applied), false));
             }
@@ -123,12 +137,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     }
 
     /// The contracts of one tenant among the first `count` that were applied, in that order.
-    pub(super) async fn contracts_of(
+    pub(crate) async fn of_tenant(
         &self,
         tenant: &Tenant,
         count: u64,
     ) -> Result<Vec<Arc<AppliedContract>>, BillingError> {
-        let mut known = self.contracts().await?;
+        let mut known = self.all().await?;
         known.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         known.retain(|known| known.contract.tenant == *tenant);
         Ok(known)
@@ -137,7 +151,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
 
 /// Whether a contract takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Apply {
+pub(crate) enum Apply {
     /// It does.
     Now,
     /// It is only checked.

@@ -4,23 +4,26 @@
 //! knows every key that has a number; a process that died between a draw and what it was for finds
 //! the number again. Keys that wait are drawn together, so that many tenants cost one append.
 
-use std::sync::{Mutex as Waiting, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex as Waiting, PoisonError},
+};
 
 use domain::{BillingStore, billing::Appended};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use tokio::sync::Mutex;
 
-use super::{BillingError, journal};
+use super::journal;
+use crate::BillingError;
 
 /// One item of a register.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
+pub(crate) struct Item {
     /// What the number is for, unique in the register.
-    pub key: String,
+    pub(crate) key: String,
     /// What is kept beside it.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
-    pub body: serde_json::Value,
+    pub(crate) body: serde_json::Value,
 }
 
 /// Most items of one entry, and about how many bytes.
@@ -29,7 +32,8 @@ const BYTES_MAX: usize = 1 << 20;
 
 /// A register, as far as this process has read it.
 #[derive(Debug)]
-pub struct Register {
+pub(crate) struct Register<B> {
+    store: Arc<B>,
     journal: String,
     waiting: Waiting<Vec<Item>>,
     read: Mutex<Read>,
@@ -45,30 +49,27 @@ struct Read {
     numbers: HashMap<u128, u64>,
 }
 
-impl Register {
-    /// The register that is kept in a journal.
+impl<B: BillingStore> Register<B> {
+    /// The register that is kept in a journal of a store.
     #[must_use]
-    pub fn new(journal: &str) -> Self {
-        Self { journal: journal.to_owned(), waiting: Waiting::default(), read: Mutex::default() }
+    pub(crate) fn new(store: Arc<B>, journal: &str) -> Self {
+        let journal = journal.to_owned();
+        Self { store, journal, waiting: Waiting::default(), read: Mutex::default() }
     }
 
     /// The number of an item's key, from 1: the one it has, or the next.
     ///
     /// # Errors
     /// When the store fails. The number may have been drawn all the same; asking again finds it.
-    pub async fn draw(&self, store: &impl BillingStore, item: Item) -> Result<u64, BillingError> {
+    pub(crate) async fn draw(&self, item: Item) -> Result<u64, BillingError> {
         self.waiting().push(item.clone());
-        let drawn = self.draw_with_others(store, &item).await;
+        let drawn = self.draw_with_others(&item).await;
         // After a failure nobody else is to draw for a key that nobody waits for.
         self.waiting().retain(|waiting| waiting.key != item.key);
         drawn
     }
 
-    async fn draw_with_others(
-        &self,
-        store: &impl BillingStore,
-        item: &Item,
-    ) -> Result<u64, BillingError> {
+    async fn draw_with_others(&self, item: &Item) -> Result<u64, BillingError> {
         let key = hash(&item.key);
         let mut read = self.read.lock().await;
         loop {
@@ -77,9 +78,11 @@ impl Register {
                 return Ok(*number);
             }
             let batch = self.batch(&read, item);
-            match journal::append(store, &self.journal, read.firsts.len() as u64, &batch).await? {
+            match journal::append(&*self.store, &self.journal, read.firsts.len() as u64, &batch)
+                .await?
+            {
                 Appended::Added => read.take(&batch),
-                Appended::Taken => self.read_on(store, &mut read).await?,
+                Appended::Taken => self.read_on(&mut read).await?,
             }
         }
     }
@@ -104,13 +107,9 @@ impl Register {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn read_on(
-        &self,
-        store: &impl BillingStore,
-        read: &mut Read,
-    ) -> Result<(), BillingError> {
+    async fn read_on(&self, read: &mut Read) -> Result<(), BillingError> {
         let entries: Vec<Vec<Item>> =
-            journal::read(store, &self.journal, read.firsts.len() as u64).await?;
+            journal::read(&*self.store, &self.journal, read.firsts.len() as u64).await?;
         entries.iter().for_each(|entry| read.take(entry));
         Ok(())
     }
@@ -120,15 +119,14 @@ impl Register {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn items(
+    pub(crate) async fn items(
         &self,
-        store: &impl BillingStore,
         from: u64,
         limit: usize,
     ) -> Result<Vec<(u64, Item)>, BillingError> {
         let (entry, first) = {
             let mut read = self.read.lock().await;
-            self.read_on(store, &mut read).await?;
+            self.read_on(&mut read).await?;
             // Whoever waits for the next item does not read the last entry again at each look.
             if from > read.items {
                 return Ok(Vec::new());
@@ -139,7 +137,8 @@ impl Register {
         let (mut items, mut bytes): (Vec<(u64, Item)>, usize) = (Vec::new(), 0);
         let (mut place, mut number) = (entry, first);
         while items.len() < limit && bytes < BYTES_MAX {
-            let page: Vec<Vec<Item>> = journal::read_page(store, &self.journal, place, 1).await?;
+            let page: Vec<Vec<Item>> =
+                journal::read_page(&*self.store, &self.journal, place, 1).await?;
             let Some(entry) = page.into_iter().next() else { break };
             place += 1;
             for item in entry {
@@ -157,13 +156,9 @@ impl Register {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn find(
-        &self,
-        store: &impl BillingStore,
-        key: &str,
-    ) -> Result<Option<u64>, BillingError> {
+    pub(crate) async fn find(&self, key: &str) -> Result<Option<u64>, BillingError> {
         let mut read = self.read.lock().await;
-        self.read_on(store, &mut read).await?;
+        self.read_on(&mut read).await?;
         Ok(read.numbers.get(&hash(key)).copied())
     }
 
@@ -171,12 +166,8 @@ impl Register {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn item(
-        &self,
-        store: &impl BillingStore,
-        number: u64,
-    ) -> Result<Option<Item>, BillingError> {
-        let found = self.items(store, number, 1).await?;
+    pub(crate) async fn item(&self, number: u64) -> Result<Option<Item>, BillingError> {
+        let found = self.items(number, 1).await?;
         Ok(found.into_iter().next().filter(|(found, _)| *found == number).map(|(_, item)| item))
     }
 }

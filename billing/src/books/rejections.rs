@@ -5,46 +5,65 @@
 //! there once. A replay puts the message into the outbox again, once for each rejection, and says
 //! which one it repeats.
 
-use domain::{BillingStore, PulseLog, Timestamp, UsageStore};
+use std::sync::Arc;
+
+use domain::{BillingStore, Clock, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Billing, BillingError, Refusal, journal, register::Item};
+use super::{
+    journal,
+    queue::Queue,
+    register::{Item, Register},
+};
+use crate::{BillingError, Refusal};
 
 /// A message that a consumer rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
+pub(crate) struct Rejection {
     /// From 1.
-    pub number: u64,
+    pub(crate) number: u64,
     /// What was said.
-    pub body: RejectionBody,
+    pub(crate) body: RejectionBody,
     /// The message that repeated it, if one did.
-    pub replayed_as: Option<u64>,
+    pub(crate) replayed_as: Option<u64>,
 }
 
 /// What is kept of a rejection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RejectionBody {
+pub(crate) struct RejectionBody {
     /// The message.
-    pub message: u64,
+    pub(crate) message: u64,
     /// Whose document it is about.
-    pub tenant: String,
+    pub(crate) tenant: String,
     /// The document's invoice number.
-    pub invoice: String,
+    pub(crate) invoice: String,
     /// Who rejected it, in its own words.
-    pub consumer: String,
+    pub(crate) consumer: String,
     /// Why, in its words.
-    pub reason: String,
+    pub(crate) reason: String,
     /// When.
     #[serde(with = "journal::moment")]
-    pub rejected_at: Timestamp,
+    pub(crate) rejected_at: Timestamp,
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+/// The rejections, and the outbox that their messages are in.
+pub(crate) struct Rejections<B> {
+    pub(crate) register: Arc<Register<B>>,
+    outbox: Arc<Register<B>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl<B: BillingStore> Rejections<B> {
+    pub(super) fn new(store: Arc<B>, outbox: Arc<Register<B>>, clock: Arc<dyn Clock>) -> Self {
+        let register = Arc::new(Register::new(store, Queue::Rejections.name()));
+        Self { register, outbox, clock }
+    }
+
     /// Notes that a consumer rejects a message. What it said first stands.
     ///
     /// # Errors
     /// When there is no such message, or the store fails.
-    pub async fn reject(
+    pub(crate) async fn reject(
         &self,
         message: u64,
         consumer: &str,
@@ -58,11 +77,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             invoice: text("number"),
             consumer: consumer.to_owned(),
             reason: reason.to_owned(),
-            rejected_at: self.now(),
+            rejected_at: self.clock.now(),
         };
         let body = serde_json::to_value(&body).expect("a rejection is plain JSON");
         let item = Item { key: format!("{message}/{consumer}"), body };
-        let number = self.shared.rejections.draw(&*self.billing, item).await?;
+        let number = self.register.draw(item).await?;
         self.rejection(number).await
     }
 
@@ -70,12 +89,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn rejections(
+    pub(crate) async fn page(
         &self,
         from: u64,
         limit: usize,
     ) -> Result<Vec<Rejection>, BillingError> {
-        let items = self.shared.rejections.items(&*self.billing, from.max(1), limit).await?;
+        let items = self.register.items(from.max(1), limit).await?;
         let mut rejections = Vec::with_capacity(items.len());
         for (number, item) in items {
             rejections.push(self.read_rejection(number, item).await?);
@@ -87,17 +106,17 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     ///
     /// # Errors
     /// When there is no such rejection, or the store fails.
-    pub async fn replay(&self, number: u64) -> Result<Rejection, BillingError> {
+    pub(crate) async fn replay(&self, number: u64) -> Result<Rejection, BillingError> {
         let rejection = self.rejection(number).await?;
         let mut body = self.message(rejection.body.message).await?.body;
         body["replay_of"] = rejection.body.message.to_string().into();
         let item = Item { key: replay_key(number), body };
-        self.shared.outbox.draw(&*self.billing, item).await?;
+        self.outbox.draw(item).await?;
         self.rejection(number).await
     }
 
     async fn message(&self, number: u64) -> Result<Item, BillingError> {
-        let found = self.shared.outbox.item(&*self.billing, number).await?;
+        let found = self.outbox.item(number).await?;
         found.ok_or_else(|| {
             let message = format!("the outbox has no message {number}");
             BillingError::refused(Refusal::MessageNotFound, message)
@@ -105,7 +124,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     }
 
     async fn rejection(&self, number: u64) -> Result<Rejection, BillingError> {
-        let found = self.shared.rejections.item(&*self.billing, number).await?;
+        let found = self.register.item(number).await?;
         let item = found.ok_or_else(|| {
             let message = format!("no message was rejected under number {number}");
             BillingError::refused(Refusal::RejectionNotFound, message)
@@ -118,7 +137,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             what: format!("rejection {number}"),
             message: error.to_string(),
         })?;
-        let replayed_as = self.shared.outbox.find(&*self.billing, &replay_key(number)).await?;
+        let replayed_as = self.outbox.find(&replay_key(number)).await?;
         Ok(Rejection { number, body, replayed_as })
     }
 }

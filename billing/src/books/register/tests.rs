@@ -7,6 +7,10 @@ use storage::memory::MemoryBillingStore;
 
 use super::*;
 
+fn opened(store: &MemoryBillingStore) -> Register<MemoryBillingStore> {
+    Register::new(Arc::new(store.clone()), "n")
+}
+
 fn item(key: &str) -> Item {
     Item { key: key.to_owned(), body: json!({"of": key}) }
 }
@@ -14,15 +18,16 @@ fn item(key: &str) -> Item {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_get_one_number_each_without_gaps_however_many_processes_draw() {
     let store = MemoryBillingStore::new();
-    let processes: Vec<Arc<Register>> = (0..4).map(|_| Arc::new(Register::new("n"))).collect();
+    let processes: Vec<Arc<Register<MemoryBillingStore>>> =
+        (0..4).map(|_| Arc::new(opened(&store))).collect();
     let mut draws = tokio::task::JoinSet::new();
     for key in 0..300 {
         // Each key is drawn for by two processes at once.
         for process in [key % 4, (key + 1) % 4] {
-            let (register, store) = (Arc::clone(&processes[process]), store.clone());
+            let register = Arc::clone(&processes[process]);
             draws.spawn(async move {
                 let key = format!("key-{key}");
-                let number = register.draw(&store, item(&key)).await.unwrap();
+                let number = register.draw(item(&key)).await.unwrap();
                 (key, number)
             });
         }
@@ -38,25 +43,25 @@ async fn keys_get_one_number_each_without_gaps_however_many_processes_draw() {
     };
     assert_eq!(numbers, (1..=300).collect::<Vec<_>>(), "one number a key, none twice, no gap");
 
-    let fresh = Register::new("n");
+    let fresh = opened(&store);
     for (key, number) in &drawn {
-        assert_eq!(fresh.find(&store, key).await.unwrap(), Some(*number));
-        assert_eq!(fresh.item(&store, *number).await.unwrap(), Some(item(key)));
+        assert_eq!(fresh.find(key).await.unwrap(), Some(*number));
+        assert_eq!(fresh.item(*number).await.unwrap(), Some(item(key)));
     }
-    assert_eq!(fresh.item(&store, 301).await.unwrap(), None);
-    assert_eq!(fresh.item(&store, 0).await.unwrap(), None);
+    assert_eq!(fresh.item(301).await.unwrap(), None);
+    assert_eq!(fresh.item(0).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn items_are_read_in_order_from_any_number_and_in_pages_of_any_size() {
     let store = MemoryBillingStore::new();
-    let register = Register::new("n");
+    let register = opened(&store);
     for key in 0..7 {
-        register.draw(&store, item(&key.to_string())).await.unwrap();
+        register.draw(item(&key.to_string())).await.unwrap();
     }
     for from in 1..=9u64 {
         for limit in 1..=8 {
-            let found = register.items(&store, from, limit).await.unwrap();
+            let found = register.items(from, limit).await.unwrap();
             let numbers: Vec<u64> = found.iter().map(|(number, _)| *number).collect();
             let expected: Vec<u64> = (from..=7).take(limit).collect();
             assert_eq!(numbers, expected, "from {from}, at most {limit}");
@@ -67,9 +72,9 @@ async fn items_are_read_in_order_from_any_number_and_in_pages_of_any_size() {
 #[tokio::test]
 async fn a_key_that_nobody_waits_for_any_more_draws_no_number() {
     let store = MemoryBillingStore::new();
-    let register = Register::new("n");
+    let register = opened(&store);
     // Another process took the place: this one finds its own key after reading on.
-    Register::new("n").draw(&store, item("other")).await.unwrap();
-    assert_eq!(register.draw(&store, item("own")).await.unwrap(), 2);
+    opened(&store).draw(item("other")).await.unwrap();
+    assert_eq!(register.draw(item("own")).await.unwrap(), 2);
     assert!(register.waiting().is_empty());
 }

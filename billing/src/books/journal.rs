@@ -6,7 +6,7 @@ use domain::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::BillingError;
+use crate::BillingError;
 
 /// Entries that are read at once.
 const PAGE: usize = 1_000;
@@ -15,7 +15,7 @@ const PAGE: usize = 1_000;
 ///
 /// # Errors
 /// When the store fails, or an entry is not one that this program knows.
-pub async fn read<T: DeserializeOwned>(
+pub(crate) async fn read<T: DeserializeOwned>(
     store: &impl BillingStore,
     journal: &str,
     from: u64,
@@ -35,7 +35,7 @@ pub async fn read<T: DeserializeOwned>(
 ///
 /// # Errors
 /// As [`read`].
-pub async fn read_page<T: DeserializeOwned>(
+pub(crate) async fn read_page<T: DeserializeOwned>(
     store: &impl BillingStore,
     journal: &str,
     from: u64,
@@ -58,7 +58,7 @@ fn decode<T: DeserializeOwned>(journal: &str, place: u64, bytes: &[u8]) -> Resul
 ///
 /// # Errors
 /// When the store fails; with `Unavailable` the entry may have been added all the same.
-pub async fn append<T: Serialize>(
+pub(crate) async fn append<T: Serialize>(
     store: &impl BillingStore,
     journal: &str,
     place: u64,
@@ -73,7 +73,7 @@ pub async fn append<T: Serialize>(
 ///
 /// # Errors
 /// When the store fails, or holds other content under that digest.
-pub async fn put_content(
+pub(crate) async fn put_content(
     store: &impl BillingStore,
     content: &[u8],
 ) -> Result<String, BillingError> {
@@ -90,7 +90,10 @@ pub async fn put_content(
 ///
 /// # Errors
 /// When the store fails, or the content is not what its digest says.
-pub async fn content(store: &impl BillingStore, wanted: &str) -> Result<Vec<u8>, BillingError> {
+pub(crate) async fn content(
+    store: &impl BillingStore,
+    wanted: &str,
+) -> Result<Vec<u8>, BillingError> {
     let journal = content_journal(wanted);
     let mut content: Vec<u8> = Vec::new();
     let mut place = 0;
@@ -118,12 +121,12 @@ fn content_journal(digest: &str) -> String {
 
 /// Digest of content, in hexadecimal; the hash that fold states are kept under.
 #[must_use]
-pub fn digest(content: &[u8]) -> String {
+pub(crate) fn digest(content: &[u8]) -> String {
     format!("{:032x}", domain::hash::bytes128(0, content))
 }
 
 /// Moments as RFC 3339 text in entries.
-pub mod moment {
+pub(crate) mod moment {
     use domain::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
@@ -131,7 +134,7 @@ pub mod moment {
     ///
     /// # Errors
     /// Those of the serializer.
-    pub fn serialize<S: Serializer>(moment: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(moment: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(moment)
     }
 
@@ -139,7 +142,7 @@ pub mod moment {
     ///
     /// # Errors
     /// When it is no moment.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
         let text = String::deserialize(from)?;
         pricing::moment::parse(&text)
             .ok_or_else(|| D::Error::custom(format!("{text} is no moment")))
@@ -147,7 +150,7 @@ pub mod moment {
 }
 
 /// Values as the text that they print and parse.
-pub mod text {
+pub(crate) mod text {
     use std::{fmt::Display, str::FromStr};
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -156,7 +159,10 @@ pub mod text {
     ///
     /// # Errors
     /// Those of the serializer.
-    pub fn serialize<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<T: Display, S: Serializer>(
+        value: &T,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.collect_str(value)
     }
 
@@ -164,7 +170,7 @@ pub mod text {
     ///
     /// # Errors
     /// When it does not parse.
-    pub fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
         from: D,
     ) -> Result<T, D::Error> {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
