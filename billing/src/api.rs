@@ -1,62 +1,51 @@
-//! The operations of billing, whichever door they are asked at: catalogues are published, bills
-//! previewed, periods billed.
-//!
-//! Publishing is a saga of three steps, each safe to repeat: the text is stored under its version
-//! (once, for ever), the dimensions of its SKUs are declared to every partition of the log, and the
-//! version becomes active. A process that dies between them leaves a version that is published but
-//! not active; [`BillingApi::resume_activation`] finishes it, and so does publishing the same
-//! text again.
+//! The operations of billing, whichever door they are asked at: each takes a request of the wire, does
+//! it with the parts of the stage, and answers with a message of the wire or a problem.
 
 use std::sync::Arc;
 
-use domain::{
-    BillingStore, Clock, PulseLog, UsageStore,
-    billing::{CatalogueHead, CatalogueVersion},
-    refold::Refold,
-};
-use edge::{Compute, Problem, problem::reasons};
+use domain::{BillingStore, Clock, PulseLog, UsageStore, refold::Refold};
+use edge::{Compute, Problem};
+use runtime::Shutdown;
 use serde_json::Value;
 
 use crate::{
-    billing::Billing,
-    books::Books,
+    BillingError,
     config::BillingConfig,
     outbox::{Forwarder, Queue},
+    parts::{Parts, Ports},
+    publish::ActivationError,
 };
-use pricing::file::{self, CatalogueFile};
 
-mod activate;
-mod catalogues;
-mod explaining;
 mod messages;
-mod operations;
-mod preview;
 pub(crate) mod problems;
-mod runner;
+mod requests;
 
-pub use activate::ActivationError;
+mod catalogues;
+mod contracts;
+mod explaining;
+mod invoices;
+mod preview;
+mod rejections;
+mod runs;
 
-/// `CatalogService` and `BillingService` over the three ports. Clones share everything.
+/// `CatalogService` and `BillingService` over the ports, for every door. Clones share everything.
 pub struct BillingApi<U, B, L> {
-    pub(crate) inner: Arc<Inner<U, B, L>>,
-}
-
-pub(crate) struct Inner<U, B, L> {
-    usage: Arc<U>,
-    store: Arc<B>,
-    log: Arc<L>,
+    pub(crate) parts: Arc<Parts<U, B, L>>,
     clock: Arc<dyn Clock>,
     config: BillingConfig,
     compute: Compute,
-    pub(crate) books: Arc<Books<B>>,
-    pub(crate) billing: Billing<U, B, L>,
-    runner: runner::Runner,
-    described: catalogues::Described,
+    described: Arc<catalogues::Described>,
 }
 
 impl<U, B, L> Clone for BillingApi<U, B, L> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self {
+            parts: Arc::clone(&self.parts),
+            clock: Arc::clone(&self.clock),
+            config: self.config,
+            compute: self.compute.clone(),
+            described: Arc::clone(&self.described),
+        }
     }
 }
 
@@ -72,28 +61,40 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         config: BillingConfig,
         compute: Compute,
     ) -> Self {
-        let billing = Billing::new(
-            Arc::clone(&usage),
-            Arc::clone(&store),
-            Arc::clone(&log),
-            refold,
-            Arc::clone(&clock),
-            config.runs,
-            compute.clone(),
-        );
-        let runner = runner::Runner::default();
-        let described = catalogues::Described::default();
-        let books = Arc::clone(&billing.books);
-        let inner =
-            Inner { usage, store, log, clock, config, compute, books, billing, runner, described };
-        Self { inner: Arc::new(inner) }
+        let ports = Ports { usage, store, log, refold, clock: Arc::clone(&clock) };
+        let parts = Arc::new(Parts::new(ports, config, &compute));
+        Self { parts, clock, config, compute, described: Arc::default() }
+    }
+
+    /// Activates every version that is published but not active, oldest first, and gives their names.
+    /// Call it at start, beside serving: it waits for the log.
+    ///
+    /// # Errors
+    /// See [`ActivationError`]; versions before the one that failed are active.
+    pub async fn resume_activation(&self) -> Result<Vec<String>, ActivationError> {
+        self.parts.publisher.resume().await
+    }
+
+    /// Continues every run that is open, now and every half minute, until shutdown; then ends the
+    /// tasks. The next start finds what they had in hand.
+    pub async fn keep_billing(&self, shutdown: &Shutdown) {
+        self.parts.tasks.keep(shutdown).await;
+    }
+
+    /// Opens and works on the runs of the two months before this one, for whatever of them is due and
+    /// has no invoice: a tick of the schedule. Gives the runs' numbers.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn bill_what_is_due(&self) -> Result<Vec<u64>, BillingError> {
+        self.parts.tasks.bill_what_is_due().await
     }
 
     /// What forwards a queue to its topic.
     #[must_use]
     pub fn forwarder(&self, queue: Queue) -> Forwarder<B> {
-        let backoff = self.inner.config.runs.backoff();
-        Forwarder::new(queue, self.inner.books.queue(queue), backoff)
+        let backoff = self.config.runs.backoff();
+        Forwarder::new(queue, self.parts.books.queue(queue), backoff)
     }
 
     /// Messages of the outbox from a number on, at most `limit`, in order. Numbers rise by one.
@@ -102,44 +103,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         from: u64,
         limit: usize,
     ) -> Result<Vec<(u64, Value)>, Problem> {
-        let items = self.inner.books.outbox.items(from.max(1), limit).await;
+        let items = self.parts.books.outbox.items(from.max(1), limit).await;
         let items = items.map_err(problems::of_billing)?.into_iter();
         Ok(items.map(|(number, item)| (number, item.body)).collect())
     }
-}
-
-/// Parses off the runtime's threads: a file may take a tenth of a second.
-async fn parse(compute: &Compute, name: &str, text: String) -> Result<CatalogueFile, Problem> {
-    let name = name.to_owned();
-    let parsed = compute.run(move || file::parse(&name, text.as_bytes())).await?;
-    parsed.map_err(|error| problems::of_file(&error))
-}
-
-/// The version with this name, or with `None` the newest that passes `wanted`.
-async fn find_version<B: BillingStore>(
-    billing: &B,
-    version: Option<&str>,
-    wanted: fn(&CatalogueHead) -> bool,
-) -> Result<CatalogueVersion, Problem> {
-    let found = match version {
-        Some(version) => billing.catalogue(version).await?,
-        None => {
-            let heads = billing.catalogues().await?;
-            match heads.into_iter().find(wanted) {
-                Some(head) => billing.catalogue(&head.version).await?,
-                None => None,
-            }
-        }
-    };
-    found.ok_or_else(|| {
-        Problem::not_found(
-            reasons::CATALOGUE_NOT_FOUND,
-            match version {
-                Some(version) => format!("no catalogue is published under {version:?}"),
-                None => {
-                    "no catalogue is published: publish one with `pulso catalog publish`".into()
-                }
-            },
-        )
-    })
 }

@@ -20,8 +20,10 @@ pub(crate) mod contracts;
 pub(crate) mod runs;
 
 pub(crate) mod document;
-pub(crate) mod documents;
+
 pub(crate) mod ledger;
+
+pub(crate) mod documents;
 
 pub(crate) mod queue;
 pub(crate) mod rejections;

@@ -3,7 +3,6 @@
 
 use std::{collections::VecDeque, pin::Pin, time::Duration};
 
-use crate::api::BillingApi;
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::Problem;
 use futures_util::{Stream, TryStreamExt as _};
@@ -13,6 +12,8 @@ use proto::v1::{
     catalog_service_server::{CatalogService, CatalogServiceServer},
 };
 use tonic::{Request, Response, Status};
+
+use crate::api::BillingApi;
 
 type Answer<T> = Result<Response<T>, Status>;
 

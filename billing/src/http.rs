@@ -26,13 +26,13 @@ use edge::{
     Problem, Routes,
     problem::{http::HttpProblem, reasons},
 };
+use pricing::file;
 use proto::v1;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoResponses, OpenApi};
 
 use crate::{answers, api::BillingApi};
-use pricing::file;
 
 mod invoices;
 

@@ -7,11 +7,13 @@ use domain::{
     billing::{CatalogueHead, CatalogueVersion},
     hash,
 };
+use edge::Compute;
 use edge::{Problem, problem::reasons};
+use pricing::examples;
+use pricing::{CatalogueFile, file};
 use proto::v1;
 
-use super::{BillingApi, find_version, parse, problems};
-use pricing::examples;
+use super::{BillingApi, problems};
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// One version, or the latest for an empty name.
@@ -20,14 +22,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         version: &str,
     ) -> Result<v1::CatalogueVersion, Problem> {
         let wanted = Some(version).filter(|version| !version.is_empty());
-        let _call = self.inner.compute.admit()?;
-        self.describe(find_version(&*self.inner.store, wanted, |_| true).await?).await
+        let _call = self.compute.admit()?;
+        self.describe(self.find_version(wanted, |_| true).await?).await
     }
 
     /// All versions without their texts, newest first.
     pub(crate) async fn catalogues(&self) -> Result<v1::ListCataloguesResponse, Problem> {
-        let _call = self.inner.compute.admit()?;
-        let heads = self.inner.store.catalogues().await?;
+        let _call = self.compute.admit()?;
+        let heads = self.parts.books.catalogues.heads().await.map_err(problems::of_billing)?;
         let mut catalogues = Vec::with_capacity(heads.len());
         for head in heads {
             catalogues.push(self.described(head).await?);
@@ -37,13 +39,47 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
 
     /// A version without its text, which is read once a process.
     async fn described(&self, head: CatalogueHead) -> Result<v1::CatalogueVersion, Problem> {
-        if let Some(known) = self.inner.described.get(&head.version) {
+        if let Some(known) = self.described.get(&head.version) {
             return Ok(known);
         }
-        let found = find_version(&*self.inner.store, Some(&head.version), |_| true).await?;
+        let found = self.find_version(Some(&head.version), |_| true).await?;
         let described = v1::CatalogueVersion { text: String::new(), ..self.describe(found).await? };
-        self.inner.described.keep(&described);
+        self.described.keep(&described);
         Ok(described)
+    }
+
+    /// The version with this name, or with `None` the newest that passes `wanted`.
+    pub(super) async fn find_version(
+        &self,
+        version: Option<&str>,
+        wanted: fn(&CatalogueHead) -> bool,
+    ) -> Result<CatalogueVersion, Problem> {
+        let found = match version {
+            Some(version) => self.stored(version).await?,
+            None => {
+                let heads =
+                    self.parts.books.catalogues.heads().await.map_err(problems::of_billing)?;
+                match heads.into_iter().find(wanted) {
+                    Some(head) => self.stored(&head.version).await?,
+                    None => None,
+                }
+            }
+        };
+        found.ok_or_else(|| {
+            Problem::not_found(
+                reasons::CATALOGUE_NOT_FOUND,
+                match version {
+                    Some(version) => format!("no catalogue is published under {version:?}"),
+                    None => {
+                        "no catalogue is published: publish one with `pulso catalog publish`".into()
+                    }
+                },
+            )
+        })
+    }
+
+    async fn stored(&self, version: &str) -> Result<Option<CatalogueVersion>, Problem> {
+        self.parts.books.catalogues.stored(version).await.map_err(problems::of_billing)
     }
 
     /// Checks, stores, declares, activates; or only checks.
@@ -52,14 +88,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         request: v1::PublishCatalogueRequest,
     ) -> Result<v1::PublishCatalogueResponse, Problem> {
         let text = request.text;
-        let compute = &self.inner.compute;
+        let compute = &self.compute;
         let _call = compute.admit()?;
         let file = parse(compute, "catalogue", text.clone()).await?;
         let testing = move || (examples::run(&file), file);
         let (tested, file) = compute.run(testing).await?;
         problems::of_tests(&tested)?;
         let name = file.catalogue.version.as_str();
-        let before = self.inner.store.catalogue(name).await?;
+        let before = self.stored(name).await?;
         if let Some(before) = &before {
             check_same(before, &text)?;
         }
@@ -67,7 +103,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             version: name.to_owned(),
             sequence: 0,
             text,
-            published_at: self.inner.clock.now(),
+            published_at: self.clock.now(),
             active: false,
         };
         let already_published = before.is_some();
@@ -75,10 +111,10 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             let catalogue = Some(self.describe(before.unwrap_or(offered)).await?);
             return Ok(v1::PublishCatalogueResponse { catalogue, already_published });
         }
-        let stands = self.inner.store.publish_catalogue(&offered).await?;
+        let stands = self.parts.publisher.store(&offered).await?;
         check_same(&stands, &offered.text)?;
         if !stands.active {
-            self.activate(&stands, &file.catalogue).await?;
+            self.parts.publisher.activate(&stands, &file.catalogue).await?;
         }
         let catalogue = Some(self.describe(stands).await?);
         Ok(v1::PublishCatalogueResponse { catalogue, already_published })
@@ -87,7 +123,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// A stored version as the wire knows it. A text that this program can no longer read counts no
     /// SKUs and is still shown.
     async fn describe(&self, version: CatalogueVersion) -> Result<v1::CatalogueVersion, Problem> {
-        let skus = match parse(&self.inner.compute, &version.version, version.text.clone()).await {
+        let skus = match parse(&self.compute, &version.version, version.text.clone()).await {
             Ok(file) => u32::try_from(file.catalogue.skus.len()).unwrap_or(u32::MAX),
             Err(problem) => {
                 tracing::warn!(version = version.version, %problem, "a stored catalogue does not parse");
@@ -103,6 +139,17 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             skus,
         })
     }
+}
+
+/// Parses off the runtime's threads: a file may take a tenth of a second.
+pub(super) async fn parse(
+    compute: &Compute,
+    name: &str,
+    text: String,
+) -> Result<CatalogueFile, Problem> {
+    let name = name.to_owned();
+    let parsed = compute.run(move || file::parse(&name, text.as_bytes())).await?;
+    parsed.map_err(|error| problems::of_file(&error))
 }
 
 /// What was said of versions without their texts: it never changes.

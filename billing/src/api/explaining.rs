@@ -5,11 +5,6 @@
 
 use std::time::Duration;
 
-use super::{BillingApi, problems};
-use crate::billing::{
-    evidence::PulsesWanted,
-    explanation::{Explanation, Part},
-};
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{Compute, Problem, compute::Call, problem::reasons};
 use futures_util::{Stream, stream};
@@ -18,6 +13,12 @@ use tokio::{
     sync::mpsc::{self, Receiver, Sender},
     task::JoinSet,
     time::timeout,
+};
+
+use super::{BillingApi, problems};
+use crate::{
+    evidence::PulsesWanted,
+    explain::explanation::{Explanation, Part},
 };
 
 /// Bytes that make a chunk full. A part is longer only where one line or hour is.
@@ -50,11 +51,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             let message = "chooses among pulses, which were not asked for";
             return Err(Problem::invalid("hour", reasons::PARAMETER_INVALID, message));
         }
-        let max = self.inner.config.explained_pulses_max;
+        let max = self.config.explained_pulses_max;
         let pulses = request.pulses.then_some(PulsesWanted { hour, max });
-        let compute = self.inner.compute.clone();
+        let compute = self.compute.clone();
         let call = compute.admit_period().await?;
-        let explained = self.inner.billing.explain(&request.number, line, pulses).await;
+        let explained = self.parts.explainer.explain(&request.number, line, pulses).await;
         Ok(chunks(explained.map_err(problems::of_billing)?, compute, call))
     }
 }

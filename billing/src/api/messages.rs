@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use domain::Timestamp;
+use proto::v1;
+
 use crate::{
-    billing::{explain::Difference, run::Progress},
     books::{
         contracts::AppliedContract,
         document::{Document, number_text},
@@ -11,9 +13,9 @@ use crate::{
         rejections::Rejection,
         runs::{Ended, Outcomes, Run},
     },
+    lines::Difference,
+    run::progress::Progress,
 };
-use domain::Timestamp;
-use proto::v1;
 
 pub(super) fn moment(moment: Timestamp) -> prost_types::Timestamp {
     let (seconds, nanos) = moment.parts();

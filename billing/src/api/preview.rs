@@ -1,26 +1,27 @@
-//! Preview: a tenant's periods as they stand now.
+//! Previews: a tenant's periods as they stand now, and what another catalogue would change.
 
 use std::sync::Arc;
 
 use domain::{BillingStore, PulseLog, Tenant, UsageStore, catalogue::Catalogue};
 use edge::{Problem, problem::reasons};
+use pricing::{invoice::document, simulate};
 use proto::v1;
 use serde_json::{Value, json};
 
-use super::{BillingApi, find_version, operations::month, problems};
-use pricing::invoice::document;
+use super::{BillingApi, catalogues::parse, problems, requests::month};
+use crate::BillingError;
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     pub(crate) async fn preview(&self, request: &v1::PreviewBillRequest) -> Result<Value, Problem> {
         let tenant =
             Tenant::new(&request.tenant).map_err(|error| problems::of_name("tenant", error))?;
         let month = month(&request.period)?;
-        let compute = &self.inner.compute;
+        let compute = &self.compute;
         let _call = compute.admit_period().await?;
         let catalogue = self.effective(&request.catalogue_version).await?;
-        let config = &self.inner.config;
+        let config = &self.config;
         let previewed =
-            self.inner.billing.preview(&tenant, month, &catalogue, config.preview_rows_max).await;
+            self.parts.previews.preview(&tenant, month, &catalogue, config.preview_rows_max).await;
         let (invoices, set_aside) = previewed.map_err(problems::of_billing)?;
         let mut budget = config.preview_sources_max;
         let writing = move || {
@@ -43,7 +44,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// totals may not keep their dimensions apart.
     async fn effective(&self, version: &str) -> Result<Arc<Catalogue>, Problem> {
         let wanted = Some(version).filter(|version| !version.is_empty());
-        let found = find_version(&*self.inner.store, wanted, |version| version.active).await?;
+        let found = self.find_version(wanted, |version| version.active).await?;
         if !found.active {
             return Err(Problem::failed_precondition(
                 reasons::CATALOGUE_NOT_FOUND,
@@ -52,6 +53,32 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
                 ),
             ));
         }
-        self.inner.books.catalogues.get(&found.version).await.map_err(problems::of_billing)
+        self.parts.books.catalogues.get(&found.version).await.map_err(problems::of_billing)
+    }
+
+    pub(crate) async fn simulated(&self, request: v1::SimulateRequest) -> Result<String, Problem> {
+        let month = month(&request.period)?;
+        let (books, compute) = (&self.parts.books, &self.compute);
+        let _call = compute.admit_period().await?;
+        let old = match request.old_version.as_str() {
+            "" => {
+                let latest = books.catalogues.latest().await.map_err(problems::of_billing)?;
+                latest.ok_or(BillingError::NoCatalogue).map_err(problems::of_billing)?
+            }
+            version => version.to_owned(),
+        };
+        let old = books.catalogues.get(&old).await.map_err(problems::of_billing)?;
+        let new = match (request.new_version.as_str(), request.new_text) {
+            ("", text) => Arc::new(parse(compute, "catalogue", text).await?.catalogue),
+            (version, _) => books.catalogues.get(version).await.map_err(problems::of_billing)?,
+        };
+        let changes =
+            self.parts.previews.simulate(month, &old, &new).await.map_err(problems::of_billing)?;
+        let period = request.period;
+        let writing = move || {
+            let catalogues = (old.version.as_str(), new.version.as_str());
+            simulate::document(&period, catalogues, &changes).to_string()
+        };
+        compute.run(writing).await
     }
 }

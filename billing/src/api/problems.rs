@@ -2,12 +2,12 @@
 
 use domain::name::NameError;
 use edge::{Problem, Violation, problem::reasons};
-
-use crate::{BillingError, Refusal};
 use pricing::{
     examples::TestResult,
     file::{FileError, Issue},
 };
+
+use crate::{BillingError, Refusal, publish::ActivationError};
 
 pub(super) fn of_file(error: &FileError) -> Problem {
     of_issues(error, reasons::CATALOGUE_INVALID)
@@ -94,5 +94,17 @@ fn of_refusal(reason: Refusal, message: String) -> Problem {
         Refusal::RejectionNotFound => Problem::not_found(reasons::REJECTION_NOT_FOUND, message),
         Refusal::TooLarge => Problem::failed_precondition(reasons::RESULT_TOO_LARGE, message),
         Refusal::InvoiceState => Problem::failed_precondition(reasons::INVOICE_STATE, message),
+    }
+}
+
+impl From<ActivationError> for Problem {
+    fn from(error: ActivationError) -> Self {
+        match error {
+            ActivationError::Log { .. } | ActivationError::Grown => {
+                Self::unavailable(reasons::LOG_UNAVAILABLE, error.to_string())
+            }
+            ActivationError::Store(error) => error.into(),
+            ActivationError::Unreadable { .. } => Self::internal(error.to_string()),
+        }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use domain::{BillingStore, catalogue::Catalogue};
+use domain::{
+    BillingStore,
+    billing::{CatalogueHead, CatalogueVersion},
+    catalogue::Catalogue,
+};
 use pricing::file;
 use tokio::sync::Mutex;
 
@@ -41,5 +45,24 @@ impl<B: BillingStore> Catalogues<B> {
         let catalogue = Arc::new(parsed.catalogue);
         known.insert(version.to_owned(), Arc::clone(&catalogue));
         Ok(catalogue)
+    }
+
+    /// All published versions without their texts, newest first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn heads(&self) -> Result<Vec<CatalogueHead>, BillingError> {
+        Ok(self.store.catalogues().await?)
+    }
+
+    /// A published version as it is stored, in use or not.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn stored(
+        &self,
+        version: &str,
+    ) -> Result<Option<CatalogueVersion>, BillingError> {
+        Ok(self.store.catalogue(version).await?)
     }
 }

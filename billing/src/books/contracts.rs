@@ -13,8 +13,8 @@ use pricing::file;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::{catalogues::Catalogues, journal};
-use crate::{BillingError, Refusal, error::compute};
+use super::catalogues::Catalogues;
+use crate::{BillingError, Refusal, books::journal, error::compute};
 
 const JOURNAL: &str = "contracts";
 

@@ -4,7 +4,7 @@ use domain::{Timestamp, Window, catalogue::Currency};
 use pricing::Amount;
 use serde::{Deserialize, Serialize};
 
-use super::journal;
+use crate::books::journal;
 
 /// A document as it was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +163,12 @@ impl Document {
     #[must_use]
     pub(crate) const fn is_owed(&self) -> bool {
         matches!(self.state, State::Final | State::Published)
+    }
+
+    /// Its number as it is printed, or that it is a draft.
+    #[must_use]
+    pub(crate) fn named(&self) -> String {
+        self.number.map_or_else(|| "a draft".to_owned(), number_text)
     }
 
     /// What is left to pay after the credits.

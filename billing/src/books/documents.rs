@@ -4,16 +4,22 @@ use std::sync::Arc;
 
 use domain::{BillingStore, Tenant, billing::Appended};
 use edge::Compute;
-use pricing::invoice::document::Billed;
+use pricing::invoice::{
+    Invoice,
+    document::{self, Billed},
+};
 use serde_json::{Value, json};
 
-use super::{
-    document::{Document, parse_number},
-    journal,
-    ledger::{Entry, Ledger},
-    register::{Item, Register},
+use crate::{
+    BillingError, Refusal,
+    books::{
+        document::{Document, Kind, parse_number},
+        journal,
+        ledger::{Entry, Ledger},
+        register::{Item, Register},
+    },
+    error::compute,
 };
-use crate::{BillingError, Refusal, error::compute};
 
 /// Journal of the invoice numbers.
 const NUMBERS: &str = "invoice-numbers";
@@ -25,6 +31,14 @@ pub(crate) struct Found {
     pub(crate) tenant: Tenant,
     /// The document.
     pub(crate) document: Document,
+}
+
+impl Found {
+    /// What is kept of the document is not as it should be.
+    pub(crate) fn unreadable(&self, message: &str) -> BillingError {
+        let what = format!("invoice {}", self.document.named());
+        BillingError::Unreadable { what, message: message.to_owned() }
+    }
 }
 
 /// The documents of all tenants.
@@ -165,6 +179,24 @@ impl<B: BillingStore> Documents<B> {
             what: format!("document {}", document.draft.content),
             message: error.to_string(),
         })
+    }
+
+    /// The document that an invoice needs beside those that bill its period; `None` where it needs
+    /// none.
+    ///
+    /// # Errors
+    /// As [`Self::billed`].
+    pub(crate) async fn needed_for(
+        &self,
+        now: &Invoice,
+        billing: &[Document],
+    ) -> Result<Option<(Kind, Value)>, BillingError> {
+        if billing.is_empty() {
+            let document = (!now.lines.is_empty()).then(|| document::invoice(now));
+            return Ok(document.map(|document| (Kind::Invoice, document)));
+        }
+        let billed = self.billed(billing).await?;
+        Ok(document::delta(now, &billed).map(|document| (Kind::Delta, document)))
     }
 
     /// Stores what a document says and gives the digest that it is found under.

@@ -13,8 +13,7 @@ use domain::{BillingStore, billing::Appended};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::journal;
-use crate::BillingError;
+use crate::{BillingError, books::journal};
 
 /// One item of a register.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,8 +10,7 @@ use pricing::timeline::Month;
 use runtime::fault;
 use serde::{Deserialize, Serialize};
 
-use super::journal;
-use crate::{BillingError, Refusal};
+use crate::{BillingError, Refusal, books::journal};
 
 const RUNS: &str = "runs";
 

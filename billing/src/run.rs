@@ -1,76 +1,65 @@
 //! Run: the billing of a month, for all tenants or for some.
 //!
-//! All
-//! periods that begin in the month and were over, with the grace, when the cut was taken are billed;
-//! those that have an invoice already are left as they are, or get a delta where the run is for
-//! deltas. Such a run also reverses documents of the month whose periods there are no more.
+//! A run bills every period that begins in the month and was over, with the grace, when its cut was
+//! taken. A period that has an invoice already stays as it is, or gets a delta where the run is for
+//! deltas; such a run also reverses the month's documents whose periods no longer exist. A run that was
+//! killed continues where it was, and two at once end with one invoice, one number and one message.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use domain::{BillingStore, PulseLog, Tenant, Timestamp, UsageStore};
+use domain::{BillingStore, Clock, PulseLog, Tenant, Timestamp, UsageStore};
 use futures_util::StreamExt as _;
+use pricing::moment::Calendar;
 use runtime::fault;
 
-use super::cut::Below;
 use crate::{
     BillingError, Refusal,
-    billing::Billing,
-    books::runs::{Cut, Ended, Outcomes, Run, RunRequest},
+    account::all_tenants,
+    books::{
+        Books,
+        runs::{Cut, Ended, Run, RunRequest},
+    },
+    config::RunConfig,
+    cut::Cutter,
+    issue::Issuer,
+    run::progress::{FAILURES_MAX, Progress, Progresses},
+    saga::Saga,
+    usage::{Below, UsageReader},
 };
-use pricing::moment::Calendar;
 
-/// What this process is doing about a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Progress {
-    /// What it does or waits for, for a person; empty once it has stopped.
-    pub(crate) doing: String,
-    /// Tenants that are through.
-    pub(crate) tenants_done: u64,
-    /// Periods so far.
-    pub(crate) outcomes: Outcomes,
-    /// Tenants that could not be billed, with the reason, at most 100; the run stays open.
-    pub(crate) failures: Vec<(String, String)>,
-    /// Tenants with periods that are blocked, with what to do, at most 100.
-    pub(crate) blocked: Vec<(String, String)>,
+pub(crate) mod progress;
+pub(crate) mod tasks;
+
+/// What drives runs: from the cut to the last tenant.
+pub(crate) struct Driver<U, B, L> {
+    books: Arc<Books<B>>,
+    usage: UsageReader<U>,
+    cutter: Cutter<U, L>,
+    saga: Saga<U, B>,
+    issuer: Issuer<B>,
+    clock: Arc<dyn Clock>,
+    config: RunConfig,
+    progress: Progresses,
 }
 
-const FAILURES_MAX: usize = 100;
-
-/// Progress by run.
-#[derive(Debug, Default)]
-pub(super) struct Progresses(Mutex<HashMap<u64, Progress>>);
-
-impl Progresses {
-    fn change(&self, run: u64, change: impl FnOnce(&mut Progress)) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        change(all.entry(run).or_default());
+impl<U: UsageStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
+    /// Takes the books and the clock, what reads usage and cuts the log, and what bills tenants.
+    pub(crate) fn new(
+        (books, clock): (Arc<Books<B>>, Arc<dyn Clock>),
+        (usage, cutter): (UsageReader<U>, Cutter<U, L>),
+        saga: Saga<U, B>,
+        config: RunConfig,
+    ) -> Self {
+        let issuer = Issuer::new(Arc::clone(&books), Arc::clone(&clock));
+        let progress = Progresses::default();
+        Self { books, usage, cutter, saga, issuer, clock, config, progress }
     }
 
-    /// Tells people what a period waits for.
-    pub(super) fn blocked(&self, run: u64, tenant: &Tenant, why: String) {
-        tracing::warn!(run, %tenant, why, "a period was not billed");
-        self.change(run, |progress| {
-            if progress.blocked.len() < FAILURES_MAX {
-                progress.blocked.push((tenant.to_string(), why));
-            }
-        });
-    }
-
-    fn of(&self, run: u64) -> Progress {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&run).cloned().unwrap_or_default()
-    }
-}
-
-impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// Opens a run, or gives the one that is open for the same, or has the same request id.
     ///
     /// # Errors
     /// When no period of the month is over yet; when the store fails.
-    pub(crate) async fn open_run(&self, request: RunRequest) -> Result<Run, BillingError> {
+    pub(crate) async fn open(&self, request: RunRequest) -> Result<Run, BillingError> {
         self.check_due(&request).await?;
         self.books.runs.open(request).await
     }
@@ -127,7 +116,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     async fn execute_steps(&self, number: u64) -> Result<Run, BillingError> {
         let run = self.with_cut(number).await?;
         let Some(cut) = run.cut.clone().filter(|_| run.ended.is_none()) else { return Ok(run) };
-        let below = self.below(&cut).await?;
+        let below = self.usage.below(&cut).await?;
         let tenants = self.tenants(&run, &cut).await?;
         let total = tenants.len();
         self.progress.change(number, |progress| {
@@ -148,7 +137,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     }
 
     async fn bill_one(&self, run: &Run, below: &Below, tenant: Tenant) {
-        let billed = self.bill_tenant(run, below, &tenant).await;
+        let tell = |why| self.progress.blocked(run.number, &tenant, why);
+        let billed = self.saga.bill_tenant(run, below, &tenant, &tell).await;
         self.progress.change(run.number, |progress| match billed {
             Ok(outcomes) => {
                 progress.tenants_done += 1;
@@ -178,7 +168,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             tell("taking the cut".to_owned());
             // What is due is what was over, with the grace, at this moment of log time.
             let complete = self.clock.now();
-            let cut = self.take_cut(complete, catalogue, contracts, &tell).await?;
+            let cut = self.cutter.take(complete, catalogue, contracts, &tell).await?;
             let cut = Cut { taken_at: complete, ..cut };
             fault::point("billing.before_cut");
             self.books.runs.set_cut(&run, cut).await?;
@@ -192,23 +182,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
             let named = run.request.tenants.iter().filter_map(|tenant| Tenant::new(tenant).ok());
             return Ok(named.collect());
         }
-        self.all_tenants(cut.contracts).await
-    }
-
-    /// All tenants that have usage, or one of the first `count` contracts.
-    pub(super) async fn all_tenants(&self, count: u64) -> Result<BTreeSet<Tenant>, BillingError> {
-        let mut tenants = BTreeSet::new();
-        let contracts = self.books.contracts.all().await?;
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let known = contracts.iter().take(count).map(|known| known.contract.tenant.clone());
-        tenants.extend(known);
-        let mut after: Option<Tenant> = None;
-        loop {
-            let page = self.usage.tenants(after.as_ref(), self.config.page_rows.max(1)).await?;
-            let Some(last) = page.last().cloned() else { return Ok(tenants) };
-            after = Some(last);
-            tenants.extend(page);
-        }
+        all_tenants(&self.books, &self.usage, cut.contracts).await
     }
 
     /// Cancels a run: nobody makes more documents for it, and its drafts are discarded. What is final
@@ -226,7 +200,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         }
         if let Some(cut) = &run.cut {
             for tenant in self.tenants(&run, cut).await? {
-                self.settle_drafts(&run, &tenant).await?;
+                self.issuer.settle_drafts(&run, &tenant).await?;
             }
         }
         Ok(run)

@@ -3,22 +3,26 @@
 //! A verification takes its usage from the log instead of the stored totals; an explanation goes on
 //! from an hour of a line to the pulses that it is made of, which have to add up to it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use domain::{
-    Aggregate, BillingStore, Offset, PulseLog, RowKey, SegmentId, Tenant, Timestamp, UsageRow,
-    UsageStore, Window,
-    refold::{CountedPulse, Identity, Question, Refolded, RowPulses},
+    Aggregate, Offset, RowKey, SegmentId, Tenant, Timestamp, UsageRow, UsageStore, Window,
+    refold::{CountedPulse, Identity, Question, Refold, Refolded, RowPulses},
     store::PartitionKey,
 };
-use serde_json::{Value, json};
-
-use super::cut::Below;
-use crate::{BillingError, billing::Billing};
 use pricing::{
     Amount,
     invoice::Usage,
     rate::{Hour, SegmentPart},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    BillingError,
+    usage::{Below, UsageReader},
 };
 
 /// How much of the log a verification was made from.
@@ -42,16 +46,27 @@ pub(crate) struct PulsesWanted {
 
 /// What the log says about the lines of an explanation.
 #[derive(Debug, Default)]
-pub(super) struct Evidence {
+pub(crate) struct Evidence {
     hour: Option<Timestamp>,
     rows: HashMap<RowKey, UsageRow>,
     said: Refolded,
     missing: HashSet<SegmentId>,
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+/// Asks the log.
+pub(crate) struct LogReader<U> {
+    refold: Arc<dyn Refold>,
+    usage: UsageReader<U>,
+}
+
+impl<U: UsageStore> LogReader<U> {
+    /// Takes what folds the log again, and what reads the totals that the log no longer has.
+    pub(crate) fn new(refold: Arc<dyn Refold>, usage: UsageReader<U>) -> Self {
+        Self { refold, usage }
+    }
+
     /// A tenant's rows of a period below a cut, as the log says.
-    pub(super) async fn usage_of_log(
+    pub(crate) async fn usage(
         &self,
         below: &Below,
         tenant: &Tenant,
@@ -68,14 +83,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         let from_log = FromLog { segments, missing: missing.len() as u64 };
         if !missing.is_empty() {
             let missing: HashSet<SegmentId> = missing.into_iter().collect();
-            let stored = self.usage_below(below, tenant, window).await?;
+            let stored = self.usage.of_tenant(below, tenant, window).await?;
             rows.extend(stored.into_iter().filter(|row| missing.contains(&row.key.segment)));
         }
         Ok((rows, from_log))
     }
 
     /// What the log says to a question about pulses.
-    pub(super) async fn evidence(
+    pub(crate) async fn evidence(
         &self,
         question: Question,
         wanted: PulsesWanted,
@@ -89,7 +104,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
 }
 
 /// The question for the pulses behind some lines of usage.
-pub(super) fn question(
+pub(crate) fn question(
     tenant: &Tenant,
     window: Window,
     lines: &[&Usage],
@@ -145,7 +160,7 @@ impl Evidence {
     ///
     /// # Errors
     /// With what does not add up.
-    pub(super) fn check(&self, tenant: &Tenant, usage: &Usage, hour: &Hour) -> Result<(), String> {
+    pub(crate) fn check(&self, tenant: &Tenant, usage: &Usage, hour: &Hour) -> Result<(), String> {
         if !is_wanted(self.hour, hour) {
             return Ok(());
         }
@@ -174,7 +189,7 @@ impl Evidence {
     }
 
     /// Adds the pulses of an hour to its rendering: to each stretch of the log its own.
-    pub(super) fn add_to(&self, tenant: &Tenant, usage: &Usage, hour: &Hour, rendered: &mut Value) {
+    pub(crate) fn add_to(&self, tenant: &Tenant, usage: &Usage, hour: &Hour, rendered: &mut Value) {
         if !is_wanted(self.hour, hour) {
             return;
         }

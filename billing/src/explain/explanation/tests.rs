@@ -12,6 +12,13 @@ use domain::{
 };
 use edge::{Compute, compute::ComputeConfig, problem::reasons};
 use futures_util::StreamExt as _;
+use pricing::{
+    file,
+    invoice::{document, invoice, standard_contract},
+    moment,
+    rate::Sources,
+    timeline,
+};
 use proto::v1::{self, billing_service_server::BillingService as _};
 use storage::memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore};
 use tonic::{Code, Request, Status};
@@ -20,21 +27,15 @@ use super::*;
 use crate::{
     BillingApi,
     answers::explanation::ExplanationText,
-    billing::explain::compare,
     books::{
         document::Document,
         documents::Found,
-        runs::{Cut, CutEnd, RunRequest},
+        runs::{Cut, CutEnd, Ended, RunRequest},
     },
     config::BillingConfig,
+    explain::explanation::Explanation,
+    lines::compare,
     testing::{keys_counted, no_log},
-};
-use pricing::{
-    file,
-    invoice::{document, invoice, standard_contract},
-    moment,
-    rate::Sources,
-    timeline,
 };
 
 const TEXT: &str = r#"
@@ -91,7 +92,7 @@ fn keys_for(lines: usize) -> u64 {
     assert_eq!(issued.len(), lines);
     keys_counted();
     let backwards = issued.iter().rev().cloned().collect();
-    assert_eq!(compare(&issued, backwards).differences, []);
+    assert_eq!(compare(&issued, backwards), []);
     let mut explanation = Explanation::new(found(), Some(made), issued, 0);
     explanation.check().unwrap();
     let mut parts = 0;
@@ -177,7 +178,7 @@ fn flush(lines: usize) -> Flush {
 
 /// Bills the one tenant, below a cut that no consumer had to prove.
 async fn bill(service: &Service) {
-    let (books, billing) = (&service.inner.books, &service.inner.billing);
+    let books = &service.parts.books;
     let month = "2024-09".parse().unwrap();
     let (tenants, deltas, request_id) = (Vec::new(), false, String::new());
     let request = RunRequest { month, tenants, deltas, request_id };
@@ -187,10 +188,8 @@ async fn bill(service: &Service) {
     let catalogue = Some("1".to_owned());
     let cut = Cut { taken_at: now(), log_events, ends: vec![end], catalogue, contracts };
     books.runs.set_cut(&run, cut).await.unwrap();
-    let run = books.runs.get(run.number).await.unwrap();
-    let below = billing.below(run.cut.as_ref().unwrap()).await.unwrap();
-    let tenant = Tenant::new("acme").unwrap();
-    let outcomes = billing.bill_tenant(&run, &below, &tenant).await.unwrap();
+    let run = service.parts.driver.execute(run.number).await.unwrap();
+    let Some(Ended::Closed(outcomes, _)) = run.ended else { panic!("{run:?}") };
     assert_eq!(outcomes.invoices, 1);
 }
 

@@ -1,43 +1,57 @@
-//! Runner: the tasks that work on billing runs in this process, one a run, each joined at the end.
+//! Tasks: what works on billing runs in this process, one task per run, each joined at the end.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use domain::{BillingStore, PulseLog, UsageStore};
+use domain::{BillingStore, Clock, PulseLog, UsageStore};
+use pricing::timeline::Month;
 use runtime::Shutdown;
 use tokio::task::JoinHandle;
 
-use super::BillingApi;
-use crate::{BillingError, books::runs::RunRequest};
-use pricing::timeline::Month;
-
-/// Running tasks by run.
-#[derive(Debug, Default)]
-pub(super) struct Runner(Mutex<HashMap<u64, JoinHandle<()>>>);
-
-impl Runner {
-    fn tasks(&self) -> std::sync::MutexGuard<'_, HashMap<u64, JoinHandle<()>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use crate::{
+    BillingError,
+    books::{Books, runs::RunRequest},
+    run::Driver,
+};
 
 /// Time between two looks for runs that stopped because something was not to be reached.
 const RESUME_INTERVAL: Duration = Duration::from_secs(30);
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+/// The tasks of this process.
+pub(crate) struct RunTasks<U, B, L> {
+    books: Arc<Books<B>>,
+    driver: Arc<Driver<U, B, L>>,
+    clock: Arc<dyn Clock>,
+    running: Mutex<HashMap<u64, JoinHandle<()>>>,
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> RunTasks<U, B, L> {
+    /// Takes the books, what drives runs, and the clock.
+    pub(crate) fn new(
+        books: Arc<Books<B>>,
+        driver: Arc<Driver<U, B, L>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { books, driver, clock, running: Mutex::default() }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<u64, JoinHandle<()>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Works on a run until it ends or cannot go on, unless this process does so already.
-    pub(super) fn work_on(&self, run: u64) {
-        let mut tasks = self.inner.runner.tasks();
+    pub(crate) fn work_on(&self, run: u64) {
+        let mut tasks = self.running();
         if tasks.get(&run).is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let billing = self.inner.billing.clone();
-        billing.begin(run);
+        let driver = Arc::clone(&self.driver);
+        driver.begin(run);
         let task = tokio::spawn(async move {
-            match billing.execute(run).await {
+            match driver.execute(run).await {
                 Ok(ended) => tracing::info!(run, ended = ended.ended.is_some(), "billing run"),
                 Err(error) => tracing::warn!(run, %error, "a billing run stopped and is resumed"),
             }
@@ -47,9 +61,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
 
     /// Goes on with every run that is open, now and every half minute, until shutdown; then ends the
     /// tasks. What they had in hand is found again by the next start.
-    pub async fn keep_billing(&self, shutdown: &Shutdown) {
+    pub(crate) async fn keep(&self, shutdown: &Shutdown) {
         loop {
-            match self.inner.books.runs.open_numbers().await {
+            match self.books.runs.open_numbers().await {
                 Ok(runs) => runs.into_iter().for_each(|run| self.work_on(run)),
                 Err(error) => tracing::warn!(%error, "open billing runs were not found"),
             }
@@ -58,7 +72,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
                 () = shutdown.requested() => break,
             }
         }
-        let tasks: Vec<_> = self.inner.runner.tasks().drain().map(|(_, task)| task).collect();
+        let tasks: Vec<_> = self.running().drain().map(|(_, task)| task).collect();
         for task in tasks {
             task.abort();
             // Aborted or done: either way it has let go of the ports.
@@ -72,9 +86,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn bill_what_is_due(&self) -> Result<Vec<u64>, BillingError> {
-        let this = Month::of(self.inner.clock.now());
-        let known = self.inner.books.runs.all().await?;
+    pub(crate) async fn bill_what_is_due(&self) -> Result<Vec<u64>, BillingError> {
+        let this = Month::of(self.clock.now());
+        let known = self.books.runs.all().await?;
         let mut runs = Vec::new();
         for month in [this.previous().previous(), this.previous()] {
             let request =
@@ -82,7 +96,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             if known.iter().any(|run| run.request == request && run.is_through()) {
                 continue;
             }
-            let run = self.inner.billing.open_run(request).await?;
+            let run = self.driver.open(request).await?;
             self.work_on(run.number);
             runs.push(run.number);
         }

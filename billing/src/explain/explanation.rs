@@ -8,21 +8,19 @@
 use std::collections::HashMap;
 
 use domain::{Timestamp, catalogue::Meter, refold::Question};
-use serde_json::{Value, json};
-
-use super::{
-    evidence::{self, Evidence, PulsesWanted},
-    explain::{key_of, unreadable},
-};
-use crate::{
-    BillingError, Refusal,
-    books::{document::number_text, documents::Found},
-};
 use pricing::{
     Amount,
     invoice::{Invoice, Line, Subject, Usage},
     rate::json,
     rate::{Hour, Step},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    BillingError, Refusal,
+    books::{document::number_text, documents::Found},
+    evidence::{self, Evidence, PulsesWanted},
+    lines::key_of,
 };
 
 /// A piece of an explanation, as JSON text. The head comes first, with `lines` empty as its last key;
@@ -131,7 +129,7 @@ impl Explanation {
     /// Checks that every line is the sum of its steps and its hours, and these of their pulses.
     pub(super) fn check(&self) -> Result<(), BillingError> {
         self.lines.iter().try_for_each(|line| {
-            self.check_line(line).map_err(|message| unreadable(&self.found, &message))
+            self.check_line(line).map_err(|message| self.found.unreadable(&message))
         })
     }
 

@@ -2,14 +2,8 @@
 
 use std::sync::Arc;
 
-use domain::{BillingStore, PulseLog, Tenant, UsageStore, Window, catalogue::Catalogue};
-
-use super::{
-    cut::Below,
-    periods,
-    set_aside::{self, SetAside},
-};
-use crate::{BillingError, billing::Billing};
+use domain::{BillingStore, Tenant, UsageStore, Window, catalogue::Catalogue};
+use edge::Compute;
 use pricing::{
     invoice::{self, Invoice},
     rate::Sources,
@@ -17,7 +11,28 @@ use pricing::{
     timeline::Month,
 };
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+use crate::{
+    BillingError,
+    account::{Account, all_tenants},
+    books::Books,
+    periods,
+    rater::Rater,
+    set_aside::SetAside,
+};
+
+/// Previews and simulates.
+pub(crate) struct Previews<U, B> {
+    books: Arc<Books<B>>,
+    rater: Rater<U>,
+    compute: Compute,
+}
+
+impl<U: UsageStore, B: BillingStore> Previews<U, B> {
+    /// Takes the books, what rates usage, and the pool of calls.
+    pub(crate) const fn new(books: Arc<Books<B>>, rater: Rater<U>, compute: Compute) -> Self {
+        Self { books, rater, compute }
+    }
+
     /// The invoices of a tenant's periods that begin in a month, over or not, if they were made now
     /// and there were none before; in order, without those that have nothing to bill. This catalogue
     /// stands for the latest. With them, what of the tenant those periods lack.
@@ -31,16 +46,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         latest: &Arc<Catalogue>,
         rows_max: usize,
     ) -> Result<(Vec<Invoice>, SetAside), BillingError> {
-        let view = self.usage.active_view().await?;
-        let below = Below::everything(view.clone());
-        let account = self.account_of(tenant, u64::MAX, Some(Arc::clone(latest))).await?;
+        let below = self.rater.usage().now().await?;
+        let account = Account::of(&self.books, tenant, u64::MAX, Some(Arc::clone(latest))).await?;
         let periods = periods::billable(&account.contracts, month)?;
         let windows: Vec<Window> = periods.iter().map(|period| period.window).collect();
         let mut invoices = Vec::new();
         for period in periods {
-            let usage = self.usage_at_most(rows_max, &below, tenant, period.window).await?;
+            let usage = self.rater.usage().at_most(rows_max, &below, tenant, period.window).await?;
             let made = self
-                .rate_usage(
+                .rater
+                .rate(
                     &self.compute,
                     usage,
                     &account,
@@ -52,7 +67,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 invoices.push(made);
             }
         }
-        let set_aside = set_aside::find(&*self.usage, &view, tenant, &windows).await?;
+        let set_aside = self.rater.usage().set_aside(&below, tenant, &windows).await?;
         Ok((invoices, set_aside))
     }
 
@@ -67,15 +82,15 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         old: &Arc<Catalogue>,
         new: &Arc<Catalogue>,
     ) -> Result<Vec<Change>, BillingError> {
-        let below = Below::everything(self.usage.active_view().await?);
+        let below = self.rater.usage().now().await?;
         let mut changes = Vec::new();
-        for tenant in self.all_tenants(u64::MAX).await? {
-            let before = self.account_of(&tenant, u64::MAX, Some(Arc::clone(old))).await?;
-            let after = self.account_of(&tenant, u64::MAX, Some(Arc::clone(new))).await?;
+        for tenant in all_tenants(&self.books, self.rater.usage(), u64::MAX).await? {
+            let before = Account::of(&self.books, &tenant, u64::MAX, Some(Arc::clone(old))).await?;
+            let after = Account::of(&self.books, &tenant, u64::MAX, Some(Arc::clone(new))).await?;
             for period in periods::billable(&before.contracts, month)? {
                 let (pool, sources) = (&self.compute, Sources::LeftOut);
-                let old = self.rate_window(pool, &below, &before, period, sources).await?;
-                let new = self.rate_window(pool, &below, &after, period, sources).await?;
+                let old = self.rater.rate_window(pool, &below, &before, period, sources).await?;
+                let new = self.rater.rate_window(pool, &below, &after, period, sources).await?;
                 if old.lines.is_empty() && new.lines.is_empty() {
                     continue;
                 }

@@ -1,14 +1,19 @@
-//! Activation: a published version's dimensions are declared in every partition of the log, and only
+//! Publish: a published version's dimensions are declared in every partition of the log, and only
 //! then does it rate usage. From the declaration on, totals keep those properties apart.
+
+use std::sync::Arc;
 
 use domain::{
     BillingStore, Partition, PulseLog, UsageStore, billing::CatalogueVersion, catalogue::Catalogue,
     epochs::Declared, log::AppendError, store::StoreError,
 };
-use edge::{Problem, problem::reasons};
+use edge::Compute;
+use pricing::{CatalogueFile, file};
 use proto::v1;
 use runtime::Backoff;
 use thiserror::Error;
+
+use crate::config::BillingConfig;
 
 /// Declarations appended at once: about 100 KB.
 const RECORDS_AT_ONCE: usize = 500;
@@ -46,51 +51,74 @@ pub enum ActivationError {
     },
 }
 
-impl From<ActivationError> for Problem {
-    fn from(error: ActivationError) -> Self {
-        match error {
-            ActivationError::Log { .. } | ActivationError::Grown => {
-                Self::unavailable(reasons::LOG_UNAVAILABLE, error.to_string())
-            }
-            ActivationError::Store(error) => error.into(),
-            ActivationError::Unreadable { .. } => Self::internal(error.to_string()),
-        }
-    }
+/// Publishes catalogues.
+pub(crate) struct Publisher<U, B, L> {
+    usage: Arc<U>,
+    store: Arc<B>,
+    log: Arc<L>,
+    compute: Compute,
+    config: BillingConfig,
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+impl<U: UsageStore, B: BillingStore, L: PulseLog> Publisher<U, B, L> {
+    /// Takes the ports, the pool of calls, and how long to try.
+    pub(crate) fn new(
+        (usage, store, log): (Arc<U>, Arc<B>, Arc<L>),
+        compute: Compute,
+        config: BillingConfig,
+    ) -> Self {
+        Self { usage, store, log, compute, config }
+    }
+
+    /// Stores a version, unless one of its name is stored, and gives the one that is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn store(
+        &self,
+        offered: &CatalogueVersion,
+    ) -> Result<CatalogueVersion, ActivationError> {
+        Ok(self.store.publish_catalogue(offered).await?)
+    }
+
     /// Activates every version that is published but not active, oldest first, and gives their
     /// names. Call it at start, beside serving: it waits for the log.
     ///
     /// # Errors
     /// See [`ActivationError`]; versions before the one that failed are active.
-    pub async fn resume_activation(&self) -> Result<Vec<String>, ActivationError> {
-        let mut versions = self.inner.store.catalogues().await?;
+    pub(crate) async fn resume(&self) -> Result<Vec<String>, ActivationError> {
+        let mut versions = self.store.catalogues().await?;
         versions.sort_by_key(|version| version.sequence);
         let mut activated = Vec::new();
         for head in versions.into_iter().filter(|version| !version.active) {
-            let Some(version) = self.inner.store.catalogue(&head.version).await? else {
+            let Some(version) = self.store.catalogue(&head.version).await? else {
                 continue;
             };
-            let parsed = parse(&self.inner.compute, &version.version, version.text.clone()).await;
-            let file = parsed.map_err(|problem| ActivationError::Unreadable {
-                version: version.version.clone(),
-                message: problem.to_string(),
-            })?;
+            let file = self.parse(&version).await?;
             self.activate(&version, &file.catalogue).await?;
             activated.push(version.version);
         }
         Ok(activated)
     }
 
+    async fn parse(&self, version: &CatalogueVersion) -> Result<CatalogueFile, ActivationError> {
+        let CatalogueVersion { version, text, .. } = version.clone();
+        let unreadable =
+            |message| ActivationError::Unreadable { version: version.clone(), message };
+        let name = version.clone();
+        let parsed = self.compute.run(move || file::parse(&name, text.as_bytes())).await;
+        let parsed = parsed.map_err(|problem| unreadable(problem.message))?;
+        parsed.map_err(|error| unreadable(error.to_string()))
+    }
+
     /// Declares a version's dimensions in every partition, then marks it active. Repeating it is
     /// harmless: a partition applies a declaration only if its version is newer than what it has.
-    pub(super) async fn activate(
+    pub(crate) async fn activate(
         &self,
         version: &CatalogueVersion,
         catalogue: &Catalogue,
     ) -> Result<(), ActivationError> {
-        let generation = self.inner.log.generation();
+        let generation = self.log.generation();
         let declared = catalogue.declared(version.sequence).into_iter();
         let records: Vec<Vec<u8>> = declared
             .map(|declared| proto::record::encode_control(generation, &control(declared)))
@@ -102,11 +130,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         }
         // If the log grew meanwhile, its old partitions may have ended before they took these. The
         // end comes well after the registration, so what was appended before that is inherited.
-        let newest = self.inner.usage.generations().await?.pop();
+        let newest = self.usage.generations().await?.pop();
         if newest.is_some_and(|newest| newest.log_id != generation.log_id) {
             return Err(ActivationError::Grown);
         }
-        self.inner.store.activate_catalogue(&version.version).await?;
+        self.store.activate_catalogue(&version.version).await?;
         tracing::info!(
             version = version.version,
             sequence = version.sequence,
@@ -121,12 +149,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         partition: Partition,
         records: &[Vec<u8>],
     ) -> Result<(), ActivationError> {
-        let config = &self.inner.config;
+        let config = &self.config;
         let mut backoff = Backoff::new(config.declare_backoff_first, config.declare_backoff_max);
         let mut tries = 0;
         loop {
             tries += 1;
-            let error = match self.inner.log.append(partition, records.to_vec()).await {
+            let error = match self.log.append(partition, records.to_vec()).await {
                 Ok(_) => return Ok(()),
                 // An unknown outcome is tried again too: declarations may stand in the log twice.
                 Err(

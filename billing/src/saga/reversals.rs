@@ -1,38 +1,39 @@
 //! Reversals: what documents bill for periods that there are no more is given back, all of it. A period
 //! ends to be one where a contract about the past begins it elsewhere, or bills it in another currency.
 
-use domain::{BillingStore, PulseLog, UsageStore};
+use domain::{BillingStore, UsageStore};
+use pricing::invoice::document;
 use serde_json::Value;
 
-use super::saga::Account;
+use super::overlaps::period_of;
 use crate::{
     BillingError,
-    billing::Billing,
+    account::Account,
     books::{
         document::{Draft, Kind},
         ledger::{Group, Ledger},
         runs::Run,
     },
+    saga::Saga,
 };
-use pricing::invoice::document;
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+impl<U: UsageStore, B: BillingStore> Saga<U, B> {
     /// Gives back what documents of the run's month bill for periods that there are no more, and says
     /// how many reversals of the run stand.
     pub(super) async fn reverse(&self, run: &Run, account: &Account) -> Result<u64, BillingError> {
         'again: loop {
             let mut ledger = self.books.documents.ledger(&account.tenant).await?;
             for group in ledger.groups() {
-                if Self::period_of(account, &group)?.is_some() {
+                if period_of(account, &group)?.is_some() {
                     continue;
                 }
                 if let Some(open) = group.open() {
-                    self.finish(run, &mut ledger, account, open).await?;
+                    self.issuer.finish(run, &mut ledger, account, open).await?;
                     continue 'again;
                 }
                 if let Some(content) = self.reversal(run, &ledger, &group).await? {
                     let (what, window) = ((Kind::Reversal, &content), group.newest().window());
-                    self.draft(run, &mut ledger, what, window, group.documents()).await?;
+                    self.issuer.draft(run, &mut ledger, what, window, group.documents()).await?;
                     continue 'again;
                 }
             }

@@ -5,27 +5,29 @@
 //! bytes: that is how a repetition is known. What a period costs is not touched by it; deltas leave
 //! notes out.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use domain::{
-    BillingStore, PulseLog, UsageStore,
+    BillingStore,
     catalogue::{Currency, Rounding, RoundingMode},
+};
+use pricing::{
+    Amount,
+    invoice::document::{self, Credited},
 };
 use serde_json::Value;
 
 use crate::{
     BillingError, Refusal,
-    billing::Billing,
+    account::Account,
     books::{
+        Books,
         document::{Document, Draft, Kind, State, number_text},
-        documents::Found,
+        documents::{Documents, Found},
         journal,
         ledger::{Entry, Ledger},
     },
-};
-use pricing::{
-    Amount,
-    invoice::document::{self, Credited},
+    issue::Issuer,
 };
 
 /// What is to be given back.
@@ -45,7 +47,18 @@ struct Left {
     lines: BTreeMap<String, Amount>,
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
+/// Makes credit notes.
+pub(crate) struct CreditNotes<B> {
+    books: Arc<Books<B>>,
+    issuer: Issuer<B>,
+}
+
+impl<B: BillingStore> CreditNotes<B> {
+    /// Takes the books and what issues documents.
+    pub(crate) const fn new(books: Arc<Books<B>>, issuer: Issuer<B>) -> Self {
+        Self { books, issuer }
+    }
+
     /// Gives back a part of a final document. Asking for the same again gives the note there is.
     ///
     /// # Errors
@@ -70,8 +83,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
                 }
                 Some(note) => {
                     let run = self.books.runs.get(document.draft.run).await?;
-                    let account = self.account(&run, tenant).await?;
-                    self.advance(&mut ledger, &account, &note).await?;
+                    let account = Account::of_run(&self.books, &run, tenant).await?;
+                    self.issuer.advance(&mut ledger, &account, &note).await?;
                 }
                 None => {
                     self.check_credit(&found, &ledger, (request, &content)).await?;
@@ -85,8 +98,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
     /// The note as it would be, not stored. It has no number.
     ///
     /// # Errors
-    /// As [`Billing::credit`].
-    pub(crate) async fn check_credit_only(
+    /// As [`Self::credit`].
+    pub(crate) async fn preview(
         &self,
         number: &str,
         request: &CreditRequest,
@@ -191,33 +204,36 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Billing<U, B, L> {
         }
         Ok(left)
     }
+}
 
-    /// A note as it comes out of the document that it corrects, with the amounts that it has.
-    pub(super) async fn derive_note(
-        &self,
-        of: &Found,
-        note: &Value,
-    ) -> Result<Value, BillingError> {
-        let issued = self.books.documents.content(&of.document).await?;
-        let number = number_text(of.document.number.unwrap_or_default());
-        let lines = issued["lines"].as_array().cloned().unwrap_or_default();
-        let noted = note["lines"].as_array().into_iter().flatten();
-        let credited: Vec<Credited> = noted
-            .map(|line| {
-                let key = line["key"].as_str().unwrap_or_default();
-                let is_of = |of: &Value| {
-                    let of = of["key"].as_str().unwrap_or_default();
-                    key == format!("credit {of} of {number}")
-                };
-                (lines.iter().position(is_of), minus(line["amount"].as_str().unwrap_or_default()))
-            })
-            .collect();
-        let text = |key: &str| note[key].as_str().unwrap_or_default();
-        let why = (text("reason"), text("request_id"));
-        document::credit_note((&number, &issued), &credited, why).map_err(|message| {
-            BillingError::Unreadable { what: format!("a credit note of {number}"), message }
+/// A note as it comes out of the document that it corrects, with the amounts that it has.
+///
+/// # Errors
+/// When the store fails, or the document has no such lines.
+pub(crate) async fn derive<B: BillingStore>(
+    documents: &Documents<B>,
+    of: &Found,
+    note: &Value,
+) -> Result<Value, BillingError> {
+    let issued = documents.content(&of.document).await?;
+    let number = number_text(of.document.number.unwrap_or_default());
+    let lines = issued["lines"].as_array().cloned().unwrap_or_default();
+    let noted = note["lines"].as_array().into_iter().flatten();
+    let credited: Vec<Credited> = noted
+        .map(|line| {
+            let key = line["key"].as_str().unwrap_or_default();
+            let is_of = |of: &Value| {
+                let of = of["key"].as_str().unwrap_or_default();
+                key == format!("credit {of} of {number}")
+            };
+            (lines.iter().position(is_of), minus(line["amount"].as_str().unwrap_or_default()))
         })
-    }
+        .collect();
+    let text = |key: &str| note[key].as_str().unwrap_or_default();
+    let why = (text("reason"), text("request_id"));
+    document::credit_note((&number, &issued), &credited, why).map_err(|message| {
+        BillingError::Unreadable { what: format!("a credit note of {number}"), message }
+    })
 }
 
 /// Refuses what is not owed, and amounts that nobody can pay.

@@ -4,83 +4,36 @@
 //! Everything that a run reads is below its cut, and the cut is journalled before anything is rated:
 //! so a run that comes back, an explanation and a verification years later read the same rows.
 
-use std::{collections::HashMap, ops::Range};
+use std::sync::Arc;
+
+use domain::{
+    Clock, Epoch, LogId, Offset, Partition, PulseLog, Timestamp, UsageStore, epochs::Journal,
+    log::AppendError, place::Generation, store::PartitionKey,
+};
 
 use crate::{
     BillingError,
-    billing::Billing,
     books::runs::{Cut, CutEnd},
-};
-use domain::{
-    Epoch, LogId, Offset, Partition, PulseLog, SegmentId, Timestamp, UsageStore, View,
-    epochs::{Journal, Stretch},
-    log::AppendError,
-    place::Generation,
-    store::PartitionKey,
+    config::RunConfig,
 };
 
-/// A cut, ready to tell what is below it.
-#[derive(Clone, Debug)]
-pub(crate) struct Below {
-    view: View,
-    /// `None` has no end.
-    ends: Option<HashMap<(LogId, Partition), Offset>>,
-    /// Of each epoch that counts, the offsets where its segments start.
-    stretches: Vec<(PartitionKey, Range<Offset>)>,
+/// Takes cuts: of the log, proved by the usage store.
+pub(crate) struct Cutter<U, L> {
+    usage: Arc<U>,
+    log: Arc<L>,
+    clock: Arc<dyn Clock>,
+    config: RunConfig,
 }
 
-impl Below {
-    /// Everything that counts in some epochs, which no cut ends.
-    #[must_use]
-    pub(crate) const fn everything(view: View) -> Self {
-        Self { view, ends: None, stretches: Vec::new() }
-    }
-
-    /// The epochs that are meant.
-    #[must_use]
-    pub(crate) const fn view(&self) -> &View {
-        &self.view
-    }
-
-    /// The stretches of the log that are below the cut; none where there is no cut.
-    pub(crate) fn stretches(&self) -> &[(PartitionKey, Range<Offset>)] {
-        &self.stretches
-    }
-
-    /// Tells whether a segment is below the cut.
-    #[must_use]
-    pub(crate) fn holds(&self, segment: &SegmentId) -> bool {
-        let Some(ends) = &self.ends else { return true };
-        let end = ends.get(&(segment.log_id, segment.partition));
-        end.is_some_and(|end| segment.start < *end)
-    }
-}
-
-impl<U: UsageStore, B: domain::BillingStore, L: PulseLog> Billing<U, B, L> {
-    /// A journalled cut, ready for reading.
-    ///
-    /// # Errors
-    /// When the store fails, or the cut is not one.
-    pub(crate) async fn below(&self, cut: &Cut) -> Result<Below, BillingError> {
-        let mut events = self.usage.log_events().await?;
-        events.truncate(usize::try_from(cut.log_events).unwrap_or(usize::MAX));
-        let epochs = Journal::of(events);
-        let (mut ends, mut stretches) = (HashMap::new(), Vec::new());
-        for CutEnd { log_id, partition, end } in &cut.ends {
-            let bytes = u128::from_str_radix(log_id, 16).map_err(|_| BillingError::Journal {
-                journal: "run".to_owned(),
-                place: 0,
-                message: format!("{log_id:?} is no log"),
-            })?;
-            let (log_id, partition) = (LogId(bytes.to_be_bytes()), Partition(*partition));
-            ends.insert((log_id, partition), Offset(*end));
-            let history = epochs.log(log_id);
-            for Stretch { epoch, from, to } in history.stretches(history.active(), partition) {
-                let to = to.map_or(Offset(*end), |to| to.min(Offset(*end)));
-                stretches.push((PartitionKey { log_id, partition, epoch }, from..to));
-            }
-        }
-        Ok(Below { view: View::active(epochs), ends: Some(ends), stretches })
+impl<U: UsageStore, L: PulseLog> Cutter<U, L> {
+    /// Takes the ports, and how long to wait and to try.
+    pub(crate) fn new(
+        usage: Arc<U>,
+        log: Arc<L>,
+        clock: Arc<dyn Clock>,
+        config: RunConfig,
+    ) -> Self {
+        Self { usage, log, clock, config }
     }
 
     /// Ends the open segment of every partition with a BOUNDARY and waits until all are proved and
@@ -88,7 +41,7 @@ impl<U: UsageStore, B: domain::BillingStore, L: PulseLog> Billing<U, B, L> {
     ///
     /// # Errors
     /// When the log or the store fails, or this process does not know the newest log.
-    pub(crate) async fn take_cut(
+    pub(crate) async fn take(
         &self,
         complete: Timestamp,
         catalogue: Option<String>,

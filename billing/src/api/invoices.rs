@@ -1,0 +1,130 @@
+//! Invoices: listed, shown, computed again; taken back, in whole or in part.
+
+use std::collections::HashSet;
+
+use domain::{BillingStore, PulseLog, Tenant, UsageStore};
+use edge::{Problem, problem::reasons};
+use pricing::{Amount, invoice::document::Credited};
+use proto::v1;
+use serde_json::Value;
+
+use super::{
+    BillingApi, messages, problems,
+    requests::{REASON_BYTES_MAX, check_request_id, page, said},
+};
+use crate::{answers, credit_notes::CreditRequest, derive::Origin};
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+    pub(crate) async fn invoices(
+        &self,
+        request: &v1::ListInvoicesRequest,
+    ) -> Result<v1::ListInvoicesResponse, Problem> {
+        let books = &self.parts.books;
+        if !request.tenant.is_empty() {
+            let tenant =
+                Tenant::new(&request.tenant).map_err(|error| problems::of_name("tenant", error))?;
+            let found = books.documents.of_tenant(&tenant).await.map_err(problems::of_billing)?;
+            let invoices = found.iter().map(messages::invoice).collect();
+            return Ok(v1::ListInvoicesResponse { invoices, next_page_token: String::new() });
+        }
+        let (from, size) = page(request.page_size, &request.page_token)?;
+        let (found, next) = books.documents.page(from, size).await.map_err(problems::of_billing)?;
+        Ok(v1::ListInvoicesResponse {
+            invoices: found.iter().map(messages::invoice).collect(),
+            next_page_token: next.map_or_else(String::new, |next| next.to_string()),
+        })
+    }
+
+    pub(crate) async fn invoice(&self, number: &str) -> Result<v1::Invoice, Problem> {
+        let books = &self.parts.books;
+        let found = books.documents.find(number).await.map_err(problems::of_billing)?;
+        let text = books.documents.text(&found.document).await.map_err(problems::of_billing)?;
+        Ok(v1::Invoice { document_json: text, ..messages::invoice(&found) })
+    }
+
+    /// An invoice in a form that takes arithmetic to make, such as a page.
+    pub(crate) async fn invoice_as<T: Send + 'static>(
+        &self,
+        number: &str,
+        made: impl FnOnce(Value) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _call = self.compute.admit_period().await?;
+        let invoice = self.invoice(number).await?;
+        self.compute.run(move || made(answers::invoice(&invoice))).await
+    }
+
+    pub(crate) async fn verify(
+        &self,
+        request: &v1::VerifyInvoiceRequest,
+    ) -> Result<v1::VerifyInvoiceResponse, Problem> {
+        let _call = self.compute.admit_period().await?;
+        let origin = if request.from_log { Origin::Log } else { Origin::Store };
+        let verified = self.parts.explainer.verify(&request.number, origin).await;
+        let verified = verified.map_err(problems::of_billing)?;
+        let (segments_folded, segments_missing) =
+            verified.from_log.map_or((0, 0), |log| (log.segments, log.missing));
+        Ok(v1::VerifyInvoiceResponse {
+            matches: verified.differences.is_empty(),
+            lines: u32::try_from(verified.lines).unwrap_or(u32::MAX),
+            differences: verified.differences.into_iter().map(messages::difference).collect(),
+            segments_folded,
+            segments_missing,
+        })
+    }
+
+    pub(crate) async fn void(&self, number: &str, reason: &str) -> Result<v1::Invoice, Problem> {
+        said("reason", reason, REASON_BYTES_MAX)?;
+        let found = self.parts.voids.void(number, reason).await.map_err(problems::of_billing)?;
+        Ok(messages::invoice(&found))
+    }
+
+    pub(crate) async fn credit(
+        &self,
+        request: v1::CreditInvoiceRequest,
+    ) -> Result<v1::Invoice, Problem> {
+        let v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only } = request;
+        said("reason", &reason, REASON_BYTES_MAX)?;
+        check_request_id(&request_id)?;
+        let request = CreditRequest { credited: credited(&lines)?, reason, request_id };
+        let books = &self.parts.books;
+        if validate_only {
+            let checked = self.parts.credit_notes.preview(&number, &request).await;
+            let (found, content) = checked.map_err(problems::of_billing)?;
+            let document_json = content.to_string();
+            return Ok(v1::Invoice { document_json, ..messages::invoice(&found) });
+        }
+        let found = self
+            .parts
+            .credit_notes
+            .credit(&number, &request)
+            .await
+            .map_err(problems::of_billing)?;
+        let content =
+            books.documents.content(&found.document).await.map_err(problems::of_billing)?;
+        Ok(v1::Invoice { document_json: content.to_string(), ..messages::invoice(&found) })
+    }
+}
+
+/// What is to be given back: amounts above zero, of each line once.
+fn credited(lines: &[v1::CreditLine]) -> Result<Vec<Credited>, Problem> {
+    let wrong = |field: String, message: &str| {
+        Problem::invalid(&field, reasons::PARAMETER_INVALID, message.to_owned())
+    };
+    if lines.is_empty() {
+        return Err(wrong("lines".to_owned(), "is empty: say how much is given back"));
+    }
+    let mut credited: Vec<Credited> = Vec::with_capacity(lines.len());
+    let mut places = HashSet::new();
+    for (index, line) in lines.iter().enumerate() {
+        let field = format!("lines[{index}]");
+        let place = usize::try_from(line.line).unwrap_or(usize::MAX).checked_sub(1);
+        if !places.insert(place) {
+            return Err(wrong(format!("{field}.line"), "stands twice"));
+        }
+        let amount = line.amount.parse::<Amount>().ok().filter(|amount| *amount > Amount::ZERO);
+        let amount =
+            amount.ok_or_else(|| wrong(format!("{field}.amount"), "is no amount above zero"))?;
+        credited.push((place, amount));
+    }
+    Ok(credited)
+}

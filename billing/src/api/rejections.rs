@@ -1,0 +1,41 @@
+//! Rejections: messages that a consumer could not take, and their replay.
+
+use domain::{BillingStore, PulseLog, UsageStore};
+use edge::Problem;
+use proto::v1;
+
+use super::{
+    BillingApi, messages, problems,
+    requests::{CONSUMER_BYTES_MAX, REASON_BYTES_MAX, page, said},
+};
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+    pub(crate) async fn reject(
+        &self,
+        request: v1::RejectMessageRequest,
+    ) -> Result<v1::Rejection, Problem> {
+        let v1::RejectMessageRequest { message, consumer, reason } = request;
+        said("consumer", &consumer, CONSUMER_BYTES_MAX)?;
+        said("reason", &reason, REASON_BYTES_MAX)?;
+        let rejected = self.parts.books.rejections.reject(message, &consumer, &reason).await;
+        rejected.map(messages::rejection).map_err(problems::of_billing)
+    }
+
+    pub(crate) async fn rejections(
+        &self,
+        request: &v1::ListRejectionsRequest,
+    ) -> Result<v1::ListRejectionsResponse, Problem> {
+        let (from, size) = page(request.page_size, &request.page_token)?;
+        let found =
+            self.parts.books.rejections.page(from, size).await.map_err(problems::of_billing)?;
+        // A page that is not empty may be followed by another.
+        let next = found.last().map_or_else(String::new, |last| (last.number + 1).to_string());
+        let rejections = found.into_iter().map(messages::rejection).collect();
+        Ok(v1::ListRejectionsResponse { rejections, next_page_token: next })
+    }
+
+    pub(crate) async fn replay(&self, number: u64) -> Result<v1::Rejection, Problem> {
+        let replayed = self.parts.books.rejections.replay(number).await;
+        replayed.map(messages::rejection).map_err(problems::of_billing)
+    }
+}

@@ -1,0 +1,55 @@
+//! What requests of several operations hold, checked.
+
+use edge::{Problem, problem::reasons};
+use pricing::timeline::Month;
+
+/// Items on a page, and most of them.
+const PAGE_SIZE: (i32, i32) = (50, 1_000);
+const REQUEST_ID_BYTES_MAX: usize = 128;
+pub(super) const CONSUMER_BYTES_MAX: usize = 128;
+pub(super) const REASON_BYTES_MAX: usize = 4_096;
+
+pub(super) fn month(text: &str) -> Result<Month, Problem> {
+    text.parse().map_err(|error| {
+        let message = format!("{text:?} is {error}");
+        Problem::invalid("period", reasons::PERIOD_INVALID, message)
+    })
+}
+
+/// The first number of a page and how many it has.
+pub(super) fn page(size: i32, token: &str) -> Result<(u64, usize), Problem> {
+    let size = match size {
+        0 => PAGE_SIZE.0,
+        size if (1..=PAGE_SIZE.1).contains(&size) => size,
+        size => {
+            let message = format!("{size} is not 1 to {}", PAGE_SIZE.1);
+            return Err(Problem::invalid("page_size", reasons::PAGE_SIZE_INVALID, message));
+        }
+    };
+    let from = match token {
+        "" => 1,
+        token => token.parse().map_err(|_| {
+            let message = format!("{token:?} is not a token of this list");
+            Problem::invalid("page_token", reasons::PAGE_TOKEN_INVALID, message)
+        })?,
+    };
+    Ok((from, usize::try_from(size).expect("is above zero")))
+}
+
+/// A text that somebody gives for people to read.
+pub(super) fn said(field: &str, text: &str, bytes_max: usize) -> Result<(), Problem> {
+    let message = match text.trim() {
+        "" => "is empty: it is kept for whoever looks into it".to_owned(),
+        _ if text.len() > bytes_max => format!("longer than {bytes_max} bytes"),
+        _ => return Ok(()),
+    };
+    Err(Problem::invalid(field, reasons::PARAMETER_INVALID, message))
+}
+
+pub(super) fn check_request_id(text: &str) -> Result<(), Problem> {
+    if text.len() > REQUEST_ID_BYTES_MAX {
+        let message = format!("longer than {REQUEST_ID_BYTES_MAX} bytes");
+        return Err(Problem::invalid("request_id", reasons::ID_TOO_LONG, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! Runs: started, listed, shown, continued, cancelled.
+
+use domain::{BillingStore, PulseLog, Tenant, UsageStore};
+use edge::Problem;
+use proto::v1;
+
+use super::{
+    BillingApi, messages, problems,
+    requests::{check_request_id, month},
+};
+use crate::books::runs::{Run, RunRequest};
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+    pub(crate) async fn start(&self, request: v1::StartRunRequest) -> Result<v1::Run, Problem> {
+        let month = month(&request.period)?;
+        check_request_id(&request.request_id)?;
+        let mut tenants = request.tenants;
+        for (index, tenant) in tenants.iter().enumerate() {
+            let field = format!("tenants[{index}]");
+            Tenant::new(tenant).map_err(|error| problems::of_name(&field, error))?;
+        }
+        tenants.sort();
+        tenants.dedup();
+        let (deltas, request_id) = (request.deltas, request.request_id);
+        let request = RunRequest { month, tenants, deltas, request_id };
+        let run = self.parts.driver.open(request).await.map_err(problems::of_billing)?;
+        Ok(self.taken_up(&run))
+    }
+
+    pub(crate) async fn run(&self, number: u64) -> Result<v1::Run, Problem> {
+        let run = self.parts.books.runs.get(number).await.map_err(problems::of_billing)?;
+        Ok(messages::run(&run, self.parts.driver.progress(number)))
+    }
+
+    pub(crate) async fn runs(&self) -> Result<v1::ListRunsResponse, Problem> {
+        let books = &self.parts.books;
+        let runs = books.runs.all().await.map_err(problems::of_billing)?;
+        let runs =
+            runs.iter().map(|run| messages::run(run, self.parts.driver.progress(run.number)));
+        Ok(v1::ListRunsResponse { runs: runs.collect() })
+    }
+
+    pub(crate) async fn resume(&self, number: u64) -> Result<v1::Run, Problem> {
+        let run = self.parts.books.runs.get(number).await.map_err(problems::of_billing)?;
+        Ok(self.taken_up(&run))
+    }
+
+    pub(crate) async fn cancel(&self, number: u64) -> Result<v1::Run, Problem> {
+        let run = self.parts.driver.cancel(number).await.map_err(problems::of_billing)?;
+        Ok(messages::run(&run, self.parts.driver.progress(number)))
+    }
+
+    /// Goes on with a run, where it is open, and describes it.
+    fn taken_up(&self, run: &Run) -> v1::Run {
+        if run.ended.is_none() {
+            self.parts.tasks.work_on(run.number);
+        }
+        messages::run(run, self.parts.driver.progress(run.number))
+    }
+}

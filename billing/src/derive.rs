@@ -1,0 +1,158 @@
+//! Derive: a document as it comes out now, from the stored totals or the log below its run's cut, under
+//! the contracts and catalogues of then.
+//!
+//! Invariant I9: an invoice re-derives to the same bytes for ever.
+
+use std::sync::Arc;
+
+use domain::{BillingStore, UsageStore};
+use edge::Compute;
+use pricing::{
+    invoice::{Invoice, document},
+    rate::Sources,
+};
+use serde_json::Value;
+
+use crate::{
+    BillingError,
+    account::Account,
+    books::{
+        Books,
+        document::{Document, Kind},
+        documents::Found,
+    },
+    credit_notes,
+    error::compute,
+    evidence::{FromLog, LogReader},
+    lines::taken_lines,
+    rater::Rater,
+};
+
+/// Where a verification takes the usage from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The stored totals.
+    Store,
+    /// The log, folded again.
+    Log,
+}
+
+/// A document that was derived again.
+pub(crate) struct Derived {
+    /// Its lines.
+    pub(crate) lines: Vec<Value>,
+    /// What it is made of; `None` for those that are made of other documents.
+    pub(crate) invoice: Option<Invoice>,
+    /// How much of the log it was made from, where it was.
+    pub(crate) from_log: Option<FromLog>,
+}
+
+impl Derived {
+    /// What is made of other documents.
+    fn of(document: Option<Value>) -> Self {
+        let lines = document.map_or_else(Vec::new, taken_lines);
+        Self { lines, invoice: None, from_log: None }
+    }
+}
+
+/// Derives documents again.
+pub(crate) struct Deriver<U, B> {
+    books: Arc<Books<B>>,
+    rater: Rater<U>,
+    log: LogReader<U>,
+    compute: Compute,
+}
+
+impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
+    /// Takes the books, what rates usage, what asks the log, and the pool of calls.
+    pub(crate) const fn new(
+        books: Arc<Books<B>>,
+        rater: Rater<U>,
+        log: LogReader<U>,
+        compute: Compute,
+    ) -> Self {
+        Self { books, rater, log, compute }
+    }
+
+    /// The log, for questions about pulses.
+    pub(crate) const fn log(&self) -> &LogReader<U> {
+        &self.log
+    }
+
+    /// A document as it comes out now: of other documents, or of the usage below the cut of the run that
+    /// made it.
+    pub(crate) async fn derive(
+        &self,
+        found: &Found,
+        origin: Origin,
+        sources: Sources,
+    ) -> Result<Derived, BillingError> {
+        let ledger = self.books.documents.ledger(&found.tenant).await?;
+        let corrects = found.document.draft.corrects.iter().map(|place| {
+            let named = ledger.document(*place).cloned();
+            named.ok_or_else(|| found.unreadable("names no document"))
+        });
+        let corrects = corrects.collect::<Result<Vec<Document>, BillingError>>()?;
+        let newest = || corrects.last().ok_or_else(|| found.unreadable("corrects nothing"));
+        match found.document.draft.kind {
+            Kind::CreditNote => {
+                let of = Found { tenant: found.tenant.clone(), document: newest()?.clone() };
+                let documents = &self.books.documents;
+                let note = documents.content(&found.document).await?;
+                let note = credit_notes::derive(documents, &of, &note).await?;
+                Ok(Derived::of(Some(note)))
+            }
+            Kind::Reversal => {
+                let billed = self.books.documents.billed(&corrects).await?;
+                Ok(Derived::of(document::reversal(
+                    &self.books.documents.content(newest()?).await?,
+                    &billed,
+                )))
+            }
+            Kind::Invoice | Kind::Delta => {
+                let (invoice, from_log) = self.rate_again(found, origin, sources).await?;
+                let is_first = corrects.is_empty();
+                let billed = self.books.documents.billed(&corrects).await?;
+                let deriving = move || {
+                    let document = if is_first {
+                        Some(document::invoice(&invoice))
+                    } else {
+                        document::delta(&invoice, &billed)
+                    };
+                    Derived { invoice: Some(invoice), from_log, ..Derived::of(document) }
+                };
+                compute(&self.compute, deriving).await
+            }
+        }
+    }
+
+    /// The invoice of a document's period as it comes out of the usage below the cut of the run that
+    /// made the document.
+    async fn rate_again(
+        &self,
+        found: &Found,
+        origin: Origin,
+        sources: Sources,
+    ) -> Result<(Invoice, Option<FromLog>), BillingError> {
+        let Found { tenant, document } = found;
+        let run = self.books.runs.get(document.draft.run).await?;
+        let cut = run.cut.as_ref().ok_or_else(|| BillingError::Journal {
+            journal: format!("run/{}", run.number),
+            place: 0,
+            message: "has documents and no cut".to_owned(),
+        })?;
+        let below = self.rater.usage().below(cut).await?;
+        let (account, window) =
+            (Account::of_run(&self.books, &run, tenant).await?, document.window());
+        let (usage, from_log) = match origin {
+            Origin::Store => (self.rater.usage().of_tenant(&below, tenant, window).await?, None),
+            Origin::Log => {
+                let (usage, from_log) = self.log.usage(&below, tenant, window).await?;
+                (usage, Some(from_log))
+            }
+        };
+        let period = (run.request.month, window);
+        let invoice = self.rater.rate(&self.compute, usage, &account, period, sources).await?;
+        Ok((invoice, from_log))
+    }
+}

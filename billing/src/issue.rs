@@ -1,0 +1,182 @@
+//! Issue: a document's way from a draft to its number and its message, each step journalled before the
+//! next.
+
+use std::sync::Arc;
+
+use domain::{BillingStore, Clock, Quantity, Tenant, Window, contract::Credit};
+use pricing::{Amount, invoice::credits};
+use runtime::fault;
+use serde_json::{Value, json};
+
+use crate::{
+    BillingError,
+    account::Account,
+    books::{
+        Books,
+        document::{Document, Draft, Kind, Payment, State, number_text},
+        ledger::{Entry, Ledger},
+        register::Item,
+        runs::Run,
+    },
+};
+
+/// Issues documents. Whoever comes, comes back, or comes at the same time finds what was done.
+pub(crate) struct Issuer<B> {
+    books: Arc<Books<B>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl<B: BillingStore> Issuer<B> {
+    /// Takes the books and the clock.
+    pub(crate) fn new(books: Arc<Books<B>>, clock: Arc<dyn Clock>) -> Self {
+        Self { books, clock }
+    }
+
+    /// Makes a document of the run, which corrects these.
+    pub(crate) async fn draft(
+        &self,
+        run: &Run,
+        ledger: &mut Ledger,
+        (kind, document): (Kind, &Value),
+        window: Window,
+        corrects: &[Document],
+    ) -> Result<(), BillingError> {
+        let content = self.books.documents.put(document).await?;
+        let total = document["total"].as_str().and_then(|total| total.parse().ok());
+        let draft = Draft {
+            run: run.number,
+            kind,
+            start: window.start,
+            end: window.end,
+            currency: document["currency"].as_str().unwrap_or_default().to_owned(),
+            total: total.expect("a document prints its total as an amount"),
+            content,
+            corrects: corrects.iter().map(|before| before.place).collect(),
+        };
+        fault::point("billing.before_draft");
+        self.books.documents.append(ledger, Entry::Drafted(draft)).await?;
+        fault::point("billing.after_draft");
+        Ok(())
+    }
+
+    /// The next step of a document that is not out yet.
+    pub(crate) async fn advance(
+        &self,
+        ledger: &mut Ledger,
+        account: &Account,
+        document: &Document,
+    ) -> Result<(), BillingError> {
+        if document.state == State::Draft {
+            let entry = self.finalise(ledger, account, document).await?;
+            fault::point("billing.before_finalise");
+            self.books.documents.append(ledger, entry).await?;
+            fault::point("billing.after_finalise");
+        } else {
+            let entry = self.publish(&account.tenant, document).await?;
+            fault::point("billing.before_published");
+            self.books.documents.append(ledger, entry).await?;
+        }
+        Ok(())
+    }
+
+    /// Draws the number and reckons what credits pay, as of this ledger.
+    async fn finalise(
+        &self,
+        ledger: &Ledger,
+        account: &Account,
+        document: &Document,
+    ) -> Result<Entry, BillingError> {
+        fault::point("billing.before_number");
+        let number = self.books.documents.draw_number(&account.tenant, document.place).await?;
+        fault::point("billing.after_number");
+        let payments = payments(ledger, account, document);
+        Ok(Entry::Finalised {
+            document: document.place,
+            number,
+            issued_at: self.clock.now(),
+            payments,
+        })
+    }
+
+    /// Puts the message into the outbox.
+    async fn publish(&self, tenant: &Tenant, document: &Document) -> Result<Entry, BillingError> {
+        let content = self.books.documents.content(document).await?;
+        let number = document.number.expect("a final document has a number");
+        let item = Item {
+            key: format!("final/{number}"),
+            body: message("final", tenant, document, content),
+        };
+        fault::point("billing.before_outbox");
+        let message = self.books.outbox.draw(item).await?;
+        fault::point("billing.after_outbox");
+        Ok(Entry::Published { document: document.place, message })
+    }
+
+    /// The next step of a document that is not out yet, whichever run made it.
+    pub(crate) async fn finish(
+        &self,
+        run: &Run,
+        ledger: &mut Ledger,
+        account: &Account,
+        open: &Document,
+    ) -> Result<(), BillingError> {
+        if open.draft.run != run.number && self.books.runs.is_cancelled(open.draft.run).await? {
+            let cancelled = self.books.runs.get(open.draft.run).await?;
+            return self.settle_drafts(&cancelled, &account.tenant).await;
+        }
+        self.advance(ledger, account, open).await
+    }
+
+    /// Discards the drafts of a cancelled run, but for those whose number was drawn: numbers have no
+    /// gaps, so these become final.
+    pub(crate) async fn settle_drafts(
+        &self,
+        run: &Run,
+        tenant: &Tenant,
+    ) -> Result<(), BillingError> {
+        loop {
+            let mut ledger = self.books.documents.ledger(tenant).await?;
+            let open = ledger.documents().iter().find(|found| {
+                found.draft.run == run.number && matches!(found.state, State::Draft | State::Final)
+            });
+            let Some(open) = open.cloned() else { return Ok(()) };
+            let has_number = open.state == State::Final
+                || self.books.documents.has_number(tenant, open.place).await?;
+            if has_number {
+                let account = Account::of_run(&self.books, run, tenant).await?;
+                self.advance(&mut ledger, &account, &open).await?;
+            } else {
+                self.books
+                    .documents
+                    .append(&mut ledger, Entry::Discarded { document: open.place })
+                    .await?;
+            }
+        }
+    }
+}
+
+/// What credits pay of a document, as of this ledger.
+fn payments(ledger: &Ledger, account: &Account, document: &Document) -> Vec<Payment> {
+    let Draft { currency, total, .. } = &document.draft;
+    // Sums out of range are those of another program: then nothing is left.
+    let used = |credit: &str| ledger.used(credit).unwrap_or_else(|| Amount::of(Quantity::MAX));
+    let period = (currency.as_str(), document.window());
+    let payments = credits::payments(account.contracts.iter(), period, *total, used).into_iter();
+    let payment = |(credit, amount): (&Credit, Amount)| Payment {
+        credit: credit.name.as_str().to_owned(),
+        amount,
+    };
+    payments.map(payment).collect()
+}
+
+/// A message of the outbox: what happened to which document, and the document.
+pub(crate) fn message(event: &str, tenant: &Tenant, document: &Document, content: Value) -> Value {
+    json!({
+        "event": event,
+        "number": document.number.map(number_text),
+        "tenant": tenant.as_str(),
+        "issued_at": document.issued_at.map(|at| at.to_string()),
+        "due": document.due().map(|due| document.draft.text(due)),
+        "document": content,
+    })
+}

@@ -1,0 +1,75 @@
+//! Parts: what this stage is made of, each with just the ports that it needs.
+
+use std::sync::Arc;
+
+use domain::{BillingStore, Clock, PulseLog, UsageStore, refold::Refold};
+use edge::Compute;
+
+use crate::{
+    books::Books,
+    config::BillingConfig,
+    credit_notes::CreditNotes,
+    cut::Cutter,
+    derive::Deriver,
+    evidence::LogReader,
+    explain::Explainer,
+    issue::Issuer,
+    preview::Previews,
+    publish::Publisher,
+    rater::Rater,
+    run::{Driver, tasks::RunTasks},
+    saga::Saga,
+    usage::UsageReader,
+    voids::Voids,
+};
+
+/// The ports of the stage.
+pub(crate) struct Ports<U, B, L> {
+    pub(crate) usage: Arc<U>,
+    pub(crate) store: Arc<B>,
+    pub(crate) log: Arc<L>,
+    pub(crate) refold: Arc<dyn Refold>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// The parts of the stage.
+pub(crate) struct Parts<U, B, L> {
+    pub(crate) books: Arc<Books<B>>,
+    pub(crate) driver: Arc<Driver<U, B, L>>,
+    pub(crate) tasks: RunTasks<U, B, L>,
+    pub(crate) credit_notes: CreditNotes<B>,
+    pub(crate) voids: Voids<B>,
+    pub(crate) explainer: Explainer<U, B>,
+    pub(crate) previews: Previews<U, B>,
+    pub(crate) publisher: Publisher<U, B, L>,
+}
+
+impl<U: UsageStore, B: BillingStore, L: PulseLog> Parts<U, B, L> {
+    /// Makes all parts of these ports. Calls compute on this pool; runs on one of their own, whose bound
+    /// is `tenants_at_once`, so that no call waits behind them.
+    pub(crate) fn new(ports: Ports<U, B, L>, config: BillingConfig, compute: &Compute) -> Self {
+        let Ports { usage, store, log, refold, clock } = ports;
+        let (background, runs) = (Compute::background(), config.runs);
+        let books = Arc::new(Books::new(&store, &clock, (compute, &background)));
+        let reader = UsageReader::new(Arc::clone(&usage), runs.page_rows);
+        let rater = Rater::new(reader.clone(), log.generation().window);
+        let issuer = || Issuer::new(Arc::clone(&books), Arc::clone(&clock));
+        let saga =
+            Saga::new(Arc::clone(&books), rater.clone(), issuer(), background.clone(), runs.grace);
+        let cutter = Cutter::new(Arc::clone(&usage), Arc::clone(&log), Arc::clone(&clock), runs);
+        let recorded = (Arc::clone(&books), Arc::clone(&clock));
+        let driver = Arc::new(Driver::new(recorded, (reader.clone(), cutter), saga, runs));
+        let log_reader = LogReader::new(refold, reader.clone());
+        let deriver = Deriver::new(Arc::clone(&books), rater.clone(), log_reader, compute.clone());
+        Self {
+            tasks: RunTasks::new(Arc::clone(&books), Arc::clone(&driver), Arc::clone(&clock)),
+            credit_notes: CreditNotes::new(Arc::clone(&books), issuer()),
+            voids: Voids::new(Arc::clone(&books), Arc::clone(&clock)),
+            explainer: Explainer::new(Arc::clone(&books), deriver, compute.clone()),
+            previews: Previews::new(Arc::clone(&books), rater.clone(), compute.clone()),
+            publisher: Publisher::new((usage, store, log), compute.clone(), config),
+            driver,
+            books,
+        }
+    }
+}
