@@ -4,26 +4,31 @@
 //! tick right after it. Nothing is missed for good either: after a suspended machine, or a clock
 //! that was set, a tick comes within half a minute, and the work finds out what there is to do.
 //!
-//! Expressions are read by `croner`, the engine inside tokio-cron-scheduler, with that crate's own
-//! settings, so they mean the same. The scheduler around it is not used: it asks the system's clock
-//! twice a second, starts a tick while the one before runs, forgets those it was late for, and runs
-//! the work on tasks that nobody can join.
+//! tokio-cron-scheduler rings when a moment of an expression comes. What is due then is computed
+//! here, from the clock that was passed in: the scheduler knows the system's clock only, starts a
+//! job again while it still runs, and forgets the moments it slept through.
 
+mod bell;
 mod cron;
 
 use std::{fmt, future::Future, time::Duration};
 
 use domain::{Clock, Timestamp};
 use metrics::counter;
-use tokio::time::MissedTickBehavior;
+use tokio::{sync::Notify, time::MissedTickBehavior};
 use tracing::debug;
 
+use self::bell::Bell;
 use crate::Shutdown;
 pub use cron::{CronExpression, ScheduleError};
 
 /// Longest sleep before the clock is read again: how late a tick may be when somebody sets the
 /// clock forward or the machine was suspended.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
+
+/// How long the loop waits for the bell past the moment of a tick. The scheduler looks at its clock
+/// every 500 ms; after the clock was set back it rings for none of the moments that come again.
+const RING_DELAY_MAX: Duration = Duration::from_secs(1);
 
 /// When work starts.
 #[derive(Clone, Debug)]
@@ -71,7 +76,10 @@ impl Schedule {
         match self {
             Self::Once => run.once().await,
             Self::Follow(interval) => run.follow(*interval).await,
-            Self::Cron(expression) => run.cron(expression).await,
+            Self::Cron(expression) => {
+                let bell = Bell::start(expression);
+                run.cron(expression, bell.rung()).await
+            }
         }
     }
 }
@@ -111,7 +119,7 @@ impl<C: Clock, E, F: Future<Output = Result<(), E>>, W: FnMut(Tick) -> F> Run<'_
         Ok(())
     }
 
-    async fn cron(mut self, expression: &CronExpression) -> Result<(), E> {
+    async fn cron(mut self, expression: &CronExpression, bell: &Notify) -> Result<(), E> {
         let mut last = self.clock.now();
         loop {
             let now = self.clock.now();
@@ -122,8 +130,9 @@ impl<C: Clock, E, F: Future<Output = Result<(), E>>, W: FnMut(Tick) -> F> Run<'_
                     self.tick(due).await?;
                 }
                 due => {
-                    let sleep = due.map_or(SLEEP_MAX, |due| between(now, due).min(SLEEP_MAX));
-                    if self.until(tokio::time::sleep(sleep)).await.is_none() {
+                    let wait = due.map_or(SLEEP_MAX, |due| between(now, due) + RING_DELAY_MAX);
+                    let ring = tokio::time::timeout(wait.min(SLEEP_MAX), bell.notified());
+                    if self.until(ring).await.is_none() {
                         return Ok(());
                     }
                 }

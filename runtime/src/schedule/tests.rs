@@ -1,4 +1,5 @@
-//! Tests run on tokio's paused time, which moves only when everything waits; the clock follows it.
+//! Tests run on tokio's paused time, which moves only when everything waits; the clock follows it,
+//! and so does the bell.
 
 use std::{
     cell::{Cell, RefCell},
@@ -40,6 +41,34 @@ impl Clock for TestClock {
     }
 }
 
+/// Runs a schedule as `Schedule::run` does, with a bell on the test's time.
+async fn run<E, F: Future<Output = Result<(), E>>>(
+    schedule: &Schedule,
+    clock: &TestClock,
+    shutdown: &Shutdown,
+    work: impl FnMut(Tick) -> F,
+) -> Result<(), E> {
+    let Schedule::Cron(expression) = schedule else {
+        return schedule.run(clock, shutdown, work).await;
+    };
+    let bell = Notify::new();
+    let run = Run { clock, shutdown, work, number: 0 };
+    tokio::select! {
+        result = run.cron(expression, &bell) => result,
+        () = ring(expression, clock, &bell) => unreachable!("rings for ever"),
+    }
+}
+
+/// Rings as the scheduler does: it knows at each ring when the next is due, and learns of no clock
+/// that is set meanwhile.
+async fn ring(expression: &CronExpression, clock: &TestClock, bell: &Notify) {
+    loop {
+        let now = clock.now();
+        sleep(between(now, expression.due(now, now).unwrap())).await;
+        bell.notify_one();
+    }
+}
+
 /// Runs a schedule until `ticks` ticks came; each tick's work is `work`. Gives for each tick when it
 /// was due and when its work started, in milliseconds after the start.
 async fn ticks<F: Future<Output = ()>>(
@@ -51,7 +80,7 @@ async fn ticks<F: Future<Output = ()>>(
     let shutdown = Shutdown::new();
     let (seen, running) = (RefCell::new(Vec::new()), Cell::new(0));
     let millis = |moment: Timestamp| (moment.micros() - START) / 1_000;
-    let run = schedule.run(clock, &shutdown, |tick| {
+    let run = run(schedule, clock, &shutdown, |tick| {
         seen.borrow_mut().push((millis(tick.due), millis(clock.now())));
         assert_eq!(tick.number as usize, seen.borrow().len() - 1);
         assert_eq!(running.replace(1), 0, "ticks overlap");
@@ -88,6 +117,24 @@ async fn cron_ticks_come_at_the_moments_of_the_expression_in_utc() {
         let seen = ticks(&cron(expression), &TestClock::new(), 3, nothing).await;
         assert_eq!(seen, expected.map(|due| (due, due)), "{expression}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_come_a_second_late_while_the_bell_is_silent_and_none_comes_without_a_moment() {
+    let (clock, shutdown, bell) = (TestClock::new(), Shutdown::new(), Notify::new());
+    bell.notify_one();
+    let started = RefCell::new(Vec::new());
+    let Schedule::Cron(expression) = cron("7 * * * * *") else { unreachable!() };
+    let work = |tick: Tick| {
+        started.borrow_mut().push((clock.now().micros() - START) / 1_000);
+        if tick.number == 1 {
+            shutdown.request();
+        }
+        async { Ok::<_, Infallible>(()) }
+    };
+    let run = Run { clock: &clock, shutdown: &shutdown, work, number: 0 };
+    run.cron(&expression, &bell).await.unwrap();
+    assert_eq!(started.into_inner(), [38_000, 98_000]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,7 +216,7 @@ async fn shutdown_ends_a_waiting_schedule_and_starts_no_tick_after_it() {
         let shutdown = Shutdown::new();
         shutdown.request();
         let clock = TestClock::new();
-        let run = schedule.run(&clock, &shutdown, |_| async { Err("a tick after shutdown") });
+        let run = run(&schedule, &clock, &shutdown, |_| async { Err("a tick after shutdown") });
         assert_eq!(run.await, Ok(()), "{schedule}");
     }
 }
@@ -179,7 +226,7 @@ async fn shutdown_during_work_awaits_the_work() {
     for schedule in [cron("* * * * * *"), Schedule::Follow(Duration::from_secs(1)), Schedule::Once]
     {
         let (shutdown, clock, finished) = (Shutdown::new(), TestClock::new(), Cell::new(0));
-        let run = schedule.run(&clock, &shutdown, |_| async {
+        let run = run(&schedule, &clock, &shutdown, |_| async {
             shutdown.request();
             sleep(Duration::from_secs(60)).await;
             finished.set(finished.get() + 1);
@@ -193,7 +240,7 @@ async fn shutdown_during_work_awaits_the_work() {
 #[tokio::test(start_paused = true)]
 async fn the_first_error_of_the_work_ends_the_schedule() {
     let (clock, shutdown, schedule) = (TestClock::new(), Shutdown::new(), cron("* * * * * *"));
-    let run = schedule.run(&clock, &shutdown, |tick| async move {
+    let run = run(&schedule, &clock, &shutdown, |tick| async move {
         if tick.number == 2 { Err("the log is damaged") } else { Ok(()) }
     });
     assert_eq!(run.await, Err("the log is damaged"));
