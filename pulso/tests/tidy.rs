@@ -241,3 +241,16 @@ fn every_file_of_tests_is_a_part_of_the_one_program() {
         );
     }
 }
+
+#[test]
+fn the_image_gets_every_member_of_the_workspace() {
+    let allowed = fs::read_to_string(root().join(".dockerignore")).unwrap();
+    for member in members() {
+        let member = member.strip_prefix(root()).unwrap().to_str().unwrap();
+        let is_allowed = |line: &str| {
+            let line = line.strip_prefix('!');
+            line.is_some_and(|path| path == member || path.starts_with(&format!("{member}/")))
+        };
+        assert!(allowed.lines().any(is_allowed), ".dockerignore keeps {member} from the image");
+    }
+}
