@@ -254,3 +254,14 @@ fn the_image_gets_every_member_of_the_workspace() {
         assert!(allowed.lines().any(is_allowed), ".dockerignore keeps {member} from the image");
     }
 }
+
+#[test]
+fn the_compiler_that_rustup_installs_is_the_one_that_the_manifest_asks_for() {
+    let [toolchain, manifest] = ["rust-toolchain.toml", "Cargo.toml"]
+        .map(|name| fs::read_to_string(root().join(name)).unwrap());
+    let [toolchain, manifest] = [&toolchain, &manifest].map(|text| DeTable::parse(text).unwrap());
+    let package = table(manifest.get_ref(), &["workspace", "package"]).unwrap();
+    let version = text(package, "rust-version").unwrap();
+    let channel = text(table(toolchain.get_ref(), &["toolchain"]).unwrap(), "channel").unwrap();
+    assert!(channel.starts_with(version), "{channel} is no {version}");
+}
