@@ -61,7 +61,7 @@ test-simulation: ## Run 100,000 seeds of the simulation, optimised
 	PULSO_TEST_ROUNDS=100000 CARGO_PROFILE_DEV_OPT_LEVEL=2 $(CARGO) test --locked -p simulation -- --nocapture
 
 .PHONY: test-attacks
-test-attacks: ## Attack a server with default bounds over loopback and write docs/attacks-report.md
+test-attacks: ## Attack a server with default bounds over loopback and write reports/attacks.md
 	PULSO_TEST_ATTACKS=1 $(CARGO) test --locked -p pulso --test all -- --test-threads 1 --nocapture attacks_in_full
 
 # The target of a guided run and its length; `make fuzz TARGET=help` lists the targets.

@@ -5,7 +5,7 @@
 //! honest client sends a batch at a time; all of its pulses must be acknowledged and counted.
 //!
 //! `PULSO_TEST_ATTACKS=1` (`make test-attacks`) runs every attack in full on a server with default
-//! bounds and writes `docs/attacks-report.md`; part of a name instead of `1` runs those of that name.
+//! bounds and writes `reports/attacks.md`; part of a name instead of `1` runs those of that name.
 //! Otherwise all run small, on one server with low bounds.
 
 mod connections;
@@ -210,7 +210,7 @@ async fn attacks_in_full_stay_within_their_bounds() {
     }
     if is_all {
         let report = report(&rows) + &floods.report();
-        std::fs::write(root().join("docs/attacks-report.md"), report).unwrap();
+        std::fs::write(root().join("reports/attacks.md"), report).unwrap();
     }
     floods.assert_growth();
     for (attack, Measured { mib_before, mib_most, .. }) in rows {

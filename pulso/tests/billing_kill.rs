@@ -4,7 +4,7 @@
 //!
 //! A run bills some tenants and dies at a named point; the program is started again and goes on by
 //! itself. `PULSO_TEST_KILLS` asks for more kills at each point than two and writes
-//! `docs/faults-report-billing*.md`; `PULSO_TEST_SEED` chooses other moments.
+//! `reports/faults-billing*.md`; `PULSO_TEST_SEED` chooses other moments.
 
 use std::{
     collections::BTreeSet,
@@ -397,7 +397,7 @@ fn report(file: &str, words: &str, outcomes: &[(&'static str, Option<String>)]) 
         let wrong = of_point.clone().filter(|(_, wrong)| wrong.is_some()).count();
         writeln!(report, "| `{point}` | {} | {wrong} |", of_point.count()).unwrap();
     }
-    std::fs::write(root().join("docs").join(file), report).unwrap();
+    std::fs::write(root().join("reports").join(file), report).unwrap();
 }
 
 fn wrong(outcomes: Vec<(&'static str, Option<String>)>) -> Vec<String> {
@@ -413,7 +413,7 @@ async fn no_kill_of_a_billing_run_loses_or_doubles_an_invoice_a_number_or_a_mess
         prepare(&place, 1).await;
         outcomes.push((point, kill_month(&place, 1, &fault, &mut random).await));
     }
-    report("faults-report-billing.md", REPORT, &outcomes);
+    report("faults-billing.md", REPORT, &outcomes);
     assert_eq!(wrong(outcomes), Vec::<String>::new());
 }
 
@@ -440,7 +440,7 @@ async fn no_kill_of_a_run_for_deltas_changes_what_it_makes() {
         };
         outcomes.push((point, wrong));
     }
-    report("faults-report-billing-deltas.md", REPORT_OF_DELTAS, &outcomes);
+    report("faults-billing-deltas.md", REPORT_OF_DELTAS, &outcomes);
     assert_eq!(wrong(outcomes), Vec::<String>::new());
 }
 
@@ -467,7 +467,7 @@ async fn no_kill_on_servers_does_either_and_the_topic_has_each_message_once() {
     }
     let outcomes: Vec<_> = clusters.join_all().await.into_iter().flatten().collect();
     assert_eq!(outcomes.len(), faults.len());
-    report("faults-report-billing-cluster.md", REPORT_ON_SERVERS, &outcomes);
+    report("faults-billing-cluster.md", REPORT_ON_SERVERS, &outcomes);
     assert_eq!(wrong(outcomes), Vec::<String>::new());
 }
 
@@ -490,7 +490,7 @@ documents of a run that was not killed, numbers without a gap, and one message f
 const REPORT_ON_SERVERS: &str = "# Faults on servers: what kills did to billing runs
 
 Written by `make test-faults` (`pulso/tests/billing_kill.rs`). The runs are those of
-[faults-report-billing.md](faults-report-billing.md), all stages in one process on a real Kafka and a real
+[faults-billing.md](faults-billing.md), all stages in one process on a real Kafka and a real
 CQL server (Apache Cassandra), one month after the other; and the topic `monthly-consumption` has each
 message once for a reader of what is committed.
 

@@ -107,7 +107,7 @@ async fn no_kill_of_a_stage_loses_or_doubles_a_pulse() {
     let outcomes = deaths::run_all(deaths, RUNS_TOGETHER, deploy).await;
     if std::env::var_os("PULSO_TEST_KILLS").is_some() {
         let report = format!("{REPORT}{}", deaths::table(&outcomes));
-        std::fs::write(root().join("docs/faults-report-cluster.md"), report).unwrap();
+        std::fs::write(root().join("reports/faults-cluster.md"), report).unwrap();
     }
     assert_eq!(outcomes.len(), points().len() + 2);
     for (name, outcome) in &outcomes {
@@ -118,7 +118,7 @@ async fn no_kill_of_a_stage_loses_or_doubles_a_pulse() {
 const REPORT: &str = "# Faults on servers: what kills of stages did to totals
 
 Written by `make test-faults` (`pulso/tests/cluster.rs`). The runs are those of
-[faults-report.md](faults-report.md), with two processes, ingest and the other stages, on a real
+[faults.md](faults.md), with two processes, ingest and the other stages, on a real
 Kafka and a real CQL server (Apache Cassandra). The process that passes the point dies by SIGKILL,
 and the other with it; both are started again.
 

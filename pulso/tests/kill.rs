@@ -3,7 +3,7 @@
 //!
 //! A run streams a plan of batches, lets the server die, starts it again, sends what has no ack,
 //! and compares the totals with the plan, before and after a graceful end. `PULSO_TEST_KILLS` asks
-//! for more kills at each point than two and writes `docs/faults-report.md`; `PULSO_TEST_SEED`
+//! for more kills at each point than two and writes `reports/faults.md`; `PULSO_TEST_SEED`
 //! chooses other moments.
 
 use crate::harness::{
@@ -48,7 +48,7 @@ async fn no_kill_at_any_point_loses_or_doubles_a_pulse() {
     let outcomes = deaths::run_all(deaths, RUNS_TOGETHER, deploy).await;
     if std::env::var_os("PULSO_TEST_KILLS").is_some() {
         let report = format!("{REPORT}{}", deaths::table(&outcomes));
-        std::fs::write(root().join("docs/faults-report.md"), report).unwrap();
+        std::fs::write(root().join("reports/faults.md"), report).unwrap();
     }
     assert_eq!(outcomes.len(), points().len() + 2);
     for (name, outcome) in &outcomes {

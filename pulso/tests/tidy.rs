@@ -265,3 +265,26 @@ fn the_compiler_that_rustup_installs_is_the_one_that_the_manifest_asks_for() {
     let channel = text(table(toolchain.get_ref(), &["toolchain"]).unwrap(), "channel").unwrap();
     assert!(channel.starts_with(version), "{channel} is no {version}");
 }
+
+#[test]
+fn every_link_between_documents_leads_to_a_file() {
+    let listed = |directory: PathBuf| fs::read_dir(directory).unwrap().map(|it| it.unwrap().path());
+    let directories = ["", "docs", "reports"].map(|name| root().join(name));
+    let mut links = 0;
+    for document in directories.into_iter().flat_map(listed) {
+        if document.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&document).unwrap();
+        for after in text.split("](").skip(1) {
+            let target = after.split([')', '#']).next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let path = document.parent().unwrap().join(target);
+            assert!(path.exists(), "{} names {target}, which is gone", document.display());
+            links += 1;
+        }
+    }
+    assert!(links > 50, "the links were not found: {links}");
+}
