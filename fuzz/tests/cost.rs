@@ -11,8 +11,9 @@ use std::{
 
 use fuzz::{memory, time_of};
 use pulso::ingest::{
-    cloudevents, csv_rows, focus, jsonl,
-    reader::FocusQuantity,
+    cloudevents, csv_rows,
+    focus::{self, FocusQuantity},
+    jsonl,
     row::{ROW_BYTES_MAX, RowResult},
 };
 

@@ -1,54 +1,18 @@
-//! What can be typed: the commands, their flags, and examples in every `--help`.
+//! Flags: those of every command, and the arguments of the commands that serve ([`serving`]).
 //!
-//! Argument types stand beside the commands that read them; those of serving commands are in
-//! [`serving`].
+//! The arguments of a client command are beside the command; [`crate::commands`] lists them all.
 
 pub mod serving;
 
 use std::{env, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 
 use crate::{
-    commands::{
-        audit::AuditArgs, bill::BillCommand, catalog::CatalogCommand, config::ConfigCommand,
-        contract::ContractCommand, dlq::DlqCommand, ingest::IngestArgs, invoice::InvoiceCommand,
-        log::LogCommand, query::QueryCommand, replay::ReplayArgs, schema::SchemaCommand,
-        shell::CompletionsArgs, status::StatusArgs, topics::TopicsCommand,
-    },
     config::{self, Loaded, Sources},
     exit::{Exit, Failure},
     output::Format,
 };
-use serving::{BenchCommand, ConsumeArgs, DemoArgs, DevArgs, ServeArgs};
-
-/// Meters usage and turns it into money.
-///
-/// Services stream pulses (one usage measurement each) over gRPC; a log keeps them; a consumer
-/// drains the log into exact totals; a price list turns totals into bills; analysts query all of
-/// it.
-#[derive(Debug, Parser)]
-#[command(
-    name = "pulso",
-    version,
-    after_help = "Examples:
-  pulso demo                                  see it work on real usage, in one command
-  pulso dev                                   run everything on this machine
-  pulso ingest usage.csv --format csv         send a file of usage
-  pulso query usage --from 2024-09 --to 2024-10 --window P1D
-  pulso bill preview --tenant acme --period 2024-09
-
-Exit codes: 0 done, 1 a check failed, 10 unhealthy, 64 usage, 65 bad data, 69 unavailable,
-70 internal, 75 try again, 77 permission, 78 configuration."
-)]
-pub struct Cli {
-    /// Flags of every command.
-    #[command(flatten)]
-    pub globals: Globals,
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
 
 /// Flags that every command takes.
 #[derive(Clone, Debug, Args)]
@@ -140,83 +104,5 @@ impl ServingFlags {
     /// With the configuration code and every mistake of every source.
     pub fn load(&self) -> Result<Loaded, Failure> {
         config::load::load(&self.sources()).map_err(|errors| Failure::new(Exit::Config, errors))
-    }
-}
-
-/// The commands.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Run everything in this process, for development.
-    Dev(DevArgs),
-    /// Show the whole way on real usage: stream, drain, rate, explain; then end.
-    Demo(DemoArgs),
-    /// Run the chosen stages.
-    Serve(ServeArgs),
-    /// Drain the log into totals, without serving.
-    Consume(ConsumeArgs),
-    /// Send a file of usage.
-    Ingest(IngestArgs),
-    /// Ask for totals.
-    #[command(subcommand)]
-    Query(QueryCommand),
-    /// Show where the pipeline stands; exits with 10 when it is not healthy.
-    Status(StatusArgs),
-    /// What usage costs: previews, billing runs, explanations.
-    #[command(subcommand)]
-    Bill(BillCommand),
-    /// Invoices: list, show, print and void them.
-    #[command(subcommand)]
-    Invoice(InvoiceCommand),
-    /// What tenants have agreed to: check, apply and show contracts.
-    #[command(subcommand)]
-    Contract(ContractCommand),
-    /// Prices: import, check, test and publish them.
-    #[command(subcommand)]
-    Catalog(CatalogCommand),
-    /// Pulses that reached the log but no total.
-    #[command(subcommand)]
-    Dlq(DlqCommand),
-    /// Fold the log again and compare it with the store.
-    Audit(AuditArgs),
-    /// Fold the log again into another epoch, compare it, put it to use.
-    Replay(ReplayArgs),
-    /// Measure this machine.
-    #[command(subcommand)]
-    Bench(BenchCommand),
-    /// The log on Kafka: show its generations, give it more partitions.
-    #[command(subcommand)]
-    Log(LogCommand),
-    /// The Kafka topics: make them, compare them.
-    #[command(subcommand)]
-    Topics(TopicsCommand),
-    /// The tables on ScyllaDB: make them, compare them, migrate them.
-    #[command(subcommand)]
-    Schema(SchemaCommand),
-    /// The configuration: show it, check it, write a file of defaults.
-    #[command(subcommand)]
-    Config(ConfigCommand),
-    /// Print a completion script for a shell.
-    Completions(CompletionsArgs),
-    /// Print the manual page.
-    Man,
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn global_flags_stand_before_or_after_the_command() {
-        for line in ["pulso --server a:1 status -o json", "pulso -o json status --server a:1"] {
-            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-            assert_eq!((cli.globals.server.as_str(), cli.globals.output), ("a:1", Format::Json));
-        }
     }
 }

@@ -5,10 +5,7 @@ pub mod sender;
 
 use std::{error::Error, time::Duration};
 
-use tonic::{
-    Code, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::transport::{Channel, Endpoint};
 
 use crate::exit::{Exit, Failure};
 
@@ -39,13 +36,6 @@ pub async fn connect(server: &str) -> Result<Channel, Failure> {
         let hint = "Is `pulso dev` running? --server or PULSO_SERVER gives another address.";
         Failure::new(Exit::Unavailable, format_args!("cannot reach {server}: {cause}\n{hint}"))
     })
-}
-
-/// Tells whether an answer came from something that speaks HTTP/2 and not gRPC, as a server's HTTP
-/// address does. The library knows only that the body is no frame, and names the HTTP status.
-pub(crate) fn is_not_grpc(status: &Status) -> bool {
-    status.code() == Code::Internal
-        && status.message().contains("while receiving response with status")
 }
 
 fn endpoint(server: &str) -> Result<Endpoint, Failure> {

@@ -1,35 +1,133 @@
-//! Commands: what each of them does, one file each.
+//! Commands: what can be typed, and what each command does, one file each.
 //!
 //! Client commands talk gRPC to `--server` and print one answer; serving commands are handed to
 //! [`crate::serve`] with the configuration in effect.
 
+pub mod config;
+mod files;
+pub mod schema;
+pub mod shell;
+pub mod topics;
+mod wire;
 pub mod audit;
 pub mod bill;
 pub mod catalog;
-pub mod config;
 pub mod contract;
 pub mod dlq;
-pub mod ingest;
 pub mod invoice;
 pub mod log;
 pub mod query;
 pub mod replay;
-pub mod schema;
-pub mod shell;
 pub mod status;
-pub mod topics;
-mod wire;
+pub mod ingest;
+pub mod demo;
 
 use std::future::Future;
 
+use clap::{Parser, Subcommand};
 use runtime::fault;
 
+use self::{
+    audit::AuditArgs, bill::BillCommand, catalog::CatalogCommand, config::ConfigCommand,
+    contract::ContractCommand, dlq::DlqCommand, ingest::IngestArgs, invoice::InvoiceCommand,
+    log::LogCommand, query::QueryCommand, replay::ReplayArgs, schema::SchemaCommand,
+    shell::CompletionsArgs, status::StatusArgs, topics::TopicsCommand,
+};
 use crate::{
-    cli::{Cli, Command, Globals, serving::BenchCommand},
+    cli::{
+        Globals,
+        serving::{BenchCommand, ConsumeArgs, DemoArgs, DevArgs, ServeArgs},
+    },
     exit::{Exit, Failure},
     output::Printer,
     serve::{self, Serving},
 };
+
+/// Meters usage and turns it into money.
+///
+/// Services stream pulses (one usage measurement each) over gRPC; a log keeps them; a consumer
+/// drains the log into exact totals; a price list turns totals into bills; analysts query all of
+/// it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pulso",
+    version,
+    after_help = "Examples:
+  pulso demo                                  see it work on real usage, in one command
+  pulso dev                                   run everything on this machine
+  pulso ingest usage.csv --format csv         send a file of usage
+  pulso query usage --from 2024-09 --to 2024-10 --window P1D
+  pulso bill preview --tenant acme --period 2024-09
+
+Exit codes: 0 done, 1 a check failed, 10 unhealthy, 64 usage, 65 bad data, 69 unavailable,
+70 internal, 75 try again, 77 permission, 78 configuration."
+)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in this process, for development.
+    Dev(DevArgs),
+    /// Show the whole way on real usage: stream, drain, rate, explain; then end.
+    Demo(DemoArgs),
+    /// Run the chosen stages.
+    Serve(ServeArgs),
+    /// Drain the log into totals, without serving.
+    Consume(ConsumeArgs),
+    /// Send a file of usage.
+    Ingest(IngestArgs),
+    /// Ask for totals.
+    #[command(subcommand)]
+    Query(QueryCommand),
+    /// Show where the pipeline stands; exits with 10 when it is not healthy.
+    Status(StatusArgs),
+    /// What usage costs: previews, billing runs, explanations.
+    #[command(subcommand)]
+    Bill(BillCommand),
+    /// Invoices: list, show, print and void them.
+    #[command(subcommand)]
+    Invoice(InvoiceCommand),
+    /// What tenants have agreed to: check, apply and show contracts.
+    #[command(subcommand)]
+    Contract(ContractCommand),
+    /// Prices: import, check, test and publish them.
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
+    /// Pulses that reached the log but no total.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Fold the log again and compare it with the store.
+    Audit(AuditArgs),
+    /// Fold the log again into another epoch, compare it, put it to use.
+    Replay(ReplayArgs),
+    /// Measure this machine.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// The log on Kafka: show its generations, give it more partitions.
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// The Kafka topics: make them, compare them.
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// The tables on ScyllaDB: make them, compare them, migrate them.
+    #[command(subcommand)]
+    Schema(SchemaCommand),
+    /// The configuration: show it, check it, write a file of defaults.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+    /// Print the manual page.
+    Man,
+}
 
 /// Runs a command to its end.
 ///
@@ -39,7 +137,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { globals, command } = cli;
     match command {
         Command::Dev(args) => served(&globals, |serving| serve::dev(serving, args)),
-        Command::Demo(args) => served(&globals, |serving| serve::demo(serving, args)),
+        Command::Demo(args) => served(&globals, |serving| demo::run(serving, args)),
         Command::Serve(args) => served(&globals, |serving| serve::serve(serving, args)),
         Command::Consume(args) => served(&globals, |serving| serve::consume(serving, args)),
         Command::Bench(BenchCommand::Pipeline(args)) => {
@@ -95,4 +193,25 @@ where
     // What matters was waited for. A fold that answers a question nobody waits for is not.
     runtime.shutdown_background();
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::output::Format;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_before_or_after_the_command() {
+        for line in ["pulso --server a:1 status -o json", "pulso -o json status --server a:1"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!((cli.globals.server.as_str(), cli.globals.output), ("a:1", Format::Json));
+        }
+    }
 }

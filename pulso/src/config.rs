@@ -5,17 +5,21 @@
 //! [`mod@write`] gives a commented file of defaults. Every mistake is collected before anything starts,
 //! and each names its key, its value, where it was set, and what to do.
 
-mod edge;
-pub mod error;
-pub mod keys;
-pub mod load;
-pub mod place;
+mod origin;
 pub mod value;
+pub mod place;
+pub mod keys;
+pub mod error;
+mod loaded;
+mod edge;
+pub mod load;
 pub mod write;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::{Config, KEYS, Key};
-pub use load::{Loaded, Origin, Sources};
+pub use load::Sources;
+pub use loaded::Loaded;
+pub use origin::Origin;
 
 #[cfg(test)]
 mod tests;

@@ -81,13 +81,20 @@ impl Failure {
     /// A call that the server answered with an error.
     #[must_use]
     pub fn status(status: &Status) -> Self {
-        if crate::client::is_not_grpc(status) {
+        if is_not_grpc(status) {
             let message = "what answers there speaks HTTP and not gRPC: is it the server's HTTP \
                            address? --server or PULSO_SERVER takes the gRPC one";
             return Self::new(Exit::Unavailable, message);
         }
         Self::new(exit_of(status.code()), edge::problem::explain(status))
     }
+}
+
+/// Tells whether an answer came from something that speaks HTTP/2 and not gRPC, as a server's HTTP
+/// address does. The library knows only that the body is no frame, and names the HTTP status.
+pub(crate) fn is_not_grpc(status: &Status) -> bool {
+    status.code() == Code::Internal
+        && status.message().contains("while receiving response with status")
 }
 
 /// Maps a canonical code to an exit code.

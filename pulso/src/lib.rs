@@ -3,25 +3,25 @@
 //!
 //! - [`exit`]: the table of exit codes.
 //! - [`config`]: settings from defaults, file, environment and flags.
-//! - [`cli`]: what can be typed.
 //! - [`output`]: answers as table, JSON, JSON lines or CSV.
+//! - [`cli`]: the flags of every command.
 //! - [`client`]: connections to a server, and the sender of pulses.
 //! - [`ingest`]: files of usage, read row by row into batches.
-//! - [`commands`]: what each client command does.
 //! - [`serve`]: what each serving command does.
+//! - [`commands`]: the command line, and what each client command does.
 
 pub mod exit;
 
 pub mod config;
 
-pub mod cli;
-
 pub mod output;
+
+pub mod cli;
 
 pub mod client;
 
 pub mod ingest;
 
-pub mod commands;
-
 pub mod serve;
+
+pub mod commands;

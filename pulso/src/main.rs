@@ -3,7 +3,10 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
-use pulso::{cli::Cli, commands, exit::Exit};
+use pulso::{
+    commands::{self, Cli},
+    exit::Exit,
+};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

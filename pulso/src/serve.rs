@@ -5,15 +5,14 @@
 //! starts stages and ends them in order behind `doors`, `growth` starts them again when the log has grown,
 //! [`addresses`] says where they are; then the commands that run on top.
 
-pub mod addresses;
 pub mod backends;
-pub mod bench;
 pub mod consuming;
-pub mod demo;
 mod doors;
 mod growth;
 mod negative;
 pub mod process;
+pub mod addresses;
+pub mod bench;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,7 +21,7 @@ use runtime::{Schedule, Shutdown, telemetry};
 use tracing::warn;
 
 use crate::{
-    cli::serving::{ConsumeArgs, DemoArgs, DevArgs, PipelineArgs, ServeArgs, Stage},
+    cli::serving::{ConsumeArgs, DevArgs, PipelineArgs, ServeArgs, Stage},
     config::{Config, Loaded, value},
     exit::{Exit, Failure},
     output::Printer,
@@ -41,7 +40,8 @@ pub struct Serving {
     pub printer: Printer,
 }
 
-const ALL_STAGES: [Stage; 4] = [Stage::Ingest, Stage::Consume, Stage::Price, Stage::Query];
+pub(crate) const ALL_STAGES: [Stage; 4] =
+    [Stage::Ingest, Stage::Consume, Stage::Price, Stage::Query];
 
 /// `pulso dev`: everything in this process, until it is told to end.
 ///
@@ -133,14 +133,6 @@ async fn consume_until_grown(
     tokio::join!(running, watching).1
 }
 
-/// `pulso demo`: see the module [`mod@demo`].
-///
-/// # Errors
-/// When a step fails.
-pub async fn demo(serving: Serving, args: DemoArgs) -> Result<Exit, Failure> {
-    demo::run(serving, args).await
-}
-
 /// `pulso bench pipeline`: see the module [`mod@bench`].
 ///
 /// # Errors
@@ -219,7 +211,7 @@ async fn start_again(
     }
 }
 
-fn start_logs(config: &Config) -> Result<(), Failure> {
+pub(crate) fn start_logs(config: &Config) -> Result<(), Failure> {
     let format = match config.telemetry.format {
         value::LogFormat::Auto => telemetry::LogFormat::Auto,
         value::LogFormat::Text => telemetry::LogFormat::Text,

@@ -10,21 +10,22 @@
 //! What it leaves to others: trying again (the consumer's flush does, for ever), backups, and how
 //! durable a node's own acknowledgement is (`commitlog_sync`).
 
-mod billing;
+mod error;
+mod known;
+mod options;
+mod session;
+pub mod schema;
+mod statements;
 mod client;
 mod entries;
-mod error;
+mod billing;
 mod journal;
 mod letters;
-mod options;
 mod records;
 mod registry;
 mod rows;
-mod scan;
-pub mod schema;
-mod session;
-mod statements;
 mod tenants;
+mod scan;
 mod usage;
 
 use std::{sync::Arc, time::Instant};

@@ -2,7 +2,12 @@
 
 use std::io::{self, BufRead, BufReader};
 
-use pulso::ingest::{cloudevents, csv_rows, focus, jsonl, reader::FocusQuantity, row::RowResult};
+use pulso::ingest::{
+    cloudevents, csv_rows,
+    focus::{self, FocusQuantity},
+    jsonl,
+    row::RowResult,
+};
 
 /// A reader of one format.
 type Read = fn(&mut dyn BufRead, &mut dyn FnMut(RowResult) -> io::Result<()>) -> io::Result<()>;

@@ -3,8 +3,6 @@
 
 mod local;
 
-pub(super) use local::read_text;
-
 use std::path::PathBuf;
 
 use billing::answers;
@@ -16,6 +14,7 @@ use proto::v1::{
 use serde_json::json;
 use tonic::transport::Channel;
 
+use super::files::read_text;
 use crate::{
     cli::Globals,
     client,
@@ -132,7 +131,7 @@ async fn connect(globals: &Globals) -> Result<CatalogServiceClient<Channel>, Fai
 const COLUMNS: [&str; 4] = ["version", "published_at", "skus", "digest"];
 
 async fn publish(globals: &Globals, printer: &Printer, args: PublishArgs) -> Result<Exit, Failure> {
-    let text = local::read_text(&args.file)?;
+    let text = read_text(&args.file)?;
     let mut client = connect(globals).await?;
     let validate_only = args.validate_only;
     let answered = client.publish_catalogue(PublishCatalogueRequest { text, validate_only }).await;

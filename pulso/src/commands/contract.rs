@@ -12,7 +12,7 @@ use proto::v1::{
 use serde_json::json;
 use tonic::transport::Channel;
 
-use super::{bill::connect, catalog::read_text};
+use super::{bill::connect, files::read_text};
 use crate::{
     cli::Globals,
     exit::{Exit, Failure},

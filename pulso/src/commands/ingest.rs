@@ -1,8 +1,8 @@
 //! `pulso ingest`: sends a file of usage and reports what became of every row.
 
-mod notices;
 mod outcomes;
 mod report;
+mod notices;
 
 use std::{
     collections::VecDeque,
@@ -30,7 +30,8 @@ use crate::{
     exit::{Exit, Failure},
     ingest::{
         batches::{Batcher, Numbered, Safety},
-        reader::{FileFormat, FocusQuantity, Piece, Reader},
+        focus::FocusQuantity,
+        reader::{FileFormat, Piece, Reader},
         source::{Input, Source},
         times::TimeCheck,
     },

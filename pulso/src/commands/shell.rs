@@ -4,8 +4,8 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
+use super::Cli;
 use crate::{
-    cli::Cli,
     exit::{Exit, Failure},
     output::Printer,
 };

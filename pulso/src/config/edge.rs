@@ -6,7 +6,7 @@ use edge::listen::{
     descriptors::{TooFewDescriptors, connections_max},
 };
 
-use super::load::Loaded;
+use super::loaded::Loaded;
 
 impl Loaded {
     /// The limits on what clients take of the process. `open_files_max` is the limit on open files.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{keys::KEYS, load::Origin};
+use super::{keys::KEYS, origin::Origin};
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

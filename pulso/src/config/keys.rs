@@ -43,6 +43,11 @@ impl Key {
     }
 }
 
+/// The key of this path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
 fn default_of<S: Setting>(text: &str) -> S {
     S::parse(text).unwrap_or_else(|problem| panic!("the default `{text}` {problem}"))
 }

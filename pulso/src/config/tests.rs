@@ -3,8 +3,9 @@
 use std::{fs, path::PathBuf};
 
 use super::{
+    Loaded, Origin, Sources,
     keys::{Config, KEYS},
-    load::{Loaded, Origin, Sources, load},
+    load::load,
     place::{Place, StoreUrl},
     value::{ByteSize, Lanes, Setting, Span},
     write::default_file,

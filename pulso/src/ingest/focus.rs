@@ -14,12 +14,12 @@
 
 use std::io::{self, BufRead};
 
+use clap::ValueEnum;
 use edge::problem::reasons;
 use proto::v1;
 
 use super::{
     csv_rows::read_header,
-    reader::FocusQuantity,
     records::Records,
     row::{self, Draft, Fault, Field, ROW_CELLS, Row, RowResult},
 };
@@ -36,6 +36,15 @@ const PROPERTIES: [(&str, &str); 9] = [
     ("ResourceType", "resource_type"),
     ("ChargeCategory", "charge_category"),
 ];
+
+/// Which quantity of a FOCUS row is the amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FocusQuantity {
+    /// PricingQuantity in PricingUnit, of which price lists speak.
+    Pricing,
+    /// ConsumedQuantity in ConsumedUnit.
+    Consumed,
+}
 
 /// Reads all rows and hands each row or rejection to `sink`, in order.
 ///

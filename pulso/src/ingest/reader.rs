@@ -10,7 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     batches::{Batcher, Numbered},
-    cloudevents, csv_rows, focus, jsonl,
+    cloudevents, csv_rows,
+    focus::{self, FocusQuantity},
+    jsonl,
     row::{Rejection, RowResult},
     source::Source,
     times::{Notice, TimeCheck, TimeCounts},
@@ -39,15 +41,6 @@ impl FileFormat {
     pub fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
-}
-
-/// Which quantity of a FOCUS row is the amount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FocusQuantity {
-    /// PricingQuantity in PricingUnit, of which price lists speak.
-    Pricing,
-    /// ConsumedQuantity in ConsumedUnit.
-    Consumed,
 }
 
 /// What the reader hands over.

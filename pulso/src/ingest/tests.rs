@@ -7,8 +7,9 @@ use edge::problem::reasons;
 use proptest::prelude::*;
 
 use super::{
-    cloudevents, csv_rows, focus, jsonl,
-    reader::FocusQuantity,
+    cloudevents, csv_rows,
+    focus::{self, FocusQuantity},
+    jsonl,
     row::{
         AMOUNT_NOT_A_NUMBER, FIELD_REPEATED, FIELD_TYPE, FIELD_UNKNOWN, ROW_BYTES_MAX, ROW_CELLS,
         ROW_MALFORMED, ROW_TOO_LONG, RowResult, TIME_INVALID,

@@ -6,9 +6,9 @@
 //! generator's ledger to the last unit.
 
 mod cpu;
-pub mod drain;
 mod ledger;
 mod load;
+pub mod drain;
 pub mod rate;
 
 use std::{

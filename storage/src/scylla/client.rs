@@ -4,18 +4,17 @@ use scylla::client::session::Session;
 
 use super::{
     error::Failure,
-    registry::Seen,
+    known::{KnownGenerations, WrittenPlaces},
     session::{Link, Preparer},
     statements::Statements,
-    tenants::Written,
 };
 
 /// A keyspace in use.
 pub(super) struct Client {
     pub(super) link: Link,
     pub(super) statements: Statements,
-    pub(super) generations: Seen,
-    pub(super) written: Written,
+    pub(super) generations: KnownGenerations,
+    pub(super) written: WrittenPlaces,
 }
 
 impl Client {
@@ -26,6 +25,11 @@ impl Client {
     ) -> Result<Self, Failure> {
         let statements = Statements::prepare(&Preparer { session: &session, keyspace }).await?;
         let link = Link::new(session, writes_in_flight);
-        Ok(Self { link, statements, generations: Seen::default(), written: Written::default() })
+        Ok(Self {
+            link,
+            statements,
+            generations: KnownGenerations::default(),
+            written: WrittenPlaces::default(),
+        })
     }
 }

@@ -3,11 +3,7 @@
 //! One CQL partition, decided by compare-and-set on the next number: of two processes that register
 //! at once one writes it, and the other looks again at what stands there now.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use domain::{LogId, WindowLength, place::Generation, store::StoreError};
 
@@ -16,21 +12,6 @@ use super::{
     error::{Failure, damaged, small},
 };
 use crate::answers::{another_log, other_parameters, unregistered};
-
-/// Generations that this process has seen. They never change.
-#[derive(Default)]
-pub(super) struct Seen(Mutex<HashMap<LogId, Generation>>);
-
-impl Seen {
-    fn get(&self, log_id: LogId) -> Option<Generation> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&log_id).copied()
-    }
-
-    fn add(&self, generations: &[Generation]) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.extend(generations.iter().map(|generation| (generation.log_id, *generation)));
-    }
-}
 
 pub(super) async fn register(
     client: &Client,

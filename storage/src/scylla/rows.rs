@@ -18,30 +18,13 @@ use scylla::{
 use super::{
     client::Client,
     error::{Failure, damaged, signed, signed_bound, small, unsigned},
+    known::Place,
 };
 use crate::order;
 
 /// Rows that are written by one request, where they share a tenant's day. Measured against one node
 /// with 100 rows a day: alone 4,500 rows/s, 16 together 20,000, 64 together 30,000, 256 no more.
 const ROWS_TOGETHER: usize = 64;
-
-/// A shard of a tenant's day: the key of a CQL partition.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
-    pub(super) tenant: Tenant,
-    pub(super) window_day: i32,
-    pub(super) shard: u16,
-}
-
-impl Place {
-    fn of(key: &RowKey, generation: &Generation) -> Self {
-        Self {
-            tenant: key.resource.tenant.clone(),
-            window_day: key.window_day(),
-            shard: key.shard(generation.hash_seed, generation.shards),
-        }
-    }
-}
 
 /// Days since 1970 as CQL's date.
 pub(super) fn date(day: i32) -> CqlDate {

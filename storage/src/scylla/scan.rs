@@ -14,7 +14,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all};
 use super::{
     client::Client,
     error::Failure,
-    rows::{self, Place},
+    known::Place,
+    rows,
     session::InFlight,
     tenants::{self, Start},
 };

@@ -5,9 +5,9 @@
 //! together are found before anything is read or written. Two that apply at once take turns by a
 //! lock that ends by itself when its owner does; every statement waits until all nodes agree.
 
+mod versions;
 mod cluster;
 mod lock;
-mod versions;
 
 use scylla::client::session::Session;
 use tracing::info;

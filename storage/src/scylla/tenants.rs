@@ -1,13 +1,10 @@
 //! Which tenants there are and which days each has: what makes a scan over all of them possible
 //! without reading the whole cluster.
 //!
-//! It is written with the rows and before their manifest, always the same, and never taken back. A
-//! process remembers what it wrote, so that a flush mostly writes none of it.
+//! It is written with the rows and before their manifest, always the same, and never taken back. The
+//! client remembers what it wrote, so that a flush mostly writes none of it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    sync::{Mutex, PoisonError},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::Tenant;
 use futures_util::{TryStreamExt as _, future::try_join_all};
@@ -16,52 +13,13 @@ use scylla::value::CqlDate;
 use super::{
     client::Client,
     error::{Failure, damaged, small},
-    rows::{Place, date, day},
+    known::Place,
+    rows::{date, day},
 };
 
 /// Parts of the list of tenants. They spread its load over nodes, and each costs a scan one more
 /// small read.
 const PARTS: u64 = 16;
-
-/// Places that are remembered as written, at some 100 bytes each; then it starts anew.
-const REMEMBERED_MAX: usize = 100_000;
-
-/// What this process has written and the cluster has acknowledged.
-#[derive(Default)]
-pub(super) struct Written(Mutex<Remembered>);
-
-#[derive(Default)]
-struct Remembered {
-    tenants: HashSet<Tenant>,
-    places: HashSet<Place>,
-}
-
-impl Written {
-    fn with<T>(&self, look: impl FnOnce(&mut Remembered) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Those that are not known to be written: tenants and places.
-    fn missing(&self, places: BTreeSet<Place>) -> (BTreeSet<Tenant>, Vec<Place>) {
-        self.with(|known| {
-            let new: Vec<Place> =
-                places.into_iter().filter(|place| !known.places.contains(place)).collect();
-            let tenants = new.iter().map(|place| &place.tenant);
-            let tenants = tenants.filter(|tenant| !known.tenants.contains(*tenant));
-            (tenants.cloned().collect(), new)
-        })
-    }
-
-    fn remember(&self, tenants: BTreeSet<Tenant>, places: Vec<Place>) {
-        self.with(|known| {
-            if known.places.len() + places.len() > REMEMBERED_MAX {
-                *known = Remembered::default();
-            }
-            known.tenants.extend(tenants);
-            known.places.extend(places);
-        });
-    }
-}
 
 fn part(tenant: &str) -> i32 {
     // Without a seed: every process must find it, and a client can only make its own part longer.
@@ -159,25 +117,4 @@ pub(super) async fn days(
         days.entry(day(window_day)).or_default().push(small("shard", shard)?);
     }
     Ok(days)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_written_is_not_written_again_until_there_is_too_much_of_it() {
-        let written = Written::default();
-        let place = |window_day| Place { tenant: Tenant::new("a").unwrap(), window_day, shard: 0 };
-        let (tenants, places) = written.missing(BTreeSet::from([place(1), place(2)]));
-        assert_eq!((tenants.len(), places.len()), (1, 2));
-        written.remember(tenants, places);
-        let (tenants, places) = written.missing(BTreeSet::from([place(2), place(3)]));
-        assert_eq!((tenants.len(), places.len()), (0, 1));
-        let many = i32::try_from(REMEMBERED_MAX).unwrap();
-        written.remember(tenants, (0..many).map(place).collect());
-        written.remember(BTreeSet::new(), vec![place(-1)]);
-        let (tenants, places) = written.missing(BTreeSet::from([place(-1), place(2)]));
-        assert_eq!((tenants.len(), places.len()), (1, 1), "it started anew");
-    }
 }

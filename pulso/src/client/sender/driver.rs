@@ -21,9 +21,9 @@ use tonic::{
 use tracing::debug;
 
 use super::{PLACES_MAX, SendError, SenderOptions, Sent, Work};
-use crate::client::{
-    frame::{Frame, FrameCodec},
-    is_not_grpc,
+use crate::{
+    client::frame::{Frame, FrameCodec},
+    exit::is_not_grpc,
 };
 
 const PATH: PathAndQuery = PathAndQuery::from_static("/pulso.v1.IngestService/IngestStream");

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::connect;
 use crate::{
     cli::Globals,
-    commands::catalog::read_text,
+    commands::files::read_text,
     exit::{Exit, Failure},
     output::{Answer, Printer},
 };

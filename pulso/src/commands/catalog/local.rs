@@ -1,6 +1,6 @@
 //! What `pulso catalog` does without a server: import, check and test a file.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use pricing::{
     examples,
@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{ImportArgs, ImportFormat};
 use crate::{
+    commands::files::read_bytes,
     exit::{Exit, Failure},
     output::{self, Answer, Format, Printer},
 };
@@ -113,14 +114,4 @@ pub(super) fn test(printer: &Printer, path: &Path) -> Result<Exit, Failure> {
 
 fn parse(path: &Path) -> Result<CatalogueFile, Failure> {
     file::parse(&path.display().to_string(), &read_bytes(path)?).map_err(Failure::data)
-}
-
-/// Reads a catalogue file's text, to be checked by a server.
-pub(in crate::commands) fn read_text(path: &Path) -> Result<String, Failure> {
-    let text = String::from_utf8(read_bytes(path)?);
-    text.map_err(|_| Failure::data(format_args!("{}: not UTF-8 text", path.display())))
-}
-
-fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| Failure::file("read", path, &error))
 }

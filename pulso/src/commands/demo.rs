@@ -25,16 +25,19 @@ use serde_json::Value;
 use tonic::transport::Channel;
 
 use super::{
-    ALL_STAGES, Serving,
-    process::{Plan, Process},
+    Cli, Command,
+    ingest::{IngestArgs, Report, transfer},
 };
 use crate::{
-    cli::{Cli, Command, serving::DemoArgs},
+    cli::serving::DemoArgs,
     client,
-    commands::ingest::{IngestArgs, Report, transfer},
     config::Loaded,
     exit::{Exit, Failure},
     output::Format,
+    serve::{
+        self, ALL_STAGES, Serving,
+        process::{Plan, Process},
+    },
 };
 
 /// Bills that are shown: those of the tenants that cost most.
@@ -60,7 +63,7 @@ struct Findings {
 /// When a step fails; a comparison that does not hold is an exit code, not an error.
 pub async fn run(serving: Serving, args: DemoArgs) -> Result<Exit, Failure> {
     let loaded = settings(&serving.loaded)?;
-    super::start_logs(&loaded.config)?;
+    serve::start_logs(&loaded.config)?;
     let bytes =
         fs::read(&args.sample).map_err(|error| Failure::file("read", &args.sample, &error))?;
     let rows = read_sample(&bytes)?;
@@ -116,7 +119,7 @@ async fn play(
     let mut report = Report::default();
     transfer(channel.clone(), &ingest_args(sample)?, &mut report).await?;
     let consuming = process.consuming().expect("the demo runs every stage");
-    consuming.close_segments("demo").await.map_err(super::consuming::failure)?;
+    consuming.close_segments("demo").await.map_err(serve::consuming::failure)?;
     let took = started.elapsed();
     let status =
         OperationsServiceClient::new(channel.clone()).get_status(GetStatusRequest {}).await;
