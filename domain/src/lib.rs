@@ -1,33 +1,38 @@
 //! The words of the business and the ports, in reading order.
 //!
 //! Nothing here does IO, reads a clock, spawns, or knows a wire format: every type is a value, every
-//! function is pure, and the ports say what the stages need from the outside. Imports point
-//! one way, down this list.
+//! function is pure, and the ports say what the stages need from the outside. A module imports only
+//! those above it.
 
+pub mod hash;
+pub mod codec;
+pub mod time;
+
+pub mod name;
+pub mod quantity;
+pub mod dimensions;
 pub mod aggregate;
-pub mod billing;
+
+pub mod place;
+pub mod log;
+pub mod limits;
+
+pub mod segment;
+pub mod dead_letter;
+pub mod rebase;
+pub mod epochs;
+
+pub mod usage;
+pub mod store;
+pub mod totals;
+pub mod outlet;
+pub mod refold;
+
 pub mod catalogue;
 pub mod contract;
-pub mod dead_letter;
-pub mod dimensions;
-pub mod epochs;
-pub mod hash;
-pub mod limits;
-pub mod log;
-pub mod name;
-pub mod outlet;
-pub mod place;
-pub mod quantity;
-pub mod rebase;
-pub mod refold;
-pub mod segment;
-pub mod store;
-pub mod suggest;
-pub mod time;
-pub mod totals;
-pub mod usage;
+pub mod billing;
 
-pub mod codec;
+pub mod suggest;
 
 pub use aggregate::{Aggregate, Total};
 pub use billing::BillingStore;

@@ -1,7 +1,7 @@
 //! The edge of a process: what every request passes before a stage sees it, and every answer after.
 //!
 //! In reading order: how errors are reported; how a request is followed through the logs and
-//! counted; where calls compute; what clients may take; how parameters, media types and pages are
+//! counted; what clients may take; where calls compute; how parameters, media types and pages are
 //! read; what a stage serves; and the two doors with the server behind the listeners. Nothing here
 //! knows a stage, a log or a store.
 
@@ -10,9 +10,9 @@ pub mod problem;
 pub mod correlation;
 pub mod requests;
 
-pub mod compute;
-
 pub mod listen;
+
+pub mod compute;
 
 pub mod accept;
 pub mod paging;

@@ -9,15 +9,15 @@
 //! Nothing that a client sends decides how much memory is held: each bound is a field of
 //! [`EdgeLimits`], which the configuration sets.
 
-pub mod accept;
 pub mod budget;
-pub mod calls;
 pub mod connection;
 pub mod descriptors;
-pub mod frames;
-pub mod http;
 mod patience;
+pub mod frames;
+pub mod calls;
 mod rarely;
+pub mod accept;
+pub mod http;
 
 use std::time::Duration;
 

@@ -10,9 +10,9 @@ use std::{fmt, time::Duration};
 use tonic::Code;
 
 pub mod grpc;
+pub mod reasons;
 pub mod http;
 pub mod layer;
-pub mod reasons;
 mod store;
 
 pub use grpc::{explain, reason_of, retry_after_of};

@@ -2,10 +2,10 @@
 
 mod config;
 mod cron;
-mod fold;
-mod log;
 mod price_files;
 mod record;
+mod log;
+mod fold;
 mod rows;
 mod state;
 mod stored;

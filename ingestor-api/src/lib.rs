@@ -9,21 +9,21 @@
 
 mod codec;
 pub mod config;
-mod metrics;
 pub mod scope;
 
-mod batch;
 pub mod check;
+mod batch;
 
-mod append;
 mod outcome;
+mod metrics;
+mod append;
 pub mod packer;
 
 mod answer;
 pub mod ingest;
 
-pub mod server;
 mod stream;
+pub mod server;
 
 pub use check::NegativePolicy;
 pub use config::{Limits, LimitsError, Packing};

@@ -4,21 +4,21 @@
 //! state at its start and of its records, whoever folds it, whenever, and however the work was cut
 //! into flushes. Everything that Pulso promises about counting once rests on this file.
 
-mod backfills;
 mod believed;
 mod caps;
 mod close;
 mod ids;
 mod index;
-mod inherit;
-mod judge;
-mod keys;
 mod letters;
-mod producers;
 mod ranges;
+mod backfills;
 mod refused;
-mod rows;
+mod producers;
 mod state;
+mod inherit;
+mod keys;
+mod rows;
+mod judge;
 mod tally;
 mod watch;
 

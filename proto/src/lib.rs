@@ -3,13 +3,14 @@
 //! - [`v1`]: everything generated from `proto/pulso/v1`, and [`DESCRIPTORS`] for reflection.
 //! - [`walk`]: reads batches and pulses in place, without decoding them into owned messages.
 //! - [`record`]: the log's records, built by ingest from slices and opened by the consumer.
-//! - [`totals`]: final totals, as they are published.
 //! - [`convert`]: the one place where wire types become domain types and back.
+//! - [`totals`]: final totals, as they are published.
+
+pub mod walk;
+pub mod record;
 
 pub mod convert;
-pub mod record;
 pub mod totals;
-pub mod walk;
 
 /// Generated messages, clients and servers.
 #[allow(missing_docs, unreachable_pub, clippy::all)]

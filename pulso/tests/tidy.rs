@@ -1,6 +1,8 @@
 //! The rules of the house that no compiler checks: which crate may name which, that metrics and
 //! crash points are those of their tables, and the form of source files.
 
+mod maps;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

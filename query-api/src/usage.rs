@@ -12,8 +12,8 @@
 //! start at its first tenant and stop after its last.
 
 pub mod group;
-pub mod request;
 pub mod windows;
+pub mod request;
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 

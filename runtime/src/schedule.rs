@@ -8,8 +8,8 @@
 //! here, from the clock that was passed in: the scheduler knows the system's clock only, starts a
 //! job again while it still runs, and forgets the moments it slept through.
 
-mod bell;
 mod cron;
+mod bell;
 
 use std::{fmt, future::Future, time::Duration};
 

@@ -10,10 +10,10 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)] // These are tests.
 
-pub mod billing;
 pub mod log;
 pub mod outlet;
 pub mod samples;
+pub mod billing;
 pub mod servers;
 pub mod usage;
 

@@ -10,15 +10,15 @@
 //! tried again, because nobody knows what the disk holds then: the process ends, and the next start
 //! reads what is there. A full disk fails before the commit, is rolled back, and harms nobody.
 
-mod checkpoint;
-mod directory;
 mod error;
-mod file;
 mod generation;
-mod log;
 mod private;
+mod directory;
+mod file;
 mod queue;
 mod snapshots;
+mod checkpoint;
+mod log;
 mod store;
 
 pub use directory::{DataDirectory, LOG_FILE, OpenOptions, STORE_FILE};

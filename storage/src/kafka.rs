@@ -12,18 +12,18 @@
 //! One producer, one group consumer for questions and progress, and one client for each drain that
 //! is open: a client is some three threads, and reads ahead by its share of `prefetch_bytes_total`.
 
-mod appender;
 mod assignment;
 mod context;
 mod delivery;
-mod drain;
+mod appender;
 mod error;
-mod feed;
-mod group;
 mod options;
-mod outlet;
+mod group;
 mod seen;
+mod drain;
 pub mod topics;
+mod feed;
+mod outlet;
 
 use std::{sync::Arc, time::Instant};
 

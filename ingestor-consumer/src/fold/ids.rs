@@ -5,8 +5,8 @@
 //! segment that saw it last. What a segment saw is left behind as a sorted run; runs of the last
 //! horizon rebuild the table at a start.
 
-mod cold;
 mod table;
+mod cold;
 
 use std::{collections::VecDeque, io, path::Path, sync::Arc};
 

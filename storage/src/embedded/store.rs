@@ -5,16 +5,16 @@
 //! with read-only connections. Totals stand in plain columns: an analyst can open a copy of the file
 //! with any SQLite tool, and the view `usage` names what the columns hold.
 
-mod billing;
-mod entries;
 mod failure;
-mod flush;
+mod entries;
+mod billing;
 mod journal;
 mod letters;
 mod pieces;
 mod readers;
 mod records;
 mod rows;
+mod flush;
 mod schema;
 mod writer;
 
