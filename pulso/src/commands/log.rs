@@ -34,7 +34,7 @@ use crate::{
     config::{Loaded, place::Servers},
     exit::{Exit, Failure},
     output::{Answer, Printer},
-    serve::backends::{OpenUsage, servers},
+    serve::backends::{OpenUsage, kafka, store_failure},
 };
 
 /// `pulso log`.
@@ -95,7 +95,7 @@ async fn on_growth(
     work: impl AsyncFn(&Growth<'_>) -> Result<Answer, Failure>,
 ) -> Result<Exit, Failure> {
     let loaded = globals.serving.load()?;
-    let brokers = servers::brokers(&loaded)?;
+    let brokers = kafka::brokers(&loaded)?;
     let store = OpenUsage::open(&loaded).await?;
     let done = work(&Growth { loaded: &loaded, brokers, usage: &store.usage }).await;
     store.close().await;
@@ -135,8 +135,8 @@ impl Known {
 
 impl Growth<'_> {
     async fn known(&self) -> Result<Known, Failure> {
-        let generations = self.usage.generations().await.map_err(|e| servers::store_failure(&e))?;
-        let journal = self.usage.journal().await.map_err(|e| servers::store_failure(&e))?;
+        let generations = self.usage.generations().await.map_err(|e| store_failure(&e))?;
+        let journal = self.usage.journal().await.map_err(|e| store_failure(&e))?;
         if generations.is_empty() {
             let message = "there is no log yet: the first server makes it, with log.partitions";
             return Err(Failure::data(message));
@@ -146,11 +146,11 @@ impl Growth<'_> {
 
     async fn show(&self) -> Result<Answer, Failure> {
         let known = self.known().await?;
-        let options = servers::kafka_options(self.loaded, self.brokers);
-        let names = topics::names(&options).await.map_err(|e| servers::topics_failure(&e))?;
+        let options = kafka::options(self.loaded, self.brokers);
+        let names = topics::names(&options).await.map_err(|e| kafka::topics_failure(&e))?;
         let mut listed = Vec::new();
         for (number, generation) in (1..).zip(&known.generations) {
-            let topic = servers::generation_options(self.loaded, self.brokers, number).topic;
+            let topic = kafka::generation_options(self.loaded, self.brokers, number).topic;
             let state = match known.is_sealed(generation) {
                 true => "ended",
                 false if number < known.generations.len() => "ending",
@@ -236,15 +236,15 @@ impl Growth<'_> {
     /// Makes the topic, then the generation: whoever sees the generation finds its topic.
     async fn register(&self, known: &Known, partitions: u16) -> Result<(), Failure> {
         let number = known.generations.len() + 1;
-        let options = servers::generation_options(self.loaded, self.brokers, number);
+        let options = kafka::generation_options(self.loaded, self.brokers, number);
         let kept = Some(self.loaded.config.kafka.retention.duration());
-        let spec = servers::topic_spec(self.loaded, options.topic.clone(), partitions, kept);
-        topics::apply(&options, &[spec]).await.map_err(|e| servers::topics_failure(&e))?;
+        let spec = kafka::topic_spec(self.loaded, options.topic.clone(), partitions, kept);
+        topics::apply(&options, &[spec]).await.map_err(|e| kafka::topics_failure(&e))?;
         let next = known.newest().grown(identity::fresh_log_id(), partitions);
         match self.usage.register(&next, Some(known.newest().log_id)).await {
             // Another command was first: what it registered stands.
             Ok(()) | Err(StoreError::Conflict(_)) => Ok(()),
-            Err(error) => Err(servers::store_failure(&error)),
+            Err(error) => Err(store_failure(&error)),
         }
     }
 
@@ -287,9 +287,9 @@ impl Growth<'_> {
         number: usize,
         generation: &Generation,
     ) -> Result<u32, Failure> {
-        let options = servers::generation_options(self.loaded, self.brokers, number);
+        let options = kafka::generation_options(self.loaded, self.brokers, number);
         let log = KafkaLog::open(options, *generation).await;
-        let log = log.map_err(|error| servers::log_failure(&error))?;
+        let log = log.map_err(|error| kafka::log_failure(&error))?;
         let mut sealed = 0;
         for partition in generation.partitions() {
             if self.end(known, generation, partition).await?.is_none() {

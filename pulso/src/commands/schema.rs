@@ -8,7 +8,7 @@ use crate::{
     cli::Globals,
     exit::{Exit, Failure},
     output::{Answer, Printer},
-    serve::backends::servers,
+    serve::backends::scylla,
 };
 
 /// `pulso schema`.
@@ -31,13 +31,13 @@ pub enum SchemaCommand {
 /// When servers cannot be reached, or the schema is another.
 pub async fn run(globals: &Globals, command: SchemaCommand) -> Result<Exit, Failure> {
     let loaded = globals.serving.load()?;
-    let options = servers::scylla_options(&loaded)?;
+    let options = scylla::options(&loaded)?;
     let report = match command {
         SchemaCommand::Apply => schema::apply(&options).await,
         SchemaCommand::Check => schema::check(&options).await,
         SchemaCommand::Migrate => schema::migrate(&options).await,
     };
-    let report = report.map_err(|error| servers::schema_failure(&error))?;
+    let report = report.map_err(|error| scylla::schema_failure(&error))?;
     let document = json!({
         "keyspace": options.keyspace,
         "version": report.version,

@@ -15,7 +15,7 @@ use crate::{
     config::Loaded,
     exit::{Exit, Failure},
     output::{Answer, Printer},
-    serve::backends::servers::{self, PULSES, TOTALS},
+    serve::backends::kafka::{self, PULSES, TOTALS},
 };
 
 /// `pulso topics`.
@@ -36,15 +36,15 @@ pub enum TopicsCommand {
 /// When brokers cannot be reached, or a topic differs.
 pub async fn run(globals: &Globals, command: TopicsCommand) -> Result<Exit, Failure> {
     let loaded = globals.serving.load()?;
-    let options = servers::kafka_options(&loaded, servers::brokers(&loaded)?);
-    let names = topics::names(&options).await.map_err(|error| servers::topics_failure(&error))?;
-    let later = servers::later_generations(&loaded, &names);
+    let options = kafka::options(&loaded, kafka::brokers(&loaded)?);
+    let names = topics::names(&options).await.map_err(|error| kafka::topics_failure(&error))?;
+    let later = kafka::later_generations(&loaded, &names);
     let specs = specs(&loaded, !later.is_empty());
     let reports = match command {
         TopicsCommand::Apply => topics::apply(&options, &specs).await,
         TopicsCommand::Check => topics::check(&options, &specs).await,
     };
-    let reports = reports.map_err(|error| servers::topics_failure(&error))?;
+    let reports = reports.map_err(|error| kafka::topics_failure(&error))?;
     let listed = reports.iter().zip(&specs).map(|(report, spec)| {
         let outcome = match report.outcome {
             TopicOutcome::Created => "created",
@@ -69,7 +69,7 @@ pub async fn run(globals: &Globals, command: TopicsCommand) -> Result<Exit, Fail
 fn specs(loaded: &Loaded, has_grown: bool) -> Vec<TopicSpec> {
     let partitions = u16::try_from(loaded.config.log.partitions.get()).expect("its type bounds it");
     let spec = |name: &str, retention: Option<Duration>| {
-        servers::topic_spec(loaded, servers::topic(loaded, name), partitions, retention)
+        kafka::topic_spec(loaded, kafka::topic(loaded, name), partitions, retention)
     };
     let kept = Some(loaded.config.kafka.retention.duration());
     let consumption = [PULSES, TOTALS].into_iter().filter(|name| *name != PULSES || !has_grown);

@@ -5,7 +5,8 @@
 //! makes no sense is refused before anything is opened.
 
 mod embedded;
-pub mod servers;
+pub mod kafka;
+pub mod scylla;
 
 use std::sync::Arc;
 
@@ -109,11 +110,11 @@ pub async fn open(loaded: &Loaded, stages: &[Stage]) -> Result<Backends, Failure
     let (mut older, mut outlets) = (Vec::new(), Vec::new());
     let (log, feed, log_at) = match (&config.log.url, &log_directory) {
         (LogUrl::Kafka(brokers), _) => {
-            let (log, feed) = servers::open_log(loaded, brokers, &usage, stages).await?;
+            let (log, feed) = kafka::open_log(loaded, brokers, &usage, stages).await?;
             let log_id = log.generation().log_id;
-            older = servers::open_older(loaded, brokers, &usage, stages, log_id).await?;
+            older = kafka::open_older(loaded, brokers, &usage, stages, log_id).await?;
             if stages.contains(&Stage::Price) {
-                outlets = servers::open_outlets(loaded, brokers).await?;
+                outlets = kafka::open_outlets(loaded, brokers).await?;
             }
             (Log::Kafka(log), Some(Arc::new(Feed::Kafka(feed))), config.log.url.to_string())
         }
@@ -165,7 +166,7 @@ async fn open_store(
     match &loaded.config.store.url {
         StoreUrl::Embedded(place) => open_embedded_store(loaded, place, log_directory),
         url @ StoreUrl::Scylla { .. } => {
-            Ok((Store::Scylla(servers::open_store(loaded).await?), url.to_string()))
+            Ok((Store::Scylla(scylla::open(loaded).await?), url.to_string()))
         }
     }
 }
@@ -203,6 +204,17 @@ fn open_embedded_store(
     Ok((Store::Embedded(store), at))
 }
 
+/// The exit for what the store says.
+#[must_use]
+pub fn store_failure(error: &StoreError) -> Failure {
+    let exit = match error {
+        StoreError::Unavailable(_) => Exit::Unavailable,
+        StoreError::Conflict(_) | StoreError::Damaged(_) | StoreError::TooLarge(_) => Exit::Data,
+        StoreError::Fatal(_) => Exit::Internal,
+    };
+    Failure::new(exit, format_args!("store.url: {error}"))
+}
+
 /// Refuses a store whose totals came from another log: that log is gone, with whatever of it was
 /// not in the store yet, and what is sent again would count again, because what was known of its
 /// senders went with it.
@@ -211,7 +223,7 @@ async fn register(usage: &Usage, log: &Generation, store_at: &str) -> Result<(),
         StoreError::Conflict(why) => Failure::data(format_args!(
             "{store_at}: {why}. The log here is {LOG_FILE}, from a backup if it was lost; a log in memory needs a store in memory"
         )),
-        error => servers::store_failure(&error),
+        error => store_failure(&error),
     })
 }
 

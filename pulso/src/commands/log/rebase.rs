@@ -21,7 +21,7 @@ use crate::{
     exit::{Exit, Failure},
     output::{Answer, Printer},
     serve::{
-        backends::{self, Backends, servers},
+        backends::{self, Backends, store_failure},
         consuming,
     },
 };
@@ -74,7 +74,7 @@ const COLUMNS: [&str; 8] =
     ["generation", "partition", "from", "to", "ahead_seconds", "epoch", "noted_at", "reason"];
 
 async fn list(backends: &Backends) -> Result<Answer, Failure> {
-    let journal = backends.usage.journal().await.map_err(|e| servers::store_failure(&e))?;
+    let journal = backends.usage.journal().await.map_err(|e| store_failure(&e))?;
     let mut listed = Vec::new();
     for (generation, log) in (1..).zip(backends.logs()) {
         let history = journal.log(log.generation().log_id);
@@ -90,7 +90,7 @@ async fn take_back(backends: &Backends, args: &RebaseArgs) -> Result<Answer, Fai
     let now = clock::system().now();
     let reason = args.reason.clone().unwrap_or_default();
     let asked = Asked { now, ahead: args.ahead, reason };
-    let journal = backends.usage.journal().await.map_err(|e| servers::store_failure(&e))?;
+    let journal = backends.usage.journal().await.map_err(|e| store_failure(&e))?;
     let (mut listed, mut notes) = (Vec::new(), Vec::new());
     for (generation, log) in (1..).zip(backends.logs()) {
         let history = journal.log(log.generation().log_id);
@@ -102,7 +102,7 @@ async fn take_back(backends: &Backends, args: &RebaseArgs) -> Result<Answer, Fai
             let found = found.map_err(|error| consuming::failure(error.into()))?;
             if !args.validate_only {
                 let noted = rebase::note(&*backends.usage, &found).await;
-                noted.map_err(|error| servers::store_failure(&error))?;
+                noted.map_err(|error| store_failure(&error))?;
                 believe_clock(&log, partition).await?;
             }
             notes.extend(found.iter().filter_map(|rebase| counted(rebase, history.active(), now)));

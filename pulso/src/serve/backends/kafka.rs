@@ -1,8 +1,8 @@
-//! Backends on servers: Kafka for the log, ScyllaDB or another that speaks CQL for the stores.
+//! The log on Kafka: its topics, one for each generation, and those beside it.
 //!
 //! A Kafka topic says nothing about the generation of the log it holds, so the usage store does: the
 //! first process that meets an empty registry draws one and registers it by compare-and-set, and all
-//! others take what stands there.
+//! others take what is registered.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,15 +14,14 @@ use storage::{
     kafka::{
         self, KafkaFeed, KafkaLog, KafkaOptions, KafkaOutlet, Membership, TopicSpec, TopicsError,
     },
-    scylla::{self, SchemaError, ScyllaOptions, ScyllaStore},
 };
 
-use super::OlderLog;
+use super::{OlderLog, store_failure};
 use crate::{
     cli::serving::Stage,
     config::{
         Loaded,
-        place::{Assignment, LogUrl, Servers, StoreUrl},
+        place::{Assignment, LogUrl, Servers},
         value,
     },
     exit::{Exit, Failure},
@@ -67,7 +66,7 @@ pub(super) async fn open_outlets(
     loaded: &Loaded,
     brokers: &Servers,
 ) -> Result<Vec<(Queue, KafkaOutlet)>, Failure> {
-    let options = kafka_options(loaded, brokers);
+    let options = options(loaded, brokers);
     let mut outlets = Vec::new();
     for queue in Queue::ALL {
         let opened = KafkaOutlet::open(&options, &topic(loaded, queue.name())).await;
@@ -131,7 +130,7 @@ async fn open_one_older(
 /// because members of one group must ask for the same topics.
 #[must_use]
 pub fn generation_options(loaded: &Loaded, brokers: &Servers, number: usize) -> KafkaOptions {
-    let options = kafka_options(loaded, brokers);
+    let options = options(loaded, brokers);
     let group = numbered(&options.group, number);
     KafkaOptions { topic: topic(loaded, &numbered(PULSES, number)), group, ..options }
 }
@@ -177,7 +176,7 @@ pub fn topic_spec(
 
 /// How the brokers are reached.
 #[must_use]
-pub fn kafka_options(loaded: &Loaded, brokers: &Servers) -> KafkaOptions {
+pub fn options(loaded: &Loaded, brokers: &Servers) -> KafkaOptions {
     let kafka = &loaded.config.kafka;
     KafkaOptions {
         group: kafka.group.to_string(),
@@ -232,45 +231,6 @@ fn membership(loaded: &Loaded, stages: &[Stage]) -> Membership {
     }
 }
 
-/// Opens the stores.
-pub(super) async fn open_store(loaded: &Loaded) -> Result<ScyllaStore, Failure> {
-    ScyllaStore::open(scylla_options(loaded)?).await.map_err(|error| {
-        let scylla::OpenError::Schema(schema) = &error;
-        schema_failure(schema)
-    })
-}
-
-/// How the store's servers are reached.
-///
-/// # Errors
-/// When `store.url` names none.
-pub fn scylla_options(loaded: &Loaded) -> Result<ScyllaOptions, Failure> {
-    let (config, url) = (&loaded.config.scylla, &loaded.config.store.url);
-    let StoreUrl::Scylla { servers, keyspace, replication } = url else {
-        return Err(Failure::new(
-            Exit::Config,
-            format_args!(
-                "store.url = `{url}`: an embedded store keeps its schema by itself; this command needs scylla://HOST:PORT"
-            ),
-        ));
-    };
-    let credentials = config.username.get().zip(config.password.reveal());
-    Ok(ScyllaOptions {
-        replication: *replication,
-        credentials: credentials.map(|(username, password)| scylla::Credentials {
-            username: username.to_owned(),
-            password: password.to_owned(),
-        }),
-        tls: (config.tls == value::Tls::On)
-            .then(|| scylla::Tls { ca_file: config.ca_file.get().map(Into::into) }),
-        local_dc: config.datacenter.get().map(str::to_owned),
-        request_timeout: config.request_timeout.duration(),
-        connect_timeout: config.connect_timeout.duration(),
-        writes_in_flight: config.writes_in_flight.as_usize(),
-        ..ScyllaOptions::new(servers.list(), keyspace)
-    })
-}
-
 /// The brokers of the log.
 ///
 /// # Errors
@@ -285,17 +245,6 @@ pub fn brokers(loaded: &Loaded) -> Result<&Servers, Failure> {
             ),
         )),
     }
-}
-
-/// The exit for what the store says.
-#[must_use]
-pub fn store_failure(error: &StoreError) -> Failure {
-    let exit = match error {
-        StoreError::Unavailable(_) => Exit::Unavailable,
-        StoreError::Conflict(_) | StoreError::Damaged(_) | StoreError::TooLarge(_) => Exit::Data,
-        StoreError::Fatal(_) => Exit::Internal,
-    };
-    Failure::new(exit, format_args!("store.url: {error}"))
 }
 
 /// The exit for a log that cannot be opened.
@@ -317,18 +266,6 @@ pub fn topics_failure(error: &TopicsError) -> Failure {
             Exit::Config
         }
         TopicsError::Refused { .. } => Exit::Permission,
-    };
-    Failure::new(exit, error)
-}
-
-/// The exit for what is wrong with the schema or the servers that hold it.
-#[must_use]
-pub fn schema_failure(error: &SchemaError) -> Failure {
-    let exit = match error {
-        SchemaError::Unreachable { .. } => Exit::Unavailable,
-        SchemaError::Locked { .. } => Exit::Retry,
-        SchemaError::Refused { .. } => Exit::Permission,
-        _ => Exit::Config,
     };
     Failure::new(exit, error)
 }
