@@ -23,11 +23,11 @@ mod answer;
 pub mod ingest;
 
 mod stream;
-pub mod server;
+pub mod grpc;
 
 pub use check::NegativePolicy;
 pub use config::{Limits, LimitsError, Packing};
+pub use grpc::{IngestServer, UsageServer};
 pub use ingest::{Ingest, Origin, Ports};
 pub use packer::Packers;
 pub use scope::Scope;
-pub use server::{IngestServer, UsageServer};

@@ -34,7 +34,7 @@ pub mod replay;
 pub mod refold;
 pub mod audit;
 
-pub mod service;
+pub mod grpc;
 
 pub use consumer::{Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport, Work};
 pub use fold::Fold;

@@ -1,4 +1,4 @@
-//! Server: the gRPC doors, wired by hand so that a batch is never decoded, and the origin's
+//! The gRPC services of ingest, wired by hand so that a batch is never decoded, and the origin's
 //! one-pulse call.
 
 use std::{
