@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use domain::{
     Clock, Epoch, LogId, Offset, Partition, PulseLog, Timestamp, UsageStore, epochs::Journal,
-    log::AppendError, place::Generation, store::PartitionKey,
+    generation::Generation, log::AppendError, store::PartitionKey,
 };
 
 use crate::{

@@ -13,7 +13,7 @@ pub mod quantity;
 pub mod dimensions;
 pub mod aggregate;
 
-pub mod place;
+pub mod generation;
 pub mod log;
 pub mod limits;
 
@@ -41,11 +41,11 @@ pub use dead_letter::{
 };
 pub use dimensions::Dimensions;
 pub use epochs::View;
+pub use generation::{Epoch, LogId, Offset, Partition};
 pub use limits::FoldLimits;
 pub use log::PulseLog;
 pub use name::{Name, Sku, Tenant, Unit};
 pub use outlet::Outlet;
-pub use place::{Epoch, LogId, Offset, Partition};
 pub use quantity::Quantity;
 pub use segment::{Conservation, Manifest, SegmentId, SegmentRule};
 pub use store::UsageStore;

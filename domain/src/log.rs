@@ -8,7 +8,7 @@ use std::future::Future;
 
 use thiserror::Error;
 
-use crate::{Offset, Partition, Timestamp, place::Generation};
+use crate::{Offset, Partition, Timestamp, generation::Generation};
 
 /// An append-only log of records, in partitions. One process writes an embedded log; many may write
 /// a broker's.

@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::{
     Epoch, LogId, Offset, Partition, Timestamp,
     codec::{CodecError, Reader, Writer},
-    place::Generation,
+    generation::Generation,
 };
 
 /// Identity of a segment: where it starts. Its end follows from the log.

@@ -13,7 +13,7 @@ use crate::{
     Sku, Tenant, Timestamp, Unit, UsageRow, View,
     dead_letter::DeadLetterReason,
     epochs::{Journal, LogEvent},
-    place::Generation,
+    generation::Generation,
     segment::Progress,
 };
 

@@ -63,7 +63,7 @@ mod tests {
         task::{Context, Poll, Waker},
     };
 
-    use domain::{LogId, Timestamp, place::Generation};
+    use domain::{LogId, Timestamp, generation::Generation};
     use storage::memory::{AppendFault, MemoryLog};
 
     use super::*;

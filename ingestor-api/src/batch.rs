@@ -11,7 +11,7 @@ mod route;
 use std::ops::Range;
 
 use bytes::Bytes;
-use domain::{Partition, Timestamp, place::Generation};
+use domain::{Partition, Timestamp, generation::Generation};
 use edge::{Problem, problem::reasons};
 use proto::{convert::wire_time, record, v1, walk};
 use tonic::Code;

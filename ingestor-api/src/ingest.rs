@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domain::{Clock, PulseLog, place::Generation};
+use domain::{Clock, PulseLog, generation::Generation};
 use edge::{
     CorrelationId, Problem,
     listen::{

@@ -8,7 +8,7 @@
 
 use std::{fmt, future::poll_fn, sync::Arc, task::Poll};
 
-use domain::{PulseLog, place::Generation};
+use domain::{PulseLog, generation::Generation};
 use edge::listen::{Budget, Held, Peer, Share};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use metrics::Gauge;

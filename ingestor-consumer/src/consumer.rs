@@ -16,8 +16,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use domain::{
     Clock, Epoch, FoldLimits, Offset, Partition, PulseLog, Timestamp, TotalsFeed, UsageStore,
     epochs::LogHistory,
+    generation::Generation,
     log::{AppendError, LogError},
-    place::Generation,
     rebase::Rebase,
     store::StoreError,
 };

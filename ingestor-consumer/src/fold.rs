@@ -27,8 +27,8 @@ use std::ops::RangeInclusive;
 use domain::{
     DeadLetter, DeadLetterGroup, DeadLetterReason, FoldLimits, Offset, Timestamp,
     epochs::Declared,
+    generation::Generation,
     log::LogRecord,
-    place::Generation,
     rebase::Rebase,
     segment::{Anchor, Conservation, Manifest, SegmentRule},
     store::{Flush, PartitionKey},

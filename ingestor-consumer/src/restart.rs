@@ -14,8 +14,8 @@ use std::sync::Arc;
 use domain::{
     LogId, Manifest, Offset, Partition, PulseLog, SegmentId, Timestamp, UsageStore,
     epochs::{LogHistory, Stretch},
+    generation::Generation,
     log::LogError,
-    place::Generation,
     store::{PartitionKey, StoreError},
 };
 use thiserror::Error;

@@ -4,7 +4,7 @@
 use domain::{
     Epoch, Offset, UsageStore,
     epochs::{LogEvent, LogHistory},
-    place::Generation,
+    generation::Generation,
     store::{PartitionKey, StoreError},
 };
 use tracing::info;

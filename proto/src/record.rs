@@ -1,7 +1,7 @@
 //! Records of the log: an envelope that only ingest writes, then the pulses as their clients
 //! encoded them.
 
-use domain::{FoldLimits, LogId, hash, place::Generation};
+use domain::{FoldLimits, LogId, generation::Generation, hash};
 use prost::Message;
 use thiserror::Error;
 

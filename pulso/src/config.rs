@@ -1,13 +1,13 @@
 //! Configuration: defaults < file < `PULSO_*` environment < flags, refused early and all at once.
 //!
-//! [`keys`] is the table of settings, [`value`] and
-//! [`place`] the types they have, [`load`] reads the sources,
-//! [`mod@write`] gives a commented file of defaults. Every mistake is collected before anything starts,
+//! [`keys`] is the table of settings, [`value`], [`urls`] and [`assignment`] the types they have,
+//! [`load`] reads the sources, [`mod@write`] gives a commented file of defaults. Every mistake is collected before anything starts,
 //! and each names its key, its value, where it was set, and what to do.
 
 mod origin;
 pub mod value;
-pub mod place;
+pub mod urls;
+pub mod assignment;
 pub mod keys;
 pub mod error;
 mod loaded;

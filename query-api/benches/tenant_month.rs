@@ -18,7 +18,7 @@ use axum::{
 use domain::{
     Aggregate, Cell, Clock, Conservation, Dimensions, Epoch, LogId, Offset, Partition, Quantity,
     ResourceKey, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore,
-    place::Generation, segment::Progress, store::Flush,
+    generation::Generation, segment::Progress, store::Flush,
 };
 use edge::paging::TokenKey;
 use query_api::{QueryApi, QueryConfig};

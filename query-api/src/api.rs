@@ -7,8 +7,8 @@ use std::sync::Arc;
 use domain::{
     Clock, LogId, Offset, Partition, PulseLog, UsageStore, View,
     epochs::Journal,
+    generation::Generation,
     log::LogBounds,
-    place::Generation,
     refold::Refold,
     segment::Progress,
     store::{PartitionKey, StoreError},

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use domain::{Timestamp, place::Generation, segment::Progress};
+use domain::{Timestamp, generation::Generation, segment::Progress};
 
 /// How fresh and how final an answer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Refusals that every adapter words in the same way.
 
 use domain::{
-    LogId, Partition, billing::ENTRY_BYTES_MAX, log::LogError, place::Generation, store::StoreError,
+    LogId, Partition, billing::ENTRY_BYTES_MAX, generation::Generation, log::LogError,
+    store::StoreError,
 };
 
 /// A flush for a log that the store does not know.

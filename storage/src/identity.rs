@@ -1,6 +1,6 @@
 //! Identity: what tells a log from every other, drawn when it is made and kept for its life.
 
-use domain::{LogId, place::Generation};
+use domain::{LogId, generation::Generation};
 use uuid::Uuid;
 
 /// Draws the id of a log.

@@ -29,8 +29,8 @@ use std::{sync::Arc, time::Instant};
 
 use domain::{
     Offset, Partition, PulseLog,
+    generation::Generation,
     log::{AppendError, LogBounds, LogError},
-    place::Generation,
 };
 use metrics::{counter, histogram};
 use runtime::fault;

@@ -7,8 +7,8 @@ use domain::{
     Dimensions, Epoch, LogId, Offset, Partition, Quantity, ResourceKey, RowKey, SegmentId, Sku,
     Tenant, Timestamp, Unit, UsageRow, WindowLength,
     billing::CatalogueVersion,
+    generation::Generation,
     log::{LogDrain, LogRecord},
-    place::Generation,
     segment::{Conservation, Progress},
     store::Flush,
 };

@@ -9,8 +9,8 @@ use std::{
 use domain::{
     Cell, Conservation, DeadLetterGroup, DeadLetterKey, Epoch, LogId, Manifest, Offset, Partition,
     RowKey, UsageRow,
+    generation::Generation,
     log::LogRecord,
-    place::Generation,
     store::{Flush, PartitionKey, Touched},
 };
 use ingestor_consumer::{

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use arbitrary::{Result, Unstructured};
-use domain::{FoldLimits, Offset, Timestamp, place::Generation};
+use domain::{FoldLimits, Offset, Timestamp, generation::Generation};
 use prost::Message;
 use proto::{record, v1};
 

@@ -1,6 +1,6 @@
 //! The envelope of a record of the log, and control records.
 
-use domain::{LogId, place::Generation};
+use domain::{LogId, generation::Generation};
 use prost::Message;
 use proto::{
     record::{self, RecordError, RecordView},

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use domain::{Partition, place::Generation};
+use domain::{Partition, generation::Generation};
 use proto::v1;
 
 use super::{Context, Part, identity::Identity};

@@ -5,7 +5,7 @@ mod refuse;
 mod speed;
 
 use bytes::Bytes;
-use domain::{LogId, Tenant, Timestamp, place::Generation};
+use domain::{LogId, Tenant, Timestamp, generation::Generation};
 use proto::v1;
 
 use super::{Context, Plan, Refusal, plan};

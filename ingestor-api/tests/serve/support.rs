@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use domain::{LogId, PulseLog, Timestamp, log::LogDrain, place::Generation};
+use domain::{LogId, PulseLog, Timestamp, generation::Generation, log::LogDrain};
 use http_body_util::BodyExt;
 use ingestor_api::{Ingest, Limits, Packers, Ports};
 use prost::Message;

@@ -2,8 +2,8 @@
 
 use domain::{
     Clock, LogId, Timestamp,
+    generation::Generation,
     log::{AppendError, LogBounds, LogDrain, LogError, LogRecord},
-    place::Generation,
 };
 use prost::Message;
 use proto::{record, v1};

@@ -1,7 +1,7 @@
 //! The order of a flush: the store has it before anybody hears of it.
 
 use domain::{
-    Epoch, LogId, NoFeed, Offset, Partition, Timestamp, place::Generation, store::PartitionKey,
+    Epoch, LogId, NoFeed, Offset, Partition, Timestamp, generation::Generation, store::PartitionKey,
 };
 use runtime::{Health, Shutdown};
 use storage::memory::{FlushFault, MemoryLog, MemoryUsageStore};

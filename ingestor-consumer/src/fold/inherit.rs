@@ -5,7 +5,7 @@
 //! producers, the backfills and the ids that are routed to it from now on. What it takes is a pure
 //! function of how the generation before ended, so whoever starts it starts the same.
 
-use domain::{Manifest, Offset, Partition, place::Generation, store::PartitionKey};
+use domain::{Manifest, Offset, Partition, generation::Generation, store::PartitionKey};
 
 use super::{
     Fold, ids,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use domain::{Clock, NoFeed, place::Generation};
+use domain::{Clock, NoFeed, generation::Generation};
 use prost::Message;
 use proto::{record, v1};
 use storage::memory::{MemoryLog, MemoryUsageStore};

@@ -3,7 +3,7 @@
 use domain::{
     Clock, DeadLetterReason, Epoch, LogId, Partition, Quantity, Tenant, Timestamp, UsageRow,
     Window,
-    place::Generation,
+    generation::Generation,
     refold::{
         Identity, Outcomes, OutcomesPiece, Question, Refold, RefoldError, Refolded, RequestPlace,
         RowPulses,

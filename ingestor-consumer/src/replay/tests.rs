@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use domain::{Clock, NoFeed, RowKey, View, place::Generation, store::UsageFilter};
+use domain::{Clock, NoFeed, RowKey, View, generation::Generation, store::UsageFilter};
 use prost::Message;
 use proto::{record, v1};
 use storage::memory::{MemoryLog, MemoryUsageStore};

@@ -3,7 +3,7 @@
 use domain::{
     Manifest, Offset, Partition, Timestamp, UsageStore,
     epochs::{LogHistory, SealedLog},
-    place::Generation,
+    generation::Generation,
     store::{PartitionKey, StoreError},
 };
 

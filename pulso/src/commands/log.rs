@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use domain::{
     Offset, Partition, PulseLog as _, UsageStore as _,
     epochs::Journal,
-    place::Generation,
+    generation::Generation,
     store::{PartitionKey, StoreError},
 };
 use ingestor_consumer::sealing;
@@ -31,7 +31,7 @@ use self::rebase::RebaseArgs;
 use super::wire;
 use crate::{
     cli::Globals,
-    config::{Loaded, place::Servers},
+    config::{Loaded, urls::Servers},
     exit::{Exit, Failure},
     output::{Answer, Printer},
     serve::backends::{OpenUsage, kafka, store_failure},

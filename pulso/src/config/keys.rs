@@ -6,7 +6,8 @@
 use std::net::SocketAddr;
 
 use super::{
-    place::{Assignment, LogUrl, StoreUrl},
+    assignment::Assignment,
+    urls::{LogUrl, StoreUrl},
     value::{
         BillingSchedule, ByteSize, Compression, Count, Directory, Lanes, LogFilter, LogFormat,
         SaslMechanism, Schedule, Secret, SecurityProtocol, Setting, Span, Text, Tls,

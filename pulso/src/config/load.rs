@@ -12,12 +12,13 @@ use std::{
 use toml::{Spanned, de::DeTable, de::DeValue};
 
 use super::{
+    assignment::Assignment,
     edge::edge_contradiction,
     error::{ConfigError, ConfigErrors, suggest_key},
     keys::{Config, KEYS, Key, find},
     loaded::Loaded,
     origin::Origin,
-    place::{Assignment, LogUrl, Place, StoreUrl},
+    urls::{LogUrl, Place, StoreUrl},
     value::SecurityProtocol,
 };
 
@@ -227,7 +228,7 @@ fn check_together(loaded: &Loaded) -> Vec<ConfigError> {
     };
     if let Err(error) = loaded.generation().check() {
         let key = match &error {
-            domain::place::GenerationError::Range("segment_span", _) => "log.segment_span",
+            domain::generation::GenerationError::Range("segment_span", _) => "log.segment_span",
             _ => "log.lateness",
         };
         contradict(key, error.to_string());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{LogId, WindowLength, place::Generation};
+use domain::{LogId, WindowLength, generation::Generation};
 use ingestor_api::Limits;
 
 use super::{

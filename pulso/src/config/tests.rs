@@ -6,7 +6,7 @@ use super::{
     Loaded, Origin, Sources,
     keys::{Config, KEYS},
     load::load,
-    place::{Place, StoreUrl},
+    urls::{Place, StoreUrl},
     value::{ByteSize, Lanes, Setting, Span},
     write::default_file,
 };
@@ -288,7 +288,7 @@ fn the_defaults_are_those_of_the_stages() {
     let loaded = load(&Sources::default()).unwrap();
     assert_eq!(loaded.limits(), ingestor_api::Limits::default());
     assert_eq!(loaded.edge_limits(usize::MAX).unwrap(), edge::listen::EdgeLimits::default());
-    let four = domain::place::Generation::new(domain::LogId([0; 16]), 4, 0);
+    let four = domain::generation::Generation::new(domain::LogId([0; 16]), 4, 0);
     assert_eq!(loaded.generation(), four);
 }
 

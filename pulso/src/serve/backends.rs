@@ -11,7 +11,7 @@ pub mod scylla;
 use std::sync::Arc;
 
 use billing::outbox::Queue;
-use domain::{PulseLog, UsageStore, place::Generation, store::StoreError};
+use domain::{PulseLog, UsageStore, generation::Generation, store::StoreError};
 use runtime::clock;
 use storage::{
     choice::{Billing, Feed, Log, Usage},
@@ -26,7 +26,7 @@ use crate::{
     cli::serving::Stage,
     config::{
         Loaded,
-        place::{LogUrl, Place, StoreUrl},
+        urls::{LogUrl, Place, StoreUrl},
     },
     exit::{Exit, Failure},
 };

@@ -24,7 +24,7 @@ use edge::{
     paging::TokenKey,
 };
 use ingestor_api::{Ingest, Packers, Packing, Ports};
-use ingestor_consumer::{ConsumerError, refold::Refolder, restart::anchors, grpc::AuditService};
+use ingestor_consumer::{ConsumerError, grpc::AuditService, refold::Refolder, restart::anchors};
 use query_api::{QueryApi, QueryConfig, ReadGeneration};
 use runtime::{
     Health, Schedule, Shutdown, clock,

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use domain::{
     DeadLetter, LogId, Offset, Partition, PulseLog, UsageStore,
-    place::Generation,
+    generation::Generation,
     refold::{OutcomesPiece, RecordPlace, RequestPlace},
     store::PartitionKey,
 };

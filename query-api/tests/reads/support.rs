@@ -12,7 +12,7 @@ use domain::{
     Aggregate, Cell, Clock, Conservation, DeadLetter, DeadLetterGroup, DeadLetterKey,
     DeadLetterReason, DeadLetterSample, Dimensions, Epoch, LogId, Offset, Partition, Quantity,
     ResourceKey, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore,
-    place::Generation,
+    generation::Generation,
     refold::{
         Outcomes, OutcomesPiece, Question, RecordPlace, Refold, RefoldError, Refolded, Refolding,
         RequestPlace, SetAside,

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{
     DeadLetterReason, Dimensions, Epoch, FoldLimits, Partition,
     epochs::{Journal, LogHistory},
-    place::Generation,
+    generation::Generation,
     segment::Conservation,
 };
 use prost::Message as _;

@@ -13,7 +13,7 @@ use std::{
 
 use domain::{
     Clock, FoldLimits, LogId, Partition, Timestamp, UsageStore as _, WindowLength,
-    place::Generation,
+    generation::Generation,
 };
 use ingestor_consumer::{ConsumerConfig, Work, fold::IdsMemory};
 use storage::memory::{MemoryLog, MemoryUsageStore};

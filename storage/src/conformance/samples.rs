@@ -4,7 +4,7 @@ use domain::{
     Aggregate, Cell, Conservation, DeadLetterGroup, DeadLetterKey, DeadLetterReason,
     DeadLetterSample, Dimensions, Epoch, LogId, Manifest, Offset, Partition, Quantity, RowKey,
     SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow,
-    place::Generation,
+    generation::Generation,
     segment::{Anchor, Progress},
     store::{Flush, SegmentClose, Touched},
     usage::ResourceKey,

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::Path, path::PathBuf, sync::Arc};
 
-use domain::place::GenerationError;
+use domain::generation::GenerationError;
 use rusqlite::ErrorCode;
 use thiserror::Error;
 

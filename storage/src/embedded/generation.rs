@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::{
     LogId, WindowLength,
-    place::{Generation, GenerationError},
+    generation::{Generation, GenerationError},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 

@@ -17,8 +17,8 @@ use std::{
 
 use domain::{
     Clock, Offset, Partition, PulseLog,
+    generation::Generation,
     log::{AppendError, LogBounds, LogError},
-    place::Generation,
 };
 use rusqlite::Connection;
 use tokio::sync::oneshot;

@@ -7,8 +7,8 @@ use std::{
 
 use domain::{
     Clock, Offset, Partition, PulseLog, Timestamp,
+    generation::Generation,
     log::{AppendError, LogBounds, LogDrain, LogError, LogRecord},
-    place::Generation,
 };
 use tokio::sync::watch;
 

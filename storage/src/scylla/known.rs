@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use domain::{LogId, RowKey, Tenant, place::Generation};
+use domain::{LogId, RowKey, Tenant, generation::Generation};
 
 /// A shard of a tenant's day: the key of a CQL partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

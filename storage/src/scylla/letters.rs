@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use domain::{
     DeadLetterGroup, DeadLetterKey, DeadLetterReason, DeadLetterSample, Epoch, LogId, Partition,
     SegmentId, Timestamp,
-    place::Generation,
+    generation::Generation,
     store::{DeadLetterFilter, StoreError},
 };
 use futures_util::{TryStreamExt as _, future::try_join_all};

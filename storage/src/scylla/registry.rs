@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use domain::{LogId, WindowLength, place::Generation, store::StoreError};
+use domain::{LogId, WindowLength, generation::Generation, store::StoreError};
 
 use super::{
     client::Client,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use domain::{
     Cell, Dimensions, Epoch, LogId, Partition, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit,
     UsageRow,
-    place::Generation,
+    generation::Generation,
     store::{StoreError, UsageFilter},
     usage::ResourceKey,
 };

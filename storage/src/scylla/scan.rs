@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, future::Future};
 
 use domain::{
-    RowKey, SegmentId, Tenant, Timestamp, UsageRow, place::Generation, store::UsageFilter,
+    RowKey, SegmentId, Tenant, Timestamp, UsageRow, generation::Generation, store::UsageFilter,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all};
 

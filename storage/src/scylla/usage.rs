@@ -10,7 +10,7 @@ use domain::{
     DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, RowKey, SegmentId, Tenant, UsageRow,
     UsageStore,
     epochs::LogEvent,
-    place::Generation,
+    generation::Generation,
     segment::Progress,
     store::{DeadLetterFilter, Flush, PartitionKey, SegmentClose, StoreError, UsageFilter},
 };

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use domain::{
     Offset, Partition, PulseLog as _,
+    generation::Generation,
     log::{AppendError, LogDrain as _, LogError},
-    place::Generation,
 };
 use storage::{
     conformance::together,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use domain::place::Generation;
+use domain::generation::Generation;
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions},

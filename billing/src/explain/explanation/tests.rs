@@ -6,7 +6,7 @@ use domain::{
     Aggregate, BillingStore as _, Cell, Dimensions, Epoch, LogId, Offset, Partition, Quantity,
     ResourceKey, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore as _,
     billing::CatalogueVersion,
-    place::Generation,
+    generation::Generation,
     segment::{Conservation, Progress},
     store::Flush,
 };

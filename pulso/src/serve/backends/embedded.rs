@@ -17,7 +17,7 @@ use storage::embedded::{
 };
 
 use crate::{
-    config::{Loaded, Origin, place::Place},
+    config::{Loaded, Origin, urls::Place},
     exit::{Exit, Failure},
 };
 

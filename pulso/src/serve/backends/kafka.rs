@@ -7,7 +7,9 @@
 use std::{sync::Arc, time::Duration};
 
 use billing::outbox::Queue;
-use domain::{LogId, Partition, PulseLog as _, UsageStore, place::Generation, store::StoreError};
+use domain::{
+    LogId, Partition, PulseLog as _, UsageStore, generation::Generation, store::StoreError,
+};
 use storage::{
     choice::{Log, Usage},
     identity,
@@ -21,7 +23,8 @@ use crate::{
     cli::serving::Stage,
     config::{
         Loaded,
-        place::{Assignment, LogUrl, Servers},
+        assignment::Assignment,
+        urls::{LogUrl, Servers},
         value,
     },
     exit::{Exit, Failure},

@@ -3,7 +3,7 @@
 use storage::scylla::{self, SchemaError, ScyllaOptions, ScyllaStore};
 
 use crate::{
-    config::{Loaded, place::StoreUrl, value},
+    config::{Loaded, urls::StoreUrl, value},
     exit::{Exit, Failure},
 };
 

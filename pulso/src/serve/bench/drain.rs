@@ -13,7 +13,7 @@ use domain::{
     DeadLetterGroup, DeadLetterKey, LogId, Manifest, NoFeed, Offset, PulseLog, RowKey, SegmentId,
     Tenant, UsageRow, UsageStore,
     epochs::LogEvent,
-    place::Generation,
+    generation::Generation,
     segment::Progress,
     store::{DeadLetterFilter, Flush, PartitionKey, StoreError, UsageFilter},
 };

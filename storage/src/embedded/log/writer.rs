@@ -13,8 +13,8 @@ use std::{
 
 use domain::{
     Offset, Partition, Timestamp,
+    generation::Generation,
     log::{AppendError, LogBounds},
-    place::Generation,
 };
 use metrics::{counter, histogram};
 use runtime::fault;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{Timestamp, place::Generation, store::StoreError};
+use domain::{Timestamp, generation::Generation, store::StoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 

@@ -1,4 +1,4 @@
-//! Places: where a record stands in the log, and the generation of the log it belongs to.
+//! Generations of the log, with their fixed parameters, and the place of a record in one.
 
 use std::{fmt, time::Duration};
 
