@@ -290,3 +290,23 @@ fn every_link_between_documents_leads_to_a_file() {
     }
     assert!(links > 50, "the links were not found: {links}");
 }
+
+#[test]
+fn prose_says_catalogue_and_only_code_says_catalog() {
+    let listed = |directory: PathBuf| fs::read_dir(directory).unwrap().map(|it| it.unwrap().path());
+    let documents = ["", "docs"].into_iter().flat_map(|name| listed(root().join(name)));
+    let documents = documents.filter(|path| path.extension().is_some_and(|it| it == "md"));
+    let documents = documents.map(|path| (fs::read_to_string(&path).unwrap(), path));
+    let comments = sources().into_iter().map(|(path, text)| {
+        let is_comment = |line: &&str| line.starts_with("//");
+        let lines = text.lines().map(str::trim_start).filter(is_comment);
+        (lines.collect::<Vec<_>>().join("\n"), path)
+    });
+    for (text, path) in documents.chain(comments) {
+        // Every second part is between backticks; a fence of three is one, too.
+        for prose in text.split('`').step_by(2) {
+            let prose = prose.to_lowercase().replace("catalogue", "");
+            assert!(!prose.contains("catalog"), "{}: {prose}", path.display());
+        }
+    }
+}
