@@ -182,8 +182,8 @@ struct Taken {
     has_ended: bool,
     /// What its fold believes of append times that an operator took back.
     believed: Vec<Rebase>,
-    /// The log has to be told its limits.
-    is_untold: bool,
+    /// The log does not have this consumer's limits yet.
+    lacks_limits: bool,
 }
 
 /// What a consumer works on.

@@ -23,8 +23,8 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Where flushes go, in this order: final totals to the feed, everything to the store, and a word
 /// to the log.
 pub(crate) struct Flusher<L, U, F> {
-    /// The log that is told how far it was read, if it is.
-    pub(crate) told: Option<Arc<L>>,
+    /// Receives how far the log was read; `None` for rebuilds.
+    pub(crate) progress_log: Option<Arc<L>>,
     pub(crate) store: Arc<U>,
     pub(crate) feed: Option<Arc<F>>,
     pub(crate) trouble: Trouble,
@@ -52,7 +52,7 @@ pub(crate) async fn run<L: PulseLog, U: UsageStore, F: TotalsFeed>(
         store_flush(&*to.store, &flush, &to.trouble).await;
         if let Some(close) = &flush.close {
             fault::point("consumer.after_close");
-            if let Some(log) = &to.told {
+            if let Some(log) = &to.progress_log {
                 log.note_stored(flush.segment.partition, close.manifest.end);
             }
         } else {

@@ -218,17 +218,18 @@ async fn check_messages(
 ) -> Result<BTreeSet<String>, String> {
     let request = WatchInvoicesRequest { after: 0, until_now: true };
     let mut messages = client.watch_invoices(request).await.unwrap().into_inner();
-    let (mut place, mut told, mut bodies) = (0, BTreeSet::new(), BTreeSet::new());
+    let (mut place, mut announced, mut bodies) = (0, BTreeSet::new(), BTreeSet::new());
     while let Some(message) = messages.message().await.unwrap() {
         place += 1;
         let body: Value = serde_json::from_str(&message.message_json).unwrap();
-        if message.number != place || !told.insert(body["number"].as_str().unwrap().to_owned()) {
+        if message.number != place || !announced.insert(body["number"].as_str().unwrap().to_owned())
+        {
             return Err(format!("message {} says {} again", message.number, body["number"]));
         }
         bodies.insert(json!({"message": place.to_string(), "body": body}).to_string());
     }
     let numbers: BTreeSet<String> = invoices.iter().map(|invoice| invoice.number.clone()).collect();
-    if told == numbers { Ok(bodies) } else { Err(format!("messages about {told:?}")) }
+    if announced == numbers { Ok(bodies) } else { Err(format!("messages about {announced:?}")) }
 }
 
 /// The topic comes to have these messages, each once.
@@ -351,7 +352,7 @@ async fn settle_deltas(
     check_messages(&mut client, &documents).await?;
     server.terminate().await;
     let count = documents.len();
-    let told: BTreeSet<_> = documents
+    let finals: BTreeSet<_> = documents
         .into_iter()
         .filter(|document| document.state == "final")
         .map(|document| {
@@ -359,7 +360,7 @@ async fn settle_deltas(
             (document.tenant, document.kind, start.seconds, end.seconds, document.total)
         })
         .collect();
-    if told.len() == count { Ok(told) } else { Err(format!("{count} documents: {told:?}")) }
+    if finals.len() == count { Ok(finals) } else { Err(format!("{count} documents: {finals:?}")) }
 }
 
 /// A home with the data of another one.

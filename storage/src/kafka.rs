@@ -188,8 +188,8 @@ impl PulseLog for KafkaLog {
         self.check_partition(partition)?;
         let inner = Arc::clone(&self.inner);
         let asked = tokio::task::spawn_blocking(move || {
-            let told = inner.group.bounds(partition, inner.options.request_timeout);
-            inner.seen.compare(partition, told)
+            let bounds = inner.group.bounds(partition, inner.options.request_timeout);
+            inner.seen.compare(partition, bounds)
         });
         asked.await.expect("asking does not panic")
     }

@@ -120,8 +120,8 @@ async fn a_clock_more_than_ten_minutes_behind_the_last_append_is_refused() {
 #[tokio::test]
 async fn after_a_failure_every_caller_is_told_unknown_and_the_process_is_told_to_end() {
     let home = tempfile::tempdir().unwrap();
-    let (tell, told) = mpsc::channel();
-    let fatal = FatalHook::new(move |what| tell.send(what.to_owned()).unwrap());
+    let (hook, reasons) = mpsc::channel();
+    let fatal = FatalHook::new(move |what| hook.send(what.to_owned()).unwrap());
     let log =
         EmbeddedLog::open(&directory(home.path()).unwrap(), LogOptions { fatal, ..options() })
             .unwrap();
@@ -130,8 +130,8 @@ async fn after_a_failure_every_caller_is_told_unknown_and_the_process_is_told_to
     other.execute_batch("ALTER TABLE record RENAME TO elsewhere").unwrap();
     let failed = log.append(FIRST, vec![b"lost".to_vec()]).await;
     assert!(matches!(failed, Err(AppendError::Unknown(_))), "{failed:?}");
-    assert!(told.recv().unwrap().contains("no such table"));
-    assert!(told.recv().is_err(), "the hook is called once, and its writer has ended");
+    assert!(reasons.recv().unwrap().contains("no such table"));
+    assert!(reasons.recv().is_err(), "the hook is called once, and its writer has ended");
     let after = log.append(FIRST, vec![b"refused".to_vec()]).await;
     assert!(matches!(after, Err(AppendError::Unavailable(_))), "{after:?}");
     other.execute_batch("ALTER TABLE elsewhere RENAME TO record").unwrap();

@@ -75,16 +75,16 @@ async fn a_closed_store_answers_that_it_is() {
 #[tokio::test]
 async fn after_a_failure_the_process_is_told_to_end() {
     let home = tempfile::tempdir().unwrap();
-    let (tell, told) = mpsc::channel();
-    let fatal = FatalHook::new(move |what| tell.send(what.to_owned()).unwrap());
+    let (hook, reasons) = mpsc::channel();
+    let fatal = FatalHook::new(move |what| hook.send(what.to_owned()).unwrap());
     let options = StoreOptions::new(fatal);
     let store = EmbeddedStore::open(&directory(home.path()).unwrap(), &options).unwrap();
     drop(options);
     other_program(home.path(), STORE_FILE).execute_batch("DROP TABLE generation").unwrap();
     let failed = store.usage().register(&generation(LOG), None).await;
     assert!(matches!(failed, Err(StoreError::Fatal(_))), "{failed:?}");
-    assert!(told.recv().unwrap().contains("no such table"));
-    assert!(told.recv().is_err(), "the hook is called once, and its writer has ended");
+    assert!(reasons.recv().unwrap().contains("no such table"));
+    assert!(reasons.recv().is_err(), "the hook is called once, and its writer has ended");
     let after = store.usage().register(&generation(LOG), None).await;
     assert!(matches!(after, Err(StoreError::Unavailable(_))), "{after:?}");
 }

@@ -164,8 +164,8 @@ async fn append_until_it_fails(
         if failed {
             break;
         }
-        if let Some(told) = first_ack.take() {
-            told.send(()).unwrap();
+        if let Some(first_ack) = first_ack.take() {
+            first_ack.send(()).unwrap();
         }
     }
     acknowledged

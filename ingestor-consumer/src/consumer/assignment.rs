@@ -127,7 +127,7 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
             folded_to,
             has_ended: fold.sealed_at().is_some(),
             believed: self.history.rebases(self.epoch(), partition).cloned().collect(),
-            is_untold: self.is_to_be_told(&fold),
+            lacks_limits: self.log_lacks_limits(&fold),
         };
         let fold = Box::new(fold.publishing(self.publishing));
         self.lanes.command(partition, DrainCommand::Take { partition, fold })?;

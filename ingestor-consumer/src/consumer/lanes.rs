@@ -78,9 +78,9 @@ impl LaneHandle {
             spawn(format!("drain-{number}"), move || drain.run(&from_tick)),
             spawn(format!("lane-{number}"), move || lane.run(&from_drain)),
         ];
-        let told = (config.work == Work::Live).then(|| Arc::clone(&ports.log));
+        let progress_log = (config.work == Work::Live).then(|| Arc::clone(&ports.log));
         let (store, feed) = (Arc::clone(&ports.store), ports.feed.clone());
-        let flusher = Flusher { told, store, feed, trouble: trouble.clone() };
+        let flusher = Flusher { progress_log, store, feed, trouble: trouble.clone() };
         let flusher = tokio::spawn(flush::run(flusher, from_lane));
         Self { commands, threads, flusher }
     }

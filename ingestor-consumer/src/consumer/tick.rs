@@ -61,7 +61,7 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
             // Nothing else would tell that the log is gone.
             self.log.bounds(Partition(0)).await?;
         }
-        self.tell_limits().await;
+        self.append_limits().await;
         let reports = self.drain_due().await?;
         if self.work == Work::Live {
             self.close_silent(&reports).await;

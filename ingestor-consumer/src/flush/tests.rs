@@ -34,7 +34,7 @@ async fn flush_stores_before_it_commits() {
     let (jobs, received) = mpsc::channel(4);
     let flusher = tokio::spawn(run(
         Flusher {
-            told: Some(Arc::new(MemoryLog::new(generation, Arc::new(|| Timestamp::EPOCH)))),
+            progress_log: Some(Arc::new(MemoryLog::new(generation, Arc::new(|| Timestamp::EPOCH)))),
             store: Arc::clone(&store),
             feed: None::<Arc<NoFeed>>,
             trouble,
@@ -49,14 +49,15 @@ async fn flush_stores_before_it_commits() {
     let (done, mut answer) = oneshot::channel();
     let job = FlushJob::store(flush, Some((done, report)));
     assert!(jobs.send(job).await.is_ok());
-    let mut told = false;
+    let mut is_reported = false;
     // The paused clock only moves while all tasks wait, so this runs between the tries.
     while store.progress(key).await.unwrap().is_none() {
         assert!(answer.try_recv().is_err(), "the tick heard of a flush that is not stored");
-        told |= health.report().to_string().contains("[-]store failed: the store does not answer");
+        is_reported |=
+            health.report().to_string().contains("[-]store failed: the store does not answer");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert!(told, "readiness did not say what the store failed at");
+    assert!(is_reported, "readiness did not say what the store failed at");
     assert!(answer.await.unwrap().is_ok());
     drop(jobs);
     flusher.await.unwrap();

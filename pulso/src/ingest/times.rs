@@ -161,19 +161,19 @@ mod tests {
         // Far enough behind the edge that the clock of the test does not reach it.
         let future = 25 * 3_600_000_000 + 600_000_000;
         let times = [0, -1, -2, 25 * 3_600_000_000, future];
-        let (told, counts) = findings(TimeRule::Judged, &times);
+        let (found, counts) = findings(TimeRule::Judged, &times);
         let late = Some(Finding::TooLate);
-        assert_eq!(told, [None, late, None, None, Some(Finding::InTheFuture)]);
+        assert_eq!(found, [None, late, None, None, Some(Finding::InTheFuture)]);
         assert_eq!((counts.too_late, counts.in_the_future), (2, 1));
-        let (told, counts) = findings(TimeRule::Backfill, &[-1, 0, future]);
-        assert_eq!(told, [None, Some(Finding::Recent), None]);
+        let (found, counts) = findings(TimeRule::Backfill, &[-1, 0, future]);
+        assert_eq!(found, [None, Some(Finding::Recent), None]);
         assert_eq!(counts, TimeCounts { recent: 2, ..TimeCounts::default() });
     }
 
     #[test]
     fn rows_from_the_end_on_are_left_out_of_a_backfill() {
-        let (told, counts) = findings(TimeRule::BackfillBefore(at(5)), &[4, 5, 6]);
-        assert_eq!(told, [None, None, None]);
+        let (found, counts) = findings(TimeRule::BackfillBefore(at(5)), &[4, 5, 6]);
+        assert_eq!(found, [None, None, None]);
         assert_eq!(counts, TimeCounts { left_out: 2, ..TimeCounts::default() });
     }
 

@@ -269,10 +269,10 @@ fn differences<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
 ) -> Option<String> {
     let keys: BTreeSet<&K> = stored.keys().chain(meant.keys()).collect();
     let different = keys.into_iter().filter(|key| stored.get(key) != meant.get(key));
-    let told = different.map(|key| {
+    let described = different.map(|key| {
         let (stored, meant) = (stored.get(key), meant.get(key));
         format!("{key:?}: stored {stored:?}, the model says {meant:?}")
     });
-    let told: Vec<String> = told.take(5).collect();
-    (!told.is_empty()).then(|| told.join("; "))
+    let described: Vec<String> = described.take(5).collect();
+    (!described.is_empty()).then(|| described.join("; "))
 }

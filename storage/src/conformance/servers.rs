@@ -183,9 +183,10 @@ fn start(home: &Path, kinds: &[Kind]) -> Result<Vec<(Kind, Server)>, String> {
     let names = kinds.iter().map(|kind| kind.name());
     let options = ["--for-tests", "--kafka-sasl", "--parent", &parent];
     let arguments: Vec<&str> = ["up"].into_iter().chain(names).chain(options).collect();
-    let told = services(home, &arguments)?;
+    let listing = services(home, &arguments)?;
     let found = kinds.iter().map(|kind| {
-        let server = listed(&told, kind.name()).ok_or_else(|| format!("no address in {told}"))?;
+        let server =
+            listed(&listing, kind.name()).ok_or_else(|| format!("no address in {listing}"))?;
         Ok((*kind, server))
     });
     found.collect()

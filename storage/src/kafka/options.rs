@@ -353,16 +353,16 @@ mod tests {
     #[test]
     fn drains_share_what_they_read_ahead() {
         let options = KafkaOptions::new("b:9092", "pulses");
-        let told = |partitions, setting| {
+        let setting_of = |partitions, setting| {
             options.drain(partitions).get(setting).unwrap().parse::<usize>().unwrap()
         };
-        let queue = |partitions| told(partitions, "queued.max.messages.kbytes");
+        let queue = |partitions| setting_of(partitions, "queued.max.messages.kbytes");
         assert_eq!([1, 16, 17, 64, 1_024].map(queue), [16_384, 16_384, 15_420, 4_096, 4_096]);
-        assert_eq!(told(16, "fetch.message.max.bytes"), 4 << 20);
+        assert_eq!(setting_of(16, "fetch.message.max.bytes"), 4 << 20);
         let shared = KafkaOptions { prefetch_bytes_total: 64 << 20, ..options.clone() };
-        let told = shared.drain(200);
-        assert_eq!(told.get("fetch.message.max.bytes"), Some("1048576"), "no more than a share");
-        assert_eq!(told.get("queued.max.messages.kbytes"), Some("1024"));
+        let share = shared.drain(200);
+        assert_eq!(share.get("fetch.message.max.bytes"), Some("1048576"), "no more than a share");
+        assert_eq!(share.get("queued.max.messages.kbytes"), Some("1024"));
     }
 
     #[test]

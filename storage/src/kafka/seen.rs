@@ -75,13 +75,13 @@ impl Seen {
     pub(super) fn compare(
         &self,
         partition: Partition,
-        told: Result<LogBounds, LogError>,
+        bounds: Result<LogBounds, LogError>,
     ) -> Result<LogBounds, LogError> {
         let mut seen = self.of(partition);
         let unwatched = seen.asked_at.elapsed();
         seen.asked_at = Instant::now();
         let wanted = seen.last.map_or(Offset(0), |last| last.offset.next());
-        let compared = told.and_then(|LogBounds { low, end }| match end < wanted {
+        let compared = bounds.and_then(|LogBounds { low, end }| match end < wanted {
             true => Err(LogError::OutOfRange { partition, wanted, low, end }),
             false => Ok(LogBounds { low, end }),
         });

@@ -61,35 +61,35 @@ pub(super) async fn run(globals: &Globals, args: ExplainArgs) -> Result<Exit, Fa
         ExplainInvoiceRequest { number: number.to_owned(), line, pulses: args.pulses, hour };
     let explained = connect(globals).await?.explain_invoice(request).await;
     let messages = explained.map_err(|status| Failure::status(&status))?.into_inner();
-    print(messages, Told::new(globals.output)).await?;
+    print(messages, ExplanationPrinter::new(globals.output)).await?;
     Ok(Exit::Success)
 }
 
 async fn print(
     mut messages: Streaming<proto::v1::ExplainInvoiceResponse>,
-    mut told: Told,
+    mut printer: ExplanationPrinter,
 ) -> Result<(), Failure> {
     while let Some(message) = messages.message().await.map_err(|status| Failure::status(&status))? {
         let mut text = String::new();
         for part in &message.parts {
-            told.take(part, &mut text).map_err(Failure::internal)?;
+            printer.take(part, &mut text).map_err(Failure::internal)?;
         }
-        if !told.show(&text)? {
+        if !printer.show(&text)? {
             return Ok(());
         }
     }
-    told.finish()
+    printer.finish()
 }
 
 /// What was printed so far, in the format asked for.
-enum Told {
+enum ExplanationPrinter {
     /// The text of one document, or of one a line.
     Text(ExplanationText),
     /// In words; the lines, without what is in words, are a table or rows at the end.
     Words { format: Format, rows: Vec<Value>, line: Words },
 }
 
-impl Told {
+impl ExplanationPrinter {
     fn new(format: Format) -> Self {
         match format {
             Format::Json => Self::Text(ExplanationText::document()),
