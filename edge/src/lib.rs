@@ -1,9 +1,9 @@
 //! The edge of a process: what every request passes before a stage sees it, and every answer after.
 //!
 //! In reading order: how errors are reported; how a request is followed through the logs and
-//! counted; what clients may take; where calls compute; how parameters, media types and pages are
-//! read; what a stage serves; and the two doors with the server behind the listeners. Nothing here
-//! knows a stage, a log or a store.
+//! counted; what clients may take; who may call what; where calls compute; how parameters, media
+//! types and pages are read; what a stage serves; and the two doors with the server behind the
+//! listeners. Nothing here knows a stage, a log or an adapter.
 
 pub mod problem;
 
@@ -11,6 +11,8 @@ pub mod correlation;
 pub mod requests;
 
 pub mod listen;
+
+pub mod access;
 
 pub mod compute;
 

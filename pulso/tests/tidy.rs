@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &[]),
     ("proto", &["domain"], &[]),
     ("runtime", &["domain"], &[]),
-    ("edge", &["domain", "runtime"], &[]),
+    ("edge", &["domain", "runtime"], &["storage"]),
     ("storage", &["domain", "proto", "runtime"], &["storage"]),
     ("ingestor-api", &["domain", "proto", "runtime", "edge"], &["storage"]),
     ("ingestor-consumer", &["domain", "proto", "runtime", "edge"], &["storage"]),

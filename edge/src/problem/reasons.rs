@@ -18,6 +18,13 @@ macro_rules! reasons {
 }
 
 reasons! {
+    CREDENTIAL_MISSING "The request has no credential, and the method needs one.",
+    CREDENTIAL_INVALID "The credential is not one of this server's, or is damaged.",
+    CREDENTIAL_EXPIRED "The credential has expired, or is not valid yet.",
+    CREDENTIAL_REVOKED "The credential was revoked.",
+    ROLE_MISSING "The credential has none of the roles that may call the method.",
+    TENANT_FORBIDDEN "The credential is not for the tenant.",
+    RATE_LIMITED "The credential, or the client's address, makes more requests a second than it may; send the same again after the given wait.",
     TENANT_MISSING "Neither the pulse nor the credential names a tenant.",
     TENANT_MISMATCH "The pulse names another tenant than the credential allows.",
     NAME_EMPTY "A name is empty; 1 to 128 bytes are needed.",
