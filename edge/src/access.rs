@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`principal`] is who makes a request; [`rules`] is the one table from method to
 //! roles and tenants, which denies what it does not name; [`refusal`] says why a credential does not
-//! count; [`jwt`] checks tokens.
+//! count; [`jwt`] checks tokens; [`api_key`] is the text and the hash of a key, and [`keys`] are those
+//! of the deployment, in journals of the billing store.
 
 pub mod principal;
 pub mod rules;
@@ -11,9 +12,15 @@ pub mod refusal;
 
 pub mod jwt;
 
+pub mod api_key;
+mod journal;
+pub mod keys;
+mod words;
+
 #[cfg(test)]
 mod samples;
 
 pub use principal::{CredentialKind, IdentityScope, Principal, Role, Roles, Tenants};
 pub use refusal::Refusal;
 pub use rules::{Rule, Rules, TenantRule};
+pub use words::TenantWordsError;

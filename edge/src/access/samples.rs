@@ -1,5 +1,7 @@
 //! Samples for tests: an issuer with a key of each kind, its tokens, and a clock that a test sets.
 
+mod store;
+
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicI64, Ordering},
@@ -22,6 +24,8 @@ use ring::{
 use serde_json::{Value, json};
 
 use super::jwt::source::{KeySource, SourceError};
+
+pub(super) use store::{Fickle, embedded, on_every_store};
 
 pub(super) const ISSUER: &str = "https://issuer.example";
 pub(super) const AUDIENCE: &str = "pulso";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Tenant, Timestamp};
+use domain::Timestamp;
 use serde_json::{Number, Value};
 
 use super::{TokenOptions, unique::Object};
@@ -16,9 +16,6 @@ const SUBJECT_BYTES_MAX: usize = 256;
 
 /// Most roles that are looked at of one claim; issuers list those of other systems too.
 const WORDS_MAX: usize = 256;
-
-/// All tenants, in the claim.
-const ALL: &str = "*";
 
 /// What counts of the claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,13 +102,7 @@ fn tenants(claims: &Object, name: &str) -> Result<Tenants, Refusal> {
     let why = "the token names no tenants in its claim for them, or not 1 to 64 names";
     let refused = Refusal::Invalid(why);
     let words = words(claims.value(name).ok_or_else(|| refused.clone())?, why)?;
-    if words == [ALL] {
-        return Ok(Tenants::ALL);
-    }
-    // An unfit name among others is a mistake of the issuer's, and so is `*` beside names.
-    let named: Option<Vec<_>> =
-        words.into_iter().map(|word| Tenant::new(word).ok().filter(|_| word != ALL)).collect();
-    named.and_then(|named| Tenants::these(named).ok()).ok_or(refused)
+    Tenants::of_words(&words).map_err(|_| refused)
 }
 
 /// A NumericDate: seconds since 1970, whose fraction is cut off.
