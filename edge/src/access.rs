@@ -3,7 +3,7 @@
 //! In reading order: [`principal`] is who makes a request; [`rules`] is the one table from method to
 //! roles and tenants, which denies what it does not name; [`refusal`] says why a credential does not
 //! count; [`jwt`] checks tokens; [`api_key`] is the text and the hash of a key, and [`keys`] are those
-//! of the deployment, in journals of the billing store.
+//! of the deployment, in journals of the billing store, as is the [`trail`] of who did what.
 
 pub mod principal;
 pub mod rules;
@@ -16,6 +16,8 @@ pub mod api_key;
 mod journal;
 pub mod keys;
 mod words;
+
+pub mod trail;
 
 #[cfg(test)]
 mod samples;
