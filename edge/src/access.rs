@@ -3,7 +3,8 @@
 //! In reading order: [`principal`] is who makes a request; [`rules`] is the one table from method to
 //! roles and tenants, which denies what it does not name; [`refusal`] says why a credential does not
 //! count; [`jwt`] checks tokens; [`api_key`] is the text and the hash of a key, and [`keys`] are those
-//! of the deployment, in journals of the billing store, as is the [`trail`] of who did what.
+//! of the deployment, in journals of the billing store, as is the [`trail`] of who did what;
+//! [`authenticator`] finds the principal of a request's headers.
 
 pub mod principal;
 pub mod rules;
@@ -19,9 +20,13 @@ mod words;
 
 pub mod trail;
 
+pub mod authenticator;
+mod cache;
+
 #[cfg(test)]
 mod samples;
 
+pub use authenticator::Authenticator;
 pub use principal::{CredentialKind, IdentityScope, Principal, Role, Roles, Tenants};
 pub use refusal::Refusal;
 pub use rules::{Rule, Rules, TenantRule};

@@ -1,0 +1,212 @@
+//! Authenticator: from the headers of a request to its principal, or to why there is none.
+//!
+//! What a credential was found to be is remembered until it ends, the keys change, or
+//! [`REMEMBERED_MAX`] has passed, so that a call costs a hash and a look-up. Refusals are not
+//! remembered: whoever sends wrong credentials pays by the rate limit of the address.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use domain::{BillingStore, Clock, Timestamp};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
+
+use super::{
+    api_key::{ApiKey, KeyTextError, PREFIX},
+    cache::{Cache, digest_of},
+    jwt::{TOKEN_BYTES_MAX, Tokens},
+    keys::{Keys, Known, Usage},
+    principal::{CredentialKind, Principal},
+    refusal::Refusal,
+};
+
+/// The header of an API key, beside `authorization: Bearer`.
+pub const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+
+/// How long a checked credential is remembered. Longer, and keys that cannot be read would count for
+/// longer than [`KeyOptions::stale_max`](super::keys::KeyOptions) says.
+pub const REMEMBERED_MAX: Duration = Duration::from_secs(60);
+
+/// Most credentials that are remembered. One takes some 200 bytes.
+pub const REMEMBERED_ENTRIES_MAX: usize = 20_000;
+
+/// The API keys of a deployment, whatever store they are in.
+pub trait ApiKeys: Send + Sync + 'static {
+    /// As [`Keys::verify`].
+    ///
+    /// # Errors
+    /// Why it does not count.
+    fn verify<'a>(&'a self, key: &'a ApiKey) -> BoxFuture<'a, Result<Known, Refusal>>;
+
+    /// As [`Keys::generation`].
+    fn generation(&self) -> u64;
+}
+
+impl<S: BillingStore> ApiKeys for Keys<S> {
+    fn verify<'a>(&'a self, key: &'a ApiKey) -> BoxFuture<'a, Result<Known, Refusal>> {
+        Box::pin(Self::verify(self, key))
+    }
+
+    fn generation(&self) -> u64 {
+        Self::generation(self)
+    }
+}
+
+/// Finds out who makes a request. Share it by `Arc`.
+pub struct Authenticator {
+    tokens: Option<Tokens>,
+    keys: Option<Arc<dyn ApiKeys>>,
+    clock: Arc<dyn Clock>,
+    remembered: Cache<Remembered>,
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator")
+            .field("tokens", &self.tokens)
+            .field("has_keys", &self.keys.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A credential that counted.
+#[derive(Clone)]
+struct Remembered {
+    principal: Principal,
+    /// First moment at which it does not count any more.
+    until: Option<Timestamp>,
+    /// When it was checked.
+    checked_at: Duration,
+    /// What the keys were then.
+    generation: u64,
+    /// Where uses are noted.
+    usage: Option<Arc<Usage>>,
+}
+
+impl Authenticator {
+    /// One that knows no credential yet.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let remembered = Cache::new(REMEMBERED_ENTRIES_MAX);
+        Self { tokens: None, keys: None, clock, remembered }
+    }
+
+    /// The same, which takes the tokens of an issuer too.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Tokens) -> Self {
+        Self { tokens: Some(tokens), ..self }
+    }
+
+    /// The same, which takes API keys too.
+    #[must_use]
+    pub fn with_keys(self, keys: Arc<dyn ApiKeys>) -> Self {
+        Self { keys: Some(keys), ..self }
+    }
+
+    /// Finds out who makes a request with these headers.
+    ///
+    /// # Errors
+    /// Why it has no principal. No text of it holds any of the credential.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
+        let credential = credential(headers)?;
+        let digest = digest_of(credential);
+        if let Some(remembered) = self.remembered.get(&digest) {
+            let now = self.clock.now();
+            if self.holds(&remembered, now) {
+                if let Some(usage) = &remembered.usage {
+                    usage.note(now);
+                }
+                return Ok(remembered.principal);
+            }
+            self.remembered.remove(&digest);
+        }
+        let checked = self.check(credential).await?;
+        let principal = checked.principal.clone();
+        self.remembered.put(digest, checked);
+        Ok(principal)
+    }
+
+    fn holds(&self, remembered: &Remembered, now: Timestamp) -> bool {
+        let age = self.clock.elapsed().saturating_sub(remembered.checked_at);
+        remembered.until.is_none_or(|until| now < until)
+            && age < REMEMBERED_MAX
+            && remembered.generation == self.generation(remembered.principal.kind)
+    }
+
+    /// What the keys behind a kind of credential are now.
+    fn generation(&self, kind: CredentialKind) -> u64 {
+        match kind {
+            CredentialKind::Token => {
+                self.tokens.as_ref().map_or(0, |tokens| tokens.ring().generation())
+            }
+            CredentialKind::ApiKey => self.keys.as_ref().map_or(0, |keys| keys.generation()),
+            CredentialKind::Local => 0,
+        }
+    }
+
+    async fn check(&self, credential: &str) -> Result<Remembered, Refusal> {
+        let checked_at = self.clock.elapsed();
+        if !credential.starts_with(PREFIX) && Tokens::is_token(credential) {
+            let why = "tokens are not accepted here; use an API key";
+            let tokens = self.tokens.as_ref().ok_or(Refusal::Invalid(why))?;
+            let verified = tokens.verify(credential).await?;
+            return Ok(Remembered {
+                principal: verified.principal,
+                until: Some(verified.until),
+                checked_at,
+                generation: verified.generation,
+                usage: None,
+            });
+        }
+        let key = ApiKey::parse(credential).map_err(|error| match error {
+            KeyTextError::NotAKey => Refusal::Invalid("it is neither a token nor an API key"),
+            KeyTextError::Mistyped => {
+                Refusal::Invalid("the API key is mistyped: its checksum does not fit")
+            }
+        })?;
+        let why = "API keys are not accepted here; use a token";
+        let keys = self.keys.as_ref().ok_or(Refusal::Invalid(why))?;
+        // Asked before: a change while the key is checked then counts as one after.
+        let generation = keys.generation();
+        let known = keys.verify(&key).await?;
+        known.usage.note(self.clock.now());
+        Ok(Remembered {
+            principal: known.principal,
+            until: known.until,
+            checked_at,
+            generation,
+            usage: Some(known.usage),
+        })
+    }
+}
+
+/// The one credential of a request.
+fn credential(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let mut all = headers.get_all(AUTHORIZATION).iter().chain(headers.get_all(API_KEY_HEADER));
+    let first = all.next().ok_or(Refusal::Missing)?;
+    if all.next().is_some() {
+        // Whoever stands in between may have looked at the other one.
+        return Err(Refusal::Invalid("the request has more than one; send one header with one"));
+    }
+    let text = first.to_str().map_err(|_| Refusal::Invalid("it is not plain ASCII"))?;
+    let credential = match headers.contains_key(API_KEY_HEADER) {
+        true => text,
+        false => bearer(text)?,
+    };
+    match credential.len() {
+        0 => Err(Refusal::Missing),
+        1..=TOKEN_BYTES_MAX => Ok(credential),
+        _ => Err(Refusal::Invalid("it is longer than 8192 bytes")),
+    }
+}
+
+fn bearer(text: &str) -> Result<&str, Refusal> {
+    match text.split_once(' ') {
+        Some((scheme, credential)) if scheme.eq_ignore_ascii_case("bearer") => {
+            Ok(credential.trim_start_matches(' '))
+        }
+        _ => Err(Refusal::Invalid("the scheme is not Bearer; send `authorization: Bearer`")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
