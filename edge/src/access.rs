@@ -4,7 +4,7 @@
 //! roles and tenants, which denies what it does not name; [`refusal`] says why a credential does not
 //! count; [`jwt`] checks tokens; [`api_key`] is the text and the hash of a key, and [`keys`] are those
 //! of the deployment, in journals of the billing store, as is the [`trail`] of who did what;
-//! [`authenticator`] finds the principal of a request's headers.
+//! [`authenticator`] finds the principal of a request's headers; [`rate`] bounds how often anybody asks.
 
 pub mod principal;
 pub mod rules;
@@ -22,6 +22,7 @@ pub mod trail;
 
 pub mod authenticator;
 mod cache;
+pub mod rate;
 
 #[cfg(test)]
 mod samples;
