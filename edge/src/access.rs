@@ -4,7 +4,8 @@
 //! roles and tenants, which denies what it does not name; [`refusal`] says why a credential does not
 //! count; [`jwt`] checks tokens; [`api_key`] is the text and the hash of a key, and [`keys`] are those
 //! of the deployment, in journals of the billing store, as is the [`trail`] of who did what;
-//! [`authenticator`] finds the principal of a request's headers; [`rate`] bounds how often anybody asks.
+//! [`authenticator`] finds the principal of a request's headers; [`rate`] bounds how often anybody asks;
+//! [`layer`] is the gate that does all of it, for both doors.
 
 pub mod principal;
 pub mod rules;
@@ -24,10 +25,13 @@ pub mod authenticator;
 mod cache;
 pub mod rate;
 
+pub mod layer;
+
 #[cfg(test)]
 mod samples;
 
 pub use authenticator::Authenticator;
+pub use layer::{Access, AccessLayer};
 pub use principal::{CredentialKind, IdentityScope, Principal, Role, Roles, Tenants};
 pub use refusal::Refusal;
 pub use rules::{Rule, Rules, TenantRule};

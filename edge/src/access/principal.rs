@@ -330,6 +330,15 @@ impl Principal {
         })
     }
 
+    /// The principal that the gate has left among a request's extensions.
+    ///
+    /// # Errors
+    /// INTERNAL where no gate was passed: a handler without one must not answer.
+    pub fn of(extensions: &http::Extensions) -> Result<Self, Problem> {
+        let message = "the request came without a principal; the server's doors are put up wrongly";
+        extensions.get().cloned().ok_or_else(|| Problem::internal(message))
+    }
+
     /// Gives the tenants that a request is answered for: the named one if it is allowed, or all of the
     /// credential where none is named.
     ///

@@ -210,6 +210,18 @@ impl Rules {
             .map_or(Found::OtherVerb, |(_, rule)| Found::Rule(*rule))
     }
 
+    /// The verbs that a path takes, with HEAD where it takes GET; none for one that is not known.
+    #[must_use]
+    pub fn verbs_of(&self, path: &str) -> Vec<Method> {
+        let Ok(found) = self.0.patterns.at(path) else { return Vec::new() };
+        let verbs = self.0.verbs[*found.value].iter().map(|(verb, _)| verb.clone());
+        let mut verbs: Vec<_> = verbs.collect();
+        if verbs.contains(&Method::GET) {
+            verbs.push(Method::HEAD);
+        }
+        verbs
+    }
+
     /// Every rule, by its method.
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.0.by_method.values()

@@ -60,6 +60,7 @@ pub const METRICS: &[Metric] = &[
         "pulso_edge_messages_without_room_total",
         "Messages that had to wait or were refused for want of room, by bound.",
     ),
+    counter("pulso_access_refusals_total", "Requests that access refused, by reason."),
     counter("pulso_ingest_pulses_total", "Pulses received, by outcome."),
     counter("pulso_ingest_batches_total", "Batches received, by outcome."),
     seconds("pulso_ingest_append_seconds", "Time from a batch's arrival until it is durable."),

@@ -1,0 +1,288 @@
+//! Layer: the one gate of both doors, between a request and every handler.
+//!
+//! It finds the rule of the method, counts the request of the address, finds the principal, checks
+//! roles and tenants, counts the request of the client, and leaves the [`Principal`] among the
+//! request's extensions. The credential's headers end here: no handler, and no log of one, sees them.
+//! A streaming call passes once, when it begins.
+//!
+//! While access is off, every request has the [local principal](Principal::local).
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_util::future::BoxFuture;
+use http::{
+    HeaderValue, Method, Request, Response,
+    header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE},
+};
+use metrics::counter;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+use super::{
+    authenticator::{API_KEY_HEADER, Authenticator},
+    principal::Principal,
+    rate::{Rates, Remaining, TooMany},
+    rules::{Found, Rules},
+};
+use crate::{
+    Problem,
+    listen::Peer,
+    problem::{http::HttpProblem, reasons},
+};
+
+/// Who may come in, for all doors of a process. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Access(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    rules: Rules,
+    authenticator: Option<Authenticator>,
+    rates: Rates,
+}
+
+impl Access {
+    /// Access by these rules for principals that this authenticator finds.
+    #[must_use]
+    pub fn new(rules: Rules, authenticator: Authenticator, rates: Rates) -> Self {
+        Self(Arc::new(Shared { rules, authenticator: Some(authenticator), rates }))
+    }
+
+    /// No access control: every request may do everything, within the rate of its address. For
+    /// processes that serve loopback only.
+    #[must_use]
+    pub fn off(rules: Rules, rates: Rates) -> Self {
+        Self(Arc::new(Shared { rules, authenticator: None, rates }))
+    }
+
+    /// The rules.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.0.rules
+    }
+
+    /// Tells whether requests need credentials.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.0.authenticator.is_some()
+    }
+}
+
+/// What a door answers where it has no route.
+type NotFound = Arc<dyn Fn(&Method, &str) -> Problem + Send + Sync>;
+
+/// Lets requests in by an [`Access`].
+#[derive(Clone)]
+pub struct AccessLayer {
+    access: Access,
+    door: Door,
+    not_found: NotFound,
+}
+
+/// Which door a layer is for: how methods are named, and refusals written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    Grpc,
+    Http,
+}
+
+impl AccessLayer {
+    /// The layer of the gRPC door.
+    #[must_use]
+    pub fn grpc(access: Access) -> Self {
+        let not_found: NotFound = Arc::new(|_, path| {
+            let message = format!("there is no method {path} in the stages that run here");
+            Problem::new(Code::Unimplemented, reasons::ROUTE_NOT_FOUND, message)
+        });
+        Self { access, door: Door::Grpc, not_found }
+    }
+
+    /// The layer of the HTTP door. It belongs within the layer that writes problems out.
+    #[must_use]
+    pub fn http(access: Access) -> Self {
+        let not_found: NotFound = Arc::new(|_, path| {
+            let message = format!("nothing is served under {path}; / lists what is");
+            Problem::not_found(reasons::ROUTE_NOT_FOUND, message)
+        });
+        Self { access, door: Door::Http, not_found }
+    }
+
+    /// The same with another answer where there is no route, such as one with a suggestion.
+    #[must_use]
+    pub fn with_not_found(
+        self,
+        not_found: impl Fn(&Method, &str) -> Problem + Send + Sync + 'static,
+    ) -> Self {
+        Self { not_found: Arc::new(not_found), ..self }
+    }
+}
+
+impl fmt::Debug for AccessLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessLayer").field("door", &self.door).finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for AccessLayer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { inner, layer: self.clone() }
+    }
+}
+
+/// A service under an [`AccessLayer`].
+#[derive(Clone, Debug)]
+pub struct Guarded<S> {
+    inner: S,
+    layer: AccessLayer,
+}
+
+impl<S, B, A> Service<Request<B>> for Guarded<S>
+where
+    S: Service<Request<B>, Response = Response<A>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+    B: Send + 'static,
+    A: Default + 'static,
+{
+    type Response = Response<A>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<A>, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The clone may not be ready; the one that was polled is.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let layer = self.layer.clone();
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            let remaining = match layer.admit(&mut parts).await {
+                Ok(remaining) => remaining,
+                Err(refused) => return Ok(layer.door.write(*refused)),
+            };
+            let mut response = inner.call(Request::from_parts(parts, body)).await?;
+            if let (Door::Http, Some(remaining)) = (layer.door, remaining) {
+                remaining.write(response.headers_mut());
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// A request that does not come in.
+struct Refused {
+    problem: Problem,
+    remaining: Option<Remaining>,
+    /// The verbs that the path takes, where another one came.
+    verbs: Vec<Method>,
+}
+
+impl From<Problem> for Box<Refused> {
+    fn from(problem: Problem) -> Self {
+        Self::new(Refused { problem, remaining: None, verbs: Vec::new() })
+    }
+}
+
+impl From<Box<TooMany>> for Box<Refused> {
+    fn from(too_many: Box<TooMany>) -> Self {
+        let TooMany { problem, remaining } = *too_many;
+        Self::new(Refused { problem, remaining: Some(remaining), verbs: Vec::new() })
+    }
+}
+
+impl AccessLayer {
+    /// Lets a request in, with its principal, or says why not. Gives what is left of the tighter rate.
+    async fn admit(
+        &self,
+        parts: &mut http::request::Parts,
+    ) -> Result<Option<Remaining>, Box<Refused>> {
+        let Shared { authenticator, rates, .. } = &*self.access.0;
+        let found = self.find(&parts.method, parts.uri.path());
+        let is_open = matches!(found, Found::Rule(rule) if rule.is_open());
+        let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
+        // Probes come from an address that nobody chooses, and cost nothing.
+        let of_address = if is_open { None } else { rates.of_address(peer)? };
+        let Some(authenticator) = authenticator else {
+            parts.extensions.insert(Principal::local());
+            return Ok(of_address);
+        };
+        if is_open {
+            forget_credential(parts);
+            return Ok(None);
+        }
+        let rule = match found {
+            Found::Rule(rule) => rule,
+            Found::OtherVerb => return Err(self.other_verb(parts.uri.path())),
+            Found::Nothing => {
+                return Err((self.not_found)(&parts.method, parts.uri.path()).into());
+            }
+        };
+        let principal = authenticator.authenticate(&parts.headers).await;
+        forget_credential(parts);
+        let principal = principal.map_err(Problem::from)?;
+        rule.authorise(&principal)?;
+        let of_principal = rates.of_principal(&principal)?;
+        parts.extensions.insert(principal);
+        Ok(of_principal.map(|remaining| remaining.tighter(of_address)).or(of_address))
+    }
+
+    fn find(&self, verb: &Method, path: &str) -> Found {
+        match self.door {
+            Door::Grpc => self.access.rules().of_call(path),
+            Door::Http => self.access.rules().of_request(verb, path),
+        }
+    }
+
+    fn other_verb(&self, path: &str) -> Box<Refused> {
+        let message =
+            "this address does not take this method; the Allow header lists those it takes";
+        let problem = Problem::new(Code::Unimplemented, reasons::METHOD_NOT_ALLOWED, message);
+        let verbs = self.access.rules().verbs_of(path);
+        Box::new(Refused { problem, remaining: None, verbs })
+    }
+}
+
+/// Removes what must not get into a log.
+fn forget_credential(parts: &mut http::request::Parts) {
+    parts.headers.remove(AUTHORIZATION);
+    parts.headers.remove(API_KEY_HEADER);
+}
+
+impl Door {
+    fn write<A: Default>(self, refused: Refused) -> Response<A> {
+        let Refused { problem, remaining, verbs } = refused;
+        counter!("pulso_access_refusals_total", "reason" => problem.reason).increment(1);
+        if self == Self::Grpc {
+            return Status::from(problem).into_http();
+        }
+        let mut response = Response::new(A::default());
+        // The status is set by the layer that writes problems out; without it, this one shows.
+        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        let headers = response.headers_mut();
+        if problem.code == Code::Unauthenticated {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pulso\""));
+        }
+        if !verbs.is_empty() {
+            let verbs: Vec<_> = verbs.iter().map(Method::as_str).collect();
+            let allow = HeaderValue::from_str(&verbs.join(",")).expect("verbs are letters");
+            headers.insert(ALLOW, allow);
+        }
+        if let Some(remaining) = remaining {
+            remaining.write(headers);
+        }
+        response.extensions_mut().insert(HttpProblem(problem));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! The gate: every role at every rule, own and foreign tenants, every kind of wrong credential, at
+//! both doors.
+
+use std::convert::Infallible;
+
+use domain::{Clock, Name, Tenant};
+use storage::memory::MemoryBillingStore;
+use tower::ServiceExt;
+
+use super::*;
+use crate::{
+    access::{
+        authenticator::ApiKeys,
+        keys::{KeyOptions, Keys, NewKey},
+        principal::{Role, Roles, Tenants},
+        rate::{Rate, RateLimits},
+        rules::{Rule, TenantRule},
+        samples::{NOW, SetClock},
+    },
+    problem::reason_of,
+};
+
+const READERS: Roles = Roles::of(&[Role::Admin, Role::Operator, Role::Analyst, Role::Viewer]);
+
+const RULES: [Rule; 7] = [
+    Rule::open("GET /livez"),
+    Rule::open("/grpc.health.v1.Health/Check"),
+    Rule::new("GET /v1/usage", READERS, TenantRule::FromRequest),
+    Rule::new("POST /v1/catalog", Roles::of(&[Role::Admin]), TenantRule::AllTenants),
+    Rule::new("/pulso.v1.QueryService/QueryUsage", READERS, TenantRule::FromRequest),
+    Rule::new(
+        "/pulso.v1.CatalogService/Publish",
+        Roles::of(&[Role::Admin]),
+        TenantRule::AllTenants,
+    ),
+    Rule::new("/pulso.v1.IngestService/Ingest", Roles::of(&[Role::Writer]), TenantRule::Any),
+];
+
+struct Fixture {
+    keys: Arc<Keys<MemoryBillingStore>>,
+    clock: SetClock,
+    access: Access,
+}
+
+/// What a handler saw of a request: its principal and the names of its headers.
+type Seen = Option<(Option<Principal>, Vec<String>)>;
+
+impl Fixture {
+    async fn new() -> Self {
+        Self::with(RateLimits::default()).await
+    }
+
+    async fn with(limits: RateLimits) -> Self {
+        let clock = SetClock::new();
+        let store = Arc::new(MemoryBillingStore::new());
+        let keys = Keys::open(store, None, KeyOptions::default(), clock.shared()).await.unwrap();
+        let keys = Arc::new(keys);
+        let authenticator =
+            Authenticator::new(clock.shared()).with_keys(Arc::clone(&keys) as Arc<dyn ApiKeys>);
+        let rates = Rates::new(&limits, &clock.shared());
+        let access = Access::new(Rules::new(RULES).unwrap(), authenticator, rates);
+        Self { keys, clock, access }
+    }
+
+    async fn key(&self, roles: Roles, tenants: Tenants) -> String {
+        let name = Name::new("meter").unwrap();
+        let expires_at = Some(self.clock.now().plus(std::time::Duration::from_secs(60)));
+        let new = NewKey { name, roles, tenants, expires_at };
+        self.keys.create(new, "ada").await.unwrap().0.reveal()
+    }
+
+    /// Sends a request of a method, as the rules name it.
+    async fn send(&self, method: &str, credential: Option<&str>) -> Answer {
+        send(&self.access, method, credential).await
+    }
+}
+
+/// What came of a request: the reason of its refusal, the answer's headers, and what the handler saw.
+struct Answer {
+    reason: Option<String>,
+    headers: http::HeaderMap,
+    seen: Seen,
+}
+
+async fn send(access: &Access, method: &str, credential: Option<&str>) -> Answer {
+    let (layer, verb, path) = match method.split_once(' ') {
+        Some((verb, path)) => (AccessLayer::http(access.clone()), verb, path),
+        None => (AccessLayer::grpc(access.clone()), "POST", method),
+    };
+    let mut request = Request::builder().method(verb).uri(path).header("x-other", "kept");
+    if let Some(credential) = credential {
+        request = request.header("authorization", format!("Bearer {credential}"));
+    }
+    let handler = tower::service_fn(async |request: Request<()>| {
+        let principal = request.extensions().get::<Principal>().cloned();
+        let headers = request.headers().keys().map(ToString::to_string).collect();
+        Ok::<_, Infallible>(Response::new(Some((principal, headers))))
+    });
+    let response: Response<Seen> =
+        layer.layer(handler).oneshot(request.body(()).unwrap()).await.unwrap();
+    let http =
+        response.extensions().get::<HttpProblem>().map(|problem| problem.0.reason.to_owned());
+    let grpc = Status::from_header_map(response.headers()).and_then(|status| reason_of(&status));
+    let reason = http.or(grpc);
+    Answer { reason, headers: response.headers().clone(), seen: response.into_body() }
+}
+
+#[tokio::test]
+async fn every_role_at_every_rule_for_its_own_and_for_all_tenants() {
+    let fixture = Fixture::new().await;
+    for role in Role::ALL {
+        for tenants in [Tenants::ALL, Tenants::one(Tenant::new("acme").unwrap())] {
+            let key = fixture.key(Roles::of(&[role]), tenants.clone()).await;
+            for rule in RULES {
+                let answer = fixture.send(rule.method, Some(&key)).await;
+                let expected = match rule.tenants {
+                    TenantRule::Open => None,
+                    _ if !rule.roles.contains(role) => Some(reasons::ROLE_MISSING),
+                    TenantRule::AllTenants if !tenants.is_all() => Some(reasons::TENANT_FORBIDDEN),
+                    _ => None,
+                };
+                assert_eq!(answer.reason.as_deref(), expected, "{role} {tenants} {rule:?}");
+                assert_eq!(answer.seen.is_some(), expected.is_none());
+                if let Some((principal, _)) = answer.seen {
+                    assert_eq!(principal.is_none(), rule.is_open());
+                    let Some(principal) = principal else { continue };
+                    assert_eq!(principal.roles, Roles::of(&[role]));
+                    assert_eq!(principal.tenants, tenants);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_wrong_credential_is_refused_at_every_rule_but_the_open_ones() {
+    let fixture = Fixture::new().await;
+    let all = || Tenants::ALL;
+    let revoked = fixture.key(Roles::ALL, all()).await;
+    let expired = fixture.key(Roles::ALL, all()).await;
+    fixture.keys.revoke(&revoked[6..22], "ada").await.unwrap();
+    fixture.clock.set(NOW + 60);
+    let malformed = revoked[..80].to_owned();
+    let other = crate::access::api_key::ApiKey::mint().reveal();
+    for (credential, expected) in [
+        (None, reasons::CREDENTIAL_MISSING),
+        (Some(&revoked), reasons::CREDENTIAL_REVOKED),
+        (Some(&expired), reasons::CREDENTIAL_EXPIRED),
+        (Some(&malformed), reasons::CREDENTIAL_INVALID),
+        (Some(&other), reasons::CREDENTIAL_INVALID),
+        (Some(&"a.b.c".to_owned()), reasons::CREDENTIAL_INVALID),
+    ] {
+        for rule in RULES {
+            let answer = fixture.send(rule.method, credential.map(String::as_str)).await;
+            let expected = (!rule.is_open()).then_some(expected);
+            assert_eq!(answer.reason.as_deref(), expected, "{credential:?} {rule:?}");
+            assert_eq!(answer.seen.is_some(), rule.is_open());
+            let printed = format!("{:?}", answer.headers);
+            assert!(credential.is_none_or(|text| !printed.contains(text.as_str())), "{printed}");
+            let is_challenged = answer.headers.contains_key(WWW_AUTHENTICATE);
+            assert_eq!(is_challenged, expected.is_some() && rule.method.contains(' '));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_rule_is_refused_whoever_asks() {
+    let fixture = Fixture::new().await;
+    let key = fixture.key(Roles::ALL, Tenants::ALL).await;
+    for (method, expected) in [
+        ("GET /v1/new", reasons::ROUTE_NOT_FOUND),
+        ("GET /v1/usage/", reasons::ROUTE_NOT_FOUND),
+        ("GET //livez", reasons::ROUTE_NOT_FOUND),
+        ("POST /v1/usage", reasons::METHOD_NOT_ALLOWED),
+        ("OPTIONS /v1/usage", reasons::METHOD_NOT_ALLOWED),
+        ("POST /livez", reasons::METHOD_NOT_ALLOWED),
+        ("/pulso.v1.QueryService/New", reasons::ROUTE_NOT_FOUND),
+        ("/livez", reasons::ROUTE_NOT_FOUND),
+    ] {
+        for credential in [None, Some(&*key)] {
+            let answer = fixture.send(method, credential).await;
+            assert_eq!(answer.reason.as_deref(), Some(expected), "{method}");
+            assert!(answer.seen.is_none());
+        }
+    }
+    let answer = fixture.send("POST /v1/usage", None).await;
+    assert_eq!(answer.headers[ALLOW], "GET,HEAD");
+    let layer = AccessLayer::http(fixture.access.clone()).with_not_found(|_, path| {
+        Problem::not_found(reasons::ROUTE_NOT_FOUND, format!("no {path}"))
+    });
+    let problem = (layer.not_found)(&Method::GET, "/v1/usgae");
+    assert_eq!(problem.message, "no /v1/usgae");
+}
+
+#[tokio::test]
+async fn handlers_see_the_principal_and_never_the_credential() {
+    let fixture = Fixture::new().await;
+    let key = fixture.key(READERS, Tenants::ALL).await;
+    for (method, expected) in
+        [("GET /v1/usage", Some("meter")), ("HEAD /v1/usage", Some("meter")), ("GET /livez", None)]
+    {
+        let (principal, headers) = fixture.send(method, Some(&key)).await.seen.unwrap();
+        assert_eq!(principal.as_ref().map(|principal| &*principal.name), expected, "{method}");
+        assert_eq!(headers, ["x-other"], "{method}");
+    }
+}
+
+#[tokio::test]
+async fn while_access_is_off_every_request_is_local() {
+    let rates = Rates::new(&RateLimits::default(), &SetClock::new().shared());
+    let access = Access::off(Rules::new(RULES).unwrap(), rates);
+    assert!(!access.is_on() && Fixture::new().await.access.is_on());
+    for method in ["GET /v1/usage", "POST /v1/catalog", "/pulso.v1.IngestService/Ingest"] {
+        let (principal, _) = send(&access, method, None).await.seen.unwrap();
+        assert_eq!(principal, Some(Principal::local()));
+    }
+    // The router answers for what it has not got.
+    assert!(send(&access, "GET /v1/new", None).await.seen.is_some());
+    assert!(Principal::of(&http::Extensions::new()).is_err(), "a handler without a gate");
+}
+
+#[tokio::test]
+async fn a_client_and_an_address_are_bounded_and_probes_are_not() {
+    let rate = Rate::new(1, 3);
+    let limits = RateLimits { per_address: rate, ..RateLimits::default() };
+    let fixture = Fixture::with(limits).await;
+    // Guesses empty the bucket of the address as well.
+    for left in ["2", "1", "0"] {
+        let answer = fixture.send("GET /v1/usage", Some("guess")).await;
+        assert_eq!(answer.reason.as_deref(), Some(reasons::CREDENTIAL_INVALID), "{left}");
+    }
+    let key = fixture.key(READERS, Tenants::ALL).await;
+    let answer = fixture.send("GET /v1/usage", Some(&key)).await;
+    assert_eq!(answer.reason.as_deref(), Some(reasons::RATE_LIMITED));
+    assert_eq!(answer.headers["ratelimit-remaining"], "0");
+    let answer = fixture.send("/pulso.v1.QueryService/QueryUsage", Some(&key)).await;
+    assert_eq!(answer.reason.as_deref(), Some(reasons::RATE_LIMITED));
+    assert!(fixture.send("GET /livez", None).await.seen.is_some());
+    fixture.clock.pass(3);
+    let limits = RateLimits { per_credential: rate, ..limits };
+    let fixture = Fixture::with(limits).await;
+    let key = fixture.key(READERS, Tenants::ALL).await;
+    let answer = fixture.send("GET /v1/usage", Some(&key)).await;
+    let headers = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"];
+    assert_eq!(headers.map(|name| answer.headers[name].to_str().unwrap()), ["3", "2", "1"]);
+}
