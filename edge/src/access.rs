@@ -5,7 +5,8 @@
 //! count; [`jwt`] checks tokens; [`api_key`] is the text and the hash of a key, and [`keys`] are those
 //! of the deployment, in journals of the billing store, as is the [`trail`] of who did what;
 //! [`authenticator`] finds the principal of a request's headers; [`rate`] bounds how often anybody asks;
-//! [`layer`] is the gate that does all of it, for both doors.
+//! [`layer`] is the gate that does all of it, for both doors;
+//! [`browser`] is what pages of others may read.
 
 pub mod principal;
 pub mod rules;
@@ -26,6 +27,8 @@ mod cache;
 pub mod rate;
 
 pub mod layer;
+
+pub mod browser;
 
 #[cfg(test)]
 mod samples;
