@@ -244,3 +244,44 @@ async fn a_client_and_an_address_are_bounded_and_probes_are_not() {
     let headers = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"];
     assert_eq!(headers.map(|name| answer.headers[name].to_str().unwrap()), ["3", "2", "1"]);
 }
+
+#[tokio::test]
+async fn the_gate_stands_in_a_router_and_in_a_grpc_server() {
+    let fixture = Fixture::new().await;
+    let key = fixture.key(READERS, Tenants::ALL).await;
+    let answer = async |request: axum::extract::Request| {
+        Principal::of(request.extensions())
+            .map(|principal| principal.name.clone())
+            .map_err(HttpProblem)
+    };
+    let http = axum::Router::new()
+        .route("/v1/usage", axum::routing::get(answer))
+        .layer(AccessLayer::http(fixture.access.clone()));
+    let grpc =
+        axum::Router::new().route("/pulso.v1.QueryService/QueryUsage", axum::routing::post(answer));
+    let grpc = tonic::service::Routes::from(grpc);
+    let gate = AccessLayer::grpc(fixture.access.clone());
+    // It compiles: what a server needs of its layers.
+    let _ = tonic::transport::Server::builder().layer(gate.clone()).add_routes(grpc.clone());
+    let grpc = gate.layer(grpc);
+    for (credential, is_let_in) in [(Some(&key), true), (None, false)] {
+        let request = |verb: &str, path: &str| {
+            let request = Request::builder().method(verb).uri(path);
+            match credential {
+                Some(key) => request.header("x-api-key", key),
+                None => request,
+            }
+        };
+        let call = request("POST", "/pulso.v1.QueryService/QueryUsage");
+        let response = grpc.clone().oneshot(call.body(tonic::body::Body::empty()).unwrap());
+        let status = Status::from_header_map(response.await.unwrap().headers());
+        assert_eq!(status.is_none(), is_let_in, "{status:?}");
+        let read = request("GET", "/v1/usage").body(axum::body::Body::empty()).unwrap();
+        let response = http.clone().oneshot(read).await.unwrap();
+        assert_eq!(response.extensions().get::<HttpProblem>().is_none(), is_let_in);
+        if is_let_in {
+            let body = axum::body::to_bytes(response.into_body(), 99).await.unwrap();
+            assert_eq!(body, "meter");
+        }
+    }
+}
