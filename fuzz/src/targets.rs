@@ -1,5 +1,6 @@
 //! Targets: the table of everything that reads bytes others wrote.
 
+mod access;
 mod config;
 mod cron;
 mod price_files;
@@ -113,6 +114,27 @@ pub const TARGETS: &[Target] = &[
         name: "page_token",
         check: token::check,
         words: &["AA", "_-", "=", "\0\0\0\0"],
+        bytes_base: 64 * KIB,
+        bytes_per_byte: 64,
+    },
+    Target {
+        name: "access_token",
+        check: access::token,
+        words: words::TOKEN,
+        bytes_base: MIB,
+        bytes_per_byte: 400,
+    },
+    Target {
+        name: "access_key_set",
+        check: access::key_set,
+        words: words::KEY_SET,
+        bytes_base: 256 * KIB,
+        bytes_per_byte: 1_000,
+    },
+    Target {
+        name: "access_texts",
+        check: access::texts,
+        words: &["pulso_", "82f2dcfe", "https://", "2026-01/"],
         bytes_base: 64 * KIB,
         bytes_per_byte: 64,
     },

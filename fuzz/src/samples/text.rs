@@ -135,3 +135,31 @@ pub(super) fn focus() -> Vec<Vec<u8>> {
         format!("{columns}\n{row}\n{}\n{}\n", row.replace("s.1", "NULL"), row.replace("2.0", ""));
     vec![rows(1, 4), rows(500, 2), few.into_bytes()]
 }
+
+pub(super) fn claims() -> Vec<Vec<u8>> {
+    let claims = r#"{"iss":"i","aud":"a","sub":"meter","exp":1767229200,"nbf":0,"roles":["viewer"],"tenants":["acme"]}"#;
+    let all =
+        r#"{"iss":"i","aud":["a","b"],"sub":"m","exp":1767229200.5,"role":"admin","tenants":"*"}"#;
+    let header = r#"{"alg":"EdDSA","kid":"k","typ":"at+jwt"}"#;
+    vec![claims.into(), all.into(), header.into(), "e30.e30.AAAA".into()]
+}
+
+pub(super) fn key_sets() -> Vec<Vec<u8>> {
+    let ed = r#"{"kty":"OKP","crv":"Ed25519","use":"sig","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    let ec = r#"{"kty":"EC","crv":"P-256","alg":"ES256","kid":"b","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+    let rsa =
+        format!(r#"{{"kty":"RSA","key_ops":["verify"],"n":"{}","e":"AQAB"}}"#, "v".repeat(342));
+    let weak = r#"{"kty":"RSA","n":"v_v_","e":"AQAB"},{"kty":"oct","k":"AAAA"}"#;
+    vec![
+        format!(r#"{{"keys":[{ed},{ec},{rsa}]}}"#).into(),
+        format!(r#"{{"keys":[{weak},{ed}]}}"#).into(),
+        r#"{"keys":[]}"#.into(),
+    ]
+}
+
+pub(super) fn access_texts() -> Vec<Vec<u8>> {
+    let key = format!("pulso_0123456789abcdef_{}82f2dcfe", "a5".repeat(32));
+    let body = format!("0123456789abcdef_{}", "5a".repeat(32));
+    let others = [&*body, "https://app.example", "http://[::1]:9", "2026-01/17"];
+    [key].into_iter().chain(others.map(str::to_owned)).map(String::into_bytes).collect()
+}

@@ -316,3 +316,15 @@ pub(super) const FOCUS: &[&str] = &[
     "~",
     "%",
 ];
+
+pub(super) const TOKEN: &[&str] = &[
+    "iss", "aud", "sub", "exp", "nbf", "roles", "role", "tenants", "alg", "kid", "crit", "EdDSA",
+    "none", "\"i\"", "\"a\"", "\"*\"", "[", "]", "{", "}", ":", ",", "null", "1e9", "-1", ".",
+    "\\u0061",
+];
+
+pub(super) const KEY_SET: &[&str] = &[
+    "keys", "kty", "crv", "kid", "use", "alg", "key_ops", "OKP", "EC", "RSA", "oct", "Ed25519",
+    "P-256", "\"x\"", "\"y\"", "\"n\"", "\"e\"", "sig", "enc", "AQAB", "AA", "[", "]", "{", "}",
+    ":", ",",
+];
