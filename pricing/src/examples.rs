@@ -11,7 +11,7 @@ use domain::{
 use crate::{
     amount::Amount,
     file::{CatalogueFile, CatalogueTest, TestUsage},
-    rate::{UnpricedReason, bill, measure, tally::Tally},
+    rate::{UnpricedReason, bill, measure, measured::Measured, tally::Tally},
 };
 
 /// What one test gave.
@@ -73,7 +73,7 @@ fn measured<'c>(
     definition: &SkuDefinition,
     price: &'c Price,
     usage: &TestUsage,
-) -> Vec<bill::Measured<'c>> {
+) -> Vec<Measured<'c>> {
     let (meter, amounts): (_, Vec<_>) = match usage {
         TestUsage::Groups(groups) => {
             // A test's quantity is what the meter has counted already, not a pulse to be counted.

@@ -17,15 +17,23 @@ use crate::amount::Amount;
 use cursor::{Cursor, Fields, Issues};
 use node::Node;
 
-pub mod contract;
+mod node;
 
 mod cursor;
-mod examples;
+
+mod frame;
 mod known;
-mod model;
-mod node;
+mod tiers;
+
 mod percentage;
+
+mod model;
+
 mod sku;
+
+mod examples;
+
+pub mod contract;
 
 /// Most bytes of a file: what one gRPC message carries.
 pub const BYTES_MAX: usize = 4 << 20;

@@ -4,7 +4,7 @@
 //! What is not priced is never lost: it comes back as [`Unpriced`] with its reason, and rates by
 //! itself once the catalogue catches up.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use domain::{
     Dimensions, Name, Offset, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, Window,
@@ -12,19 +12,27 @@ use domain::{
 };
 
 use crate::{amount::Amount, moment::Calendar};
-use bill::{Finish, Measured, Part};
+use bill::{Finish, Part};
 use group::Resource;
+use measured::Measured;
 use tally::Tally;
 use terms::Counting;
 
-pub(crate) mod bill;
-mod charge;
-pub(crate) mod events;
-mod group;
-pub mod json;
 mod step;
-pub(crate) mod tally;
 mod terms;
+
+pub(crate) mod events;
+
+pub(crate) mod measured;
+pub(crate) mod tally;
+
+mod charge;
+
+pub(crate) mod bill;
+
+mod group;
+
+pub mod json;
 
 pub use step::Step;
 pub use terms::{RatingTerms, Share, Sources};
@@ -84,7 +92,7 @@ pub struct Line {
 pub struct Hour {
     /// Start of the window.
     pub window_start: Timestamp,
-    /// Pulses.
+    /// How many pulses it came in.
     pub count: u128,
     /// Sum of their amounts.
     pub sum: Amount,
@@ -116,9 +124,9 @@ pub struct Unpriced {
     pub dimensions: Dimensions,
     /// Sum of the amounts.
     pub quantity: Amount,
-    /// Pulses.
+    /// How many pulses it came in.
     pub count: u128,
-    /// Why.
+    /// Why no line prices it.
     pub reason: UnpricedReason,
     /// Its hours, in order.
     pub hours: Vec<Hour>,
@@ -255,50 +263,41 @@ fn rate_resource(
         },
         rounding: terms.rounding,
     };
-    let prices: Vec<_> = resource
-        .parts
-        .values()
-        .map(|(found, _)| {
-            let share = terms.share(found.span);
-            (share.of_price(found.price), share)
-        })
-        .collect();
-    let measured: Vec<Measured<'_>> = resource
-        .parts
-        .iter()
-        .zip(&prices)
-        .map(|(((since, dimensions), (_, tally)), (price, share))| {
-            let exchange = terms.exchange_from(price.currency);
-            let mut measured =
-                measure(price, dimensions, tally, (definition.meter, definition.negative));
-            let prorated = Step::Prorated { days: share.days, of: share.of };
-            measured.origin.extend((!share.is_whole()).then_some(prorated));
-            Measured { exchange, since: *since, ..measured }
-        })
-        .collect();
+    let parts = resource.parts.values();
+    let parts = parts.map(|(found, _)| (found.price, terms.share(found.span)));
+    let prices: Vec<_> = parts.map(|(price, share)| (share.of_price(price), share)).collect();
+    let measured = measured_of(terms, &resource, &prices);
     let bill = bill::bill(&measured, &rules);
     for ((found, tally), (measured, part)) in
         resource.parts.values().zip(measured.into_iter().zip(bill.parts))
     {
-        match part {
-            Ok(part) => {
-                let place = LinePlace { tenant: &tenant, definition, found, terms };
-                let quantity = measured.quantity.map_or(Amount::ZERO, Amount::of);
-                let line = place.line(measured.dimensions, quantity, part, tally.hours(usage));
-                rated.lines.push(line);
-            }
-            Err(reason) => {
-                let (sku, unit) = (definition.sku.clone(), definition.unit.clone());
-                let what = (tenant.clone(), sku, unit, measured.dimensions);
-                rated.unpriced.push(unpriced(what, reason, tally, usage));
-            }
-        }
+        let place = LinePlace { tenant: &tenant, definition, found, terms };
+        place.add_to(rated, usage, (tally, measured, part));
     }
     if let Some(part) = bill.bound {
         let place = LinePlace { tenant: &tenant, definition, found: newest, terms };
         let line = place.line(Dimensions::none(), Amount::ZERO, part, Vec::new());
         rated.lines.push(Line { rounding: rules.bound_rounding, span: terms.span, ..line });
     }
+}
+
+/// What each part of a resource is priced for, under its price for its share of the period.
+fn measured_of<'p>(
+    terms: &RatingTerms<'_>,
+    resource: &Resource<'_>,
+    prices: &'p [(Cow<'_, Price>, Share)],
+) -> Vec<Measured<'p>> {
+    let meter = (resource.definition.meter, resource.definition.negative);
+    let parts = resource.parts.iter().zip(prices);
+    parts
+        .map(|(((since, dimensions), (_, tally)), (price, share))| {
+            let exchange = terms.exchange_from(price.currency);
+            let mut measured = measure(price, dimensions, tally, meter);
+            let prorated = Step::Prorated { days: share.days, of: share.of };
+            measured.origin.extend((!share.is_whole()).then_some(prorated));
+            Measured { exchange, since: *since, ..measured }
+        })
+        .collect()
 }
 
 /// The newest price's minimum and maximum for the days on which the SKU has a price, and whether they
@@ -344,6 +343,27 @@ struct LinePlace<'a> {
 }
 
 impl LinePlace<'_> {
+    /// Adds the line of a part, or its usage to what waits.
+    fn add_to(
+        &self,
+        rated: &mut Rated,
+        usage: &[UsageRow],
+        (tally, measured, part): (&Tally, Measured<'_>, Result<Part, UnpricedReason>),
+    ) {
+        match part {
+            Ok(part) => {
+                let quantity = measured.quantity.map_or(Amount::ZERO, Amount::of);
+                let line = self.line(measured.dimensions, quantity, part, tally.hours(usage));
+                rated.lines.push(line);
+            }
+            Err(reason) => {
+                let (sku, unit) = (self.definition.sku.clone(), self.definition.unit.clone());
+                let what = (self.tenant.clone(), sku, unit, measured.dimensions);
+                rated.unpriced.push(unpriced(what, reason, tally, usage));
+            }
+        }
+    }
+
     fn line(&self, dimensions: Dimensions, quantity: Amount, part: Part, hours: Vec<Hour>) -> Line {
         let line = Line {
             tenant: self.tenant.clone(),

@@ -20,8 +20,9 @@ use super::{
 use crate::moment::Calendar;
 use prices::Coverage;
 
-mod money;
 mod prices;
+
+mod money;
 
 const CONTRACT: Kind = Kind {
     beginning: "start with `contract: acme-2026`, `tenant: acme`, `valid_from: 2026-01-01` and \

@@ -7,8 +7,8 @@ use domain::{
 
 use super::{
     cursor::{Cursor, Fields},
-    model::{Place, flat_fee, flat_fee_at_zero, tier_list, up_to},
-    sku::Frame,
+    frame::Frame,
+    tiers::{Place, flat_fee, flat_fee_at_zero, tier_list, up_to},
 };
 
 /// Keys of `percentage`.

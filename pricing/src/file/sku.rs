@@ -1,7 +1,7 @@
 //! SKUs and their prices over time.
 
 use domain::{
-    Name, Quantity, Sku, Unit,
+    Quantity, Sku, Unit,
     catalogue::{
         Conversion, ConversionFactor, Currency, Meter, NegativePolicy, Price, Rounding,
         SkuDefinition,
@@ -11,6 +11,7 @@ use domain::{
 use super::{
     ROUNDING_WORDS, currency,
     cursor::{Cursor, Fields},
+    frame::Frame,
     model, to_rounding,
 };
 
@@ -61,30 +62,6 @@ fn negative(fields: &Fields<'_>) -> Option<NegativePolicy> {
     let Some(cursor) = fields.get("negative") else { return Some(NegativePolicy::Accept) };
     let words: Vec<_> = NegativePolicy::ALL.iter().map(|word| (word.as_str(), *word)).collect();
     cursor.word("policy for negative amounts", &words, &[])
-}
-
-/// What a price has to fit. What is not known, or is wrong and noted already, fits every price.
-#[derive(Clone, Copy)]
-pub(super) struct Frame<'a> {
-    /// The SKU's dimensions.
-    pub(super) dimensions: Option<&'a [Name]>,
-    /// The SKU's meter.
-    pub(super) meter: Option<Meter>,
-}
-
-impl Frame<'_> {
-    /// Checks that a name is a dimension of the SKU.
-    pub(super) fn check_dimension(&self, cursor: &Cursor<'_>, name: &str) -> Option<()> {
-        let Some(dimensions) = self.dimensions else { return Some(()) };
-        let known = dimensions.iter().map(Name::as_str);
-        if known.clone().any(|declared| declared == name) {
-            return Some(());
-        }
-        cursor.fail(
-            format!("`{name}` is no dimension of this SKU{}", cursor.suggestion(name, known)),
-            "add it to the SKU's `dimensions`, so that the totals keep it apart",
-        )
-    }
 }
 
 /// Reads a list of prices, from the oldest to the newest within a currency. `default` is the

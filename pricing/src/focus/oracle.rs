@@ -27,7 +27,7 @@ pub struct HourKey {
 /// An hour line whose rated amount is not the provider's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Which.
+    /// Which hour line differs.
     pub key: HourKey,
     /// Sum of ListCost.
     pub list_cost: Amount,

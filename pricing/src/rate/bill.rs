@@ -2,7 +2,7 @@
 //! minimum and maximum.
 
 use domain::{
-    Dimensions, Quantity, Timestamp,
+    Quantity, Timestamp,
     catalogue::{Price, Rounding},
     contract::{Discount, ExchangeRate},
 };
@@ -10,27 +10,9 @@ use domain::{
 use super::{
     Step, UnpricedReason,
     charge::{Charge, charge},
-    events::Events,
+    measured::Measured,
 };
 use crate::amount::Amount;
-
-/// A quantity that one price version prices together.
-#[derive(Clone, Debug)]
-pub(crate) struct Measured<'c> {
-    pub(crate) price: &'c Price,
-    /// First moment of the stretch in which the price counts: what is priced together shares its
-    /// allowances.
-    pub(crate) since: Timestamp,
-    /// The rate into the bill's currency, where the price is in another.
-    pub(crate) exchange: Option<ExchangeRate>,
-    pub(crate) dimensions: Dimensions,
-    /// The quantity, or why there is none to price.
-    pub(crate) quantity: Result<Quantity, UnpricedReason>,
-    /// The single events behind it.
-    pub(crate) events: Events,
-    /// The steps that say where the quantity came from, and what share of a period it is priced for.
-    pub(crate) origin: Vec<Step>,
-}
 
 /// What happens to the charges of a SKU once their models have priced them.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Charge: one quantity of a period becomes exact money, step by step.
 //!
 //! Order: convert and round the quantity, free units, the model. Maximum, minimum and the rounding
-//! of the line come after, in [`super::bill`].
+//! of the line come after, in `bill.rs`.
 
 use domain::{
     Dimensions, Quantity,
@@ -11,7 +11,7 @@ use domain::{
     },
 };
 
-use super::{Step, UnpricedReason, bill::Measured};
+use super::{Step, UnpricedReason, measured::Measured};
 use crate::amount::{self, Amount};
 
 mod percentage;

@@ -115,6 +115,38 @@ fn describe(step: &Step, object: &mut Map<String, Value>) {
             put("of", (*of).into());
         }
         Step::Flat { .. } => {}
+        Step::Units { .. } | Step::Packages { .. } | Step::Tier { .. } | Step::TierFee { .. } => {
+            describe_units(step, &mut put)
+        }
+        Step::Events { .. }
+        | Step::FreeEvents { .. }
+        | Step::Rate { .. }
+        | Step::FixedFees { .. }
+        | Step::MinimumPerEvent { .. }
+        | Step::MaximumPerEvent { .. }
+        | Step::RateTier { .. }
+        | Step::Multiplied { .. } => describe_share(step, &mut put),
+        Step::Discounted { name, share, .. } => {
+            put("name", text(name));
+            put("share", text(share));
+        }
+        Step::Exchanged { from, rate, .. } => {
+            put("from", text(from));
+            put("rate", text(rate));
+        }
+        Step::AmountOff { .. }
+        | Step::Shortfall { .. }
+        | Step::Overage { .. }
+        | Step::Taxed { .. }
+        | Step::Invoiced { .. } => describe_charge(step, &mut put),
+        Step::Maximum { bound, .. } | Step::Minimum { bound, .. } => put("bound", text(bound)),
+        Step::Rounded { rounding, .. } => put("rounding", text(rounding)),
+    }
+}
+
+/// The steps of the models that price units.
+fn describe_units(step: &Step, put: &mut impl FnMut(&str, Value)) {
+    match step {
         Step::Units { quantity, unit_price, cell, .. } => {
             put("quantity", text(quantity));
             put("unit_price", text(unit_price));
@@ -141,29 +173,7 @@ fn describe(step: &Step, object: &mut Map<String, Value>) {
             put("unit_price", text(unit_price));
         }
         Step::TierFee { number, .. } => put("tier", (*number).into()),
-        Step::Events { .. }
-        | Step::FreeEvents { .. }
-        | Step::Rate { .. }
-        | Step::FixedFees { .. }
-        | Step::MinimumPerEvent { .. }
-        | Step::MaximumPerEvent { .. }
-        | Step::RateTier { .. }
-        | Step::Multiplied { .. } => describe_share(step, &mut put),
-        Step::Discounted { name, share, .. } => {
-            put("name", text(name));
-            put("share", text(share));
-        }
-        Step::Exchanged { from, rate, .. } => {
-            put("from", text(from));
-            put("rate", text(rate));
-        }
-        Step::AmountOff { .. }
-        | Step::Shortfall { .. }
-        | Step::Overage { .. }
-        | Step::Taxed { .. }
-        | Step::Invoiced { .. } => describe_charge(step, &mut put),
-        Step::Maximum { bound, .. } | Step::Minimum { bound, .. } => put("bound", text(bound)),
-        Step::Rounded { rounding, .. } => put("rounding", text(rounding)),
+        _ => {}
     }
 }
 

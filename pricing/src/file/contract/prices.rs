@@ -13,7 +13,8 @@ use super::{
     super::{
         ENTRIES_MAX,
         cursor::{Cursor, Fields},
-        sku::{Frame, PRICES_MAX, read_prices},
+        frame::Frame,
+        sku::{PRICES_MAX, read_prices},
     },
     Setting,
 };
