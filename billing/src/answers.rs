@@ -1,4 +1,4 @@
-//! Documents: billing's answers as JSON, the same over HTTP and out of the commands.
+//! Answers: what billing answers on the wire, as the JSON that HTTP and the commands print.
 //!
 //! 64-bit integers and decimals are strings, moments RFC 3339 in UTC, absent ones null. Keys are only
 //! ever added.
@@ -51,9 +51,11 @@ pub fn contract(contract: &v1::Contract) -> Value {
 #[must_use]
 pub fn run(run: &v1::Run) -> Value {
     let outcomes = run.outcomes.unwrap_or_default();
-    let told = |list: &[v1::RunFailure]| {
-        let told = list.iter();
-        told.map(|told| json!({"tenant": told.tenant, "message": told.message})).collect::<Value>()
+    let by_tenant = |list: &[v1::RunFailure]| {
+        let entries = list.iter();
+        entries
+            .map(|entry| json!({"tenant": entry.tenant, "message": entry.message}))
+            .collect::<Value>()
     };
     json!({
         "run": run.number.to_string(),
@@ -76,8 +78,8 @@ pub fn run(run: &v1::Run) -> Value {
             "blocked": outcomes.blocked.to_string(),
             "uncovered": outcomes.uncovered.to_string(),
         },
-        "failures": told(&run.failures),
-        "blocked": told(&run.blocked),
+        "failures": by_tenant(&run.failures),
+        "blocked": by_tenant(&run.blocked),
     })
 }
 

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use domain::{BillingStore, Clock, PulseLog, UsageStore, refold::Refold};
-use edge::{Compute, Problem};
+use edge::Compute;
 use runtime::Shutdown;
-use serde_json::Value;
 
 use crate::{
     BillingError,
@@ -17,7 +16,7 @@ use crate::{
 };
 
 mod messages;
-pub(crate) mod problems;
+mod problems;
 mod requests;
 
 mod catalogues;
@@ -27,6 +26,7 @@ mod invoices;
 mod preview;
 mod rejections;
 mod runs;
+mod watching;
 
 /// `CatalogService` and `BillingService` over the ports, for every door. Clones share everything.
 pub struct BillingApi<U, B, L> {
@@ -95,16 +95,5 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     pub fn forwarder(&self, queue: Queue) -> Forwarder<B> {
         let backoff = self.config.runs.backoff();
         Forwarder::new(queue, self.parts.books.queue(queue), backoff)
-    }
-
-    /// Messages of the outbox from a number on, at most `limit`, in order. Numbers rise by one.
-    pub(crate) async fn messages(
-        &self,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<(u64, Value)>, Problem> {
-        let items = self.parts.books.outbox.items(from.max(1), limit).await;
-        let items = items.map_err(problems::of_billing)?.into_iter();
-        Ok(items.map(|(number, item)| (number, item.body)).collect())
     }
 }

@@ -1,14 +1,13 @@
-//! Cut: the line below which usage is final for a run: one segment end a partition, all proved by
+//! Cut: the line below which usage is final for a run: one segment end per partition, all proved by
 //! manifests.
 //!
-//! Everything that a run reads is below its cut, and the cut is journalled before anything is rated:
-//! so a run that comes back, an explanation and a verification years later read the same rows.
+//! A run journals its cut before it rates anything. What is below a cut is in `usage.rs`.
 
 use std::sync::Arc;
 
 use domain::{
     Clock, Epoch, LogId, Offset, Partition, PulseLog, Timestamp, UsageStore, epochs::Journal,
-    generation::Generation, log::AppendError, store::PartitionKey,
+    generation::Generation, store::PartitionKey,
 };
 
 use crate::{
@@ -37,7 +36,7 @@ impl<U: UsageStore, L: PulseLog> Cutter<U, L> {
     }
 
     /// Ends the open segment of every partition with a BOUNDARY and waits until all are proved and
-    /// reach `complete`. `waiting` is told what it waits for.
+    /// reach `complete`. Calls `waiting` with what it waits for.
     ///
     /// # Errors
     /// When the log or the store fails, or this process does not know the newest log.
@@ -92,7 +91,7 @@ impl<U: UsageStore, L: PulseLog> Cutter<U, L> {
         }
         match self.log.append(partition, vec![boundary]).await {
             Ok(offsets) => last(&offsets, partition),
-            Err(error) => Err(BillingError::Log { partition, message: message(&error) }),
+            Err(error) => Err(BillingError::Log { partition, message: error.to_string() }),
         }
     }
 
@@ -131,10 +130,6 @@ impl<U: UsageStore, L: PulseLog> Cutter<U, L> {
 fn last(offsets: &[Offset], partition: Partition) -> Result<Offset, BillingError> {
     let last = offsets.last().copied();
     last.ok_or_else(|| BillingError::Log { partition, message: "gave no offset".to_owned() })
-}
-
-fn message(error: &AppendError) -> String {
-    error.to_string()
 }
 
 /// A log that has ended is proved as a whole before the next begins.

@@ -34,15 +34,15 @@ pub enum BillingError {
     Journal {
         /// The journal.
         journal: String,
-        /// The place.
+        /// Its place in the journal.
         place: u64,
         /// What is wrong.
         message: String,
     },
-    /// A stored catalogue or contract is no longer one to this program.
+    /// A stored catalogue, contract or document does not parse any more.
     #[error("{what} does not parse: {message}")]
     Unreadable {
-        /// Which.
+        /// Which catalogue, contract or document.
         what: String,
         /// What is wrong.
         message: String,

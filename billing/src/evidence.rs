@@ -49,7 +49,8 @@ pub(crate) struct PulsesWanted {
 pub(crate) struct Evidence {
     hour: Option<Timestamp>,
     rows: HashMap<RowKey, UsageRow>,
-    said: Refolded,
+    /// The pulses behind them.
+    refolded: Refolded,
     missing: HashSet<SegmentId>,
 }
 
@@ -95,11 +96,11 @@ impl<U: UsageStore> LogReader<U> {
         question: Question,
         wanted: PulsesWanted,
     ) -> Result<Evidence, BillingError> {
-        let mut said = self.refold.refold(question).await?;
-        let rows = std::mem::take(&mut said.rows);
+        let mut refolded = self.refold.refold(question).await?;
+        let rows = std::mem::take(&mut refolded.rows);
         let rows = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
-        let missing = said.missing.iter().copied().collect();
-        Ok(Evidence { hour: wanted.hour, rows, said, missing })
+        let missing = refolded.missing.iter().copied().collect();
+        Ok(Evidence { hour: wanted.hour, rows, refolded, missing })
     }
 }
 
@@ -173,7 +174,7 @@ impl Evidence {
             for key in rows_of(tenant, usage, hour, part) {
                 let row = self.rows.get(&key).ok_or("the log has no pulse of it")?;
                 let none = RowPulses::default();
-                check(row, self.said.pulses.get(&key).unwrap_or(&none))?;
+                check(row, self.refolded.pulses.get(&key).unwrap_or(&none))?;
                 count += u128::from(row.cell.aggregate.count);
                 let added = sum.checked_add(Amount::of(row.cell.aggregate.sum));
                 sum = added.expect("2^68 rows are within an amount");
@@ -201,7 +202,7 @@ impl Evidence {
             }
             let (mut pulses, mut left_out) = (Vec::new(), 0);
             for key in rows_of(tenant, usage, hour, part) {
-                let Some(seen) = self.said.pulses.get(&key) else { continue };
+                let Some(seen) = self.refolded.pulses.get(&key) else { continue };
                 left_out += seen.count - seen.listed.len() as u64;
                 pulses.extend(&seen.listed);
             }

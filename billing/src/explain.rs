@@ -16,11 +16,12 @@ use crate::{
     derive::{Derived, Deriver, Origin},
     error::compute,
     evidence::{FromLog, PulsesWanted},
-    explain::explanation::Explanation,
     lines::{Difference, compare, taken_lines},
 };
 
 pub(crate) mod explanation;
+
+use explanation::Explanation;
 
 /// What a verification found.
 #[derive(Clone, Debug, PartialEq, Eq)]

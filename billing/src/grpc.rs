@@ -1,7 +1,7 @@
 //! The gRPC door of billing: `CatalogService` and `BillingService`, with the same answers and the same
 //! refusals as over HTTP.
 
-use std::{collections::VecDeque, pin::Pin, time::Duration};
+use std::pin::Pin;
 
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::Problem;
@@ -16,10 +16,6 @@ use tonic::{Request, Response, Status};
 use crate::api::BillingApi;
 
 type Answer<T> = Result<Response<T>, Status>;
-
-/// Messages read at once, and the time between two looks for new ones.
-const WATCH_PAGE: usize = 100;
-const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Most bytes of an answer. Clients that expect more than their 4 MiB must raise their own limit.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -220,28 +216,10 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         &self,
         request: Request<v1::WatchInvoicesRequest>,
     ) -> Answer<Self::WatchInvoicesStream> {
-        let v1::WatchInvoicesRequest { after, until_now } = request.into_inner();
-        let api = self.clone();
-        let start = (after.saturating_add(1), VecDeque::new());
-        let messages = futures_util::stream::try_unfold(start, move |(mut next, mut page)| {
-            let api = api.clone();
-            async move {
-                while page.is_empty() {
-                    page.extend(api.messages(next, WATCH_PAGE).await?);
-                    if page.is_empty() && until_now {
-                        return Ok(None);
-                    }
-                    if page.is_empty() {
-                        tokio::time::sleep(WATCH_INTERVAL).await;
-                    }
-                }
-                let Some((number, body)) = page.pop_front() else { return Ok(None) };
-                next = number + 1;
-                let message = v1::InvoiceMessage { number, message_json: body.to_string() };
-                Ok(Some((message, (next, page))))
-            }
-        });
-        Ok(Response::new(Box::pin(messages)))
+        let messages = self
+            .watch(&request.into_inner())
+            .map_ok(|(number, body)| v1::InvoiceMessage { number, message_json: body.to_string() });
+        Ok(Response::new(Box::pin(messages.map_err(Status::from))))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// Issues documents. Whoever comes, comes back, or comes at the same time finds what was done.
+/// Issues documents. Each step can be repeated, by this process or by another at the same time.
 pub(crate) struct Issuer<B> {
     books: Arc<Books<B>>,
     clock: Arc<dyn Clock>,

@@ -1,5 +1,10 @@
-//! Publish: a published version's dimensions are declared in every partition of the log, and only
-//! then does it rate usage. From the declaration on, totals keep those properties apart.
+//! Publish: a catalogue is stored, its dimensions are declared to the log, and then it rates usage.
+//!
+//! A saga of three steps, each safe to repeat: the text is stored under its version (once, for ever),
+//! the dimensions of its SKUs are declared to every partition of the log, and the version becomes
+//! active. From the declaration on, totals keep those properties apart. A process that dies between the
+//! steps leaves a version that is published but not active; the next start finishes it, and so does
+//! publishing the same text again.
 
 use std::sync::Arc;
 
@@ -82,7 +87,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Publisher<U, B, L> {
     }
 
     /// Activates every version that is published but not active, oldest first, and gives their
-    /// names. Call it at start, beside serving: it waits for the log.
+    /// names. Waits for the log.
     ///
     /// # Errors
     /// See [`ActivationError`]; versions before the one that failed are active.

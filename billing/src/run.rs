@@ -22,13 +22,14 @@ use crate::{
     config::RunConfig,
     cut::Cutter,
     issue::Issuer,
-    run::progress::{FAILURES_MAX, Progress, Progresses},
     saga::Saga,
     usage::{Below, UsageReader},
 };
 
 pub(crate) mod progress;
 pub(crate) mod tasks;
+
+use progress::{FAILURES_MAX, Progress, Progresses};
 
 /// What drives runs: from the cut to the last tenant.
 pub(crate) struct Driver<U, B, L> {
@@ -90,8 +91,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
         self.progress.of(run)
     }
 
-    /// Says that this process is about to go on with a run: whoever asks from now on is told nothing
-    /// of an attempt before.
+    /// Notes that this process is about to continue a run, so that its progress shows no earlier
+    /// attempt.
     pub(crate) fn begin(&self, number: u64) {
         let beginning = Progress { doing: "beginning".to_owned(), ..Progress::default() };
         self.progress.change(number, |progress| *progress = beginning);
@@ -137,8 +138,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
     }
 
     async fn bill_one(&self, run: &Run, below: &Below, tenant: Tenant) {
-        let tell = |why| self.progress.blocked(run.number, &tenant, why);
-        let billed = self.saga.bill_tenant(run, below, &tenant, &tell).await;
+        let report = |why| self.progress.blocked(run.number, &tenant, why);
+        let billed = self.saga.bill_tenant(run, below, &tenant, &report).await;
         self.progress.change(run.number, |progress| match billed {
             Ok(outcomes) => {
                 progress.tenants_done += 1;

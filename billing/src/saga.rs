@@ -1,10 +1,10 @@
 //! Saga: one tenant's periods become documents, step by step, each journalled before the next: rate,
 //! draft, finalise, publish.
 //!
-//! The loop looks at the ledger, does the one step that comes next, and looks again. It keeps nothing
-//! of its own, so whoever comes, comes back, or comes at the same time continues where the ledger is.
-//! `overlaps.rs` sees to it that no day is on the bills of two periods, and `reversals.rs` gives back
-//! what is for none.
+//! The loop reads the ledger, does the one step that comes next, and reads it again. It keeps no state
+//! of its own, so a process that restarts, or runs beside another, continues where the ledger is.
+//! `overlaps.rs` keeps every day off the bills of two periods, and `reversals.rs` gives back what was
+//! billed for a period that no longer exists.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,8 +31,8 @@ use crate::{
 mod overlaps;
 mod reversals;
 
-/// Says why a period is not billed, for people.
-pub(crate) type Tell<'a> = &'a (dyn Fn(String) + Send + Sync);
+/// Receives why a period is not billed, for people.
+pub(crate) type Report<'a> = &'a (dyn Fn(String) + Send + Sync);
 
 /// What a run does about one tenant.
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ struct Job<'a> {
     account: &'a Account,
 }
 
-/// What comes next for a period; with how many resources of it wait for a price, where it is through.
+/// What comes next for a period. `Nothing` counts the resources that wait for a price.
 enum Next {
     Draft(Kind, Value),
     Nothing(Outcome, u64),
@@ -80,7 +80,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
         run: &Run,
         below: &Below,
         tenant: &Tenant,
-        tell: Tell<'_>,
+        report: Report<'_>,
     ) -> Result<Outcomes, BillingError> {
         let account = &Account::of_run(&self.books, run, tenant).await?;
         let job = Job { run, below, account };
@@ -97,7 +97,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
             if period.window.end.plus(self.grace) > due {
                 outcomes.count(Outcome::NotDue);
             } else {
-                let (outcome, unpriced) = self.bill_period(job, period, tell).await?;
+                let (outcome, unpriced) = self.bill_period(job, period, report).await?;
                 outcomes.count(outcome);
                 outcomes.unpriced += unpriced;
             }
@@ -110,7 +110,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
         &self,
         job: Job<'_>,
         period: Billable,
-        tell: Tell<'_>,
+        report: Report<'_>,
     ) -> Result<(Outcome, u64), BillingError> {
         let Job { run, account, .. } = job;
         // Rated once, however often the ledger is looked at.
@@ -138,7 +138,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
             match self.next(job, (&ledger, &billing), period, &mut rated).await? {
                 Next::Nothing(outcome, unpriced) => return Ok((outcome, unpriced)),
                 Next::Blocked(why) => {
-                    tell(why);
+                    report(why);
                     return Ok((Outcome::Blocked, unpriced(&rated)));
                 }
                 Next::Draft(kind, content) => {

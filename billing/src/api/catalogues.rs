@@ -7,10 +7,8 @@ use domain::{
     billing::{CatalogueHead, CatalogueVersion},
     hash,
 };
-use edge::Compute;
-use edge::{Problem, problem::reasons};
-use pricing::examples;
-use pricing::{CatalogueFile, file};
+use edge::{Compute, Problem, problem::reasons};
+use pricing::{CatalogueFile, examples, file};
 use proto::v1;
 
 use super::{BillingApi, problems};
@@ -152,7 +150,7 @@ pub(super) async fn parse(
     parsed.map_err(|error| problems::of_file(&error))
 }
 
-/// What was said of versions without their texts: it never changes.
+/// Descriptions of versions without their texts, which never change.
 #[derive(Default)]
 pub(super) struct Described(Mutex<BTreeMap<String, v1::CatalogueVersion>>);
 

@@ -33,6 +33,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         Ok(v1::ListContractsResponse { contracts: wanted.map(messages::contract).collect() })
     }
 
+    /// The contract with a name, with its text.
     pub(crate) async fn contract(&self, name: &str) -> Result<v1::Contract, Problem> {
         let contracts = self.parts.books.contracts.all().await.map_err(problems::of_billing)?;
         let found = contracts.iter().find(|found| found.contract.name.as_str() == name);

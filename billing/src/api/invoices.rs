@@ -10,11 +10,12 @@ use serde_json::Value;
 
 use super::{
     BillingApi, messages, problems,
-    requests::{REASON_BYTES_MAX, check_request_id, page, said},
+    requests::{REASON_BYTES_MAX, check_request_id, check_words, page},
 };
 use crate::{answers, credit_notes::CreditRequest, derive::Origin};
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+    /// A page of final documents by number, or all documents of one tenant, drafts too.
     pub(crate) async fn invoices(
         &self,
         request: &v1::ListInvoicesRequest,
@@ -35,6 +36,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         })
     }
 
+    /// The document with a number, with its content.
     pub(crate) async fn invoice(&self, number: &str) -> Result<v1::Invoice, Problem> {
         let books = &self.parts.books;
         let found = books.documents.find(number).await.map_err(problems::of_billing)?;
@@ -53,6 +55,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         self.compute.run(move || made(answers::invoice(&invoice))).await
     }
 
+    /// Computes a document again and compares every line.
     pub(crate) async fn verify(
         &self,
         request: &v1::VerifyInvoiceRequest,
@@ -72,18 +75,20 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         })
     }
 
+    /// Takes a final document back.
     pub(crate) async fn void(&self, number: &str, reason: &str) -> Result<v1::Invoice, Problem> {
-        said("reason", reason, REASON_BYTES_MAX)?;
+        check_words("reason", reason, REASON_BYTES_MAX)?;
         let found = self.parts.voids.void(number, reason).await.map_err(problems::of_billing)?;
         Ok(messages::invoice(&found))
     }
 
+    /// Gives back a part of a final document, or only checks.
     pub(crate) async fn credit(
         &self,
         request: v1::CreditInvoiceRequest,
     ) -> Result<v1::Invoice, Problem> {
         let v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only } = request;
-        said("reason", &reason, REASON_BYTES_MAX)?;
+        check_words("reason", &reason, REASON_BYTES_MAX)?;
         check_request_id(&request_id)?;
         let request = CreditRequest { credited: credited(&lines)?, reason, request_id };
         let books = &self.parts.books;

@@ -41,9 +41,9 @@ pub(super) fn run(run: &Run, progress: Progress) -> v1::Run {
         Some(Ended::Closed(outcomes, at)) => ("closed", Some(at), outcomes),
         Some(Ended::Cancelled(at)) => ("cancelled", Some(at), progress.outcomes),
     };
-    let told = |list: Vec<(String, String)>| {
-        let told = list.into_iter();
-        told.map(|(tenant, message)| v1::RunFailure { tenant, message }).collect()
+    let by_tenant = |list: Vec<(String, String)>| {
+        let entries = list.into_iter();
+        entries.map(|(tenant, message)| v1::RunFailure { tenant, message }).collect()
     };
     v1::Run {
         number: run.number,
@@ -58,8 +58,8 @@ pub(super) fn run(run: &Run, progress: Progress) -> v1::Run {
         cut_at: run.cut.as_ref().map(|cut| moment(cut.taken_at)),
         outcomes: Some(wire_outcomes(outcomes)),
         tenants_done: progress.tenants_done,
-        failures: told(progress.failures),
-        blocked: told(progress.blocked),
+        failures: by_tenant(progress.failures),
+        blocked: by_tenant(progress.blocked),
     }
 }
 

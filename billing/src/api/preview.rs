@@ -12,6 +12,7 @@ use super::{BillingApi, catalogues::parse, problems, requests::month};
 use crate::BillingError;
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+    /// A tenant's invoices for the periods that begin in a month, as they would be now.
     pub(crate) async fn preview(&self, request: &v1::PreviewBillRequest) -> Result<Value, Problem> {
         let tenant =
             Tenant::new(&request.tenant).map_err(|error| problems::of_name("tenant", error))?;
@@ -56,6 +57,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         self.parts.books.catalogues.get(&found.version).await.map_err(problems::of_billing)
     }
 
+    /// What another catalogue would change about the periods that begin in a month, as JSON text.
     pub(crate) async fn simulated(&self, request: v1::SimulateRequest) -> Result<String, Problem> {
         let month = month(&request.period)?;
         let (books, compute) = (&self.parts.books, &self.compute);

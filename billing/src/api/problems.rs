@@ -53,7 +53,7 @@ fn invalid(violations: Vec<Violation>) -> Problem {
     }
 }
 
-pub(crate) fn of_billing(error: BillingError) -> Problem {
+pub(super) fn of_billing(error: BillingError) -> Problem {
     let message = error.to_string();
     match error {
         BillingError::Store(error) => error.into(),

@@ -6,21 +6,23 @@ use proto::v1;
 
 use super::{
     BillingApi, messages, problems,
-    requests::{CONSUMER_BYTES_MAX, REASON_BYTES_MAX, page, said},
+    requests::{CONSUMER_BYTES_MAX, REASON_BYTES_MAX, check_words, page},
 };
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+    /// Notes that a consumer rejects a message.
     pub(crate) async fn reject(
         &self,
         request: v1::RejectMessageRequest,
     ) -> Result<v1::Rejection, Problem> {
         let v1::RejectMessageRequest { message, consumer, reason } = request;
-        said("consumer", &consumer, CONSUMER_BYTES_MAX)?;
-        said("reason", &reason, REASON_BYTES_MAX)?;
+        check_words("consumer", &consumer, CONSUMER_BYTES_MAX)?;
+        check_words("reason", &reason, REASON_BYTES_MAX)?;
         let rejected = self.parts.books.rejections.reject(message, &consumer, &reason).await;
         rejected.map(messages::rejection).map_err(problems::of_billing)
     }
 
+    /// A page of rejections, in the order of their numbers.
     pub(crate) async fn rejections(
         &self,
         request: &v1::ListRejectionsRequest,
@@ -34,6 +36,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         Ok(v1::ListRejectionsResponse { rejections, next_page_token: next })
     }
 
+    /// Puts the message of a rejection into the outbox again, once.
     pub(crate) async fn replay(&self, number: u64) -> Result<v1::Rejection, Problem> {
         let replayed = self.parts.books.rejections.replay(number).await;
         replayed.map(messages::rejection).map_err(problems::of_billing)

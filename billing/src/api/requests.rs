@@ -1,14 +1,16 @@
-//! What requests of several operations hold, checked.
+//! Checks of what several requests hold: months, pages, words, request ids.
 
 use edge::{Problem, problem::reasons};
 use pricing::timeline::Month;
 
 /// Items on a page, and most of them.
 const PAGE_SIZE: (i32, i32) = (50, 1_000);
+/// Most bytes of a request id, of a consumer's name and of a reason.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 pub(super) const CONSUMER_BYTES_MAX: usize = 128;
 pub(super) const REASON_BYTES_MAX: usize = 4_096;
 
+/// The month that a text names.
 pub(super) fn month(text: &str) -> Result<Month, Problem> {
     text.parse().map_err(|error| {
         let message = format!("{text:?} is {error}");
@@ -36,8 +38,8 @@ pub(super) fn page(size: i32, token: &str) -> Result<(u64, usize), Problem> {
     Ok((from, usize::try_from(size).expect("is above zero")))
 }
 
-/// A text that somebody gives for people to read.
-pub(super) fn said(field: &str, text: &str, bytes_max: usize) -> Result<(), Problem> {
+/// Refuses a text for people that is empty or too long.
+pub(super) fn check_words(field: &str, text: &str, bytes_max: usize) -> Result<(), Problem> {
     let message = match text.trim() {
         "" => "is empty: it is kept for whoever looks into it".to_owned(),
         _ if text.len() > bytes_max => format!("longer than {bytes_max} bytes"),
@@ -46,6 +48,7 @@ pub(super) fn said(field: &str, text: &str, bytes_max: usize) -> Result<(), Prob
     Err(Problem::invalid(field, reasons::PARAMETER_INVALID, message))
 }
 
+/// Refuses a request id that is too long.
 pub(super) fn check_request_id(text: &str) -> Result<(), Problem> {
     if text.len() > REQUEST_ID_BYTES_MAX {
         let message = format!("longer than {REQUEST_ID_BYTES_MAX} bytes");

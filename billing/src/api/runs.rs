@@ -11,6 +11,7 @@ use super::{
 use crate::books::runs::{Run, RunRequest};
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+    /// Opens a run and works on it in the background.
     pub(crate) async fn start(&self, request: v1::StartRunRequest) -> Result<v1::Run, Problem> {
         let month = month(&request.period)?;
         check_request_id(&request.request_id)?;
@@ -27,11 +28,13 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         Ok(self.taken_up(&run))
     }
 
+    /// The run with a number, and how far this process is with it.
     pub(crate) async fn run(&self, number: u64) -> Result<v1::Run, Problem> {
         let run = self.parts.books.runs.get(number).await.map_err(problems::of_billing)?;
         Ok(messages::run(&run, self.parts.driver.progress(number)))
     }
 
+    /// All runs, newest first.
     pub(crate) async fn runs(&self) -> Result<v1::ListRunsResponse, Problem> {
         let books = &self.parts.books;
         let runs = books.runs.all().await.map_err(problems::of_billing)?;
@@ -40,17 +43,19 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         Ok(v1::ListRunsResponse { runs: runs.collect() })
     }
 
+    /// Continues a run in the background, where it is open.
     pub(crate) async fn resume(&self, number: u64) -> Result<v1::Run, Problem> {
         let run = self.parts.books.runs.get(number).await.map_err(problems::of_billing)?;
         Ok(self.taken_up(&run))
     }
 
+    /// Cancels a run: its drafts are discarded, what is final stays.
     pub(crate) async fn cancel(&self, number: u64) -> Result<v1::Run, Problem> {
         let run = self.parts.driver.cancel(number).await.map_err(problems::of_billing)?;
         Ok(messages::run(&run, self.parts.driver.progress(number)))
     }
 
-    /// Goes on with a run, where it is open, and describes it.
+    /// Continues a run, where it is open, and describes it.
     fn taken_up(&self, run: &Run) -> v1::Run {
         if run.ended.is_none() {
             self.parts.tasks.work_on(run.number);

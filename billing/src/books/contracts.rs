@@ -37,7 +37,7 @@ pub(crate) struct AppliedContract {
     pub(crate) contract: Contract,
     /// Its text, as it was applied.
     pub(crate) text: String,
-    /// When.
+    /// When it was applied.
     pub(crate) applied_at: Timestamp,
     /// Place in the order of application, from 0.
     pub(crate) place: u64,

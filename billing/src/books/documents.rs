@@ -34,7 +34,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// What is kept of the document is not as it should be.
+    /// The error that what is stored of the document is not as it was written.
     pub(crate) fn unreadable(&self, message: &str) -> BillingError {
         let what = format!("invoice {}", self.document.named());
         BillingError::Unreadable { what, message: message.to_owned() }

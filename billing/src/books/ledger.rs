@@ -30,7 +30,7 @@ pub(crate) enum Entry {
         document: u64,
         /// The invoice number, from 1.
         number: u64,
-        /// When.
+        /// When it became final.
         #[serde(with = "journal::moment")]
         issued_at: Timestamp,
         /// What prepaid credits pay of it.
@@ -54,7 +54,7 @@ pub(crate) enum Entry {
         document: u64,
         /// Why, in somebody's words.
         reason: String,
-        /// When.
+        /// When it was taken back.
         #[serde(with = "journal::moment")]
         at: Timestamp,
     },

@@ -41,7 +41,7 @@ pub(crate) struct RejectionBody {
     pub(crate) consumer: String,
     /// Why, in its words.
     pub(crate) reason: String,
-    /// When.
+    /// When the consumer rejected it.
     #[serde(with = "journal::moment")]
     pub(crate) rejected_at: Timestamp,
 }

@@ -36,7 +36,7 @@ impl Progresses {
         change(all.entry(run).or_default());
     }
 
-    /// Tells people what a period waits for.
+    /// Notes what a period waits for.
     pub(crate) fn blocked(&self, run: u64, tenant: &Tenant, why: String) {
         tracing::warn!(run, %tenant, why, "a period was not billed");
         self.change(run, |progress| {

@@ -11,13 +11,13 @@ use pricing::timeline::Month;
 use runtime::Shutdown;
 use tokio::task::JoinHandle;
 
+use super::Driver;
 use crate::{
     BillingError,
     books::{Books, runs::RunRequest},
-    run::Driver,
 };
 
-/// Time between two looks for runs that stopped because something was not to be reached.
+/// Time between two looks for runs that stopped because a store or the log did not answer.
 const RESUME_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The tasks of this process.
@@ -59,8 +59,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> RunTasks<U, B, L> {
         tasks.insert(run, task);
     }
 
-    /// Goes on with every run that is open, now and every half minute, until shutdown; then ends the
-    /// tasks. What they had in hand is found again by the next start.
+    /// Continues every run that is open, now and every half minute, until shutdown; then ends the tasks.
+    /// The next start finds what they had in hand.
     pub(crate) async fn keep(&self, shutdown: &Shutdown) {
         loop {
             match self.books.runs.open_numbers().await {

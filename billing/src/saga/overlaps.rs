@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use domain::{BillingStore, Timestamp, UsageStore, Window};
 use pricing::timeline::Month;
 
-use super::Job;
+use super::{Job, Saga};
 use crate::{
     BillingError,
     account::Account,
@@ -19,7 +19,6 @@ use crate::{
         runs::Run,
     },
     periods::{self, Billable},
-    saga::Saga,
 };
 
 impl<U: UsageStore, B: BillingStore> Saga<U, B> {

@@ -1,11 +1,11 @@
-//! Reversals: what documents bill for periods that there are no more is given back, all of it. A period
-//! ends to be one where a contract about the past begins it elsewhere, or bills it in another currency.
+//! Reversals: all that documents bill for a period that no longer exists is given back. A contract about
+//! the past ends a period where it begins it elsewhere, or bills it in another currency.
 
 use domain::{BillingStore, UsageStore};
 use pricing::invoice::document;
 use serde_json::Value;
 
-use super::overlaps::period_of;
+use super::{Saga, overlaps::period_of};
 use crate::{
     BillingError,
     account::Account,
@@ -14,12 +14,11 @@ use crate::{
         ledger::{Group, Ledger},
         runs::Run,
     },
-    saga::Saga,
 };
 
 impl<U: UsageStore, B: BillingStore> Saga<U, B> {
-    /// Gives back what documents of the run's month bill for periods that there are no more, and says
-    /// how many reversals of the run stand.
+    /// Gives back what documents of the run's month bill for periods that no longer exist, and gives the
+    /// number of the run's reversals that are not void.
     pub(super) async fn reverse(&self, run: &Run, account: &Account) -> Result<u64, BillingError> {
         'again: loop {
             let mut ledger = self.books.documents.ledger(&account.tenant).await?;
