@@ -18,7 +18,7 @@ use typst_kit::fonts::{self, FontStore};
 use typst_layout::PagedDocument;
 use typst_pdf::{PdfOptions, PdfStandard, PdfStandards, Timestamp};
 
-use super::{Page, PdfError};
+use super::{PdfError, page::Page};
 
 const TEMPLATE: &str = include_str!("invoice.typ");
 
