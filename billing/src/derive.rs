@@ -104,26 +104,33 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
             }
             Kind::Reversal => {
                 let billed = self.books.documents.billed(&corrects).await?;
-                Ok(Derived::of(document::reversal(
-                    &self.books.documents.content(newest()?).await?,
-                    &billed,
-                )))
+                let issued = self.books.documents.content(newest()?).await?;
+                Ok(Derived::of(document::reversal(&issued, &billed)))
             }
             Kind::Invoice | Kind::Delta => {
-                let (invoice, from_log) = self.rate_again(found, origin, sources).await?;
-                let is_first = corrects.is_empty();
-                let billed = self.books.documents.billed(&corrects).await?;
-                let deriving = move || {
-                    let document = if is_first {
-                        Some(document::invoice(&invoice))
-                    } else {
-                        document::delta(&invoice, &billed)
-                    };
-                    Derived { invoice: Some(invoice), from_log, ..Derived::of(document) }
-                };
-                compute(&self.compute, deriving).await
+                let rated = self.rate_again(found, origin, sources).await?;
+                self.derive_bill(rated, &corrects).await
             }
         }
+    }
+
+    /// The bill of a period beside the documents that it corrects.
+    async fn derive_bill(
+        &self,
+        (invoice, from_log): (Invoice, Option<FromLog>),
+        corrects: &[Document],
+    ) -> Result<Derived, BillingError> {
+        let is_first = corrects.is_empty();
+        let billed = self.books.documents.billed(corrects).await?;
+        let deriving = move || {
+            let document = if is_first {
+                Some(document::invoice(&invoice))
+            } else {
+                document::delta(&invoice, &billed)
+            };
+            Derived { invoice: Some(invoice), from_log, ..Derived::of(document) }
+        };
+        compute(&self.compute, deriving).await
     }
 
     /// The invoice of a document's period as it comes out of the usage below the cut of the run that

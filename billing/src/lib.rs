@@ -1,12 +1,12 @@
-//! Billing: totals become contracts' invoices, each issued once, and every number can say why.
+//! Billing: issues an invoice for every billing period of a tenant, once, and explains every number.
 //!
 //! This stage reads the usage store, keeps its books in the billing store, appends boundaries and
 //! dimensions to the log, and sends messages to their topics. The arithmetic is the crate `pricing`'s.
-//! In reading order: settings and errors; the books; the queues that topics follow; usage below a cut;
-//! what a tenant is billed under, and its periods rated; documents issued, corrected and taken back; one
-//! tenant's saga; runs; documents derived again, explained and verified; previews; catalogues
-//! published; all of it put together; pages for people; answers as JSON; the operations, whichever door
-//! they are asked at; the gRPC and HTTP doors.
+//! In reading order: settings and errors; the books, and the queues that topics follow; usage below a
+//! cut; a tenant's account and periods, and their rating; issuing, voiding and crediting documents; one
+//! tenant's saga and the runs that drive it; deriving documents again, to verify and explain them;
+//! previews; publishing catalogues; the parts put together; pages for people; answers as JSON; the
+//! operations; the gRPC and HTTP doors.
 
 mod config;
 mod error;

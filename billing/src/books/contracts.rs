@@ -13,8 +13,8 @@ use pricing::file;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::catalogues::Catalogues;
-use crate::{BillingError, Refusal, books::journal, error::compute};
+use super::{catalogues::Catalogues, journal};
+use crate::{BillingError, Refusal, error::compute};
 
 const JOURNAL: &str = "contracts";
 
@@ -98,21 +98,7 @@ impl<B: BillingStore> Contracts<B> {
     ) -> Result<(Arc<AppliedContract>, bool), BillingError> {
         loop {
             let known = self.all().await?;
-            // A file with mistakes is read to its end, so that all are named.
-            let offered = text.to_owned();
-            let checking = move || file::contract::check_contract("contract", offered.as_bytes());
-            let outline = compute(&self.compute, checking).await?;
-            let version = match outline.map(|outline| outline.catalogue) {
-                Ok(CatalogueChoice::Version(version)) => Some(version.as_str().to_owned()),
-                Ok(CatalogueChoice::Latest) | Err(_) => self.catalogues.latest().await?,
-            };
-            let catalogue = match &version {
-                Some(version) => self.catalogues.get(version).await.map(Some).or_else(unknown)?,
-                None => None,
-            };
-            let offered = text.to_owned();
-            let parsing = move || parse("contract", &offered, catalogue.as_deref());
-            let contract = compute(&self.compute, parsing).await??;
+            let (contract, catalogue) = self.parse_offered(text).await?;
             if let Some(stands) = known.iter().find(|known| known.contract.name == contract.name) {
                 return same(stands, text).map(|()| (Arc::clone(stands), true));
             }
@@ -122,7 +108,7 @@ impl<B: BillingStore> Contracts<B> {
                 contract: contract.name.as_str().to_owned(),
                 tenant: contract.tenant.as_str().to_owned(),
                 text: text.to_owned(),
-                catalogue: version,
+                catalogue,
                 applied_at,
             };
             let applied = AppliedContract { contract, text: text.to_owned(), applied_at, place };
@@ -134,6 +120,27 @@ impl<B: BillingStore> Contracts<B> {
                 return Ok((Arc::new(applied), false));
             }
         }
+    }
+
+    /// Reads a file that is offered, under the catalogue that it names, or the latest. Gives that
+    /// catalogue's version too.
+    async fn parse_offered(&self, text: &str) -> Result<(Contract, Option<String>), BillingError> {
+        // A file with mistakes is read to its end, so that all are named.
+        let offered = text.to_owned();
+        let checking = move || file::contract::check_contract("contract", offered.as_bytes());
+        let outline = compute(&self.compute, checking).await?;
+        let version = match outline.map(|outline| outline.catalogue) {
+            Ok(CatalogueChoice::Version(version)) => Some(version.as_str().to_owned()),
+            Ok(CatalogueChoice::Latest) | Err(_) => self.catalogues.latest().await?,
+        };
+        let catalogue = match &version {
+            Some(version) => self.catalogues.get(version).await.map(Some).or_else(unknown)?,
+            None => None,
+        };
+        let offered = text.to_owned();
+        let parsing = move || parse("contract", &offered, catalogue.as_deref());
+        let contract = compute(&self.compute, parsing).await??;
+        Ok((contract, version))
     }
 
     /// The contracts of one tenant among the first `count` that were applied, in that order.

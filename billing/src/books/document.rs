@@ -4,7 +4,7 @@ use domain::{Timestamp, Window, catalogue::Currency};
 use pricing::Amount;
 use serde::{Deserialize, Serialize};
 
-use crate::books::journal;
+use super::journal;
 
 /// A document as it was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

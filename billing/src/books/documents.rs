@@ -10,16 +10,13 @@ use pricing::invoice::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    BillingError, Refusal,
-    books::{
-        document::{Document, Kind, parse_number},
-        journal,
-        ledger::{Entry, Ledger},
-        register::{Item, Register},
-    },
-    error::compute,
+use super::{
+    document::{Document, Kind, parse_number},
+    journal,
+    ledger::{Entry, Ledger},
+    register::{Item, Register},
 };
+use crate::{BillingError, Refusal, error::compute};
 
 /// Journal of the invoice numbers.
 const NUMBERS: &str = "invoice-numbers";

@@ -10,13 +10,11 @@ use domain::{BillingStore, Tenant, Timestamp, billing::Appended};
 use pricing::Amount;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    BillingError,
-    books::{
-        document::{Document, Draft, Kind, Payment, State},
-        journal,
-    },
+use super::{
+    document::{Document, Draft, Kind, Payment, State},
+    journal,
 };
+use crate::BillingError;
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

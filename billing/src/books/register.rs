@@ -13,7 +13,8 @@ use domain::{BillingStore, billing::Appended};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::{BillingError, books::journal};
+use super::journal;
+use crate::BillingError;
 
 /// One item of a register.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,8 @@ use pricing::timeline::Month;
 use runtime::fault;
 use serde::{Deserialize, Serialize};
 
-use crate::{BillingError, Refusal, books::journal};
+use super::journal;
+use crate::{BillingError, Refusal};
 
 const RUNS: &str = "runs";
 

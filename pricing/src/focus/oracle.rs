@@ -61,7 +61,7 @@ struct Expected {
 }
 
 /// Rates `usage` hour by hour and compares each hour line that can be derived with the file's rows.
-/// The catalogue is one that [`super::import`] drew from the same rows.
+/// The catalogue is one that [`super::import()`] drew from the same rows.
 #[must_use]
 pub fn compare(catalogue: &Catalogue, usage: &[UsageRow], rows: &[FocusRow]) -> Comparison {
     let rated = rate_by_hour(catalogue, usage);
