@@ -124,7 +124,7 @@ fn problems_of(report: &Report) -> Vec<String> {
         return vec!["no part of this process has said yet that it is ready".to_owned()];
     }
     let not_ready = report.checks.iter().filter_map(|(name, readiness)| match readiness {
-        Readiness::Ready => None,
+        Readiness::Ready | Readiness::Degraded(_) => None,
         Readiness::NotReady(reason) => Some(format!("{name}: {reason}")),
     });
     not_ready.collect()

@@ -24,6 +24,8 @@ pub struct Health {
 pub enum Readiness {
     /// It can.
     Ready,
+    /// It can, and needs an operator all the same, for this reason. The process keeps its traffic.
+    Degraded(String),
     /// It cannot, for this reason.
     NotReady(String),
 }
@@ -73,21 +75,23 @@ impl Health {
 }
 
 impl Report {
-    /// Whether every check is ready and there is at least one: a process that has not registered
-    /// its parts yet must not be sent any work.
+    /// Whether no check is without readiness and there is at least one: a process that has not
+    /// registered its parts yet must not be sent any work.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.checks.is_empty() && self.checks.values().all(|check| *check == Readiness::Ready)
+        let is_ready = |check: &Readiness| !matches!(check, Readiness::NotReady(_));
+        !self.checks.is_empty() && self.checks.values().all(is_ready)
     }
 }
 
 impl fmt::Display for Report {
     /// One line for each check, as Kubernetes' own components print theirs: `[+]log ok`, or
-    /// `[-]store failed: ` and the reason.
+    /// `[-]store failed: ` and the reason; `[~]tls degraded: ` and the reason is our own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, readiness) in &self.checks {
             match readiness {
                 Readiness::Ready => writeln!(f, "[+]{name} ok")?,
+                Readiness::Degraded(reason) => writeln!(f, "[~]{name} degraded: {reason}")?,
                 Readiness::NotReady(reason) => writeln!(f, "[-]{name} failed: {reason}")?,
             }
         }
@@ -99,6 +103,11 @@ impl Check {
     /// Says that the part can do its work.
     pub fn ready(&self) {
         self.set(Readiness::Ready);
+    }
+
+    /// Says that it can do its work for now, and what an operator has to mend.
+    pub fn degraded(&self, reason: impl Into<String>) {
+        self.set(Readiness::Degraded(reason.into()));
     }
 
     /// Says that it cannot, and why, for an operator.
@@ -116,6 +125,7 @@ impl Check {
         match readiness {
             _ if !changed => {}
             Readiness::Ready => info!(check = self.name, "ready"),
+            Readiness::Degraded(reason) => warn!(check = self.name, reason, "degraded"),
             Readiness::NotReady(reason) => warn!(check = self.name, reason, "not ready"),
         }
     }
@@ -149,6 +159,18 @@ mod tests {
         assert_eq!(
             health.report().to_string(),
             "[-]log failed: disk full\n[+]store ok\nnot ready\n"
+        );
+    }
+
+    #[test]
+    fn a_degraded_part_keeps_the_process_ready_and_says_why() {
+        let health = Health::new();
+        let check = health.register("tls");
+        check.degraded("the new certificate cannot be read");
+        assert!(health.report().is_ready());
+        assert_eq!(
+            health.report().to_string(),
+            "[~]tls degraded: the new certificate cannot be read\nready\n"
         );
     }
 
