@@ -16,7 +16,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     correlation::CorrelationLayer,
-    listen::{Listener, calls::Calls, frames::Quiet},
+    listen::{Listener, OriginLayer, calls::Calls, frames::Quiet},
     problem::RefusalLayer,
     requests::{Methods, RequestsLayer},
 };
@@ -145,6 +145,7 @@ pub(crate) async fn serve(
     let following = tokio::spawn(follow(health, reporter, names, shutdown.clone()));
     let limits = calls.limits();
     let served = Server::builder()
+        .layer(OriginLayer)
         .layer(CorrelationLayer)
         .layer(RequestsLayer::new(Methods::of(descriptors)))
         .layer(RefusalLayer)

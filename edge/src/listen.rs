@@ -3,19 +3,23 @@
 //! Both doors, gRPC and HTTP, accept through one [`Listener`] and share its bounds, so that neither
 //! can use up what the other needs. In reading order: [`descriptors`] says how many connections the
 //! process can hold at all; [`budget`] divides what is bounded among peers; [`accept`] takes
-//! connections and [`connection`] watches each for silence; [`calls`] bounds what is under way;
+//! connections, [`tls`] secures them where it is configured, and [`connection`] watches each for
+//! silence; [`origin`] tells requests whose they are; [`calls`] bounds what is under way;
 //! [`frames`] counts the bytes of a gRPC message from its header on; [`http`] serves HTTP.
 //!
 //! Nothing that a client sends decides how much memory is held: each bound is a field of
 //! [`EdgeLimits`], which the configuration sets.
 
 pub mod budget;
+mod patience;
+mod rarely;
+mod socket;
+pub mod tls;
+pub mod origin;
 pub mod connection;
 pub mod descriptors;
-mod patience;
 pub mod frames;
 pub mod calls;
-mod rarely;
 pub mod accept;
 pub mod http;
 
@@ -24,6 +28,8 @@ use std::time::Duration;
 pub use accept::{Gate, Listener};
 pub use budget::{Budget, Full, Held, Peer, Share};
 pub use connection::Connection;
+pub use origin::{Origin, OriginLayer};
+pub use tls::{PeerName, Tls, TlsPeer};
 
 /// What clients may take of a process, at both doors together.
 ///
@@ -35,7 +41,8 @@ pub struct EdgeLimits {
     pub connections_max: usize,
     /// Most open connections of one peer address.
     pub connections_per_peer_max: usize,
-    /// How long a new connection may stay silent: for HTTP/2 until its preface is complete.
+    /// How long a new connection may stay silent: under TLS until its handshake is done, and for HTTP/2
+    /// until its preface is complete.
     pub first_byte_timeout: Duration,
     /// How long the head of an HTTP/1 request may take, from the end of the request before.
     pub header_timeout: Duration,

@@ -18,7 +18,11 @@ use std::{
 
 use futures_util::{Stream, future::BoxFuture};
 use metrics::{Gauge, counter, gauge};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
 use tracing::warn;
 
 use super::{
@@ -26,6 +30,8 @@ use super::{
     budget::{Budget, Full, Held, Peer},
     connection::Connection,
     rarely::Rarely,
+    socket::Socket,
+    tls::{Handshake, Protocols, Tls},
 };
 use runtime::Backoff;
 
@@ -90,49 +96,106 @@ pub struct Listener<S = TcpListener> {
     source: S,
     gate: Gate,
     backoff: Backoff,
+    /// When accepting is tried again after it failed.
+    again_at: Option<Instant>,
     said: Rarely<Option<i32>>,
+    security: Option<Security>,
+    /// Those on their way to [`Listener::accept`], each with its place among connections. They end with
+    /// the listener.
+    handshakes: JoinSet<Option<Connection>>,
+}
+
+/// What secures the connections of a listener.
+#[derive(Debug)]
+struct Security {
+    tls: Tls,
+    protocols: Protocols,
+    handshake: Handshake,
 }
 
 impl<S: Source> Listener<S> {
-    /// A listener on a bound socket.
+    /// A listener on a bound socket, in the clear.
     #[must_use]
     pub fn new(source: S, gate: &Gate) -> Self {
-        let backoff = Backoff::new(FIRST_DELAY, MAX_DELAY);
-        Self { source, gate: gate.clone(), backoff, said: Rarely::new() }
+        Self {
+            source,
+            gate: gate.clone(),
+            backoff: Backoff::new(FIRST_DELAY, MAX_DELAY),
+            again_at: None,
+            said: Rarely::new(),
+            security: None,
+            handshakes: JoinSet::new(),
+        }
     }
 
-    /// The next connection that has a place. Those over the bounds are closed on the way. Cancel-safe:
-    /// a connection is either given out or still in the kernel's queue.
+    /// The same under TLS, for a door that speaks `protocols`.
+    #[must_use]
+    pub fn under_tls(mut self, tls: Tls, protocols: Protocols) -> Self {
+        self.security = Some(Security { tls, protocols, handshake: Handshake::new() });
+        self
+    }
+
+    /// The next connection that has a place and, under TLS, whose handshake is done. Those over the
+    /// bounds are closed on the way; a handshake never holds up another connection. Cancel-safe: a
+    /// connection is given out, on its way within the listener, or still in the kernel's queue.
     pub async fn accept(&mut self) -> Connection {
         loop {
-            match self.source.accept().await {
+            let (source, again_at) = (&self.source, self.again_at);
+            let accepting = async {
+                if let Some(again_at) = again_at {
+                    sleep_until(again_at).await;
+                }
+                source.accept().await
+            };
+            let accepted = tokio::select! {
+                accepted = accepting => accepted,
+                // One that panicked or came to nothing has given its place back.
+                Some(done) = self.handshakes.join_next() => match done {
+                    Ok(Some(connection)) => return connection,
+                    _ => continue,
+                },
+            };
+            match accepted {
                 Ok((stream, address)) => {
                     self.backoff.reset();
+                    self.again_at = None;
                     if let Some(connection) = self.admit(stream, address) {
                         return connection;
                     }
                 }
-                Err(error) => self.wait_after(&error).await,
+                Err(error) => self.wait_after(&error),
             }
         }
     }
 
-    fn admit(&self, stream: TcpStream, address: SocketAddr) -> Option<Connection> {
+    /// A connection in the clear; under TLS none yet, but its handshake has begun.
+    fn admit(&mut self, stream: TcpStream, address: SocketAddr) -> Option<Connection> {
         let peer = Peer::of(address.ip());
         let place = self.gate.admit(peer)?;
         counter!("pulso_edge_accepts_total", "outcome" => "accepted").increment(1);
         // Acks are small and must not wait for one another. A socket that is gone already says so
         // at its first read.
         let _ = stream.set_nodelay(true);
-        Some(Connection::new(stream, peer, place, &self.gate.limits))
+        let limits = &self.gate.limits;
+        let deadline = Instant::now() + limits.first_byte_timeout;
+        let socket = Socket::new(stream, limits.write_timeout);
+        let Some(Security { tls, protocols, handshake }) = &self.security else {
+            return Some(Connection::plain(socket, peer, place, deadline));
+        };
+        let securing = handshake.clone().secure(socket, tls.config(*protocols), peer, deadline);
+        self.handshakes.spawn(async move {
+            let secured = securing.await?;
+            Some(Connection::tls(secured, peer, place, deadline))
+        });
+        None
     }
 
-    async fn wait_after(&mut self, error: &io::Error) {
+    fn wait_after(&mut self, error: &io::Error) {
         counter!("pulso_edge_accepts_total", "outcome" => "failed").increment(1);
         if let Some(times) = self.said.due(error.raw_os_error(), std::time::Instant::now()) {
             warn!(%error, times, "connections cannot be accepted now; they wait and it is tried again");
         }
-        tokio::time::sleep(self.backoff.next_delay()).await;
+        self.again_at = Some(Instant::now() + self.backoff.next_delay());
     }
 
     /// Its connections as a stream, as tonic takes them. It never ends and never fails.

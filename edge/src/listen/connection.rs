@@ -1,5 +1,5 @@
-//! Connection: an accepted socket with its place among all, cut when it is silent from the start or
-//! takes nothing of what is written to it.
+//! Connection: an accepted socket with its place among all, in the clear or under TLS, cut when it is
+//! silent from the start or takes nothing of what is written to it.
 //!
 //! Silence later on is not its matter: a stream may be quiet for hours, and HTTP/2 pings tell
 //! whether its peer is still there.
@@ -8,20 +8,21 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
-    time::Duration,
+    task::{Context, Poll},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::{Instant, Sleep, sleep, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::{
-    EdgeLimits,
     budget::{Held, Peer},
+    origin::Origin,
+    socket::{Socket, cut},
+    tls::{TlsPeer, is_client_hello, plain},
 };
 
 /// What HTTP/2 begins with. A server waits for the whole of it without a clock. Other first bytes are
@@ -31,11 +32,17 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// An accepted connection. Its place is given back when it is dropped.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
-    peer: Peer,
+    transport: Transport,
+    origin: Origin,
     start: Option<Start>,
-    stall: Stall,
     _place: Held,
+}
+
+/// How its bytes travel.
+#[derive(Debug)]
+enum Transport {
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 /// What is still awaited of the first bytes.
@@ -46,6 +53,15 @@ struct Start {
 }
 
 impl Start {
+    fn until(deadline: Instant) -> Self {
+        Self { preface: PREFACE, deadline: Box::pin(sleep_until(deadline)) }
+    }
+
+    /// Whether none of the first bytes has come yet.
+    const fn is_silent(&self) -> bool {
+        self.preface.len() == PREFACE.len()
+    }
+
     /// Whether these bytes are the last that were awaited.
     fn is_over_with(&mut self, bytes: &[u8]) -> bool {
         let (expected, rest) = self.preface.split_at(bytes.len().min(self.preface.len()));
@@ -54,80 +70,94 @@ impl Start {
     }
 }
 
-/// How long writes have stalled.
-#[derive(Debug)]
-struct Stall {
-    timeout: Duration,
-    deadline: Option<Pin<Box<Sleep>>>,
-}
-
 impl Connection {
-    pub(super) fn new(stream: TcpStream, peer: Peer, place: Held, limits: &EdgeLimits) -> Self {
-        let deadline = Box::pin(sleep(limits.first_byte_timeout));
-        Self {
-            stream,
-            peer,
-            start: Some(Start { preface: PREFACE, deadline }),
-            stall: Stall { timeout: limits.write_timeout, deadline: None },
-            _place: place,
-        }
+    /// One in the clear, whose first bytes have to come before `deadline`.
+    pub(super) fn plain(socket: Socket, peer: Peer, place: Held, deadline: Instant) -> Self {
+        let origin = Origin { peer, tls: None };
+        let start = Some(Start::until(deadline));
+        Self { transport: Transport::Plain(socket), origin, start, _place: place }
+    }
+
+    /// One whose handshake is done; its first bytes under TLS have the rest of the same time.
+    pub(super) fn tls(
+        (stream, tls): (TlsStream<Socket>, Option<TlsPeer>),
+        peer: Peer,
+        place: Held,
+        deadline: Instant,
+    ) -> Self {
+        let origin = Origin { peer, tls };
+        let start = Some(Start::until(deadline));
+        Self { transport: Transport::Tls(Box::new(stream)), origin, start, _place: place }
     }
 
     /// Whose it is.
     #[must_use]
     pub const fn peer(&self) -> Peer {
-        self.peer
+        self.origin.peer
+    }
+
+    /// Whose it is, and under which names its certificate was verified.
+    #[must_use]
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
     }
 }
 
 impl Connected for Connection {
     /// Every request on it carries this among its extensions.
-    type ConnectInfo = Peer;
+    type ConnectInfo = Origin;
 
-    fn connect_info(&self) -> Peer {
-        self.peer
+    fn connect_info(&self) -> Origin {
+        self.origin.clone()
     }
 }
 
-fn timed_out(what: &'static str) -> io::Error {
-    metrics::counter!("pulso_edge_connections_cut_total", "cause" => what).increment(1);
-    io::Error::new(io::ErrorKind::TimedOut, what)
+impl Transport {
+    /// Tells a client that speaks TLS where nobody does, as far as it can be told.
+    fn refuse_tls(&self) -> io::Error {
+        if let Self::Plain(socket) = self {
+            // Whatever the socket does not take at once is not worth waiting for.
+            let _ = socket.stream().try_write(plain::NO_TLS_HERE);
+        }
+        cut(io::ErrorKind::InvalidData, "tls_on_plain")
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if let Some(start) = &mut self.start {
-            if start.is_over_with(&buffer.filled()[before..]) {
-                self.start = None;
+        let read = Pin::new(&mut this.transport).poll_read(context, buffer);
+        if let Some(start) = &mut this.start {
+            let bytes = &buffer.filled()[before..];
+            let is_plain = matches!(this.transport, Transport::Plain(_));
+            if is_plain && start.is_silent() && is_client_hello(bytes) {
+                return Poll::Ready(Err(this.transport.refuse_tls()));
+            }
+            if start.is_over_with(bytes) {
+                this.start = None;
             } else if start.deadline.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Err(timed_out("silent")));
+                return Poll::Ready(Err(cut(io::ErrorKind::TimedOut, "silent")));
             }
         }
         read
-    }
-}
-
-impl Stall {
-    /// Passes what a write came to, unless it has come to nothing for too long.
-    fn watch<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.deadline = None;
-            return written;
-        }
-        let timeout = self.timeout;
-        let deadline = || Box::pin(sleep_until(Instant::now() + timeout));
-        ready!(self.deadline.get_or_insert_with(deadline).as_mut().poll(context));
-        Poll::Ready(Err(timed_out("unread")))
     }
 }
 
@@ -137,9 +167,10 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(context, bytes);
-        this.stall.watch(context, written)
+        match &mut self.get_mut().transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
     }
 
     fn poll_write_vectored(
@@ -147,20 +178,30 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
-        this.stall.watch(context, written)
+        match &mut self.get_mut().transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.transport {
+            Transport::Plain(socket) => socket.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        match &mut self.get_mut().transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_flush(context),
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        match &mut self.get_mut().transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_shutdown(context),
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
     }
 }

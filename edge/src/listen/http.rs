@@ -34,6 +34,7 @@ use super::{
     calls::{Answer, Calls, compressed},
     connection::Connection,
     frames::too_slow,
+    origin::Origin,
     patience::Patience,
 };
 use runtime::Shutdown;
@@ -78,11 +79,11 @@ impl HttpDoor {
     }
 
     async fn serve_one(self, connection: Connection, shutdown: Shutdown) {
-        let peer = connection.peer();
+        let (peer, origin) = (connection.peer(), connection.origin().clone());
         let server = server(self.calls.limits());
         let service = service_fn(move |request: Request<Incoming>| {
-            let door = self.clone();
-            async move { Ok::<_, Infallible>(door.answer(request, peer).await) }
+            let (door, origin) = (self.clone(), origin.clone());
+            async move { Ok::<_, Infallible>(door.answer(request, &origin).await) }
         });
         let mut connection = pin!(server.serve_connection(TokioIo::new(connection), service));
         let ended = tokio::select! {
@@ -98,13 +99,13 @@ impl HttpDoor {
         }
     }
 
-    async fn answer<B>(self, request: Request<B>, peer: Peer) -> Response<Answer<AxumBody>>
+    async fn answer<B>(self, request: Request<B>, origin: &Origin) -> Response<Answer<AxumBody>>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let id = CorrelationId::of_headers(request.headers());
-        let (call, room) = match self.admit(&request, peer) {
+        let (call, room) = match self.admit(&request, origin.peer) {
             Ok(admitted) => admitted,
             Err(problem) => return Answer::without_call(written(problem, &id)),
         };
@@ -112,7 +113,7 @@ impl HttpDoor {
         let (mut parts, body) = request.into_parts();
         // One that was made for an unfit header is the one that the routes use as well.
         parts.headers.insert(correlation::HEADER, id.to_header());
-        parts.extensions.insert(peer);
+        origin.put_into(&mut parts.extensions);
         let is_too_slow = Arc::new(AtomicBool::new(false));
         let patience = Patience::new(timeout);
         let body = Timed { inner: body, patience, is_too_slow: Arc::clone(&is_too_slow) };

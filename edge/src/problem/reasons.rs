@@ -66,6 +66,7 @@ reasons! {
     REQUEST_TOO_LARGE "The call's message is larger than the server takes.",
     REQUEST_TIMEOUT "The bytes of a request did not come in time.",
     COMPRESSION_UNSUPPORTED "The request is compressed; the server takes requests as they are only.",
+    TLS_REQUIRED "The port speaks TLS only; use https://.",
     SERVER_BUSY "The server has as many calls or bytes of requests in hand as it allows; send the same again after the given wait.",
     STREAMS_EXHAUSTED "The server, or the client's address, has as many streams open as it allows.",
     COMPUTE_EXHAUSTED "The server works on as many calls that compute as it allows; nothing was done; ask again after the given wait.",

@@ -49,6 +49,7 @@ pub const METRICS: &[Metric] = &[
     gauge("pulso_edge_connections", Unit::Count, "Open connections."),
     counter("pulso_edge_accepts_total", "Connections that came in, by outcome."),
     counter("pulso_edge_connections_cut_total", "Connections cut, by cause."),
+    counter("pulso_edge_handshakes_total", "TLS handshakes with clients, by outcome."),
     gauge("pulso_edge_calls", Unit::Count, "Calls and requests under way."),
     counter("pulso_edge_requests_total", "Calls and requests, by method and outcome."),
     seconds(
