@@ -9,7 +9,7 @@ use crate::{
     doors::Doors,
     grpc::{self, GrpcError, Services},
     http::{self, RenderMetrics},
-    listen::{EdgeLimits, Gate, Listener, calls::Calls, http::HttpDoor},
+    listen::{EdgeLimits, Gate, Listener, Tls, calls::Calls, http::HttpDoor, tls::Protocols},
 };
 
 /// The bounds on clients that both listeners share. Clones share them.
@@ -17,6 +17,7 @@ use crate::{
 pub struct Edge {
     calls: Calls,
     gate: Gate,
+    tls: Option<Tls>,
 }
 
 /// What the edge shows of the process itself.
@@ -68,10 +69,10 @@ impl Served {
 }
 
 impl Edge {
-    /// Takes the bounds.
+    /// Takes the bounds, and what secures both listeners, if anything does.
     #[must_use]
-    pub fn new(limits: &EdgeLimits) -> Self {
-        Self { calls: Calls::new(limits), gate: Gate::new(limits) }
+    pub fn new(limits: &EdgeLimits, tls: Option<Tls>) -> Self {
+        Self { calls: Calls::new(limits), gate: Gate::new(limits), tls }
     }
 
     /// Serves both doors until shutdown is requested and every call and request is answered.
@@ -87,17 +88,21 @@ impl Edge {
         let Served { services, router, body_bytes_max, health, descriptors } = served;
         let body_bytes_max = u32::try_from(body_bytes_max).unwrap_or(u32::MAX);
         let http = HttpDoor::new(router, self.calls.clone(), body_bytes_max)
-            .serve(self.listener(http), shutdown.clone());
+            .serve(self.listener(http, Protocols::Http), shutdown.clone());
         let grpc = grpc::serve(
             services,
-            (self.listener(grpc), self.calls.clone()),
+            (self.listener(grpc, Protocols::Http2), self.calls.clone()),
             (health, descriptors),
             shutdown.clone(),
         );
         tokio::join!(grpc, http).0
     }
 
-    fn listener(&self, socket: TcpListener) -> Listener {
-        Listener::new(socket, &self.gate)
+    fn listener(&self, socket: TcpListener, protocols: Protocols) -> Listener {
+        let listener = Listener::new(socket, &self.gate);
+        match &self.tls {
+            Some(tls) => listener.under_tls(tls.clone(), protocols),
+            None => listener,
+        }
     }
 }

@@ -8,10 +8,12 @@ mod origin;
 pub mod value;
 pub mod urls;
 pub mod assignment;
+pub mod client_auth;
 pub mod keys;
 pub mod error;
 mod loaded;
 mod edge;
+pub(crate) mod tls;
 pub mod load;
 pub mod write;
 

@@ -2,11 +2,12 @@
 //!
 //! Stages never call one another; this is the only place that knows them all. In reading order:
 //! [`backends`] opens log and stores, [`consuming`] is the consumer with its schedule, [`process`]
-//! starts stages and ends them in order behind `doors`, `growth` starts them again when the log has grown,
+//! starts stages and ends them in order behind `doors`, which `tls` secures; `growth` starts them again when the log has grown,
 //! [`addresses`] says where they are; then the commands that run on top.
 
 pub mod backends;
 pub mod consuming;
+pub(crate) mod tls;
 mod doors;
 mod growth;
 mod negative;

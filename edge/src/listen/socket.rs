@@ -13,10 +13,14 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, Sleep, sleep_until, timeout},
 };
+
+/// How long a peer whose connection ends may take to close it, and how much it may send meanwhile.
+const LINGER: Duration = Duration::from_secs(1);
+const UNREAD_BYTES_MAX: usize = 64 << 10;
 
 /// A TCP stream with a deadline for its writes.
 #[derive(Debug)]
@@ -54,6 +58,24 @@ impl Socket {
     /// Lifts the bound on what the peer may send.
     pub(super) const fn unbound_reads(&mut self) {
         self.bytes_left = None;
+    }
+
+    /// Ends the connection so that the peer can read what was written to it last: closing with bytes
+    /// unread would reset the connection, and take those along. It waits for the peer to close, for at
+    /// most a second and 64 KiB.
+    pub(super) async fn linger(mut self) {
+        let _ = timeout(LINGER, async {
+            self.shutdown().await?;
+            let (mut bytes, mut unread) = (vec![0; 4 << 10], 0);
+            while unread < UNREAD_BYTES_MAX {
+                match self.stream.read(&mut bytes).await? {
+                    0 => break,
+                    read => unread += read,
+                }
+            }
+            Ok::<_, io::Error>(())
+        })
+        .await;
     }
 
     /// The stream itself.
@@ -139,10 +161,7 @@ impl AsyncWrite for Socket {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
-    };
+    use tokio::net::TcpListener;
 
     use super::*;
 

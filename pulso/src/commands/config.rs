@@ -11,6 +11,7 @@ use crate::{
     config::{self, KEYS},
     exit::{Exit, Failure},
     output::{Answer, Format, Printer},
+    serve,
 };
 
 /// `pulso config`.
@@ -81,6 +82,8 @@ fn show(globals: &Globals, args: &ShowArgs) -> Result<(), Failure> {
 
 fn check(globals: &Globals) -> Result<(), Failure> {
     let loaded = globals.serving.load()?;
+    // Files are a part of it that a start would refuse.
+    serve::tls::load(&loaded.config)?;
     let set = KEYS.iter().filter(|key| loaded.origin(key.path) != config::Origin::Default).count();
     let document = json!({"ok": true, "settings": KEYS.len(), "set": set});
     Printer::new(globals.output).print(&Answer::single(document, &["ok", "settings", "set"]))

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use super::{
     assignment::Assignment,
+    client_auth::ClientAuth,
     urls::{LogUrl, StoreUrl},
     value::{
         BillingSchedule, ByteSize, Compression, Count, Directory, Lanes, LogFilter, LogFormat,
@@ -124,6 +125,18 @@ settings! {
         grpc: SocketAddr = "127.0.0.1:7070";
         /// HTTP. Port 0 takes a free port.
         http: SocketAddr = "127.0.0.1:7080";
+        /// Certificate of both, PEM, followed by those between it and its authority. Nothing: both speak
+        /// plain text.
+        tls_cert: Text = "";
+        /// Its private key, PEM, not encrypted.
+        tls_key: Text = "";
+        /// Authorities whose certificates clients may show, PEM. Nothing: clients are asked for none.
+        tls_client_ca: Text = "";
+        /// `required` or `optional`: whether a client may come without a certificate of tls_client_ca.
+        tls_client_auth: ClientAuth = "required";
+        /// How often these files are read again; SIGHUP reads them at once. Connections that are open
+        /// keep what they began with.
+        tls_reload_interval: Span<100, { 24 * HOUR }> = "30s";
     }
 
     /// What clients may take of the process, whatever they call.
@@ -139,7 +152,7 @@ settings! {
         /// flood of connections stops the counting; an embedded log needs about 3 a partition and
         /// 60.
         descriptors_reserved: Count<16, 65_536> = "128";
-        /// How long a new connection may stay silent before it is closed.
+        /// How long a new connection may stay silent, or take for its TLS handshake, before it is closed.
         first_byte_timeout: Span<1, HOUR> = "10s";
         /// How long the head of an HTTP request may take, counted from the end of the request
         /// before; so also how long an idle HTTP connection is kept.

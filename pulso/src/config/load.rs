@@ -18,6 +18,7 @@ use super::{
     keys::{Config, KEYS, Key, find},
     loaded::Loaded,
     origin::Origin,
+    tls::tls_contradictions,
     urls::{LogUrl, Place, StoreUrl},
     value::SecurityProtocol,
 };
@@ -29,6 +30,11 @@ pub const DEFAULT_FILE: &str = "pulso.toml";
 const OTHER_VARIABLES: &[&str] = &[
     "PULSO_SERVER",
     "PULSO_HTTP",
+    "PULSO_CA",
+    "PULSO_CERT",
+    "PULSO_CERT_KEY",
+    "PULSO_KEY",
+    "PULSO_KEY_FILE",
     "PULSO_OUTPUT",
     "PULSO_CONFIG",
     "PULSO_PRINT_ADDRESSES",
@@ -237,8 +243,10 @@ fn check_together(loaded: &Loaded) -> Vec<ConfigError> {
         let path = format!("ingest.{}", error.key);
         contradict(find(&path).map_or("ingest", |key| key.path), error.remedy);
     }
-    for (key, problem) in
-        shared_contradictions(loaded).into_iter().chain(edge_contradiction(loaded))
+    for (key, problem) in shared_contradictions(loaded)
+        .into_iter()
+        .chain(edge_contradiction(loaded))
+        .chain(tls_contradictions(loaded))
     {
         contradict(key, problem);
     }

@@ -345,6 +345,8 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 words! {
     /// How logs are written.
     LogFormat {

@@ -26,22 +26,22 @@ pub fn write(process: &Process, path: &Path) -> Result<(), Failure> {
 
 /// Prints addresses, what is kept where, and what to type next.
 pub fn print_table(process: &Process, config: &Config) {
-    let (grpc, http) = (process.grpc, process.http);
+    let (grpc, http, scheme) = (process.grpc, process.http, config.listen.scheme());
     let [(log, log_at), (totals, totals_at)] = &process.backends.kept;
-    let server = if config.listen.grpc.port() == 7070 {
+    let server = if config.listen.grpc.port() == 7070 && scheme == "http" {
         String::new()
     } else {
-        format!(" --server http://{grpc}")
+        format!(" --server {scheme}://{grpc}")
     };
     let text = format!(
         "
   pulso {version}                              not for production: no authentication, loopback only
 
-  gRPC       http://{grpc}      health and reflection included
-  HTTP       http://{http}      /openapi.json describes it
-  usage      http://{http}/v1/usage
-  readiness  http://{http}/readyz?verbose
-  metrics    http://{http}/metrics
+  gRPC       {scheme}://{grpc}      health and reflection included
+  HTTP       {scheme}://{http}      /openapi.json describes it
+  usage      {scheme}://{http}/v1/usage
+  readiness  {scheme}://{http}/readyz?verbose
+  metrics    {scheme}://{http}/metrics
 
   {log:<20} {log_at}
   {totals:<20} {totals_at}

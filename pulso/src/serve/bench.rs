@@ -81,7 +81,7 @@ fn settings(
         settings.push(("edge.connections_per_peer_max", connections.as_str()));
         settings.push(("edge.connections_max", connections.as_str()));
     }
-    let mut loaded = loaded.clone();
+    let mut loaded = loaded.clone().in_plain_text();
     for (key, value) in settings {
         loaded = loaded.with_default(key, value).map_err(Failure::internal)?;
     }

@@ -1,6 +1,9 @@
 //! How many connections the process can have at all, and the edge that its doors share.
 
-use edge::{Edge, listen::descriptors};
+use edge::{
+    Edge,
+    listen::{Tls, descriptors},
+};
 use tracing::warn;
 
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
 ///
 /// # Errors
 /// With the configuration code, when too few files may be open.
-pub(super) fn edge(loaded: &Loaded) -> Result<Edge, Failure> {
+pub(super) fn edge(loaded: &Loaded, tls: Option<Tls>) -> Result<Edge, Failure> {
     let open_files_max = raise_open_files()?;
     let limits =
         loaded.edge_limits(open_files_max).map_err(|error| Failure::new(Exit::Config, error))?;
@@ -29,7 +32,7 @@ pub(super) fn edge(loaded: &Loaded) -> Result<Edge, Failure> {
             "edge.connections_max is lowered: the limit on open files leaves no more beside what is kept for log and store; raise it with `ulimit -n`"
         );
     }
-    Ok(Edge::new(&limits))
+    Ok(Edge::new(&limits, tls))
 }
 
 /// Raises the limit on open files as far as it goes and gives it.

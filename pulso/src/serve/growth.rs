@@ -11,12 +11,13 @@ use std::{
 };
 
 use domain::{LogId, UsageStore as _};
+use edge::listen::Tls;
 use runtime::Shutdown;
 use storage::choice::Usage;
 use tracing::{debug, info};
 
 use crate::{
-    config::{Config, keys},
+    config::Config,
     exit::{Exit, Failure},
 };
 
@@ -25,6 +26,9 @@ use crate::{
 pub struct Listeners {
     grpc: TcpListener,
     http: TcpListener,
+    /// What secures both. It outlives the stages as well: files that cannot be used at that moment must
+    /// not end the process.
+    tls: Option<Tls>,
 }
 
 impl Listeners {
@@ -32,9 +36,15 @@ impl Listeners {
     ///
     /// # Errors
     /// With the configuration code, when an address is taken or is none of this machine's.
-    pub async fn bind(config: &Config) -> Result<Self, Failure> {
-        let keys::Listen { grpc, http } = config.listen;
-        Ok(Self { grpc: bind("listen.grpc", grpc).await?, http: bind("listen.http", http).await? })
+    pub async fn bind(config: &Config, tls: Option<Tls>) -> Result<Self, Failure> {
+        let (grpc, http) = (config.listen.grpc, config.listen.http);
+        let (grpc, http) = (bind("listen.grpc", grpc).await?, bind("listen.http", http).await?);
+        Ok(Self { grpc, http, tls })
+    }
+
+    /// What secures both sockets.
+    pub(super) fn tls(&self) -> Option<Tls> {
+        self.tls.clone()
     }
 
     /// The sockets of gRPC and HTTP, for one run of the stages.

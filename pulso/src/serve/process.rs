@@ -44,6 +44,7 @@ use super::{
     doors,
     growth::{self, Listeners},
     negative::RefusingSkus,
+    tls,
 };
 use crate::{
     cli::serving::Stage,
@@ -121,11 +122,15 @@ impl Process {
         let loaded = plan.loaded;
         let config = &loaded.config;
         // First, because what follows opens files.
-        let edge = doors::edge(loaded)?;
+        let tls = match &plan.listeners {
+            Some(listeners) => listeners.tls(),
+            None => tls::load(config)?,
+        };
+        let edge = doors::edge(loaded, tls.clone())?;
         let backends = backends::open(loaded, plan.stages).await?;
         let listeners = match &plan.listeners {
             Some(listeners) => Arc::clone(listeners),
-            None => Arc::new(Listeners::bind(config).await?),
+            None => Arc::new(Listeners::bind(config, tls.clone()).await?),
         };
         let sockets = listeners.lend()?;
         let grpc = sockets[0].local_addr().map_err(Failure::internal)?;
@@ -169,6 +174,11 @@ impl Process {
         if plan.runs(Stage::Query) {
             let query = Arc::new(query_api(&backends, (config, &compute), &health));
             stages.push(query_api::doors(&query));
+        }
+        if let Some(tls) = tls {
+            let (every, check) =
+                (config.listen.tls_reload_interval.duration(), health.register("tls"));
+            tasks.push(tokio::spawn(tls::keep(tls, every, check, shutdown.clone())));
         }
         let serving = health.register("serving");
         let kept = metrics.clone();

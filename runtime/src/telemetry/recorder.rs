@@ -50,6 +50,11 @@ pub const METRICS: &[Metric] = &[
     counter("pulso_edge_accepts_total", "Connections that came in, by outcome."),
     counter("pulso_edge_connections_cut_total", "Connections cut, by cause."),
     counter("pulso_edge_handshakes_total", "TLS handshakes with clients, by outcome."),
+    gauge(
+        "pulso_tls_certificate_expiry_seconds",
+        Unit::Seconds,
+        "Time until the listeners' certificate expires; 0 once it has.",
+    ),
     gauge("pulso_edge_calls", Unit::Count, "Calls and requests under way."),
     counter("pulso_edge_requests_total", "Calls and requests, by method and outcome."),
     seconds(

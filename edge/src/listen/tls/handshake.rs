@@ -116,17 +116,20 @@ impl Handshake {
     ) -> Option<(TlsStream<Socket>, Option<TlsPeer>)> {
         socket.bound_reads(HANDSHAKE_BYTES_MAX);
         let ended = timeout_at(deadline, secure(socket, config)).await;
-        let (outcome, secured, error) = match ended {
-            Ok(Ok(Some(secured))) => (Outcome::Completed, Some(secured), None),
-            Ok(Ok(None)) => (Outcome::PlainText, None, None),
-            Ok(Err(error)) => (Outcome::of(&error), None, Some(error)),
+        let (outcome, error, socket) = match ended {
+            Ok(Ok(secured)) => {
+                count(Outcome::Completed);
+                return Some(secured);
+            }
+            Ok(Err(Refused { outcome, error, socket })) => (outcome, error, Some(socket)),
             Err(_) => (Outcome::TimedOut, None, None),
         };
-        counter!("pulso_edge_handshakes_total", "outcome" => outcome.word()).increment(1);
-        if secured.is_none() {
-            self.tell(outcome, peer, error);
+        count(outcome);
+        self.tell(outcome, peer, error);
+        if let Some(socket) = socket {
+            socket.linger().await;
         }
-        secured
+        None
     }
 
     fn tell(&self, outcome: Outcome, peer: Peer, error: Option<io::Error>) {
@@ -140,24 +143,50 @@ impl Handshake {
     }
 }
 
-/// The secured stream, or `None` for a client that spoke plain text and was told.
+fn count(outcome: Outcome) {
+    counter!("pulso_edge_handshakes_total", "outcome" => outcome.word()).increment(1);
+}
+
+/// A handshake that came to nothing.
+struct Refused {
+    outcome: Outcome,
+    error: Option<io::Error>,
+    socket: Socket,
+}
+
+impl Refused {
+    fn by(error: io::Error, socket: Socket) -> Self {
+        Self { outcome: Outcome::of(&error), error: Some(error), socket }
+    }
+}
+
 async fn secure(
     mut socket: Socket,
     config: Arc<ServerConfig>,
-) -> io::Result<Option<(TlsStream<Socket>, Option<TlsPeer>)>> {
-    let mut first = [0];
-    let is_silent = socket.stream().peek(&mut first).await? == 0;
-    if is_silent {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+) -> Result<(TlsStream<Socket>, Option<TlsPeer>), Refused> {
+    match begins_tls(&mut socket).await {
+        Ok(true) => {}
+        Ok(false) => return Err(Refused { outcome: Outcome::PlainText, error: None, socket }),
+        Err(error) => return Err(Refused::by(error, socket)),
     }
-    if !is_client_hello(&first) {
-        plain::answer(&mut socket).await?;
-        return Ok(None);
-    }
-    let mut stream = TlsAcceptor::from(config).accept(socket).await?;
+    let accepted = TlsAcceptor::from(config).accept(socket).into_fallible().await;
+    let mut stream = accepted.map_err(|(error, socket)| Refused::by(error, socket))?;
     let (socket, session) = stream.get_mut();
     socket.unbound_reads();
     let certificate = session.peer_certificates().and_then(|chain| chain.first());
     let tls = certificate.map(TlsPeer::of);
-    Ok(Some((stream, tls)))
+    Ok((stream, tls))
+}
+
+/// Whether a client speaks TLS. One that speaks plain text is told.
+async fn begins_tls(socket: &mut Socket) -> io::Result<bool> {
+    let mut first = [0];
+    if socket.stream().peek(&mut first).await? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let begins_tls = is_client_hello(&first);
+    if !begins_tls {
+        plain::answer(socket).await?;
+    }
+    Ok(begins_tls)
 }

@@ -20,28 +20,15 @@ pub(in super::super) const NO_TLS_HERE: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n\
       This port speaks no TLS; use http://\n";
 
-/// Most bytes of a request that are read away: closing with bytes unread would take the answer along.
-const UNREAD_BYTES_MAX: usize = 64 << 10;
-
-/// Tells a client that the port speaks TLS, in the protocol that its first bytes are of. It ends when
-/// the client has closed or has sent too much; the caller bounds the time.
+/// Tells a client that the port speaks TLS, in the protocol that its first bytes are of.
 ///
 /// # Errors
 /// Those of the socket.
 pub(super) async fn answer(socket: &mut Socket) -> io::Result<()> {
-    let mut bytes = vec![0; 4 << 10];
-    let first = socket.read(&mut bytes).await?;
-    let answer = if bytes[..first].starts_with(b"PRI") { over_http2() } else { over_http1() };
-    socket.write_all(&answer).await?;
-    socket.shutdown().await?;
-    let mut unread = first;
-    while unread < UNREAD_BYTES_MAX {
-        match socket.read(&mut bytes).await? {
-            0 => break,
-            read => unread += read,
-        }
-    }
-    Ok(())
+    let mut bytes = [0; 256];
+    let read = socket.read(&mut bytes).await?;
+    let answer = if bytes[..read].starts_with(b"PRI") { over_http2() } else { over_http1() };
+    socket.write_all(&answer).await
 }
 
 fn over_http1() -> Vec<u8> {

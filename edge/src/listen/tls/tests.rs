@@ -17,9 +17,12 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
+use tower::{Layer, ServiceExt};
 
 use super::{files::FILE_BYTES_MAX, handshake::HANDSHAKE_BYTES_MAX, *};
-use crate::listen::{Connection, EdgeLimits, Gate, Listener};
+use crate::listen::{
+    Connection, EdgeLimits, Gate, Listener, Origin, OriginLayer, Peer, calls::Calls, http::HttpDoor,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -419,4 +422,58 @@ async fn a_client_that_takes_nothing_of_what_is_written_is_cut_under_tls_as_well
         }
     });
     assert_eq!(written.await.expect("it hangs").kind(), std::io::ErrorKind::TimedOut);
+}
+
+/// What a door has left with a request.
+fn found(request: &http::Request<axum::body::Body>) -> String {
+    let tls = request.extensions().get::<TlsPeer>();
+    let names = tls.map(|tls| tls.names().iter().map(PeerName::to_string).collect::<Vec<_>>());
+    let has_peer = request.extensions().get::<Peer>().is_some();
+    format!("{has_peer} {names:?}")
+}
+
+#[tokio::test]
+async fn requests_of_the_http_door_carry_the_names_of_a_certificate_that_was_shown() {
+    let (directory, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let files = with_clients(
+        written(directory.path(), &authority),
+        &authority,
+        ClientCertificate::Optional,
+    );
+    let limits = EdgeLimits::default();
+    let (listener, address) = listener(files, Protocols::Http, &limits).await;
+    let router = axum::Router::new()
+        .fallback(|request: http::Request<axum::body::Body>| async move { found(&request) });
+    let door = HttpDoor::new(router, Calls::new(&limits), 1 << 20);
+    let serving = tokio::spawn(door.serve(listener, runtime::Shutdown::new()));
+    let shown = authority.client(vec![uri("spiffe://example.org/a"), dns("a")], "someone");
+    for (identity, expected) in [
+        (Some(shown), r#"true Some(["uri:spiffe://example.org/a", "dns:a"])"#),
+        (None, "true None"),
+    ] {
+        let connector = connector(&authority, identity, &[]);
+        let mut stream = connect(&connector, address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.ends_with(expected), "{answer}");
+    }
+    serving.abort();
+}
+
+#[tokio::test]
+async fn the_layer_of_the_grpc_door_unpacks_what_a_connection_is() {
+    let (certificate, _) = Authority::new().client(vec![dns("a")], "");
+    let peer = Peer::of([127, 0, 0, 1].into());
+    for (tls, expected) in
+        [(Some(TlsPeer::of(certificate.der())), r#"true Some(["dns:a"])"#), (None, "true None")]
+    {
+        let seen = tower::service_fn(|request: http::Request<axum::body::Body>| async move {
+            Ok::<_, std::convert::Infallible>(found(&request))
+        });
+        let mut request = http::Request::new(axum::body::Body::empty());
+        request.extensions_mut().insert(Origin { peer, tls });
+        let answer = OriginLayer.layer(seen).oneshot(request).await;
+        assert_eq!(answer.unwrap(), expected);
+    }
 }
