@@ -4,11 +4,15 @@
 
 pub mod serving;
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
 use crate::{
+    client,
     config::{self, Loaded, Sources},
     exit::{Exit, Failure},
     output::Format,
@@ -40,9 +44,58 @@ pub struct Globals {
         help_heading = "Client options"
     )]
     pub http: String,
+    /// Trust and credentials.
+    #[command(flatten)]
+    pub access: AccessFlags,
     /// Settings that flags override.
     #[command(flatten)]
     pub serving: ServingFlags,
+}
+
+/// Whom client commands trust, and as whom they come.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Client options")]
+pub struct AccessFlags {
+    /// File with the authorities to trust at https:// addresses, PEM. Without it, the system's.
+    #[arg(long, global = true, env = "PULSO_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Certificate to show to a server that asks for one, PEM.
+    #[arg(long, global = true, env = "PULSO_CERT", value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// Its private key, PEM, not encrypted.
+    #[arg(long, global = true, env = "PULSO_CERT_KEY", value_name = "FILE")]
+    pub cert_key: Option<PathBuf>,
+    /// API key or token. Other users of this machine can read it here; PULSO_KEY_FILE names a file
+    /// with it.
+    #[arg(long, global = true, env = "PULSO_KEY", hide_env_values = true, value_name = "KEY")]
+    pub key: Option<client::Key>,
+}
+
+impl Globals {
+    /// Connects to the server, as the flags say.
+    ///
+    /// # Errors
+    /// As [`client::connect`]; `Usage` for a certificate without its key, and for a key that is given
+    /// twice.
+    pub async fn connect(&self) -> Result<client::Channel, Failure> {
+        let AccessFlags { ca, cert, cert_key, key } = self.access.clone();
+        let usage = |what: &str| Failure::new(Exit::Usage, what);
+        let identity = match (cert, cert_key) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            _ => return Err(usage("--cert and --cert-key belong together: give both or none")),
+        };
+        let key = match (key, env::var_os("PULSO_KEY_FILE")) {
+            (Some(_), Some(_)) => {
+                return Err(usage(
+                    "the key is given twice: by --key or PULSO_KEY, and by PULSO_KEY_FILE",
+                ));
+            }
+            (None, Some(path)) => Some(client::Key::read(Path::new(&path))?),
+            (key, None) => key,
+        };
+        client::connect(client::Target { server: self.server.clone(), ca, identity, key }).await
+    }
 }
 
 /// Flags that override settings, for commands that serve.

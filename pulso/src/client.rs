@@ -1,16 +1,27 @@
 //! The client's side of the wire: connections, and the [`Sender`] of pulses.
 
+mod channel;
 pub mod frame;
 pub mod sender;
+mod target;
+mod tls;
 
 use std::{error::Error, time::Duration};
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    codegen::http::{Uri, uri::Scheme},
+    transport::Endpoint,
+};
 
 use crate::exit::{Exit, Failure};
 
+pub use channel::Channel;
 pub use frame::{Batch, Identity, Pulses};
 pub use sender::{Receipt, SendError, Sender, SenderOptions, Sent};
+pub use target::{Key, Target};
+
+use channel::{Connector, Trouble};
+use target::Checked;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,31 +39,40 @@ pub const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// Connects to a server.
 ///
 /// # Errors
-/// `Usage` for an address that is none, `Unavailable` when nobody answers there.
-pub async fn connect(server: &str) -> Result<Channel, Failure> {
-    let endpoint = endpoint(server)?;
-    endpoint.connect().await.map_err(|error| {
-        let cause = root_cause(&error);
-        let hint = "Is `pulso dev` running? --server or PULSO_SERVER gives another address.";
-        Failure::new(Exit::Unavailable, format_args!("cannot reach {server}: {cause}\n{hint}"))
-    })
+/// `Usage` for an address that is none, `Unavailable` when nobody answers there, or nobody who can be
+/// trusted; as [`Failure::file`] for files that the target names.
+pub async fn connect(target: impl Into<Target>) -> Result<Channel, Failure> {
+    let target = target.into();
+    let (server, Checked { uri, security, authorization }) = (&target.server, target.check()?);
+    let endpoint = endpoint(uri);
+    let trouble = Trouble::default();
+    let connector = Connector::new(security, trouble.clone());
+    let channel = endpoint.connect_with_connector(connector).await.map_err(|error| {
+        let message = match tls::untrusted(&error) {
+            Some(untrusted) => untrusted.to_string(),
+            None => {
+                let cause = root_cause(&error);
+                let hint =
+                    "Is `pulso dev` running? --server or PULSO_SERVER gives another address.";
+                format!("cannot reach {server}: {cause}\n{hint}")
+            }
+        };
+        Failure::new(Exit::Unavailable, message)
+    })?;
+    Ok(Channel::new(channel, authorization, trouble))
 }
 
-fn endpoint(server: &str) -> Result<Endpoint, Failure> {
-    let refuse = |why: &str| {
-        let needs = "needs an address such as http://127.0.0.1:7070";
-        Failure::new(Exit::Usage, format_args!("--server `{server}`: {why}; {needs}"))
-    };
-    if server.starts_with("https:") {
-        return Err(refuse("TLS comes with a later release"));
+fn endpoint(uri: Uri) -> Endpoint {
+    // The connector secures what it opens; with its scheme the library would want to do so again.
+    let mut plain = uri.clone().into_parts();
+    plain.scheme = Some(Scheme::HTTP);
+    if uri.scheme() == Some(&Scheme::HTTPS) && uri.port().is_none() {
+        let with_port = format!("{}:443", uri.host().unwrap_or_default());
+        plain.authority = with_port.parse().ok();
     }
-    let url = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
-    let endpoint = Endpoint::from_shared(url).map_err(|_| refuse("not an address"))?;
-    let uri = endpoint.uri();
-    if uri.scheme_str() != Some("http") || uri.host().is_none() {
-        return Err(refuse("not an http:// address"));
-    }
-    endpoint
+    let plain = Uri::from_parts(plain).expect("an address with another scheme is an address");
+    Endpoint::from(plain)
+        .origin(uri)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE)
@@ -60,7 +80,7 @@ fn endpoint(server: &str) -> Result<Endpoint, Failure> {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .user_agent(concat!("pulso/", env!("CARGO_PKG_VERSION")))
-        .map_err(|_| refuse("not an address"))
+        .expect("its name and version are a header's value")
 }
 
 fn root_cause(error: &dyn Error) -> String {
@@ -69,20 +89,4 @@ fn root_cause(error: &dyn Error) -> String {
         error = source;
     }
     error.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_checked_before_connecting() {
-        for good in ["http://127.0.0.1:7070", "127.0.0.1:7070", "localhost:7070", "http://[::1]:1"]
-        {
-            assert!(endpoint(good).is_ok(), "{good}");
-        }
-        for bad in ["", "https://a:1", "kafka://a:1", "http://", "a b:1"] {
-            assert_eq!(endpoint(bad).map(|_| ()).unwrap_err().exit, Exit::Usage, "{bad}");
-        }
-    }
 }

@@ -5,6 +5,7 @@
 
 use std::{fmt, io, path::Path, process::ExitCode};
 
+use edge::listen::tls::plain::TLS_ONLY;
 use tonic::{Code, Status};
 
 /// What a process says by its exit code.
@@ -86,7 +87,11 @@ impl Failure {
                            address? --server or PULSO_SERVER takes the gRPC one";
             return Self::new(Exit::Unavailable, message);
         }
-        Self::new(exit_of(status.code()), edge::problem::explain(status))
+        let exit = match status.message().contains(TLS_ONLY) {
+            true => Exit::Unavailable,
+            false => exit_of(status.code()),
+        };
+        Self::new(exit, edge::problem::explain(status))
     }
 }
 

@@ -4,8 +4,8 @@
 //! - [`exit`]: the table of exit codes.
 //! - [`config`]: settings from defaults, file, environment and flags.
 //! - [`output`]: answers as table, JSON, JSON lines or CSV.
+//! - [`client`]: connections to a server, trusted and with a credential, and the sender of pulses.
 //! - [`cli`]: the flags of every command.
-//! - [`client`]: connections to a server, and the sender of pulses.
 //! - [`ingest`]: files of usage, read row by row into batches.
 //! - [`serve`]: what each serving command does.
 //! - [`commands`]: the command line, and what each client command does.
@@ -16,9 +16,9 @@ pub mod config;
 
 pub mod output;
 
-pub mod cli;
-
 pub mod client;
+
+pub mod cli;
 
 pub mod ingest;
 

@@ -30,7 +30,7 @@ use std::{
 use futures_util::future::BoxFuture;
 
 use crate::harness::{Home, Server, Settings, root, until};
-use honest::Honest;
+pub(crate) use honest::Honest;
 
 /// How much an attacker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

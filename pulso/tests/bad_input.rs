@@ -9,6 +9,7 @@ use proto::v1::{
     Decimal, Pulse, PulseBatch, UsageInfoRequest, ingest_service_client::IngestServiceClient,
     usage_service_client::UsageServiceClient,
 };
+use pulso::client::Channel;
 use pulso::{
     cli::serving::Stage,
     config::{Sources, load},
@@ -20,7 +21,6 @@ use tokio::time::timeout;
 use tonic::{
     Code, Request, Status,
     codegen::{Body as _, Service as _},
-    transport::Channel,
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::v1alpha::{

@@ -18,6 +18,7 @@ use proto::v1::{
     Invoice, ListInvoicesRequest, ListRunsRequest, StartRunRequest, WatchInvoicesRequest,
     billing_service_client::BillingServiceClient,
 };
+use pulso::client::Channel;
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -26,7 +27,6 @@ use rdkafka::{
 use runtime::fault::POINTS;
 use serde_json::{Value, json};
 use storage::conformance::servers::shared_pair;
-use tonic::transport::Channel;
 
 const KILLS: u64 = 2;
 /// Tenants of a run on the embedded store, and on servers, where each step is a round trip.

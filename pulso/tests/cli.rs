@@ -34,7 +34,9 @@ fn mistakes_on_the_command_line_exit_with_64_and_say_so_on_stderr() {
         (&["ingest", ".", "--format", "csv"], "directory"),
         (&["status", "-o", "yaml"], "jsonl"),
         (&["status", "--wait-drained", "30"], "has no unit"),
-        (&["status", "--server", "https://a:1"], "TLS comes with a later release"),
+        (&["status", "--server", "kafka://a:1"], "not an http:// or https:// address"),
+        (&["status", "--cert", "a.pem"], "--cert and --cert-key belong together"),
+        (&["status", "--server", "https://a:1", "--ca", "no.pem"], "cannot read no.pem"),
         (&["consume", "--once", "--follow"], "cannot be used with"),
         (&["completions", "tcl"], "zsh"),
     ] {

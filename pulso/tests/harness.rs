@@ -8,6 +8,7 @@ pub(crate) mod billing;
 pub(crate) mod cluster;
 pub(crate) mod deaths;
 pub(crate) mod load;
+pub(crate) mod tls;
 
 use std::{
     fs::{self, File},
@@ -20,8 +21,8 @@ use proto::v1::{
     GetStatusRequest, GetStatusResponse, QueryUsageRequest, UsageRow,
     operations_service_client::OperationsServiceClient, query_service_client::QueryServiceClient,
 };
+use pulso::client::{Channel, Target};
 use serde_json::Value;
-use tonic::transport::Channel;
 
 /// Longest wait for anything that should be a matter of milliseconds. Only failures take so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -117,6 +118,8 @@ pub(crate) struct Server {
     pub(crate) grpc: String,
     /// Its HTTP address, as `127.0.0.1:...`.
     pub(crate) http: String,
+    /// The authority of its certificate, where it speaks TLS.
+    pub(crate) ca: Option<PathBuf>,
     process: Process,
 }
 
@@ -211,7 +214,14 @@ impl Server {
         let addresses: Value = serde_json::from_slice(&written).unwrap();
         let address = |name: &str| addresses[name].as_str().unwrap().to_owned();
         let (grpc, http) = (format!("http://{}", address("grpc")), address("http"));
-        Ok(Self { grpc, http, process })
+        Ok(Self { grpc, http, ca: None, process })
+    }
+
+    /// The same for clients that come by TLS and trust this authority.
+    pub(crate) fn trusting(mut self, ca: PathBuf) -> Self {
+        self.grpc = self.grpc.replacen("http://", "https://", 1);
+        self.ca = Some(ca);
+        self
     }
 
     /// Starts one without waiting for anything.
@@ -261,13 +271,17 @@ impl Server {
     }
 
     pub(crate) async fn channel(&self) -> Channel {
-        pulso::client::connect(&self.grpc).await.unwrap()
+        let target = Target { ca: self.ca.clone(), ..Target::from(&self.grpc) };
+        pulso::client::connect(target).await.unwrap()
     }
 
     /// A client command against this server.
     pub(crate) async fn pulso(&self, arguments: &[&str]) -> Output {
         let mut command = program();
         command.args(arguments).args(["--server", &self.grpc]);
+        if let Some(ca) = &self.ca {
+            command.arg("--ca").arg(ca);
+        }
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
 

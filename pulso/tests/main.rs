@@ -30,6 +30,7 @@ mod published_totals;
 mod replay;
 mod starts_and_ends;
 mod tidy;
+mod tls;
 mod topic_made_again;
 mod wide_sums;
 mod wrong_clock;

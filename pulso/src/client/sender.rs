@@ -21,9 +21,9 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
-use super::frame::Batch;
+use super::{Channel, frame::Batch};
 
 /// Most places between a producer's oldest unacknowledged batch and its newest. The server
 /// remembers this many batches of a producer; an older one that comes again would be refused.

@@ -26,7 +26,7 @@ pub struct AuditArgs {}
 /// # Errors
 /// When the server cannot be reached or cannot audit.
 pub async fn run(globals: &Globals, AuditArgs {}: AuditArgs) -> Result<Exit, Failure> {
-    let channel = client::connect(&globals.server).await?;
+    let channel = globals.connect().await?;
     let mut client =
         AuditServiceClient::new(channel).max_decoding_message_size(client::ANSWER_BYTES_MAX);
     let answered = client.audit(AuditRequest {}).await;

@@ -5,13 +5,13 @@ mod explain;
 mod run;
 pub(super) mod simulate;
 
+use crate::client::Channel;
 use billing::answers;
 use clap::{Args, Subcommand};
 use proto::v1::{
     PreviewBillRequest, VerifyInvoiceRequest, billing_service_client::BillingServiceClient,
 };
 use serde_json::Value;
-use tonic::transport::Channel;
 
 use crate::{
     cli::Globals,
@@ -94,7 +94,7 @@ pub async fn run(globals: &Globals, command: BillCommand) -> Result<Exit, Failur
 
 /// A client of the billing service.
 pub(super) async fn connect(globals: &Globals) -> Result<BillingServiceClient<Channel>, Failure> {
-    let channel = client::connect(&globals.server).await?;
+    let channel = globals.connect().await?;
     Ok(BillingServiceClient::new(channel).max_decoding_message_size(client::ANSWER_BYTES_MAX))
 }
 

@@ -5,6 +5,7 @@ mod local;
 
 use std::path::PathBuf;
 
+use crate::client::Channel;
 use billing::answers;
 use clap::{Args, Subcommand, ValueEnum};
 use proto::v1::{
@@ -12,7 +13,6 @@ use proto::v1::{
     catalog_service_client::CatalogServiceClient,
 };
 use serde_json::json;
-use tonic::transport::Channel;
 
 use super::files::read_text;
 use crate::{
@@ -124,7 +124,7 @@ pub async fn run(globals: &Globals, command: CatalogCommand) -> Result<Exit, Fai
 }
 
 async fn connect(globals: &Globals) -> Result<CatalogServiceClient<Channel>, Failure> {
-    let channel = client::connect(&globals.server).await?;
+    let channel = globals.connect().await?;
     Ok(CatalogServiceClient::new(channel).max_decoding_message_size(client::ANSWER_BYTES_MAX))
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::client::Channel;
 use billing::answers;
 use clap::{Args, Subcommand};
 use pricing::file::contract;
@@ -10,7 +11,6 @@ use proto::v1::{
     billing_service_client::BillingServiceClient,
 };
 use serde_json::json;
-use tonic::transport::Channel;
 
 use super::{bill::connect, files::read_text};
 use crate::{

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::client::Channel;
 use clap::Parser;
 use domain::{Timestamp, UsageRow, UsageStore, store::UsageFilter};
 use pricing::focus::{self, Basis, Comparison, FocusRow, Imported};
@@ -22,7 +23,6 @@ use proto::v1::{
 };
 use runtime::{Schedule, telemetry::Metrics};
 use serde_json::Value;
-use tonic::transport::Channel;
 
 use super::{
     Cli, Command,
@@ -92,7 +92,7 @@ fn settings(loaded: &Loaded) -> Result<Loaded, Failure> {
         ("listen.http", "127.0.0.1:0"),
         ("telemetry.filter", "warn"),
     ];
-    let mut loaded = loaded.clone();
+    let mut loaded = loaded.clone().in_plain_text();
     for (key, value) in defaults {
         loaded = loaded.with_default(key, value).map_err(Failure::internal)?;
     }

@@ -1,5 +1,6 @@
 //! `pulso dlq`: pulses that reached the log but no total.
 
+use crate::client::Channel;
 use clap::{Args, Subcommand};
 use prost::Message;
 use proto::v1::{
@@ -7,7 +8,6 @@ use proto::v1::{
     operations_service_client::OperationsServiceClient,
 };
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 
 use super::wire;
 use crate::{
@@ -84,7 +84,7 @@ const PAGE_SIZE_MAX: i32 = 1_000;
 /// # Errors
 /// When the server cannot be reached or refuses.
 pub async fn run(globals: &Globals, command: DlqCommand) -> Result<Exit, Failure> {
-    let channel = client::connect(&globals.server).await?;
+    let channel = globals.connect().await?;
     let client =
         OperationsServiceClient::new(channel).max_decoding_message_size(client::ANSWER_BYTES_MAX);
     let answer = match command {

@@ -14,18 +14,18 @@ use std::{
     time::Duration,
 };
 
+use crate::client::Channel;
 use clap::Args;
 use domain::Timestamp;
 use edge::CorrelationId;
 use indicatif::ProgressBar;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 use self::{notices::Notices, outcomes::Follower};
 use super::wire;
 use crate::{
     cli::Globals,
-    client::{self, Receipt, SendError, Sender, SenderOptions, sender::PLACES_MAX},
+    client::{Receipt, SendError, Sender, SenderOptions, sender::PLACES_MAX},
     config::value::parse_duration,
     exit::{Exit, Failure},
     ingest::{
@@ -107,7 +107,7 @@ pub struct IngestArgs {
 pub async fn run(globals: &Globals, args: IngestArgs) -> Result<Exit, Failure> {
     // First, so that a wrong path is told whether or not a server runs.
     let opened = open(&args)?;
-    let channel = client::connect(&globals.server).await?;
+    let channel = globals.connect().await?;
     let mut report = Report::default();
     let sent = transfer_opened(channel, &args, opened, &mut report).await;
     let printed = Printer::new(globals.output).print(&report.answer());

@@ -1,10 +1,10 @@
 //! `pulso query usage`: totals per resource and window.
 
+use crate::client::Channel;
 use clap::{Args, Subcommand, ValueEnum};
 use domain::Timestamp;
 use proto::v1::{Freshness, QueryUsageRequest, UsageRow, query_service_client::QueryServiceClient};
 use serde_json::{Map, Value, json};
-use tonic::transport::Channel;
 
 use super::wire;
 use crate::{
@@ -112,7 +112,7 @@ const PAGE_SIZE_MAX: i32 = 1_000;
 /// When the server cannot be reached or refuses.
 pub async fn run(globals: &Globals, command: QueryCommand) -> Result<Exit, Failure> {
     let QueryCommand::Usage(args) = command;
-    let channel = client::connect(&globals.server).await?;
+    let channel = globals.connect().await?;
     let answer = usage(channel, args).await?;
     Printer::new(globals.output).print(&answer)?;
     Ok(Exit::Success)

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use crate::client::Channel;
 use clap::Args;
 use proto::v1::{
     GetStatusRequest, GetStatusResponse, PartitionStatus, PulseCounts,
@@ -9,7 +10,6 @@ use proto::v1::{
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tonic::transport::Channel;
 
 use super::wire;
 use crate::{
@@ -46,7 +46,7 @@ type Client = OperationsServiceClient<Channel>;
 /// # Errors
 /// When the server cannot be reached, or was not drained in time.
 pub async fn run(globals: &Globals, args: StatusArgs) -> Result<Exit, Failure> {
-    let channel = client::connect(&globals.server).await?;
+    let channel = globals.connect().await?;
     let mut client =
         OperationsServiceClient::new(channel).max_decoding_message_size(client::ANSWER_BYTES_MAX);
     let mut status = get(&mut client).await?;

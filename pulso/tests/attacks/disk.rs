@@ -9,7 +9,7 @@ use std::{
 
 use edge::problem::{reason_of, reasons};
 use proto::v1::{Decimal, Pulse, PulseBatch, ingest_service_client::IngestServiceClient};
-use tonic::transport::Channel;
+use pulso::client::Channel;
 
 use super::{Attack, Measured, Watch, mib};
 use crate::harness::{Home, PATIENCE, Server, Settings, http_get, load::stored_totals, now};

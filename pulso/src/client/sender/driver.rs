@@ -15,14 +15,15 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel,
-};
+use tonic::{Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery};
 use tracing::debug;
 
 use super::{PLACES_MAX, SendError, SenderOptions, Sent, Work};
 use crate::{
-    client::frame::{Frame, FrameCodec},
+    client::{
+        Channel,
+        frame::{Frame, FrameCodec},
+    },
     exit::is_not_grpc,
 };
 
@@ -275,7 +276,7 @@ fn open(
     let call = async move {
         let mut grpc = Grpc::new(channel);
         let ready = grpc.ready().await;
-        ready.map_err(|error| Status::from_error(error.into()))?;
+        ready.map_err(Status::from_error)?;
         grpc.streaming(request, PATH.clone(), FrameCodec).await.map(tonic::Response::into_inner)
     };
     Box::pin(stream::once(call).try_flatten())

@@ -1,5 +1,6 @@
 //! `pulso bill dlq`: messages about invoices that a consumer could not take.
 
+use crate::client::Channel;
 use billing::answers;
 use clap::{Args, Subcommand};
 use proto::v1::{
@@ -7,7 +8,6 @@ use proto::v1::{
     billing_service_client::BillingServiceClient,
 };
 use serde_json::json;
-use tonic::transport::Channel;
 
 use super::connect;
 use crate::{

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::client::Channel;
 use billing::answers;
 use clap::Args;
 use proto::v1::{
@@ -9,7 +10,6 @@ use proto::v1::{
     StartRunRequest, billing_service_client::BillingServiceClient,
 };
 use serde_json::json;
-use tonic::transport::Channel;
 
 use super::connect;
 use crate::{

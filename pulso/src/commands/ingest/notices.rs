@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::client::Channel;
 use domain::Timestamp;
 use proto::v1::{self, GetTimeBoundsRequest, ingest_service_client::IngestServiceClient};
 use tokio::time::timeout;
-use tonic::transport::Channel;
 
 use super::{IngestArgs, report::Late};
 use crate::{

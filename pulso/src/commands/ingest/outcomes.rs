@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fmt::Display, ops::Range, time::Duration};
 
+use crate::client::Channel;
 use domain::{DeadLetterReason, Timestamp, refold::SetAside};
 use edge::CorrelationId;
 use proto::{
@@ -14,7 +15,6 @@ use proto::{
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
-use tonic::transport::Channel;
 
 use crate::{
     client,

@@ -11,11 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::client::Channel;
 use domain::{Clock, Quantity, Timestamp};
 use proto::v1::{UsageInfoRequest, usage_service_client::UsageServiceClient};
 use runtime::clock;
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 use super::{cpu::CpuTimes, in_flight, ledger::Ledger};

@@ -48,7 +48,7 @@ pub(crate) async fn send(
             patience: PATIENCE,
             ..SenderOptions::default()
         };
-        let sender = Sender::start(channel, options);
+        let sender = Sender::start(channel.into(), options);
         let batch = batch.clone();
         streams.spawn(async move {
             let (mut answered, mut waiting) = (Answered::default(), VecDeque::new());
