@@ -171,6 +171,34 @@ fn a_start_without_usable_files_names_the_setting_and_exits_with_78() {
     }
 }
 
+#[test]
+fn a_build_without_tls_to_servers_says_so_before_anything_is_asked_of_them() {
+    let home = Home::new();
+    let kafka = ("PULSO_LOG__URL", "kafka://127.0.0.1:1");
+    let cql = ("PULSO_STORE__URL", "scylla://127.0.0.1:1?keyspace=pulso&replication=1");
+    for (has, variables, words) in [
+        (
+            storage::kafka::HAS_TLS,
+            &[kafka, cql, ("PULSO_KAFKA__SECURITY_PROTOCOL", "ssl")][..],
+            "build it with --features storage/kafka-tls",
+        ),
+        (
+            storage::scylla::HAS_TLS,
+            &[cql, ("PULSO_SCYLLA__TLS", "on")],
+            "build it with --features storage/scylla-tls",
+        ),
+    ] {
+        if has {
+            continue;
+        }
+        for arguments in [&["config", "check"][..], &["serve", "--stage", "ingest"]] {
+            let output = home.command(arguments).envs(variables.iter().copied()).output().unwrap();
+            assert_eq!(output.status.code(), Some(78), "{}", said(&output));
+            assert!(said(&output).contains(words), "{}", said(&output));
+        }
+    }
+}
+
 fn connector(ca: &Path) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca).unwrap() {

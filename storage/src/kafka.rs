@@ -47,8 +47,8 @@ pub use self::{
     error::{Difference, OpenError, TopicsError},
     feed::KafkaFeed,
     options::{
-        Compression, KafkaOptions, Mechanism, Membership, Protocol, RECORD_OVERHEAD_BYTES, Secret,
-        Security,
+        Compression, HAS_TLS, KafkaOptions, Mechanism, Membership, Protocol, RECORD_OVERHEAD_BYTES,
+        Secret, Security,
     },
     outlet::{KafkaOutlet, KafkaOutletWriter, OUTLET_BYTES_MAX},
     topics::{Cleanup, TimestampType, TopicOutcome, TopicReport, TopicSpec},

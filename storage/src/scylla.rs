@@ -36,7 +36,7 @@ use self::client::Client;
 pub use self::{
     billing::ScyllaBillingStore,
     error::{OpenError, SchemaError},
-    options::{Credentials, ScyllaOptions, Tls},
+    options::{Credentials, HAS_TLS, ScyllaOptions, Tls},
     usage::ScyllaUsageStore,
 };
 

@@ -1,10 +1,17 @@
-//! TLS of the listeners: which files it needs, from their settings.
+//! TLS: which files the listeners need, from their settings, and what this build can do towards brokers
+//! and stores.
 
 use std::path::PathBuf;
 
 use edge::listen::tls::{ClientAuthorities, ClientCertificate, Part, TlsFiles};
 
-use super::{client_auth::ClientAuth, keys::Listen, loaded::Loaded, value::Text};
+use super::{
+    client_auth::ClientAuth,
+    keys::{Config, Listen},
+    loaded::Loaded,
+    urls::{LogUrl, StoreUrl},
+    value::{SaslMechanism, SecurityProtocol, Text, Tls},
+};
 
 /// Settings of the three files.
 const CERTIFICATE: &str = "listen.tls_cert";
@@ -53,9 +60,11 @@ impl Loaded {
     }
 }
 
-/// Contradictions among them.
-pub(super) fn tls_contradictions(loaded: &Loaded) -> Option<(&'static str, String)> {
-    listener_contradiction(&loaded.config.listen).map(|(key, problem)| (key, problem.to_owned()))
+/// Contradictions among them, and between what is asked for and what was built.
+pub(super) fn tls_contradictions(loaded: &Loaded) -> Vec<(&'static str, String)> {
+    let of_listeners = listener_contradiction(&loaded.config.listen);
+    let found = of_listeners.into_iter().chain(lacks(loaded));
+    found.map(|(key, problem)| (key, problem.to_owned())).collect()
 }
 
 fn listener_contradiction(listen: &Listen) -> Option<(&'static str, &'static str)> {
@@ -72,4 +81,33 @@ fn listener_contradiction(listen: &Listen) -> Option<(&'static str, &'static str
         )),
         _ => None,
     }
+}
+
+/// What the settings of Kafka and CQL ask for and this build lacks. Only where they are used.
+fn lacks(loaded: &Loaded) -> Vec<(&'static str, &'static str)> {
+    use SecurityProtocol::{SaslPlaintext, SaslSsl, Ssl};
+    let Config { log, kafka, store, scylla, .. } = &loaded.config;
+    let mut lacks = Vec::new();
+    if matches!(log.url, LogUrl::Kafka(_)) && !storage::kafka::HAS_TLS {
+        let by_challenge = kafka.sasl_mechanism != SaslMechanism::Plain;
+        match kafka.security_protocol {
+            Ssl | SaslSsl => lacks.push((
+                "kafka.security_protocol",
+                "this build speaks no TLS to brokers: build it with --features storage/kafka-tls",
+            )),
+            SaslPlaintext if by_challenge => lacks.push((
+                "kafka.sasl_mechanism",
+                "this build knows PLAIN only: build it with --features storage/kafka-tls",
+            )),
+            _ => {}
+        }
+    }
+    let on_servers = matches!(store.url, StoreUrl::Scylla { .. });
+    if on_servers && scylla.tls == Tls::On && !storage::scylla::HAS_TLS {
+        lacks.push((
+            "scylla.tls",
+            "this build speaks no TLS to the store: build it with --features storage/scylla-tls",
+        ));
+    }
+    lacks
 }

@@ -98,6 +98,9 @@ pub struct Security {
     pub ca_file: Option<PathBuf>,
 }
 
+/// Whether this build has the feature `kafka-tls`: TLS to brokers, and SCRAM.
+pub const HAS_TLS: bool = cfg!(feature = "kafka-tls");
+
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
@@ -173,7 +176,7 @@ impl Mechanism {
 impl Security {
     /// What keeps this from being used, in words for an operator.
     fn check(&self) -> Result<(), String> {
-        let without_tls = !cfg!(feature = "kafka-tls");
+        let without_tls = !HAS_TLS;
         if without_tls && self.protocol.has_tls() {
             return Err(format!(
                 "this build speaks no TLS, which {} needs: build it with the feature kafka-tls",

@@ -76,7 +76,7 @@ impl ScyllaOptions {
         if self.replication == 0 || self.writes_in_flight == 0 {
             return Err("replication and writes in flight are at least 1".to_owned());
         }
-        if self.tls.is_some() && !cfg!(feature = "scylla-tls") {
+        if self.tls.is_some() && !HAS_TLS {
             return Err(
                 "this build speaks no TLS to the store: build it with the feature scylla-tls"
                     .to_owned(),
@@ -100,6 +100,9 @@ impl fmt::Debug for Credentials {
         write!(f, "{} (secret)", self.username)
     }
 }
+
+/// Whether this build has the feature `scylla-tls`: TLS to nodes.
+pub const HAS_TLS: bool = cfg!(feature = "scylla-tls");
 
 /// How connections are encrypted. Nodes' certificates must name the address they are reached at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
