@@ -477,3 +477,34 @@ async fn the_layer_of_the_grpc_door_unpacks_what_a_connection_is() {
         assert_eq!(answer.unwrap(), expected);
     }
 }
+
+proptest::proptest! {
+    /// An authority signs what it is given, so what it signed is still foreign.
+    #[test]
+    fn whatever_a_certificate_holds_its_names_stay_within_bounds(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..512),
+        changes in proptest::collection::vec(proptest::prelude::any::<(u16, u8)>(), 0..6),
+    ) {
+        thread_local! {
+            static WHOLE: Vec<u8> = {
+                let names = vec![uri("spiffe://example.org/a"), dns("a.example.org")];
+                Authority::new().client(names, "someone").0.der().to_vec()
+            };
+        }
+        let mut changed = WHOLE.with(Vec::clone);
+        for (place, byte) in changes {
+            let place = usize::from(place) % changed.len();
+            changed[place] = byte;
+        }
+        for certificate in [bytes, changed] {
+            let _ = peer::expires_at(&certificate.as_slice().into());
+            let peer = TlsPeer::of(&certificate.into());
+            proptest::prop_assert!(peer.names().len() <= 16);
+            for name in peer.names() {
+                let name = name.as_str();
+                proptest::prop_assert!((1..=256).contains(&name.len()), "{name:?}");
+                proptest::prop_assert!(!name.chars().any(char::is_control), "{name:?}");
+            }
+        }
+    }
+}
