@@ -30,6 +30,12 @@ test: ## Run every test, on real servers too where Java and Maven are there
 test-pdf: ## Run the tests of the feature billing/pdf; its typesetter takes ten minutes to build
 	$(CARGO) test --locked -p billing --features pdf --lib print
 
+.PHONY: test-tls
+test-tls: ## Run the tests of TLS and SCRAM to Kafka and CQL; needs OpenSSL's headers and pkg-config
+	$(CARGO) test --locked -p storage --features kafka-tls,scylla-tls --test kafka --test scylla --no-run
+	PULSO_TEST_TLS=1 dev/with-servers $(CARGO) test --locked -p storage --features kafka-tls,scylla-tls \
+		--test kafka --test scylla -- tls:: guarded
+
 .PHONY: services
 services: ## Start Kafka and Cassandra on loopback, without containers
 	dev/services up

@@ -3,7 +3,8 @@
 //! A test either uses [`shared`] servers, which it leaves alone and where it makes topics and tables
 //! of its own; or it starts its [`Own`] and may break them. The shared ones are those that
 //! `PULSO_TEST_KAFKA` (with `PULSO_TEST_KAFKA_SASL`) and `PULSO_TEST_CQL` name (host:port), as they
-//! do under `make test`; else this process starts its own through `dev/services` when it first
+//! do under `make test` (under `make test-tls` also `PULSO_TEST_KAFKA_TLS`, `PULSO_TEST_CQL_TLS` and
+//! the file `PULSO_TEST_TLS_CA`); else this process starts its own through `dev/services` when it first
 //! needs them, and they end with it. Where that is impossible a test is skipped with a word, or
 //! fails if `PULSO_TEST_REQUIRE=services`.
 //!
@@ -43,11 +44,15 @@ impl Kind {
 
     /// The server that the environment names.
     fn named(self) -> Option<Server> {
-        let (address, sasl_address) = match self {
-            Self::Kafka => ("PULSO_TEST_KAFKA", std::env::var("PULSO_TEST_KAFKA_SASL").ok()),
-            Self::Cassandra => ("PULSO_TEST_CQL", None),
+        let variable = |name: &str| std::env::var(name).ok();
+        let (address, sasl_address, tls_address) = match self {
+            Self::Kafka => {
+                ("PULSO_TEST_KAFKA", variable("PULSO_TEST_KAFKA_SASL"), "PULSO_TEST_KAFKA_TLS")
+            }
+            Self::Cassandra => ("PULSO_TEST_CQL", None, "PULSO_TEST_CQL_TLS"),
         };
-        Some(Server { address: std::env::var(address).ok()?, sasl_address })
+        let tls = Secured::new(variable(tls_address), variable("PULSO_TEST_TLS_CA"));
+        Some(Server { address: variable(address)?, sasl_address, tls })
     }
 }
 
@@ -58,6 +63,24 @@ pub struct Server {
     pub address: String,
     /// Kafka's listener with SASL, user `pulso` and password `pulso-test`, where there is one.
     pub sasl_address: Option<String>,
+    /// Where it speaks TLS, if it does. Servers that tests start do in a build with `kafka-tls` or
+    /// `scylla-tls`.
+    pub tls: Option<Secured>,
+}
+
+/// Where a server speaks TLS, with a certificate for 127.0.0.1 and no other name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secured {
+    /// As `host:port`.
+    pub address: String,
+    /// The authority's certificate, PEM.
+    pub ca_file: PathBuf,
+}
+
+impl Secured {
+    fn new(address: Option<String>, ca_file: Option<String>) -> Option<Self> {
+        Some(Self { address: address?, ca_file: ca_file?.into() })
+    }
 }
 
 /// The shared server of this kind. Whoever uses it leaves it running.
@@ -181,7 +204,8 @@ fn skip(what: &str, why: &str) {
 fn start(home: &Path, kinds: &[Kind]) -> Result<Vec<(Kind, Server)>, String> {
     let parent = std::process::id().to_string();
     let names = kinds.iter().map(|kind| kind.name());
-    let options = ["--for-tests", "--kafka-sasl", "--parent", &parent];
+    let tls = cfg!(any(feature = "kafka-tls", feature = "scylla-tls")).then_some("--tls");
+    let options = ["--for-tests", "--kafka-sasl", "--parent", &parent].into_iter().chain(tls);
     let arguments: Vec<&str> = ["up"].into_iter().chain(names).chain(options).collect();
     let listing = services(home, &arguments)?;
     let found = kinds.iter().map(|kind| {
@@ -199,7 +223,8 @@ fn listed(json: &str, name: &str) -> Option<Server> {
         let after = entry.split_once(&format!("\"{key}\": \""))?.1;
         after.split('"').next().map(str::to_owned)
     };
-    Some(Server { address: value("address")?, sasl_address: value("sasl_address") })
+    let tls = Secured::new(value("tls_address"), value("tls_ca"));
+    Some(Server { address: value("address")?, sasl_address: value("sasl_address"), tls })
 }
 
 /// Runs the project's script for servers on a directory and gives what it prints.

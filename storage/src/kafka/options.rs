@@ -196,6 +196,21 @@ impl Security {
         }
     }
 
+    /// The cause of a failed start, with the reason why a broker's certificate is not taken, if that is
+    /// it. Blocks for some seconds then: nothing else is under way at a start that fails.
+    #[cfg(feature = "kafka-tls")]
+    pub(super) fn explained(&self, cause: String, brokers: &str) -> String {
+        use crate::distrust::{Names, explained};
+        let brokers: Vec<&str> = brokers.split(',').collect();
+        explained(cause, &brokers, self.ca_file.as_deref(), Names::Host)
+    }
+
+    /// The cause of a failed start as it is: this build speaks no TLS.
+    #[cfg(not(feature = "kafka-tls"))]
+    pub(super) fn explained(&self, cause: String, _: &str) -> String {
+        cause
+    }
+
     fn apply(&self, config: &mut ClientConfig) {
         config.set("security.protocol", self.protocol.name());
         if let Some(mechanism) = self.mechanism.filter(|_| self.protocol.has_sasl()) {

@@ -19,7 +19,7 @@ pub enum SchemaError {
     Options(String),
     /// No node answered in time.
     #[error(
-        "no node of {hosts} answered within {:.1} s ({cause}): check `store.url`, and that the nodes run and can be reached from here",
+        "no node of {hosts} answered within {:.1} s ({cause}): check `store.url`, the settings of `scylla` for TLS and users, and that the nodes run and can be reached from here",
         waited.as_secs_f32()
     )]
     Unreachable {

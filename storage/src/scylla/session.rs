@@ -48,14 +48,36 @@ pub(super) async fn connect(options: &ScyllaOptions) -> Result<Session, SchemaEr
     let (hosts, waited) = (options.hosts_listed(), started.elapsed());
     let user = options.credentials.as_ref().map(|credentials| credentials.username.as_str());
     match built {
-        Ok(session) => {
-            session.map_err(|error| SchemaError::of_session(&error, user, hosts, waited))
+        Ok(Ok(session)) => Ok(session),
+        Ok(Err(error)) => {
+            let failed = SchemaError::of_session(&error, user, hosts, waited);
+            Err(explained(failed, options).await)
         }
         Err(_) => {
             let cause = "no answer at all".to_owned();
             Err(SchemaError::Unreachable { hosts, waited, cause })
         }
     }
+}
+
+/// The same with the reason why a node's certificate is not taken, if that is it.
+#[cfg(feature = "scylla-tls")]
+async fn explained(failed: SchemaError, options: &ScyllaOptions) -> SchemaError {
+    use crate::distrust::{Names, explained};
+    let SchemaError::Unreachable { hosts, waited, cause } = failed else { return failed };
+    let (servers, tls) = (options.hosts.clone(), options.tls.clone().unwrap_or_default());
+    let asking = tokio::task::spawn_blocking(move || {
+        let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+        explained(cause, &servers, tls.ca_file.as_deref(), Names::Address)
+    });
+    let cause = asking.await.expect("asking does not panic");
+    SchemaError::Unreachable { hosts, waited, cause }
+}
+
+#[cfg(not(feature = "scylla-tls"))]
+#[allow(clippy::unused_async)] // As with TLS.
+async fn explained(failed: SchemaError, _: &ScyllaOptions) -> SchemaError {
+    failed
 }
 
 fn builder(options: &ScyllaOptions) -> Result<SessionBuilder, SchemaError> {

@@ -30,7 +30,7 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn new(server: &Server) -> Self {
-        let Server { address, sasl_address } = server.clone();
+        let Server { address, sasl_address, .. } = server.clone();
         Self { address, sasl_address }
     }
 

@@ -11,12 +11,18 @@ macro_rules! kafka_or_skip {
     };
 }
 
+#[cfg(feature = "kafka-tls")]
+#[path = "../common/fronts.rs"]
+mod fronts;
+
 mod append;
 mod broker;
 mod cost;
 mod drain;
 mod group;
 mod outlet;
+#[cfg(feature = "kafka-tls")]
+mod tls;
 mod topics;
 
 use broker::{Broker, fresh_name, two_partitions};

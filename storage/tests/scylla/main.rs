@@ -4,6 +4,10 @@
 #![cfg(feature = "scylla")]
 #![allow(clippy::unwrap_used)] // In helpers of tests it is as good as in the tests.
 
+#[cfg(feature = "scylla-tls")]
+#[path = "../common/fronts.rs"]
+mod fronts;
+
 mod cost;
 mod journals;
 mod proxy;
@@ -11,6 +15,8 @@ mod schema;
 mod server;
 mod store;
 mod timeouts;
+#[cfg(feature = "scylla-tls")]
+mod tls;
 
 use server::OwnKeyspace;
 use storage::{

@@ -10,13 +10,14 @@ use rdkafka::{
 use super::super::{
     context::{self, Quiet},
     error::TopicsError,
-    options::KafkaOptions,
+    options::{KafkaOptions, Security},
 };
 
 /// A client that asks the brokers about topics.
 pub(in super::super) struct Admin {
     client: Arc<AdminClient<Quiet>>,
     brokers: String,
+    security: Security,
     timeout: Duration,
 }
 
@@ -53,8 +54,9 @@ impl Admin {
             .client()
             .create_with_context(Quiet)
             .map_err(|error: KafkaError| TopicsError::Options(error.to_string()))?;
-        let (brokers, timeout) = (options.brokers.clone(), options.request_timeout);
-        Ok(Self { client: Arc::new(client), brokers, timeout })
+        let (brokers, security) = (options.brokers.clone(), options.security.clone());
+        let timeout = options.request_timeout;
+        Ok(Self { client: Arc::new(client), brokers, security, timeout })
     }
 
     pub(super) fn client(&self) -> &AdminClient<Quiet> {
@@ -68,7 +70,8 @@ impl Admin {
 
     pub(super) fn unreachable(&self, error: &KafkaError) -> TopicsError {
         let cause = context::trouble(self.client.inner());
-        let cause = cause.unwrap_or_else(|| error.to_string());
+        let cause =
+            self.security.explained(cause.unwrap_or_else(|| error.to_string()), &self.brokers);
         TopicsError::Unreachable { brokers: self.brokers.clone(), waited: self.timeout, cause }
     }
 
