@@ -52,7 +52,7 @@ impl Catalogue {
 /// A SKU as it is counted in one unit. The same SKU may stand in a catalogue once for each unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SkuDefinition {
-    /// The key.
+    /// The name under which pulses count it.
     pub sku: Sku,
     /// For people; empty where the file gives none.
     pub name: String,
@@ -251,7 +251,7 @@ impl Price {
 pub enum PriceModel {
     /// One amount for the period, whatever the quantity, zero included.
     Flat {
-        /// The amount.
+        /// The whole charge of a period.
         amount: Quantity,
     },
     /// Each unit at one price.

@@ -11,15 +11,15 @@ use crate::{Epoch, LogId, Offset, Partition, SegmentId, Timestamp, hash};
 pub struct DeadLetter {
     /// The log generation.
     pub log_id: LogId,
-    /// The partition.
+    /// The partition that `offset` counts in.
     pub partition: Partition,
     /// The epoch of the verdict.
     pub epoch: Epoch,
-    /// The record.
+    /// The record that holds the pulse.
     pub offset: Offset,
     /// Place of the pulse in the record, 0 for a whole record.
     pub index: u32,
-    /// Why.
+    /// The cause, for programs; `message` says it for people.
     pub reason: DeadLetterReason,
     /// The tenant, at most 128 bytes; empty where it is not known.
     pub tenant: String,
@@ -58,9 +58,9 @@ pub struct DeadLetterGroup {
 /// the order of a scan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DeadLetterKey {
-    /// The segment.
+    /// The segment that set them aside.
     pub segment: SegmentId,
-    /// Why.
+    /// The cause that they share.
     pub reason: DeadLetterReason,
     /// The tenant, at most 128 bytes; empty where it is not known.
     pub tenant: String,
@@ -69,7 +69,7 @@ pub struct DeadLetterKey {
 /// One dead letter of a group, without its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterSample {
-    /// The record.
+    /// The record that holds it.
     pub offset: Offset,
     /// Place of the pulse in the record, 0 for a whole record.
     pub index: u32,

@@ -22,15 +22,15 @@ pub enum LogEvent {
     Opened(OpenedEpoch),
     /// From now on this epoch's totals are the log's totals.
     Activated {
-        /// The log.
+        /// The log generation whose totals change.
         log_id: LogId,
-        /// The epoch.
+        /// The epoch in use from this entry on.
         epoch: Epoch,
     },
     /// Every partition has ended: what stands at or behind these offsets counts in no total, and
     /// the next generation begins.
     Sealed {
-        /// The log.
+        /// The log generation that has ended.
         log_id: LogId,
         /// The epoch whose fold states the next generation begins with.
         epoch: Epoch,
@@ -44,7 +44,7 @@ pub enum LogEvent {
 /// How an epoch begins. Its rows are a pure function of this and of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenedEpoch {
-    /// The log.
+    /// The log generation that the epoch folds.
     pub log_id: LogId,
     /// Its number, greater than that of every epoch before it.
     pub epoch: Epoch,
@@ -305,7 +305,7 @@ impl LogHistory {
 /// Offsets of a partition whose totals are those of one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// The epoch.
+    /// The epoch that these totals come from.
     pub epoch: Epoch,
     /// Its first offset.
     pub from: Offset,

@@ -133,7 +133,7 @@ pub enum LogError {
         "partition {partition} holds offsets {low} to {end}, but {wanted} is needed: the log was truncated, expired or made again"
     )]
     OutOfRange {
-        /// The partition.
+        /// The partition that was read.
         partition: Partition,
         /// The offset asked for.
         wanted: Offset,
@@ -147,17 +147,17 @@ pub enum LogError {
         "partition {partition}: the record at offset {offset} is not the one that was there before: the log was made again, or truncated and written anew. Bring back the right log, or start a new log generation"
     )]
     Replaced {
-        /// The partition.
+        /// The partition that was read.
         partition: Partition,
-        /// The record.
+        /// The place at which the two logs differ.
         offset: Offset,
     },
     /// A record's bytes do not match their checksum.
     #[error("record {offset} of partition {partition} is damaged: {message}")]
     Damaged {
-        /// The partition.
+        /// The partition that was read.
         partition: Partition,
-        /// The record.
+        /// The place of the damaged record.
         offset: Offset,
         /// What is wrong.
         message: String,

@@ -181,7 +181,7 @@ macro_rules! names {
                 check_name(text.as_bytes()).map(|text| Self(text.into()))
             }
 
-            /// The text.
+            /// The name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0

@@ -15,9 +15,9 @@ use crate::{
 /// A stretch of a partition's append times that are not believed as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rebase {
-    /// The log.
+    /// The log generation whose journal has the entry.
     pub log_id: LogId,
-    /// The partition.
+    /// The one partition that the entry is about.
     pub partition: Partition,
     /// The first epoch in which it holds: an earlier one had folded the stretch before.
     pub epoch: Epoch,

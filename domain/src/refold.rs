@@ -86,7 +86,7 @@ pub struct SetAside {
 pub struct RecordPlace {
     /// Its partition, in the epoch of the verdicts.
     pub key: PartitionKey,
-    /// The record.
+    /// The place in that partition.
     pub offset: Offset,
 }
 
@@ -153,21 +153,21 @@ pub enum Identity {
     Id {
         /// The source; may be empty.
         source: String,
-        /// The id.
+        /// The id as the client sent it.
         id: String,
     },
     /// By its number.
     Numbered {
         /// The process that numbered it.
         producer_id: u128,
-        /// The number.
+        /// Its number among the producer's pulses.
         sequence: u64,
     },
     /// By its row in a backfill.
     Backfill {
-        /// The backfill.
+        /// The name of the backfill.
         name: String,
-        /// The row.
+        /// The number of the row in it.
         row: u64,
     },
 }

@@ -14,7 +14,7 @@ use crate::{
 pub struct SegmentId {
     /// The log generation.
     pub log_id: LogId,
-    /// The partition.
+    /// The partition that it is a stretch of.
     pub partition: Partition,
     /// The epoch of verdicts.
     pub epoch: Epoch,
@@ -136,7 +136,7 @@ pub struct Anchor {
 /// the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// The segment.
+    /// The segment that it proves.
     pub segment: SegmentId,
     /// First offset after it; the next segment starts here.
     pub end: Offset,
@@ -240,9 +240,9 @@ impl Manifest {
 pub struct Progress {
     /// The partition's log generation.
     pub log_id: LogId,
-    /// The partition.
+    /// The partition that was folded.
     pub partition: Partition,
-    /// The epoch.
+    /// The epoch that it was folded for.
     pub epoch: Epoch,
     /// All records below are in the store's rows.
     pub folded_to: Offset,

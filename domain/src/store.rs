@@ -264,9 +264,9 @@ pub trait UsageStore: Send + Sync + 'static {
 pub struct PartitionKey {
     /// The log generation.
     pub log_id: LogId,
-    /// The partition.
+    /// A partition of that generation.
     pub partition: Partition,
-    /// The epoch.
+    /// The epoch of its fold.
     pub epoch: Epoch,
 }
 
@@ -285,7 +285,7 @@ pub struct DeadLetterFilter {
 /// of the segment together with `stored_before`.
 #[derive(Clone, Debug)]
 pub struct Flush {
-    /// The segment.
+    /// The one segment that all of it belongs to.
     pub segment: SegmentId,
     /// Its rows that changed since they were last stored.
     pub rows: Vec<UsageRow>,
@@ -317,7 +317,7 @@ pub struct SegmentClose {
 /// A tenant's day (days since 1970) that a segment added to after its window's end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Touched {
-    /// The tenant.
+    /// The tenant whose day it is.
     pub tenant: Tenant,
     /// Days since 1970.
     pub window_day: i32,

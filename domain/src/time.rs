@@ -143,7 +143,7 @@ impl WindowLength {
         whole.then_some(Self(length))
     }
 
-    /// The length.
+    /// How long a window lasts.
     #[must_use]
     pub const fn duration(self) -> Duration {
         self.0

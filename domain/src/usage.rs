@@ -22,7 +22,7 @@ pub struct ResourceKey {
 /// Primary key of a usage row. A window's usage is the sum of its rows over partitions and segments.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowKey {
-    /// The resource.
+    /// Tenant, SKU, unit and dimensions.
     pub resource: ResourceKey,
     /// Start of the window.
     pub window_start: Timestamp,
@@ -92,7 +92,7 @@ impl UsageRow {
 pub struct Cell {
     /// The last record that changed the row. Whoever folded further wins.
     pub offset_last: Offset,
-    /// The totals.
+    /// Count, sum, minimum, maximum and last.
     pub aggregate: Aggregate,
 }
 

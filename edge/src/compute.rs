@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::{Problem, reasons};
 
-/// The bounds.
+/// How many calls compute and wait at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ComputeConfig {
     /// Closures that run at once, each on a thread, at least 1. Default: one less than the machine
@@ -91,7 +91,7 @@ impl Compute {
         Self::new(ComputeConfig { threads: cores(), ..ComputeConfig::default() })
     }
 
-    /// The bounds.
+    /// How many calls compute and wait at once.
     #[must_use]
     pub const fn config(&self) -> &ComputeConfig {
         &self.config

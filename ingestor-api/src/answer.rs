@@ -32,7 +32,7 @@ pub(crate) enum Taken {
         accepted: u32,
         /// Pulses that did not.
         rejected: u32,
-        /// Why.
+        /// The reason for each pulse that did not.
         errors: Vec<PulseError>,
         /// What became of the parts.
         fate: Fate,

@@ -95,7 +95,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{key} = {value} cannot work: {remedy}")]
 pub struct LimitsError {
-    /// The field.
+    /// The limit's name, as under `[ingest]`.
     pub key: &'static str,
     /// Its value.
     pub value: usize,

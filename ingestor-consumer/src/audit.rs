@@ -39,9 +39,9 @@ pub struct AuditReport {
 /// An inequality.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// The partition.
+    /// The partition that the segment belongs to.
     pub partition: Partition,
-    /// The segment.
+    /// The first offset of that segment.
     pub segment_start: Offset,
     /// The invariant that does not hold, such as `I5`; `ARCHITECTURE.md` lists them.
     pub invariant: &'static str,

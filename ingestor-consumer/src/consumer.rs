@@ -118,7 +118,7 @@ pub enum ConsumerError {
     /// A partition is stopped.
     #[error("partition {partition} is stopped: {reason}")]
     Stopped {
-        /// The partition.
+        /// The partition that is not drained.
         partition: Partition,
         /// Why, and what to do.
         reason: String,

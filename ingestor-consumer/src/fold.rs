@@ -121,7 +121,7 @@ pub enum FoldError {
     /// A record of a newer format.
     #[error("record {offset}: {error}")]
     Newer {
-        /// The record.
+        /// Its offset in the partition.
         offset: Offset,
         /// Its version.
         error: RecordError,

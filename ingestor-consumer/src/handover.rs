@@ -19,7 +19,7 @@ use crate::fold::Fold;
 /// Where a partition stands after a tick.
 #[derive(Clone, Copy, Debug)]
 pub struct PartitionReport {
-    /// The partition.
+    /// The partition that was drained.
     pub partition: Partition,
     /// Records folded since the last tick.
     pub records: u64,

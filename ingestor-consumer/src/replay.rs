@@ -65,7 +65,7 @@ pub enum ReplayError {
         "partition {partition}: the log begins at offset {low} and the replay would begin at {start}: what is between has expired. Begin with --from at a later time"
     )]
     Expired {
-        /// The partition.
+        /// The partition that has lost records.
         partition: Partition,
         /// Where the log begins.
         low: Offset,
@@ -77,9 +77,9 @@ pub enum ReplayError {
         "epoch {epoch} is behind: in partition {partition} its totals are final up to offset {closed_to}, and those in use up to {needed}. Run the replay again first"
     )]
     Behind {
-        /// The epoch.
+        /// The epoch that was to be used.
         epoch: Epoch,
-        /// The partition.
+        /// A partition in which it is behind.
         partition: Partition,
         /// End of its last closed segment.
         closed_to: Offset,

@@ -30,7 +30,7 @@ pub enum RestartError {
         "partition {partition}: the record at offset {offset} is not the one that was counted. The log was made again, restored from an older copy, or truncated and written anew. Bring back the right log, or start a new log generation"
     )]
     AnotherLog {
-        /// The partition.
+        /// The partition whose anchor differs.
         partition: Partition,
         /// The offset whose record differs or is missing.
         offset: Offset,
@@ -40,11 +40,11 @@ pub enum RestartError {
         "partition {partition}: the {what} of the segment that starts at {segment_start} is missing or damaged in the store; restore the store, or fold the log again into an empty one"
     )]
     State {
-        /// The partition.
+        /// The partition that cannot be restored.
         partition: Partition,
         /// `fold state` or `run of ids`.
         what: &'static str,
-        /// The segment.
+        /// The first offset of that segment.
         segment_start: Offset,
     },
     /// The generation before has not ended, so nobody knows yet how this one begins.
@@ -52,7 +52,7 @@ pub enum RestartError {
         "log generation {before} is not sealed yet, and generation {log_id} begins with what it leaves: `pulso log seal` ends it"
     )]
     NotSealed {
-        /// The generation.
+        /// The generation that cannot begin.
         log_id: LogId,
         /// The one before it.
         before: LogId,

@@ -71,7 +71,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The commands.
+/// All commands, in the order of `--help`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run everything in this process, for development.

@@ -315,3 +315,22 @@ fn prose_says_catalogue_and_only_code_says_catalog() {
         }
     }
 }
+
+#[test]
+fn no_doc_comment_only_repeats_its_item() {
+    let says_nothing = |line: &str| {
+        let words = line.trim().strip_prefix("/// ").and_then(|line| line.strip_suffix('.'));
+        words.is_some_and(|words| match words.split(' ').collect::<Vec<_>>()[..] {
+            [word] => ["It", "They", "Why"].contains(&word),
+            ["The", word] => word.chars().all(|character| character.is_ascii_lowercase()),
+            _ => false,
+        })
+    };
+    let mut empty = Vec::new();
+    // Pricing's are still to be mended.
+    for (path, text) in sources().iter().filter(|(path, _)| !path.starts_with("pricing")) {
+        let lines = text.lines().enumerate().filter(|(_, line)| says_nothing(line));
+        empty.extend(lines.map(|(at, line)| format!("{}:{}: {line}", path.display(), at + 1)));
+    }
+    assert!(empty.is_empty(), "say what the name does not: {empty:#?}");
+}

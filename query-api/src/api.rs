@@ -49,7 +49,7 @@ pub struct QueryApi<U, L> {
 /// A generation of the log, and its records if they can be asked about here.
 #[derive(Debug)]
 pub struct ReadGeneration<L> {
-    /// The generation.
+    /// Its identity and fixed parameters.
     pub generation: Generation,
     /// Its log; `None` where its topic is gone.
     pub log: Option<Arc<L>>,

@@ -27,7 +27,7 @@ pub struct Status {
 pub struct PartitionStatus {
     /// Generation of the log, from 1.
     pub generation: u32,
-    /// The partition.
+    /// Its number in that generation.
     pub partition: Partition,
     /// Offset the next record will get. Of a log that has ended: `folded_to`, because nothing that
     /// may stand behind it counts.

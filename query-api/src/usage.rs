@@ -45,7 +45,7 @@ pub struct Limits {
 /// A row of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageTotal {
-    /// The group.
+    /// The values that its usage shares.
     pub key: GroupKey,
     /// The window, cut to the range asked for.
     pub window: Window,
@@ -78,7 +78,7 @@ pub enum UsageError {
         "the question reads more than {rows_read_max} stored rows; ask for a shorter range, or name a tenant, a SKU or a unit"
     )]
     TooManyRows {
-        /// The limit.
+        /// Rows that one question may read.
         rows_read_max: usize,
     },
 }

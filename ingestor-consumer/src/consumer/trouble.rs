@@ -29,7 +29,7 @@ const CAUSES_GIVEN_MAX: usize = 8;
 /// Why a partition of this process is not drained.
 #[derive(Clone, Debug)]
 pub struct PartitionTrouble {
-    /// The partition.
+    /// The partition that is not drained.
     pub partition: Partition,
     /// What failed.
     pub cause: Arc<ConsumerError>,

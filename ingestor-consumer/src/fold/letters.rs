@@ -26,7 +26,7 @@ pub(crate) struct Buried<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// The groups.
+/// The dead letters of an open segment, in groups of one cause.
 #[derive(Debug, Default)]
 pub(crate) struct Letters {
     seed: u64,

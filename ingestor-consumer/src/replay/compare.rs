@@ -40,7 +40,7 @@ impl Comparison {
 /// A resource's window in which the totals differ. `None`: an epoch has none there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The resource.
+    /// Tenant, SKU, unit and dimensions.
     pub resource: ResourceKey,
     /// Start of the window.
     pub window_start: Timestamp,

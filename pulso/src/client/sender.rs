@@ -51,7 +51,7 @@ impl Default for SenderOptions {
 /// What became of a batch: its final ack, whose code may be a refusal of the whole batch.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    /// The ack.
+    /// The server's last answer about it.
     pub ack: v1::IngestAck,
     /// From the first send to the ack.
     pub latency: Duration,

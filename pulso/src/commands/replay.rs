@@ -98,7 +98,7 @@ pub enum ReplayCommand {
     },
     /// Make an epoch's totals the ones in use. Every query sees it from its next page on.
     Swap {
-        /// The epoch.
+        /// An epoch that a replay has folded up to date.
         epoch: u16,
     },
     /// Show the epochs there are.

@@ -16,7 +16,7 @@ use crate::{
   pulso completions bash > ~/.local/share/bash-completion/completions/pulso
   pulso completions zsh > ~/.zfunc/_pulso")]
 pub struct CompletionsArgs {
-    /// The shell.
+    /// The shell that will run the script.
     pub shell: Shell,
 }
 

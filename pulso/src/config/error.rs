@@ -10,9 +10,9 @@ pub enum ConfigError {
     /// A source that cannot be read.
     #[error("{origin}: cannot be read: {message}")]
     Unreadable {
-        /// The source.
+        /// The file or variable.
         origin: Origin,
-        /// Why.
+        /// The system's words.
         message: String,
     },
     /// A file that is not TOML.
@@ -20,13 +20,13 @@ pub enum ConfigError {
     Syntax {
         /// The file and line.
         origin: Origin,
-        /// Why.
+        /// The parser's words.
         message: String,
     },
     /// A key that does not exist.
     #[error("{origin}: unknown key `{key}`{}", hint(.suggestion.as_deref()))]
     Unknown {
-        /// The source.
+        /// The file and line, the variable or the flag.
         origin: Origin,
         /// The key as it was written there.
         key: String,
@@ -36,11 +36,11 @@ pub enum ConfigError {
     /// A value that is not accepted.
     #[error("{origin}: {key} = `{value}`: {problem}; needs {expects}")]
     Value {
-        /// The source.
+        /// The file and line, the variable or the flag.
         origin: Origin,
-        /// The key.
+        /// The setting's whole path.
         key: &'static str,
-        /// The value.
+        /// The value as it was given, without credentials.
         value: String,
         /// What is wrong with it.
         problem: String,
@@ -50,7 +50,7 @@ pub enum ConfigError {
     /// A variable and its `_FILE` twin, both set.
     #[error("{first} and {second} are both set: unset one of them")]
     Twice {
-        /// The variable.
+        /// The variable that holds the value itself.
         first: String,
         /// Its twin.
         second: String,

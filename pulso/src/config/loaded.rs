@@ -13,7 +13,7 @@ use super::{
 /// A configuration and where each value of it was set.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The values.
+    /// The value of every setting.
     pub config: Config,
     pub(super) origins: BTreeMap<&'static str, Origin>,
 }

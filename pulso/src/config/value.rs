@@ -24,7 +24,7 @@ pub trait Setting: Sized + fmt::Display {
 pub struct Count<const MIN: u64, const MAX: u64>(u64);
 
 impl<const MIN: u64, const MAX: u64> Count<MIN, MAX> {
-    /// The number.
+    /// The number, from `MIN` to `MAX`.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0

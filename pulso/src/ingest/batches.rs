@@ -18,7 +18,7 @@ const BATCH_BYTES_MAX: usize = 512 << 10;
 /// A batch with the numbers of its rows.
 #[derive(Clone, Debug)]
 pub struct Numbered {
-    /// The pulses.
+    /// The batch as it is sent.
     pub batch: Batch,
     /// Row of each pulse.
     pub rows: Vec<u64>,

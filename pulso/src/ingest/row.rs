@@ -85,7 +85,7 @@ pub enum Field {
     Tenant,
     /// What was used.
     ProductSku,
-    /// The unit.
+    /// `use_unity`.
     UseUnity,
     /// How much.
     UsedAmount,

@@ -49,7 +49,7 @@ pub enum Finding {
 pub struct Notice {
     /// What was found.
     pub finding: Finding,
-    /// The row.
+    /// Its number in the file.
     pub row: u64,
     /// Its time.
     pub time: Timestamp,

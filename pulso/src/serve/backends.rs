@@ -53,7 +53,7 @@ pub struct Backends {
 
 /// A generation of the log before the newest.
 pub struct OlderLog {
-    /// It.
+    /// Its identity and fixed parameters.
     pub generation: Generation,
     /// Its records, if they are still there and this process has to do with them.
     pub log: Option<Arc<Log>>,
@@ -138,7 +138,7 @@ pub async fn open(loaded: &Loaded, stages: &[Stage]) -> Result<Backends, Failure
 
 /// The usage store alone, for a command about a log on a broker.
 pub struct OpenUsage {
-    /// It.
+    /// The port, until [`OpenUsage::close`].
     pub usage: Usage,
     store: Store,
 }

@@ -63,9 +63,9 @@ pub enum Ended {
 
 /// What a process is to run.
 pub struct Plan<'a> {
-    /// The configuration.
+    /// Every setting, and where it was set.
     pub loaded: &'a Loaded,
-    /// The stages.
+    /// The stages to start.
     pub stages: &'a [Stage],
     /// When the consumer ticks.
     pub schedule: Schedule,
@@ -96,7 +96,7 @@ pub struct Process {
     pub grpc: SocketAddr,
     /// Where HTTP is served.
     pub http: SocketAddr,
-    /// The ports.
+    /// The log and the stores that the stages use.
     pub backends: Backends,
     shutdown: Shutdown,
     /// Set before it is asked to end because the log has grown.

@@ -22,7 +22,7 @@ use crate::log_reader::LogReader;
 pub struct OutcomesRequest {
     /// Its correlation id.
     pub request_id: String,
-    /// The partition.
+    /// The partition that holds the records.
     pub partition: u32,
     /// Where its pulses are looked for.
     pub offsets: Range<u64>,

@@ -25,7 +25,7 @@ use crate::{
     watch::{Publishes, Watch},
 };
 
-/// The log.
+/// The memory log, with the faults of its world.
 pub(crate) struct SimLog {
     pub(crate) inner: MemoryLog,
     pub(crate) process: Arc<Process>,

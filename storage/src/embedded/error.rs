@@ -17,7 +17,7 @@ pub enum OpenError {
         holder = Holder(*pid)
     )]
     Held {
-        /// The directory.
+        /// The data directory that is in use.
         path: PathBuf,
         /// The process, where it could be read.
         pid: Option<u32>,
@@ -36,7 +36,7 @@ pub enum OpenError {
     /// The path, or a part of it, is something else.
     #[error("{path} is not a directory: name a directory, or a path where one can be made", path = path.display())]
     NotADirectory {
-        /// The path.
+        /// The path that was to be a directory.
         path: PathBuf,
     },
     /// A later version of this program wrote the file.
@@ -45,7 +45,7 @@ pub enum OpenError {
         path = path.display()
     )]
     Newer {
-        /// The file.
+        /// The file in the newer format.
         path: PathBuf,
         /// Its version.
         found: u32,
@@ -58,7 +58,7 @@ pub enum OpenError {
         path = path.display()
     )]
     Older {
-        /// The file.
+        /// The file in the older format.
         path: PathBuf,
         /// Its version.
         found: u32,
@@ -73,7 +73,7 @@ pub enum OpenError {
         path = path.display()
     )]
     Foreign {
-        /// The file.
+        /// The file of the other program.
         path: PathBuf,
         /// The application id in it.
         found: i32,
@@ -84,7 +84,7 @@ pub enum OpenError {
         path = path.display()
     )]
     Damaged {
-        /// The file.
+        /// The damaged file.
         path: PathBuf,
         /// What is wrong with it.
         message: String,
@@ -92,7 +92,7 @@ pub enum OpenError {
     /// No room.
     #[error("no room for {path}: the disk is full; free some space, or name a data directory elsewhere", path = path.display())]
     DiskFull {
-        /// The file.
+        /// The file that needs room.
         path: PathBuf,
     },
     /// The log has another number of partitions than was asked for.

@@ -100,7 +100,7 @@ pub struct LogOptions {
 }
 
 impl LogOptions {
-    /// The defaults.
+    /// The options of a log with these three and defaults else.
     #[must_use]
     pub fn new(defaults: Generation, clock: Arc<dyn Clock>, fatal: FatalHook) -> Self {
         Self {

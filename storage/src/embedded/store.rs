@@ -68,7 +68,7 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    /// The defaults.
+    /// The options of a store with this hook and defaults else.
     #[must_use]
     pub fn new(fatal: FatalHook) -> Self {
         Self {

@@ -7,7 +7,7 @@ use thiserror::Error;
 /// One setting of a topic that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The topic.
+    /// The topic's whole name.
     pub topic: String,
     /// The setting, by Kafka's name; `partitions` and `replication factor` are no settings and have
     /// these names.
@@ -47,7 +47,7 @@ pub enum TopicsError {
     /// The topic is not there.
     #[error("there is no topic {topic}: run `pulso topics apply`")]
     Missing {
-        /// The topic.
+        /// The topic's whole name.
         topic: String,
     },
     /// Topics are there and are not as they must be. Nothing was changed.
@@ -61,7 +61,7 @@ pub enum TopicsError {
     Refused {
         /// What was asked of them.
         what: &'static str,
-        /// The topic.
+        /// The topic's whole name.
         topic: String,
         /// Their words.
         cause: String,
@@ -83,7 +83,7 @@ pub enum OpenError {
         "topic {topic}: max.message.bytes is {found} and must be at least {wanted}, or large records would be refused: raise it, or lower `ingest.record_bytes_max`"
     )]
     RecordsTooLarge {
-        /// The topic.
+        /// The topic's whole name.
         topic: String,
         /// The least that it must be.
         wanted: usize,

@@ -226,7 +226,7 @@ impl Security {
 }
 
 impl KafkaOptions {
-    /// The defaults.
+    /// The options for these brokers and this topic, with defaults else.
     #[must_use]
     pub fn new(brokers: impl Into<String>, topic: impl Into<String>) -> Self {
         Self {

@@ -63,7 +63,7 @@ pub enum TimestampType {
 /// What was done about a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicReport {
-    /// The topic.
+    /// The topic's whole name.
     pub name: String,
     /// What was done.
     pub outcome: TopicOutcome,

@@ -54,7 +54,7 @@ pub struct StoredUsage {
     pub dead_letters: BTreeMap<DeadLetterKey, DeadLetterGroup>,
     /// Progress by partition.
     pub progress: BTreeMap<PartitionKey, Progress>,
-    /// The journal.
+    /// The journal of the log, oldest entry first.
     pub log_events: Vec<LogEvent>,
 }
 

@@ -33,7 +33,7 @@ pub enum SchemaError {
     /// The keyspace or its tables are not there.
     #[error("keyspace {keyspace} has no tables of Pulso: run `pulso schema apply`")]
     Missing {
-        /// The keyspace.
+        /// The keyspace without tables.
         keyspace: String,
     },
     /// The tables are those of an earlier version of this program.
@@ -41,7 +41,7 @@ pub enum SchemaError {
         "keyspace {keyspace} has schema version {found}, and this program needs {wanted}: run `pulso schema migrate`"
     )]
     Older {
-        /// The keyspace.
+        /// The keyspace to migrate.
         keyspace: String,
         /// Version there.
         found: u32,
@@ -53,7 +53,7 @@ pub enum SchemaError {
         "keyspace {keyspace} has totals of schema version {found}, which this program (version {wanted}) cannot read: use the version of the program that wrote them, or name another keyspace in `store.url` and other topics in `kafka.topic_prefix`, run `pulso schema apply`, and publish catalogues and contracts again"
     )]
     Unreadable {
-        /// The keyspace.
+        /// The keyspace with these totals.
         keyspace: String,
         /// Version there.
         found: u32,
@@ -65,7 +65,7 @@ pub enum SchemaError {
         "keyspace {keyspace} has schema version {found}, and this program knows up to {known}: use the version of the program that migrated it, or a later one"
     )]
     Newer {
-        /// The keyspace.
+        /// The keyspace of the later version.
         keyspace: String,
         /// Version there.
         found: u32,
@@ -77,7 +77,7 @@ pub enum SchemaError {
         "keyspace {keyspace}: migration {version} was applied with checksum {found}, and this program's has {wanted}: this program was changed after it was released, or another one made the tables; use the program that made them"
     )]
     Changed {
-        /// The keyspace.
+        /// The keyspace with the other text.
         keyspace: String,
         /// Number of the migration.
         version: u32,
@@ -92,7 +92,7 @@ pub enum SchemaError {
         waited.as_secs()
     )]
     Locked {
-        /// The keyspace.
+        /// The keyspace that is being migrated.
         keyspace: String,
         /// How long this one waited.
         waited: Duration,

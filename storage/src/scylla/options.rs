@@ -31,7 +31,7 @@ pub struct ScyllaOptions {
 }
 
 impl ScyllaOptions {
-    /// The defaults.
+    /// The options for these servers and this keyspace, with defaults else.
     #[must_use]
     pub fn new(
         hosts: impl IntoIterator<Item = impl Into<String>>,

@@ -23,7 +23,7 @@ use super::{error::SchemaError, options::ScyllaOptions, session::connect};
 /// What was found or done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchemaReport {
-    /// The keyspace.
+    /// The keyspace that was looked at.
     pub keyspace: String,
     /// Its schema version now.
     pub version: u32,

@@ -38,7 +38,7 @@ pub struct RejectArgs {
     /// Who cannot take it.
     #[arg(long)]
     pub consumer: String,
-    /// Why.
+    /// The cause, kept beside the message for people.
     #[arg(long)]
     pub reason: String,
 }
