@@ -248,6 +248,18 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// A number with its noun: `1 row`, `2 rows`, `0 mismatches`.
+#[must_use]
+pub fn counted(number: impl std::fmt::Display, noun: &str) -> String {
+    let number = number.to_string();
+    let ending = match (number.as_str(), noun.ends_with("ch")) {
+        ("1", _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{number} {noun}{ending}")
+}
+
 /// The text with control characters escaped: names come from clients, and a terminal obeys escapes.
 #[must_use]
 pub fn printable(text: &str) -> String {
@@ -331,5 +343,18 @@ mod tests {
         assert!(table.contains(" 12.5 ") && table.contains("   -3 "), "{table}");
         assert!(!table.contains('\u{1b}') && table.ends_with("as of now\n"), "{table}");
         assert_eq!(aside, "");
+    }
+
+    #[test]
+    fn one_is_not_counted_as_many() {
+        for (counted, expected) in [
+            (counted(0, "row"), "0 rows"),
+            (counted(1, "row"), "1 row"),
+            (counted(2, "mismatch"), "2 mismatches"),
+            (counted("1", "mismatch"), "1 mismatch"),
+            (counted(21, "pulse"), "21 pulses"),
+        ] {
+            assert_eq!(counted, expected);
+        }
     }
 }

@@ -421,7 +421,7 @@ async fn a_wait_that_is_too_short_exits_with_75() {
 async fn dead_letters_are_listed_and_shown_with_their_pulse() {
     let output = pulso("dlq list --reason too_late --tenant a -o csv").await;
     let notes = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(notes.contains("1000000 dead letters in 1 groups"), "{notes}");
+    assert!(notes.contains("1000000 dead letters in 1 group"), "{notes}");
     let listed = document(&pulso("dlq list --reason too_late --tenant a -o json").await);
     let entry = json!({
         "partition": 2, "offset": "1047", "index": 13, "reason": "too_late", "tenant": "a",

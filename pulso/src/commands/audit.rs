@@ -9,7 +9,7 @@ use crate::{
     cli::Globals,
     client,
     exit::{Exit, Failure},
-    output::{Answer, Printer},
+    output::{Answer, Printer, counted},
 };
 
 /// `pulso audit`.
@@ -38,10 +38,10 @@ pub async fn run(globals: &Globals, AuditArgs {}: AuditArgs) -> Result<Exit, Fai
     });
     let columns = ["generation", "partition", "segment_start", "invariant", "message"];
     let answer = Answer::list(document, "mismatches", &columns).note(format!(
-        "{} of {} segments folded again: {} mismatches",
+        "{} of {} folded again: {}",
         audit.refolded,
-        audit.segments,
-        audit.mismatches.len()
+        counted(audit.segments, "segment"),
+        counted(audit.mismatches.len(), "mismatch")
     ));
     Printer::new(globals.output).print(&answer)?;
     Ok(if audit.mismatches.is_empty() { Exit::Success } else { Exit::CheckFailed })

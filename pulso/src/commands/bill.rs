@@ -17,7 +17,7 @@ use crate::{
     cli::Globals,
     client,
     exit::{Exit, Failure},
-    output::{Answer, Printer},
+    output::{Answer, Printer, counted},
 };
 
 /// `pulso bill`.
@@ -148,7 +148,8 @@ fn set_aside(preview: &Value) -> Option<String> {
     let tenant = preview["tenant"].as_str()?;
     (pulses != "0" || !rest.is_empty()).then(|| {
         format!(
-            "up to {pulses} pulses of {tenant} in this period were late or dead-lettered and are not in it{rest}: pulso dlq list --tenant {tenant:?}"
+            "up to {} of {tenant} in this period were late or dead-lettered and are not in it{rest}: pulso dlq list --tenant {tenant:?}",
+            counted(pulses, "pulse")
         )
     })
 }
@@ -158,15 +159,18 @@ async fn verify(globals: &Globals, args: VerifyArgs) -> Result<Exit, Failure> {
     let verified = verified.map_err(|status| Failure::status(&status))?.into_inner();
     let document = answers::verification(&args.invoice, &verified);
     let columns = ["line", "invoiced.amount", "computed.amount"];
+    let lines = counted(verified.lines, "line");
     let note = match verified.differences.len() {
-        0 => format!("{} lines computed again: all as invoiced", verified.lines),
-        more => format!("{} lines computed again: {more} differ", verified.lines),
+        0 => format!("{lines} computed again: all as invoiced"),
+        1 => format!("{lines} computed again: 1 differs"),
+        more => format!("{lines} computed again: {more} differ"),
     };
     let mut answer = Answer::list(document, "differences", &columns).note(note);
     if args.from_log {
         answer = answer.note(format!(
-            "out of {} segments of the log, folded again; {} are no longer in it and came from the stored totals",
-            verified.segments_folded, verified.segments_missing
+            "out of {} of the log, folded again; {} no longer in it, out of the stored totals",
+            counted(verified.segments_folded, "segment"),
+            verified.segments_missing
         ));
     }
     Printer::new(globals.output).print(&answer)?;

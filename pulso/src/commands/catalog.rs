@@ -19,7 +19,7 @@ use crate::{
     cli::Globals,
     client,
     exit::{Exit, Failure},
-    output::{Answer, Format, Printer},
+    output::{Answer, Format, Printer, counted},
 };
 
 /// `pulso catalog`.
@@ -171,7 +171,7 @@ async fn list(globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let document =
         json!({"catalogues": catalogues.iter().map(answers::catalogue).collect::<Vec<_>>()});
     let answer = Answer::list(document, "catalogues", &COLUMNS);
-    printer.print(&answer.note(format!("{} catalogues", catalogues.len())))?;
+    printer.print(&answer.note(counted(catalogues.len(), "catalogue")))?;
     Ok(Exit::Success)
 }
 

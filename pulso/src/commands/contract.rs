@@ -16,7 +16,7 @@ use super::{bill::connect, files::read_text};
 use crate::{
     cli::Globals,
     exit::{Exit, Failure},
-    output::{Answer, Format, Printer},
+    output::{Answer, Format, Printer, counted},
 };
 
 /// `pulso contract`.
@@ -152,7 +152,7 @@ async fn list(globals: &Globals, printer: &Printer, args: ListArgs) -> Result<Ex
     let document =
         json!({"contracts": contracts.iter().map(answers::contract).collect::<Vec<_>>()});
     let answer = Answer::list(document, "contracts", &COLUMNS);
-    printer.print(&answer.note(format!("{} contracts", contracts.len())))?;
+    printer.print(&answer.note(counted(contracts.len(), "contract")))?;
     Ok(Exit::Success)
 }
 

@@ -14,7 +14,7 @@ use crate::{
     cli::Globals,
     client,
     exit::{Exit, Failure},
-    output::{Answer, Printer},
+    output::{Answer, Printer, counted},
 };
 
 /// `pulso dlq`.
@@ -122,7 +122,11 @@ async fn list(client: OperationsServiceClient<Channel>, args: ListArgs) -> Resul
     let columns: Vec<&str> = COLUMNS.into_iter().chain(GROUP_COLUMNS).collect();
     let pulses: u64 = entries.iter().fold(0, |sum, entry| sum.saturating_add(entry.count));
     let answer = Answer::list(document, "entries", &columns);
-    let answer = answer.note(format!("{pulses} dead letters in {} groups", entries.len()));
+    let answer = answer.note(format!(
+        "{} in {}",
+        counted(pulses, "dead letter"),
+        counted(entries.len(), "group")
+    ));
     Ok(match next_page_token.as_str() {
         "" => answer,
         token => answer.note(format!("more entries: --page-token {token}")),

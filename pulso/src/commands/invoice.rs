@@ -17,7 +17,7 @@ use super::{bill::connect, wire};
 use crate::{
     cli::Globals,
     exit::{Exit, Failure},
-    output::{Answer, Printer},
+    output::{Answer, Printer, counted},
 };
 
 /// `pulso invoice`.
@@ -163,7 +163,7 @@ async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Failure> {
     .await?;
     let document = json!({"invoices": invoices.iter().map(answers::invoice).collect::<Vec<_>>()});
     let answer = Answer::list(document, "invoices", &COLUMNS);
-    Printer::new(globals.output).print(&answer.note(format!("{} invoices", invoices.len())))?;
+    Printer::new(globals.output).print(&answer.note(counted(invoices.len(), "invoice")))?;
     Ok(Exit::Success)
 }
 

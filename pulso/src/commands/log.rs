@@ -33,7 +33,7 @@ use crate::{
     cli::Globals,
     config::{Loaded, urls::Servers},
     exit::{Exit, Failure},
-    output::{Answer, Printer},
+    output::{Answer, Printer, counted},
     serve::backends::{OpenUsage, kafka, store_failure},
 };
 
@@ -219,7 +219,9 @@ impl Growth<'_> {
             }
             if partitions == present {
                 let answer = Answer::single(json!({ "partitions": present }), &["partitions"]);
-                return Ok(answer.note(format!("the log has {present} partitions already")));
+                return Ok(
+                    answer.note(format!("the log has {} already", counted(present, "partition")))
+                );
             }
             self.register(&known, partitions).await?;
         };

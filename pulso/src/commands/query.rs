@@ -11,7 +11,7 @@ use crate::{
     cli::Globals,
     client,
     exit::{Exit, Failure},
-    output::{Answer, Printer},
+    output::{Answer, Printer, counted},
 };
 
 /// `pulso query`.
@@ -190,7 +190,8 @@ fn row(row: &UsageRow) -> Value {
 fn notes(rows: usize, as_of: &Value, complete_until: &Value, next: &str) -> Vec<String> {
     let or_never = |moment: &Value| moment.as_str().unwrap_or("nothing yet").to_owned();
     let mut notes = vec![format!(
-        "{rows} rows; as of {}, final until {}",
+        "{}; as of {}, final until {}",
+        counted(rows, "row"),
         or_never(as_of),
         or_never(complete_until)
     )];

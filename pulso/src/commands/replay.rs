@@ -24,7 +24,7 @@ use crate::{
     cli::{Globals, serving::Stage},
     config::Loaded,
     exit::{Exit, Failure},
-    output::{Answer, Printer},
+    output::{Answer, Printer, counted},
     serve::{
         backends::{self, Backends},
         consuming,
@@ -224,17 +224,17 @@ impl Replay<'_> {
             "seconds": format!("{:.1}", started.elapsed().as_secs_f64()),
             "partitions": partitions.collect::<Vec<_>>(),
         });
-        let answer = Answer::list(
-            document,
-            "partitions",
-            &["partition", "start", "folded_to", "pulses"],
-        )
-        .note(format!(
-            "epoch {into}: {records} records folded in {:.1} s, beside epoch {} which is in use",
-            started.elapsed().as_secs_f64(),
-            opened.base
-        ))
-        .note(format!("next: pulso replay compare {into}{of}, then pulso replay swap {into}{of}"));
+        let answer =
+            Answer::list(document, "partitions", &["partition", "start", "folded_to", "pulses"])
+                .note(format!(
+                    "epoch {into}: {} folded in {:.1} s, beside epoch {} which is in use",
+                    counted(records, "record"),
+                    started.elapsed().as_secs_f64(),
+                    opened.base
+                ))
+                .note(format!(
+                    "next: pulso replay compare {into}{of}, then pulso replay swap {into}{of}"
+                ));
         Ok((answer, Exit::Success))
     }
 

@@ -17,7 +17,7 @@ use crate::{
     client,
     config::value::{duration_text, parse_duration},
     exit::{Exit, Failure},
-    output::{Answer, Printer},
+    output::{Answer, Printer, counted},
 };
 
 /// `pulso status`.
@@ -85,8 +85,9 @@ pub(super) async fn wait_drained(
         }
         if Instant::now() >= deadline {
             let message = format!(
-                "not drained within {}: {behind} records of the log are not stored yet; is a consumer running?",
-                duration_text(wait)
+                "not drained within {}: {} of the log not stored yet; is a consumer running?",
+                duration_text(wait),
+                counted(behind, "record")
             );
             return Err(Failure::new(Exit::Retry, message));
         }
@@ -129,18 +130,18 @@ fn answer(status: &GetStatusResponse) -> Answer {
     });
     let health = if status.healthy { "healthy" } else { "NOT HEALTHY" };
     let summary = format!(
-        "{health}; pulses: {} read, {} accepted, {} duplicate, {} late, {} dead-lettered, {} erased ({} control records)",
+        "{health}; pulses: {} read, {} accepted, {} duplicate, {} late, {} dead-lettered, {} erased ({})",
         counts.read,
         counts.accepted,
         counts.duplicate,
         counts.late,
         counts.dead_lettered,
         counts.erased,
-        counts.control
+        counted(counts.control, "control record")
     );
     let set_aside = (counts.late > 0 || counts.dead_lettered > 0).then(|| {
         let PulseCounts { late, dead_lettered, .. } = counts;
-        format!("{late} pulses late, {dead_lettered} dead-lettered: pulso dlq list")
+        format!("{} late, {dead_lettered} dead-lettered: pulso dlq list", counted(late, "pulse"))
     });
     let problems = status.problems.iter().map(|problem| format!("problem: {problem}"));
     let notes = [summary].into_iter().chain(set_aside).chain(problems).collect();

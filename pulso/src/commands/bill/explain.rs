@@ -13,7 +13,7 @@ use crate::{
     cli::Globals,
     commands::wire::parse_moment,
     exit::{Exit, Failure},
-    output::{Answer, Format, Printer, printable},
+    output::{Answer, Format, Printer, counted, printable},
 };
 
 /// `pulso bill explain`.
@@ -170,7 +170,9 @@ impl Words {
         let Self { hours, stretches } = std::mem::take(self);
         if hours > 0 {
             let words = format!(
-                "  {hours} hours of usage out of {stretches} stretches of the log (in -o json)"
+                "  {} of usage out of {} of the log (in -o json)",
+                counted(hours, "hour"),
+                counted(stretches, "stretch")
             );
             add(text, &words);
         }
@@ -238,6 +240,9 @@ fn pulses_of(hour: &Value) -> Vec<String> {
         pulses.push(format!("    and {more} more (in -o json)"));
     }
     let (start, count) = (text(&hour["window_start"]), text(&hour["count"]));
-    pulses.insert(0, format!("  {start}: {count} pulses, {} in all", text(&hour["sum"])));
+    pulses.insert(
+        0,
+        format!("  {start}: {}, {} in all", counted(count, "pulse"), text(&hour["sum"])),
+    );
     pulses
 }

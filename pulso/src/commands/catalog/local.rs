@@ -13,7 +13,7 @@ use super::{ImportArgs, ImportFormat};
 use crate::{
     commands::files::read_bytes,
     exit::{Exit, Failure},
-    output::{self, Answer, Format, Printer},
+    output::{self, Answer, Format, Printer, counted},
 };
 
 /// Most row mistakes that an import lists.
@@ -30,12 +30,12 @@ pub(super) fn import(printer: &Printer, args: &ImportArgs) -> Result<Exit, Failu
     let version = args.catalogue.as_deref();
     let imported = focus::import(&rows, version).map_err(|error| at(&error))?;
     let counts = format!(
-        "{} rows: {} SKUs, {} prices, {} tests; {} rows without a price, {} whose own cost does not follow from their price",
-        imported.rows,
-        imported.skus,
-        imported.prices,
-        imported.tests,
-        imported.rows_without_price,
+        "{}: {}, {}, {}; {} without a price, {} whose own cost does not follow from their price",
+        counted(imported.rows, "row"),
+        counted(imported.skus, "SKU"),
+        counted(imported.prices, "price"),
+        counted(imported.tests, "test"),
+        counted(imported.rows_without_price, "row"),
         imported.rows_not_checkable
     );
     output::say(&counts);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::Findings;
-use crate::output::Answer;
+use crate::output::{Answer, counted};
 
 /// The text behind a JSON value that is a string; empty for anything else.
 pub(super) fn text(value: &Value) -> &str {
@@ -103,11 +103,11 @@ fn write_bill(bill: &Value, out: &mut String) -> std::fmt::Result {
     const SHOWN: usize = 4;
     writeln!(
         out,
-        "   {}  {} {}   {} lines, {} unpriced",
+        "   {}  {} {}   {}, {} unpriced",
         text(&bill["tenant"]),
         text(&bill["total"]),
         text(&bill["currency"]),
-        lines(bill).len(),
+        counted(lines(bill).len(), "line"),
         bill["unpriced"].as_array().map_or(0, Vec::len)
     )?;
     for line in lines(bill).iter().take(SHOWN) {
@@ -155,9 +155,9 @@ fn write_line(line: &Value, out: &mut String) -> std::fmt::Result {
     for hour in line["hours"].as_array().into_iter().flatten() {
         writeln!(
             out,
-            "   hour       {}: {} pulses, {}",
+            "   hour       {}: {}, {}",
             text(&hour["window_start"]),
-            text(&hour["count"]),
+            counted(text(&hour["count"]), "pulse"),
             text(&hour["sum"])
         )?;
         for part in hour["segments"].as_array().into_iter().flatten() {
@@ -190,7 +190,7 @@ fn write_comparison(found: &Findings, out: &mut String) -> std::fmt::Result {
         comparison.rated
     )?;
     for (reason, rows) in &comparison.rows_not_compared {
-        writeln!(out, "   {rows} rows not compared: {}", reason.reason())?;
+        writeln!(out, "   {} not compared: {}", counted(rows, "row"), reason.reason())?;
     }
     for difference in comparison.differences.iter().take(5) {
         writeln!(out, "   differs: {difference:?}")?;

@@ -9,7 +9,7 @@ use crate::{
     client::Sent,
     commands::wire,
     ingest::{row::Rejection, times::TimeCounts},
-    output::Answer,
+    output::{Answer, counted},
 };
 
 /// Most rejections that are listed; the rest is counted, so that a file of nothing but bad rows
@@ -158,8 +158,8 @@ impl Report {
         // Of rows that were rejected it is not known which they were.
         if count < expected && self.rejected == 0 {
             return Some(format!(
-                "{} rows that looked too late count or counted before, so --before {earliest} would count some twice: put the rows that are dead letters into a file of their own, and send that as a backfill",
-                expected - count
+                "{} that looked too late count or counted before, so --before {earliest} would count some twice: put the rows that are dead letters into a file of their own, and send that as a backfill",
+                counted(expected - count, "row")
             ));
         }
         (count > 0).then(|| match last >= *earliest {
@@ -239,7 +239,7 @@ mod tests {
             // Sent again, the same rows are there twice.
             (2, Some((4, before)), Some("the remedy")),
             (0, Some((0, before)), None),
-            (2, Some((1, before)), Some("1 rows that looked too late count or counted before")),
+            (2, Some((1, before)), Some("1 row that looked too late count or counted before")),
             (2, Some((0, before)), Some("2 rows that looked too late count or counted before")),
             (0, Some((1, EARLIEST)), Some("became late on their way")),
             (2, Some((3, EARLIEST)), Some("became late on their way")),
