@@ -6,11 +6,16 @@ use std::{
 };
 
 fn pulso(directory: &Path, arguments: &[&str]) -> Output {
+    command(directory, arguments).output().unwrap()
+}
+
+fn command(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pulso"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PULSO_")) {
         command.env_remove(name);
     }
-    command.current_dir(directory).args(arguments).output().unwrap()
+    command.current_dir(directory).args(arguments);
+    command
 }
 
 fn stdout(output: &Output) -> &str {
@@ -19,6 +24,18 @@ fn stdout(output: &Output) -> &str {
 
 fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn a_flag_that_a_variable_gives_is_not_shown_as_required() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = command(directory.path(), &["bill", "preview", "--tenant", "a"]);
+    let output = command.env("PULSO_SERVER", "http://a:1").env("PULSO_OUTPUT", "json").output();
+    let output = output.unwrap();
+    let words = stderr(&output);
+    assert!(words.contains("Usage: pulso bill preview --tenant <TENANT> --period"), "{words}");
+    assert!(!words.contains("--server") && !words.contains("--output"), "{words}");
+    assert_eq!(output.status.code(), Some(64));
 }
 
 #[test]
