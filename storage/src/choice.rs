@@ -6,19 +6,18 @@ use std::sync::Arc;
 
 use domain::{
     BillingStore, DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, Partition, PulseLog,
-    RowKey, SegmentId, Tenant, TotalsFeed, UsageRow, UsageStore,
+    RowKey, SegmentId, Tenant, UsageRow, UsageStore,
     billing::{Appended, CatalogueHead, CatalogueVersion},
     epochs::LogEvent,
     generation::Generation,
     log::{AppendError, LogBounds, LogDrain, LogError, LogRecord},
     segment::Progress,
     store::{DeadLetterFilter, Flush, PartitionKey, StoreError, UsageFilter},
-    totals::FeedError,
 };
 
 use crate::{
     embedded::{EmbeddedBillingStore, EmbeddedDrain, EmbeddedLog, EmbeddedUsageStore},
-    kafka::{KafkaDrain, KafkaFeed, KafkaLog},
+    kafka::{KafkaDrain, KafkaLog},
     memory::{MemoryBillingStore, MemoryDrain, MemoryLog, MemoryUsageStore},
     scylla::{ScyllaBillingStore, ScyllaUsageStore},
 };
@@ -51,12 +50,6 @@ pub enum Billing {
     Embedded(EmbeddedBillingStore),
     /// On ScyllaDB or another that speaks CQL.
     Scylla(ScyllaBillingStore),
-}
-
-/// A feed of final totals.
-pub enum Feed {
-    /// To a Kafka topic.
-    Kafka(KafkaFeed),
 }
 
 /// A reader of a [`Log`].
@@ -128,13 +121,6 @@ impl LogDrain for Drain {
         visit: &mut dyn FnMut(LogRecord<'_>),
     ) -> Result<Offset, LogError> {
         each!(Drain: self, drain => drain.read(until, bytes_max, visit))
-    }
-}
-
-impl TotalsFeed for Feed {
-    async fn publish(&self, rows: &[UsageRow]) -> Result<(), FeedError> {
-        let Self::Kafka(feed) = self;
-        feed.publish(rows).await
     }
 }
 

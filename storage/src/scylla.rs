@@ -35,7 +35,7 @@ use tracing::info;
 use self::client::Client;
 pub use self::{
     billing::ScyllaBillingStore,
-    error::{OpenError, SchemaError},
+    error::SchemaError,
     options::{Credentials, HAS_TLS, ScyllaOptions, Tls},
     usage::ScyllaUsageStore,
 };
@@ -51,8 +51,8 @@ impl ScyllaStore {
     /// Connects, and checks that the keyspace has exactly the tables of this version.
     ///
     /// # Errors
-    /// See [`OpenError`]. A cluster that does not answer is an error within the connect timeout.
-    pub async fn open(options: ScyllaOptions) -> Result<Self, OpenError> {
+    /// See [`SchemaError`]. A cluster that does not answer is an error within the connect timeout.
+    pub async fn open(options: ScyllaOptions) -> Result<Self, SchemaError> {
         let session = session::connect(&options).await?;
         schema::check_with(&session, &options).await?;
         let ScyllaOptions { keyspace, writes_in_flight, .. } = &options;

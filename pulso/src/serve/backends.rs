@@ -14,10 +14,10 @@ use billing::outbox::Queue;
 use domain::{PulseLog, UsageStore, generation::Generation, store::StoreError};
 use runtime::clock;
 use storage::{
-    choice::{Billing, Feed, Log, Usage},
+    choice::{Billing, Log, Usage},
     embedded::{DataDirectory, EmbeddedStore, LOG_FILE, STORE_FILE},
     identity,
-    kafka::KafkaOutlet,
+    kafka::{KafkaFeed, KafkaOutlet},
     memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore},
     scylla::ScyllaStore,
 };
@@ -42,7 +42,7 @@ pub struct Backends {
     /// Where catalogues are kept.
     pub billing: Arc<Billing>,
     /// Where final totals are published, beside a log on a broker.
-    pub feed: Option<Arc<Feed>>,
+    pub feed: Option<Arc<KafkaFeed>>,
     /// Where the queues of billing are forwarded to, beside a log on a broker; with the stage that
     /// prices alone.
     pub outlets: Vec<(Queue, KafkaOutlet)>,
@@ -116,7 +116,7 @@ pub async fn open(loaded: &Loaded, stages: &[Stage]) -> Result<Backends, Failure
             if stages.contains(&Stage::Price) {
                 outlets = kafka::open_outlets(loaded, brokers).await?;
             }
-            (Log::Kafka(log), Some(Arc::new(Feed::Kafka(feed))), config.log.url.to_string())
+            (Log::Kafka(log), Some(Arc::new(feed)), config.log.url.to_string())
         }
         (LogUrl::Embedded(_), Some(held)) => {
             let log = embedded::open_log(loaded, held)?;

@@ -16,7 +16,10 @@ use runtime::{
     clock::SystemClock,
     health::{Check, Trouble},
 };
-use storage::choice::{Feed, Log, Usage};
+use storage::{
+    choice::{Log, Usage},
+    kafka::KafkaFeed,
+};
 use tokio::sync::Mutex;
 use tracing::{debug, error, warn};
 
@@ -36,7 +39,7 @@ pub struct Consuming {
     /// One a generation of the log, oldest first. Taken when they have ended.
     turns: Mutex<Option<Vec<Turn>>>,
     usage: Arc<Usage>,
-    feed: Option<Arc<Feed>>,
+    feed: Option<Arc<KafkaFeed>>,
     config: ConsumerConfig,
     trouble: Trouble,
     check: Check,

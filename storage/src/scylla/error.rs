@@ -154,14 +154,6 @@ fn is_about_credentials(error: &NewSessionError) -> bool {
     )
 }
 
-/// Why a store in CQL cannot be opened. Nothing was changed.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum OpenError {
-    /// The cluster cannot be reached, or the schema is not this program's.
-    #[error(transparent)]
-    Schema(#[from] SchemaError),
-}
-
 /// An answer of the port, made out of whatever went wrong, so that `?` sorts.
 #[derive(Debug)]
 pub(super) struct Failure(pub(super) StoreError);

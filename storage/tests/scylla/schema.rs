@@ -8,7 +8,7 @@ use storage::{
         samples::{LOG, generation},
         servers::{Server, keyspaces},
     },
-    scylla::{Credentials, OpenError, SchemaError, ScyllaOptions, ScyllaStore, schema},
+    scylla::{Credentials, SchemaError, ScyllaOptions, ScyllaStore, schema},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -34,7 +34,7 @@ async fn meddle(server: &Server, options: &ScyllaOptions, statement: &str) {
 
 async fn open_error(options: &ScyllaOptions) -> SchemaError {
     match ScyllaStore::open(options.clone()).await {
-        Err(OpenError::Schema(error)) => error,
+        Err(error) => error,
         Ok(_) => panic!("it opened"),
     }
 }

@@ -9,10 +9,7 @@ use crate::{
 
 /// Opens the stores.
 pub(super) async fn open(loaded: &Loaded) -> Result<ScyllaStore, Failure> {
-    ScyllaStore::open(options(loaded)?).await.map_err(|error| {
-        let scylla::OpenError::Schema(schema) = &error;
-        schema_failure(schema)
-    })
+    ScyllaStore::open(options(loaded)?).await.map_err(|error| schema_failure(&error))
 }
 
 /// How the store's servers are reached.
