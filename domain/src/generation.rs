@@ -67,8 +67,6 @@ pub struct Generation {
     pub future_tolerance: Duration,
     /// Length of the store's windows. Default one hour.
     pub window: WindowLength,
-    /// Shards of a tenant's day in the store, at least 1. Default 1.
-    pub shards: u16,
     /// Seed of every hash, drawn at random for each generation so that clients cannot aim at it.
     pub hash_seed: u64,
 }
@@ -99,7 +97,6 @@ impl Generation {
             lateness: Duration::from_secs(24 * 3_600),
             future_tolerance: Duration::from_secs(300),
             window: WindowLength::HOUR,
-            shards: 1,
             hash_seed,
         }
     }
@@ -114,9 +111,6 @@ impl Generation {
         }
         if self.segment_records_max == 0 {
             return Err(GenerationError::Range("segment_records_max", "at least 1"));
-        }
-        if self.shards == 0 {
-            return Err(GenerationError::Range("shards", "at least 1"));
         }
         let span = self.segment_span.as_micros();
         if span == 0 || !self.horizon.as_micros().is_multiple_of(span) {

@@ -31,22 +31,6 @@ pub struct RowKey {
 }
 
 impl RowKey {
-    /// Shard of the tenant's day that holds the row: hash(SKU, unit, dimensions) mod `shards`.
-    #[must_use]
-    pub fn shard(&self, seed: u64, shards: u16) -> u16 {
-        if shards <= 1 {
-            return 0;
-        }
-        let resource = &self.resource;
-        let parts = [
-            resource.product_sku.as_str(),
-            resource.use_unity.as_str(),
-            resource.dimensions.as_str(),
-        ];
-        let hash = crate::hash::parts(seed, parts.iter().map(|part| part.as_bytes()));
-        u16::try_from(hash % u128::from(shards)).expect("below a u16")
-    }
-
     /// Days since 1970 of the window's start, the store's `window_day`.
     #[must_use]
     pub fn window_day(&self) -> i32 {

@@ -183,7 +183,8 @@ fn a_log_keeps_the_generation_it_was_made_with() {
         EmbeddedLog::open(&directory(home.path()).unwrap(), options).map(|log| *log.generation())
     };
     let mut other = generation(LogId([9; 16]));
-    (other.partitions, other.shards) = (8, 5);
+    other.partitions = 8;
+    other.segment_records_max = 5;
     assert_eq!(open(None, other).unwrap(), first);
     assert_eq!(open(Some(2), other).unwrap(), first);
     let error = open(Some(8), other).unwrap_err();

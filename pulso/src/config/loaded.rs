@@ -52,7 +52,6 @@ impl Loaded {
             lateness: log.lateness.duration(),
             future_tolerance: log.future_tolerance.duration(),
             window: WindowLength::HOUR,
-            shards: 1,
             hash_seed: 0,
         }
     }

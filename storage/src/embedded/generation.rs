@@ -10,7 +10,7 @@ use domain::{
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 /// Durations are in microseconds; `segment_records_max` and the seed are the same 64 bits, read as
-/// signed.
+/// signed. `shards` is 1 in every file and read by nobody; it stays for the sake of the format.
 pub(super) const SCHEMA: &str = "
     CREATE TABLE generation (
         sequence            INTEGER PRIMARY KEY,
@@ -46,14 +46,14 @@ pub(super) fn check_storable(generation: &Generation) -> Result<(), GenerationEr
 }
 
 const COLUMNS: &str = "log_id, partitions, segment_records_max, segment_span, horizon, lateness, \
-                       future_tolerance, window_length, shards, hash_seed";
+                       future_tolerance, window_length, hash_seed";
 
 /// Writes a generation; its sequence is the next.
 pub(super) fn insert(connection: &Connection, generation: &Generation) -> rusqlite::Result<()> {
     connection.execute(
         &format!(
-            "INSERT INTO generation ({COLUMNS}) VALUES (:log_id, :partitions, :records, :span, \
-             :horizon, :lateness, :future, :window, :shards, :seed)"
+            "INSERT INTO generation ({COLUMNS}, shards) VALUES (:log_id, :partitions, :records, :span, \
+             :horizon, :lateness, :future, :window, :seed, 1)"
         ),
         named_params! {
             ":log_id": generation.log_id.0.as_slice(),
@@ -64,7 +64,6 @@ pub(super) fn insert(connection: &Connection, generation: &Generation) -> rusqli
             ":lateness": micros(generation.lateness),
             ":future": micros(generation.future_tolerance),
             ":window": micros(generation.window.duration()),
-            ":shards": generation.shards,
             ":seed": generation.hash_seed.cast_signed(),
         },
     )?;
@@ -106,8 +105,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Generation> {
         future_tolerance: duration(6)?,
         window: WindowLength::new(duration(7)?)
             .ok_or(rusqlite::Error::IntegralValueOutOfRange(7, row.get(7)?))?,
-        shards: row.get(8)?,
-        hash_seed: row.get::<_, i64>(9)?.cast_unsigned(),
+        hash_seed: row.get::<_, i64>(8)?.cast_unsigned(),
     })
 }
 

@@ -7,21 +7,16 @@ use std::{
 
 use domain::{LogId, RowKey, Tenant, generation::Generation};
 
-/// A shard of a tenant's day: the key of a CQL partition.
+/// A tenant's day: the key of a CQL partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place {
     pub(super) tenant: Tenant,
     pub(super) window_day: i32,
-    pub(super) shard: u16,
 }
 
 impl Place {
-    pub(super) fn of(key: &RowKey, generation: &Generation) -> Self {
-        Self {
-            tenant: key.resource.tenant.clone(),
-            window_day: key.window_day(),
-            shard: key.shard(generation.hash_seed, generation.shards),
-        }
+    pub(super) fn of(key: &RowKey) -> Self {
+        Self { tenant: key.resource.tenant.clone(), window_day: key.window_day() }
     }
 }
 
@@ -87,7 +82,7 @@ mod tests {
     #[test]
     fn what_was_written_is_not_written_again_until_there_is_too_much_of_it() {
         let written = WrittenPlaces::default();
-        let place = |window_day| Place { tenant: Tenant::new("a").unwrap(), window_day, shard: 0 };
+        let place = |window_day| Place { tenant: Tenant::new("a").unwrap(), window_day };
         let (tenants, places) = written.missing(BTreeSet::from([place(1), place(2)]));
         assert_eq!((tenants.len(), places.len()), (1, 2));
         written.remember(tenants, places);

@@ -30,10 +30,8 @@ pub(super) async fn register(
             return Err(another_log(newest, given.log_id).into());
         }
         let next = i32::try_from(registered.len()).map_err(|_| damaged("generations", "many"))?;
-        let (id, partitions, records, span, horizon, lateness, future, window, shards, seed) =
-            &values;
-        let values =
-            (next, id, partitions, records, span, horizon, lateness, future, window, shards, seed);
+        let (id, partitions, records, span, horizon, lateness, future, window, seed) = &values;
+        let values = (next, id, partitions, records, span, horizon, lateness, future, window, seed);
         // Whether it was done is seen by looking again, whatever the answer.
         client.link.decide(&client.statements.insert_generation, values).await?;
     }
@@ -67,8 +65,8 @@ enum Knowing {
 }
 
 /// log_id, partitions, segment_records_max, segment_span, horizon, lateness, future_tolerance,
-/// window_length, shards, hash_seed.
-type Columns = (Vec<u8>, i32, i64, i64, i64, i64, i64, i64, i32, i64);
+/// window_length, hash_seed.
+type Columns = (Vec<u8>, i32, i64, i64, i64, i64, i64, i64, i64);
 
 async fn read(client: &Client, knowing: Knowing) -> Result<Vec<Generation>, Failure> {
     let statement = match knowing {
@@ -94,7 +92,6 @@ fn columns(given: &Generation) -> Result<Columns, Failure> {
         micros(given.lateness),
         micros(given.future_tolerance),
         micros(given.window.duration()),
-        i32::from(given.shards),
         given.hash_seed.cast_signed(),
     );
     if generation(columns.clone())? == *given {
@@ -108,7 +105,7 @@ fn columns(given: &Generation) -> Result<Columns, Failure> {
 }
 
 fn generation(columns: Columns) -> Result<Generation, Failure> {
-    let (id, partitions, records, span, horizon, lateness, future, window, shards, seed) = columns;
+    let (id, partitions, records, span, horizon, lateness, future, window, seed) = columns;
     let duration = |micros: i64| {
         u64::try_from(micros).map(Duration::from_micros).map_err(|_| damaged("duration", micros))
     };
@@ -122,7 +119,6 @@ fn generation(columns: Columns) -> Result<Generation, Failure> {
         lateness: duration(lateness)?,
         future_tolerance: duration(future)?,
         window: WindowLength::new(duration(window)?).ok_or_else(|| damaged("window", window))?,
-        shards: small("shards", shards)?,
         hash_seed: seed.cast_unsigned(),
     })
 }

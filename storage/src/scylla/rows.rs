@@ -1,11 +1,10 @@
-//! Usage rows as table rows: written by partition, read by shard of a tenant's day.
+//! Usage rows as table rows: written by partition, read by a tenant's day.
 
 use std::collections::BTreeSet;
 
 use domain::{
     Cell, Dimensions, Epoch, LogId, Partition, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit,
     UsageRow,
-    generation::Generation,
     store::{StoreError, UsageFilter},
     usage::ResourceKey,
 };
@@ -47,21 +46,14 @@ fn is_whole(moment: Timestamp) -> bool {
 }
 
 /// The places of rows, each once.
-pub(super) fn places<'a>(
-    rows: impl IntoIterator<Item = &'a UsageRow>,
-    generation: &Generation,
-) -> BTreeSet<Place> {
-    rows.into_iter().map(|row| Place::of(&row.key, generation)).collect()
+pub(super) fn places<'a>(rows: impl IntoIterator<Item = &'a UsageRow>) -> BTreeSet<Place> {
+    rows.into_iter().map(|row| Place::of(&row.key)).collect()
 }
 
 /// Writes rows, many requests at once. On return all are acknowledged.
-pub(super) async fn write(
-    client: &Client,
-    generation: &Generation,
-    rows: &[UsageRow],
-) -> Result<(), Failure> {
+pub(super) async fn write(client: &Client, rows: &[UsageRow]) -> Result<(), Failure> {
     let mut sorted: Vec<(Place, &UsageRow)> =
-        rows.iter().map(|row| (Place::of(&row.key, generation), row)).collect();
+        rows.iter().map(|row| (Place::of(&row.key), row)).collect();
     sorted.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     let mut writes = client.link.writes();
     for of_place in sorted.chunk_by(|(a, _), (b, _)| a == b) {
@@ -81,7 +73,6 @@ async fn write_together(client: &Client, rows: &[(Place, &UsageRow)]) -> Result<
 type Written<'a> = (
     &'a str,
     CqlDate,
-    i32,
     CqlTimestamp,
     &'a str,
     &'a str,
@@ -103,7 +94,6 @@ fn values<'a>((place, row): &'a (Place, &'a UsageRow)) -> Result<Written<'a>, Fa
     Ok((
         resource.tenant.as_str(),
         date(place.window_day),
-        i32::from(place.shard),
         millis_from(*window_start),
         resource.product_sku.as_str(),
         resource.use_unity.as_str(),
@@ -144,10 +134,10 @@ async fn of_period(
     filter: &UsageFilter,
     expected: usize,
 ) -> Result<TypedRowStream<Read>, Failure> {
-    let Place { tenant, window_day, shard } = place;
+    let Place { tenant, window_day } = place;
     let (from, to) = (millis_from(filter.from), millis_from(filter.to));
     let limit = limit(filter, expected);
-    let values = (tenant.as_str(), date(*window_day), i32::from(*shard), from, to, limit);
+    let values = (tenant.as_str(), date(*window_day), from, to, limit);
     client.link.stream(&client.statements.rows_in_period, values, expected).await
 }
 
@@ -167,7 +157,6 @@ async fn behind(
     let values = (
         place.tenant.as_str(),
         date(place.window_day),
-        i32::from(place.shard),
         millis_from(*window_start),
         resource.product_sku.as_str(),
         resource.use_unity.as_str(),

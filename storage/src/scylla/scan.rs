@@ -1,14 +1,12 @@
 //! Reads over many places: a scan in order, and the rows of one segment.
 //!
-//! A scan walks tenants by name, then days, and merges the shards of a day. It reads a few places at
+//! A scan walks tenants by name, then days. It reads a few places at
 //! once where the ones before were small, so that a month of little usage does not take thirty round
 //! trips and a page of much usage does not read thirty days.
 
 use std::{collections::BTreeSet, future::Future};
 
-use domain::{
-    RowKey, SegmentId, Tenant, Timestamp, UsageRow, generation::Generation, store::UsageFilter,
-};
+use domain::{RowKey, SegmentId, Tenant, Timestamp, UsageRow, store::UsageFilter};
 use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all};
 
 use super::{
@@ -19,7 +17,6 @@ use super::{
     session::InFlight,
     tenants::{self, Start},
 };
-use crate::order;
 
 /// Places, or tenants, that are read at once.
 const WIDTH_MAX: usize = 8;
@@ -75,10 +72,10 @@ async fn of_tenant(
     // The filter holds at least one microsecond, so there is one before its end.
     let last = filter.to.minus(std::time::Duration::from_micros(1));
     let days = tenants::days(client, tenant, (day_of(first), day_of(last))).await?;
-    let of_day = |(window_day, shards): (i32, Vec<u16>), limit| async move {
-        let place = |shard| Place { tenant: tenant.clone(), window_day, shard };
+    let of_day = |window_day, limit| async move {
+        let place = Place { tenant: tenant.clone(), window_day };
         let after = after.filter(|key| key.window_day() == window_day);
-        of_places(client, shards.into_iter().map(place), filter, after, limit).await
+        of_place(client, &place, filter, after, limit).await
     };
     in_order(days, limit, of_day).await
 }
@@ -86,26 +83,6 @@ async fn of_tenant(
 fn day_of(moment: Timestamp) -> i32 {
     let days = moment.interval(std::time::Duration::from_secs(86_400));
     i32::try_from(days).expect("year 9999 is 2,932,896 days")
-}
-
-/// Merges the shards of a day.
-async fn of_places(
-    client: &Client,
-    places: impl Iterator<Item = Place>,
-    filter: &UsageFilter,
-    after: Option<&RowKey>,
-    limit: usize,
-) -> Result<Vec<UsageRow>, Failure> {
-    let places: Vec<Place> = places.collect();
-    let read = places.iter().map(|place| of_place(client, place, filter, after, limit));
-    let mut shards = try_join_all(read).await?;
-    if shards.len() == 1 {
-        return Ok(shards.swap_remove(0));
-    }
-    let mut merged: Vec<UsageRow> = shards.into_iter().flatten().collect();
-    merged.sort_unstable_by(|a, b| order::compare(&a.key, &b.key));
-    merged.truncate(limit);
-    Ok(merged)
 }
 
 async fn of_place(
@@ -148,19 +125,14 @@ async fn in_order<P, F: Future<Output = Result<Vec<UsageRow>, Failure>>>(
 /// The rows of one segment in these tenants' days.
 pub(super) async fn of_segment(
     client: &Client,
-    generation: &Generation,
     segment: SegmentId,
     places: &[(Tenant, i32)],
 ) -> Result<Vec<UsageRow>, Failure> {
-    // The shards are those of the segment's own log: no other number was ever used for its rows.
-    let shards = 0..generation.shards;
-    let places: BTreeSet<Place> = places
-        .iter()
-        .flat_map(|(tenant, window_day)| {
-            let window_day = *window_day;
-            shards.clone().map(move |shard| Place { tenant: tenant.clone(), window_day, shard })
-        })
-        .collect();
+    let place = |(tenant, window_day): &(Tenant, i32)| Place {
+        tenant: tenant.clone(),
+        window_day: *window_day,
+    };
+    let places: BTreeSet<Place> = places.iter().map(place).collect();
     let mut reads = InFlight::new(WIDTH_MAX);
     for place in &places {
         reads.add(of_segment_in(client, place, segment)).await?;

@@ -21,24 +21,26 @@ macro_rules! statements {
     };
 }
 
+// Tables were made for several shards of a tenant's day. Nothing ever asked for more than one, so
+// `shard` is 0 in every row, and `shards` is 1.
 statements! {
     insert_row: prepare = "
         INSERT INTO {keyspace}.usage_segment (tenant, window_day, shard, window_start, product_sku,
             use_unity, dimensions, epoch, log_id, log_partition, segment_start, cell)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
-    /// Of one shard of a tenant's day, windows that start in a range.
+        VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+    /// Of a tenant's day, windows that start in a range.
     rows_in_period: prepare = "
         SELECT window_start, product_sku, use_unity, dimensions, epoch, log_id, log_partition,
             segment_start, cell
         FROM {keyspace}.usage_segment
-        WHERE tenant = ? AND window_day = ? AND shard = ?
+        WHERE tenant = ? AND window_day = ? AND shard = 0
             AND window_start >= ? AND window_start < ? LIMIT ?";
     /// The same behind a key.
     rows_after: prepare = "
         SELECT window_start, product_sku, use_unity, dimensions, epoch, log_id, log_partition,
             segment_start, cell
         FROM {keyspace}.usage_segment
-        WHERE tenant = ? AND window_day = ? AND shard = ?
+        WHERE tenant = ? AND window_day = ? AND shard = 0
             AND (window_start, product_sku, use_unity, dimensions, epoch, log_id, log_partition,
                 segment_start) > (?, ?, ?, ?, ?, ?, ?, ?)
             AND (window_start) < (?) LIMIT ?";
@@ -46,14 +48,14 @@ statements! {
     insert_tenant: prepare = "
         INSERT INTO {keyspace}.usage_tenant (part, tenant) VALUES (?, ?) USING TIMESTAMP 1";
     insert_day: prepare = "
-        INSERT INTO {keyspace}.usage_tenant_day (tenant, window_day, shard) VALUES (?, ?, ?)
+        INSERT INTO {keyspace}.usage_tenant_day (tenant, window_day, shard) VALUES (?, ?, 0)
         USING TIMESTAMP 1";
     tenants_from: prepare = "
         SELECT tenant FROM {keyspace}.usage_tenant WHERE part = ? AND tenant >= ? LIMIT ?";
     tenants_after: prepare = "
         SELECT tenant FROM {keyspace}.usage_tenant WHERE part = ? AND tenant > ? LIMIT ?";
     days: prepare = "
-        SELECT window_day, shard FROM {keyspace}.usage_tenant_day
+        SELECT window_day FROM {keyspace}.usage_tenant_day
         WHERE tenant = ? AND window_day >= ? AND window_day <= ?";
     insert_touched: prepare = "
         INSERT INTO {keyspace}.usage_touched (tenant, window_day, log_id, log_partition, epoch,
@@ -137,7 +139,7 @@ statements! {
         INSERT INTO {keyspace}.log_generation (registry, sequence, log_id, partitions,
             segment_records_max, segment_span, horizon, lateness, future_tolerance, window_length,
             shards, hash_seed)
-        VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS";
+        VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?) IF NOT EXISTS";
 
     /// All entries of the journal, for one that is about to add to it.
     decided_log_events: prepare_serial = LOG_EVENTS;
@@ -178,7 +180,7 @@ statements! {
 
 const GENERATIONS: &str = "
     SELECT log_id, partitions, segment_records_max, segment_span, horizon, lateness,
-        future_tolerance, window_length, shards, hash_seed
+        future_tolerance, window_length, hash_seed
     FROM {keyspace}.log_generation WHERE registry = 0";
 
 const LOG_EVENTS: &str = "

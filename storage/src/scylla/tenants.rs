@@ -4,7 +4,7 @@
 //! It is written with the rows and before their manifest, always the same, and never taken back. The
 //! client remembers what it wrote, so that a flush mostly writes none of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use domain::Tenant;
 use futures_util::{TryStreamExt as _, future::try_join_all};
@@ -12,7 +12,7 @@ use scylla::value::CqlDate;
 
 use super::{
     client::Client,
-    error::{Failure, damaged, small},
+    error::{Failure, damaged},
     known::Place,
     rows::{date, day},
 };
@@ -32,8 +32,8 @@ pub(super) async fn write(client: &Client, places: BTreeSet<Place>) -> Result<()
     let (tenants, places) = client.written.missing(places);
     let statements = &client.statements;
     let mut writes = client.link.writes();
-    for Place { tenant, window_day, shard } in &places {
-        let values = (tenant.as_str(), date(*window_day), i32::from(*shard));
+    for Place { tenant, window_day } in &places {
+        let values = (tenant.as_str(), date(*window_day));
         writes.add(client.link.write(&statements.insert_day, values)).await?;
     }
     writes.finish().await?;
@@ -100,21 +100,16 @@ pub(super) async fn page(
     }
 }
 
-/// Days of a tenant between two, inclusive, ascending, with the shards that have rows.
+/// Days of a tenant between two, inclusive, ascending.
 pub(super) async fn days(
     client: &Client,
     tenant: &Tenant,
     (first, last): (i32, i32),
-) -> Result<BTreeMap<i32, Vec<u16>>, Failure> {
+) -> Result<Vec<i32>, Failure> {
     /// Rows of this list are some thirty bytes.
     const PAGE_ROWS: usize = 1_000;
     let values = (tenant.as_str(), date(first), date(last));
     let statement = &client.statements.days;
-    let found = client.link.stream::<(CqlDate, i32)>(statement, values, PAGE_ROWS).await?;
-    let mut days: BTreeMap<i32, Vec<u16>> = BTreeMap::new();
-    let mut found = std::pin::pin!(found);
-    while let Some((window_day, shard)) = found.try_next().await? {
-        days.entry(day(window_day)).or_default().push(small("shard", shard)?);
-    }
-    Ok(days)
+    let found = client.link.stream::<(CqlDate,)>(statement, values, PAGE_ROWS).await?;
+    Ok(found.map_ok(|(window_day,)| day(window_day)).try_collect().await?)
 }

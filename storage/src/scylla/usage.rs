@@ -85,8 +85,8 @@ impl UsageStore for ScyllaUsageStore {
         segment: SegmentId,
         places: &[(Tenant, i32)],
     ) -> Result<Vec<UsageRow>, StoreError> {
-        let generation = registry::find(&self.client, segment.log_id).await?;
-        Ok(scan::of_segment(&self.client, &generation, segment, places).await?)
+        registry::find(&self.client, segment.log_id).await?;
+        Ok(scan::of_segment(&self.client, segment, places).await?)
     }
 
     async fn scan(
@@ -127,13 +127,13 @@ impl UsageStore for ScyllaUsageStore {
 }
 
 async fn write(client: &Client, flush: &Flush) -> Result<(), Failure> {
-    let generation = registry::find(client, flush.segment.log_id).await?;
+    registry::find(client, flush.segment.log_id).await?;
     fault::point("scylla.before_rows");
     // Among these no order matters, for nobody looks for them before the manifest stands; a scan
     // that meets a row early only counts it early.
     tokio::try_join!(
-        rows::write(client, &generation, &flush.rows),
-        tenants::write(client, rows::places(&flush.rows, &generation)),
+        rows::write(client, &flush.rows),
+        tenants::write(client, rows::places(&flush.rows)),
         letters::write(client, &flush.dead_letters),
         write_close(client, flush.segment, flush.close.as_ref()),
     )?;

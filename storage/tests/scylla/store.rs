@@ -1,4 +1,4 @@
-//! What the laws do not ask: interruptions, many shards and tenants, long bytes, a server that does
+//! What the laws do not ask: interruptions, many generations and tenants, long bytes, a server that does
 //! not answer.
 
 use std::{
@@ -117,16 +117,15 @@ async fn in_pages(usage: &impl UsageStore, filter: &UsageFilter, limit: usize) -
 }
 
 #[tokio::test]
-async fn shards_and_many_tenants_are_one_order() {
+async fn generations_and_many_tenants_are_one_order() {
     let store = OwnStore::open(crate::cassandra_or_skip!()).await;
     let usage = store.usage();
-    // The second generation has more shards than the first, and a day has rows of both.
+    // A day has rows of both generations.
     usage.register(&generation(LOG), None).await.unwrap();
-    let mut sharded = generation(LogId([9; 16]));
-    sharded.shards = 5;
-    usage.register(&sharded, Some(LOG)).await.unwrap();
+    let second = generation(LogId([9; 16]));
+    usage.register(&second, Some(LOG)).await.unwrap();
     let mut all = Vec::new();
-    for log_id in [LOG, sharded.log_id] {
+    for log_id in [LOG, second.log_id] {
         let mut mine = segment(0, 0);
         mine.log_id = log_id;
         // More tenants than are listed at once.
@@ -162,7 +161,7 @@ async fn shards_and_many_tenants_are_one_order() {
     assert_eq!(usage.scan(&filter, Some(&between), 1_000).await.unwrap(), rest);
 
     let mut mine = segment(0, 0);
-    mine.log_id = sharded.log_id;
+    mine.log_id = second.log_id;
     let places = [(Tenant::new("dense").unwrap(), 0), (Tenant::new("t001").unwrap(), 0)];
     let found = usage.segment_rows(mine, &places).await.unwrap();
     assert_eq!(found.len(), 241, "24 hours of the one, and the one row of the other");
