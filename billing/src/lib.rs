@@ -59,6 +59,8 @@ pub mod answers;
 
 mod api;
 
+mod rules;
+
 pub mod grpc;
 pub mod http;
 
@@ -66,6 +68,7 @@ pub use api::BillingApi;
 pub use config::{BillingConfig, RunConfig};
 pub use error::{BillingError, Refusal};
 pub use publish::ActivationError;
+pub use rules::RULES;
 
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{Doors, grpc::Services};
@@ -81,5 +84,6 @@ pub fn doors<U: UsageStore, B: BillingStore, L: PulseLog>(api: &BillingApi<U, B,
             .with(api.billing_server(), REQUEST_BYTES_MAX),
         http: http::routes(api.clone()),
         openapi: http::openapi(),
+        rules: RULES.to_vec(),
     }
 }

@@ -7,7 +7,7 @@ use axum::{Router, extract::DefaultBodyLimit};
 use tower_http::limit::RequestBodyLimitLayer;
 use utoipa::openapi::OpenApi;
 
-use crate::grpc::Services;
+use crate::{access::Rule, grpc::Services};
 
 /// What one stage serves.
 #[derive(Default)]
@@ -18,6 +18,8 @@ pub struct Doors {
     pub http: Routes,
     /// The description of these routes.
     pub openapi: OpenApi,
+    /// Who may call each method of both.
+    pub rules: Vec<Rule>,
 }
 
 /// HTTP routes with the bound on their bodies.

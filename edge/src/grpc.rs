@@ -15,14 +15,32 @@ use tonic::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
+    access::{Access, AccessLayer, Roles, Rule, TenantRule},
     correlation::CorrelationLayer,
     listen::{Listener, OriginLayer, calls::Calls, frames::Quiet},
     problem::RefusalLayer,
-    requests::{Methods, RequestsLayer},
+    requests::{Methods, RequestsLayer, grpc_methods},
 };
 
 /// Most bytes of a request for health or reflection.
 const REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// Who may call health and reflection: whoever looks whether the process runs, and who has any
+/// credential.
+pub const OWN_RULES: [Rule; 4] = [
+    Rule::open("/grpc.health.v1.Health/Check"),
+    Rule::open("/grpc.health.v1.Health/Watch"),
+    Rule::new(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        Roles::ALL,
+        TenantRule::Any,
+    ),
+    Rule::new(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        Roles::ALL,
+        TenantRule::Any,
+    ),
+];
 
 /// Why gRPC is not served.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +105,11 @@ impl Services {
         })
     }
 
+    /// Every method of these services, by their encoded descriptors.
+    pub(crate) fn methods(&self, descriptors: &[u8]) -> Vec<String> {
+        grpc_methods(&self.names, descriptors)
+    }
+
     /// These and others.
     #[must_use]
     pub(crate) fn and(mut self, others: Self) -> Self {
@@ -132,7 +155,7 @@ impl Services {
 pub(crate) async fn serve(
     services: Services,
     (listener, calls): (Listener, Calls),
-    (health, descriptors): (Health, &'static [u8]),
+    (health, descriptors, access): (Health, &'static [u8], Access),
     shutdown: Shutdown,
 ) -> Result<(), GrpcError> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
@@ -142,13 +165,14 @@ pub(crate) async fn serve(
     for name in names.iter().copied().chain([""]) {
         reporter.set_service_status(name, ServingStatus::NotServing).await;
     }
-    let following = tokio::spawn(follow(health, reporter, names, shutdown.clone()));
+    let following = tokio::spawn(follow(health, reporter, names.clone(), shutdown.clone()));
     let limits = calls.limits();
     let served = Server::builder()
         .layer(OriginLayer)
         .layer(CorrelationLayer)
-        .layer(RequestsLayer::new(Methods::of(descriptors)))
+        .layer(RequestsLayer::new(Methods::of(&names, descriptors)))
         .layer(RefusalLayer)
+        .layer(AccessLayer::grpc(access))
         .layer(calls.clone())
         // A peer that answers no ping is gone, and the streams it held with it: a client whose
         // machine or network died closes nothing.

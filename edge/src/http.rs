@@ -16,6 +16,10 @@ use utoipa::openapi::OpenApi;
 
 pub use self::openapi::described;
 use crate::{
+    access::{
+        Access, AccessLayer, Roles, Rule, TenantRule,
+        browser::{self, Origin, Transport},
+    },
     correlation::CorrelationLayer,
     doors::Routes,
     requests::{Methods, RequestsLayer},
@@ -28,17 +32,40 @@ pub const BODY_BYTES_MAX: usize = 16 * 1_024;
 /// Gives all metrics of the process in Prometheus' text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// Who may ask the process itself: machines look whether it runs, people and scrapers what it measures.
+pub const OWN_RULES: [Rule; 5] = [
+    Rule::open("GET /"),
+    Rule::open("GET /livez"),
+    Rule::open("GET /readyz"),
+    Rule::open("GET /openapi.json"),
+    Rule::new("GET /metrics", Roles::ALL, TenantRule::Any),
+];
+
+/// What the HTTP door shows of the process, and to whom.
+pub struct Front {
+    /// Its checks, for the probes.
+    pub health: Health,
+    /// Its metrics.
+    pub render_metrics: RenderMetrics,
+    /// Who may call what.
+    pub access: Access,
+    /// Pages of which origins may read answers.
+    pub origins: Vec<Origin>,
+    /// How the door is reached.
+    pub transport: Transport,
+}
+
 /// All of HTTP in one router.
 ///
 /// # Panics
 /// When two stages have the same route.
 pub fn router(
-    stages: impl IntoIterator<Item = (Routes, OpenApi)>,
-    health: Health,
-    render_metrics: RenderMetrics,
+    routes: impl IntoIterator<Item = Routes>,
+    description: OpenApi,
+    front: Front,
 ) -> Router {
-    let (routes, descriptions): (Vec<_>, Vec<_>) = stages.into_iter().unzip();
-    let description = Arc::new(described(descriptions));
+    let Front { health, render_metrics, access, origins, transport } = front;
+    let description = Arc::new(description);
     let index = index::page(&description);
     let own = Router::new()
         .route("/", get(async move || index))
@@ -47,13 +74,38 @@ pub fn router(
         .route("/metrics", get(async move || probes::metrics(&render_metrics)))
         .route("/openapi.json", get(async move || openapi::serve(&description)));
     let own = Routes::new(own, BODY_BYTES_MAX).router;
-    routes
+    let router = routes
         .into_iter()
         .fold(own, |all, routes| all.merge(routes.router))
         .fallback(problems::route_not_found)
+        .layer(AccessLayer::http(access))
         .layer(middleware::from_fn(problems::dress))
         .layer(RequestsLayer::new(Methods::Http))
-        .layer(CorrelationLayer)
+        .layer(CorrelationLayer);
+    browser::guard(router, &origins, transport)
+}
+
+/// Every described route as a rule names it, `GET /v1/usage`. What follows a placeholder within a segment
+/// is a part of the placeholder to the router: `/v1/invoices/{invoice}:void`.
+pub(crate) fn methods(description: &OpenApi) -> Vec<String> {
+    let mut methods = vec!["GET /".to_owned()];
+    for (path, item) in &description.paths.paths {
+        let segments = path.split('/').map(|segment| match segment.split_once('}') {
+            Some((placeholder, _)) => format!("{placeholder}}}"),
+            None => segment.to_owned(),
+        });
+        let pattern = segments.collect::<Vec<_>>().join("/");
+        let verbs = [
+            ("GET", &item.get),
+            ("POST", &item.post),
+            ("PUT", &item.put),
+            ("PATCH", &item.patch),
+            ("DELETE", &item.delete),
+        ];
+        let described = verbs.into_iter().filter(|(_, operation)| operation.is_some());
+        methods.extend(described.map(|(verb, _)| format!("{verb} {pattern}")));
+    }
+    methods
 }
 
 /// A body with its media type.

@@ -34,18 +34,11 @@ pub enum Methods {
 }
 
 impl Methods {
-    /// Every gRPC method of these encoded descriptors. Reflection and health are not told apart.
+    /// Every gRPC method of the named services, by their encoded descriptors. Reflection and health are
+    /// not told apart.
     #[must_use]
-    pub fn of(descriptors: &[u8]) -> Self {
-        let files = prost_types::FileDescriptorSet::decode(descriptors).unwrap_or_default().file;
-        let names = files.iter().flat_map(|file| {
-            file.service.iter().flat_map(move |service| {
-                service.method.iter().map(move |method| {
-                    format!("/{}.{}/{}", file.package(), service.name(), method.name())
-                })
-            })
-        });
-        Self::Grpc(Arc::new(names.collect()))
+    pub fn of(services: &[&str], descriptors: &[u8]) -> Self {
+        Self::Grpc(Arc::new(grpc_methods(services, descriptors).into_iter().collect()))
     }
 
     fn label<B>(&self, request: &Request<B>) -> String {
@@ -65,6 +58,22 @@ impl Methods {
             }
         }
     }
+}
+
+/// The full names of every method of the named services, by their encoded descriptors.
+pub(crate) fn grpc_methods(services: &[&str], descriptors: &[u8]) -> Vec<String> {
+    let files = prost_types::FileDescriptorSet::decode(descriptors).unwrap_or_default().file;
+    let mut methods = Vec::new();
+    for file in &files {
+        for service in &file.service {
+            let name = format!("{}.{}", file.package(), service.name());
+            if services.contains(&name.as_str()) {
+                let names = service.method.iter().map(|method| method.name());
+                methods.extend(names.map(|method| format!("/{name}/{method}")));
+            }
+        }
+    }
+    methods
 }
 
 /// The outcome of an HTTP answer that is a problem: its reason.

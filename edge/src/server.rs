@@ -6,9 +6,15 @@ use runtime::{Health, Shutdown};
 use tokio::net::TcpListener;
 
 use crate::{
+    access::{
+        Access, Authenticator, Rules,
+        browser::{Origin, Transport},
+        rate::Rates,
+        rules::RulesError,
+    },
     doors::Doors,
     grpc::{self, GrpcError, Services},
-    http::{self, RenderMetrics},
+    http::{self, Front, RenderMetrics},
     listen::{EdgeLimits, Gate, Listener, Tls, calls::Calls, http::HttpDoor, tls::Protocols},
 };
 
@@ -28,6 +34,14 @@ pub struct Process {
     pub render_metrics: RenderMetrics,
     /// Encoded descriptors of every service, for reflection.
     pub descriptors: &'static [u8],
+    /// Who finds the principal of a request; `None` while access is off and everybody may do everything.
+    pub authenticator: Option<Authenticator>,
+    /// How often anybody may ask.
+    pub rates: Rates,
+    /// Pages of which origins may read answers over HTTP.
+    pub origins: Vec<Origin>,
+    /// How the doors are reached.
+    pub transport: Transport,
 }
 
 /// The doors of all stages, put together.
@@ -37,29 +51,56 @@ pub struct Served {
     body_bytes_max: usize,
     health: Health,
     descriptors: &'static [u8],
+    access: Access,
 }
 
 impl Served {
     /// Puts the doors of a process's stages together.
     ///
+    /// # Errors
+    /// When a method or a route has no access rule, or a rule no method: nothing is served.
+    ///
     /// # Panics
     /// When two stages serve the same route or service.
-    #[must_use]
-    pub fn new(stages: impl IntoIterator<Item = Doors>, process: Process) -> Self {
-        let (mut services, mut http) = (Services::default(), Vec::new());
+    pub fn new(
+        stages: impl IntoIterator<Item = Doors>,
+        process: Process,
+    ) -> Result<Self, RulesError> {
+        let (mut services, mut routes, mut descriptions) =
+            (Services::default(), Vec::new(), Vec::new());
+        let mut rules = [&grpc::OWN_RULES[..], &http::OWN_RULES].concat();
         for doors in stages {
             services = services.and(doors.grpc);
-            http.push((doors.http, doors.openapi));
+            routes.push(doors.http);
+            descriptions.push(doors.openapi);
+            rules.extend(doors.rules);
         }
-        let body_bytes_max = http.iter().map(|(routes, _)| routes.body_bytes_max).max();
-        let router = http::router(http, process.health.clone(), process.render_metrics);
-        Self {
+        let description = http::described(descriptions);
+        let rules = Rules::new(rules)?;
+        let mut known = services.methods(process.descriptors);
+        known.extend(http::methods(&description));
+        let own = grpc::OWN_RULES.iter().map(|rule| rule.method);
+        rules.check(known.iter().map(String::as_str).chain(own))?;
+        let access = match process.authenticator {
+            Some(authenticator) => Access::new(rules, authenticator, process.rates),
+            None => Access::off(rules, process.rates),
+        };
+        let body_bytes_max = routes.iter().map(|routes| routes.body_bytes_max).max();
+        let front = Front {
+            health: process.health.clone(),
+            render_metrics: process.render_metrics,
+            access: access.clone(),
+            origins: process.origins,
+            transport: process.transport,
+        };
+        Ok(Self {
             services,
-            router,
+            router: http::router(routes, description, front),
             body_bytes_max: body_bytes_max.unwrap_or(0).max(http::BODY_BYTES_MAX),
             health: process.health,
             descriptors: process.descriptors,
-        }
+            access,
+        })
     }
 
     /// Every route as one router, for tests without a listener.
@@ -85,14 +126,14 @@ impl Edge {
         [grpc, http]: [TcpListener; 2],
         shutdown: &Shutdown,
     ) -> Result<(), GrpcError> {
-        let Served { services, router, body_bytes_max, health, descriptors } = served;
+        let Served { services, router, body_bytes_max, health, descriptors, access } = served;
         let body_bytes_max = u32::try_from(body_bytes_max).unwrap_or(u32::MAX);
         let http = HttpDoor::new(router, self.calls.clone(), body_bytes_max)
             .serve(self.listener(http, Protocols::Http), shutdown.clone());
         let grpc = grpc::serve(
             services,
             (self.listener(grpc, Protocols::Http2), self.calls.clone()),
-            (health, descriptors),
+            (health, descriptors, access),
             shutdown.clone(),
         );
         tokio::join!(grpc, http).0

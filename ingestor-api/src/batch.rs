@@ -91,7 +91,7 @@ pub(crate) fn plan(message: &Bytes, context: &Context<'_>) -> Result<Plan, Box<R
     let mut pass = Pass {
         message,
         rules: Rules {
-            scope: context.scope.as_str().as_bytes(),
+            scope: context.scope,
             negative: context.negative,
             time: identity.time_rule(),
         },
@@ -163,7 +163,8 @@ impl<'a> Pass<'a> {
         // At most `pulses_per_batch_max`, which fits.
         let rejected = u32::try_from(self.refused.len()).unwrap_or(u32::MAX);
         let source = v1::SourceBatch {
-            scope: context.scope.as_str().to_owned(),
+            scope: context.scope.tenant().to_owned(),
+            client: context.scope.client(),
             producer_id: identity.producer_id().to_vec(),
             first_sequence: identity.first_sequence(),
             backfill: identity.backfill(),

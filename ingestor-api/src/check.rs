@@ -13,6 +13,8 @@ use edge::problem::reasons;
 use proto::walk::{PulseWire, WireError};
 use thiserror::Error;
 
+use crate::scope::Scope;
+
 /// Most properties of a pulse.
 pub(crate) const PROPERTIES_MAX: usize = 64;
 /// Most bytes of a property's key.
@@ -35,8 +37,8 @@ impl<F: Fn(&str) -> bool + Send + Sync + 'static> NegativePolicy for F {
 /// What a pulse is held against.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules<'a> {
-    /// The credential's tenant, or empty.
-    pub(crate) scope: &'a [u8],
+    /// Which tenants the request may send for.
+    pub(crate) scope: &'a Scope,
     pub(crate) negative: &'a dyn NegativePolicy,
     pub(crate) time: TimeRule,
 }
@@ -59,7 +61,7 @@ pub(crate) enum Fault {
     TooLarge { bytes: usize, bytes_max: usize },
     #[error("no tenant; name one, or send with a credential of one tenant")]
     TenantMissing,
-    #[error("the credential is for another tenant; leave the tenant out, or name its own")]
+    #[error("the credential is not for this tenant; name one that it is for")]
     TenantMismatch,
     #[error("{error}")]
     Name { field: &'static str, error: NameError },
@@ -144,13 +146,14 @@ pub(crate) fn check<'a>(pulse: &PulseWire<'a>, rules: &Rules<'a>) -> Result<&'a 
 }
 
 #[inline]
-fn tenant<'a>(tenant: &'a [u8], scope: &'a [u8]) -> Result<&'a [u8], Fault> {
+fn tenant<'a>(tenant: &'a [u8], scope: &'a Scope) -> Result<&'a [u8], Fault> {
     if tenant.is_empty() {
-        // A scope is a checked name already.
-        return if scope.is_empty() { Err(Fault::TenantMissing) } else { Ok(scope) };
+        // A scope's tenant is a checked name already.
+        let only = scope.tenant().as_bytes();
+        return if only.is_empty() { Err(Fault::TenantMissing) } else { Ok(only) };
     }
-    check_name(tenant).map_err(|error| Fault::Name { field: "tenant", error })?;
-    if !scope.is_empty() && scope != tenant {
+    let name = check_name(tenant).map_err(|error| Fault::Name { field: "tenant", error })?;
+    if !scope.allows(name) {
         return Err(Fault::TenantMismatch);
     }
     Ok(tenant)

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use domain::PulseLog;
 use edge::{
     CorrelationId, Doors, Problem,
+    access::{Principal, Role, Roles, Rule, TenantRule},
     grpc::Services,
     listen::{
         Peer,
@@ -38,6 +39,17 @@ use crate::{
     stream,
 };
 
+/// Who sends: services, and operators who bring usage up to date.
+const SENDERS: Roles = Roles::of(&[Role::Admin, Role::Operator, Role::Writer]);
+
+/// Who may call this stage's methods.
+pub const RULES: [Rule; 4] = [
+    Rule::new("/pulso.v1.IngestService/Ingest", SENDERS, TenantRule::FromRequest),
+    Rule::new("/pulso.v1.IngestService/IngestStream", SENDERS, TenantRule::FromRequest),
+    Rule::new("/pulso.v1.IngestService/GetTimeBounds", SENDERS, TenantRule::Any),
+    Rule::new("/pulso.v1.UsageService/Consume", SENDERS, TenantRule::FromRequest),
+];
+
 /// `pulso.v1.IngestService`.
 pub struct IngestServer<L: PulseLog> {
     ingest: Ingest<L>,
@@ -56,7 +68,7 @@ impl<L: PulseLog> Ingest<L> {
         let grpc = Services::default()
             .with_own_count(self.ingest_server())
             .with(self.usage_server(), self.limits().message_bytes_max);
-        Doors { grpc, ..Doors::default() }
+        Doors { grpc, rules: RULES.to_vec(), ..Doors::default() }
     }
 
     /// The service for batches, to be added to a tonic router.
@@ -151,7 +163,7 @@ impl<L: PulseLog> StreamingService<Bytes> for StreamMethod<L> {
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let (ingest, room) = (self.ingest.clone(), self.room.clone());
         Box::pin(async move {
-            let origin = origin_of(&request);
+            let origin = origin_of(&request)?;
             let acks = stream::acks(ingest, origin, request.into_inner(), room)?;
             Ok(Response::new(Box::pin(acks) as Self::ResponseStream))
         })
@@ -170,7 +182,7 @@ impl<L: PulseLog> ClientStreamingService<Bytes> for SingleMethod<L> {
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let (ingest, room) = (self.ingest.clone(), self.room.clone());
         Box::pin(async move {
-            let origin = origin_of(&request);
+            let origin = origin_of(&request)?;
             single(&ingest, request.into_inner(), &room, &origin).await.map(Response::new)
         })
     }
@@ -216,7 +228,7 @@ impl<L: PulseLog> usage_service_server::UsageService for UsageServer<L> {
         &self,
         request: Request<v1::UsageInfoRequest>,
     ) -> Result<Response<()>, Status> {
-        let origin = origin_of(&request);
+        let origin = origin_of(&request)?;
         let message = batch_of(request.into_inner()).encode_to_vec().into();
         let ack = self.ingest.submit(message, &origin).await?;
         Ok(Response::new(only_pulse(&ack)?))
@@ -241,15 +253,18 @@ fn only_pulse(ack: &IngestAck) -> Result<(), Problem> {
     Err(Problem::invalid(field, reason, error.message.as_str()))
 }
 
-/// Who sent a request: the credential's scope and the request's id, as the layers before left them
+/// Who sent a request: what the credential covers and the request's id, as the layers before left them
 /// in the extensions.
-fn origin_of<T>(request: &Request<T>) -> Origin {
+///
+/// # Errors
+/// INTERNAL where no gate was passed: nothing is taken from anybody unknown.
+fn origin_of<T>(request: &Request<T>) -> Result<Origin, Problem> {
     let id = request.extensions().get::<CorrelationId>().cloned();
-    Origin {
-        scope: request.extensions().get::<Scope>().cloned().unwrap_or_default(),
+    Ok(Origin {
+        scope: Scope::of_principal(&Principal::of(request.extensions())?),
         correlation_id: id.unwrap_or_else(|| CorrelationId::of_metadata(request.metadata())),
         peer: peer_of(request.extensions()),
-    }
+    })
 }
 
 /// Who is at the other end, as the listener has left it among the extensions.

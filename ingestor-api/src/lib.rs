@@ -27,7 +27,7 @@ pub mod grpc;
 
 pub use check::NegativePolicy;
 pub use config::{Limits, LimitsError, Packing};
-pub use grpc::{IngestServer, UsageServer};
+pub use grpc::{IngestServer, RULES, UsageServer};
 pub use ingest::{Ingest, Origin, Ports};
 pub use packer::Packers;
 pub use scope::Scope;

@@ -1,25 +1,53 @@
-//! Scope: which tenants a credential may send for.
+//! Scope: which tenants a request may send for, and whose its identities are.
 
 use domain::Tenant;
+use edge::access::{IdentityScope, Principal, Tenants};
 
-/// What a request's credential covers. The access layer puts it into the request's extensions; a
-/// request without one covers all tenants.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope(Option<Tenant>);
+/// What a request's credential covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    tenants: Tenants,
+    client: IdentityScope,
+}
 
 impl Scope {
-    /// Every tenant: each pulse has to name its own.
-    pub const ALL: Self = Self(None);
+    /// Every tenant, without a credential: each pulse has to name its own.
+    pub const ALL: Self = Self { tenants: Tenants::ALL, client: IdentityScope::LOCAL };
 
-    /// One tenant, which stands in where a pulse names none.
+    /// One tenant, which stands in where a pulse names none, without a client of its own.
     #[must_use]
-    pub const fn of(tenant: Tenant) -> Self {
-        Self(Some(tenant))
+    pub fn of(tenant: Tenant) -> Self {
+        Self { tenants: Tenants::one(tenant), ..Self::ALL }
     }
 
-    /// The tenant's name, or empty text for all.
+    /// What a principal's credential covers.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.as_ref().map_or("", Tenant::as_str)
+    pub fn of_principal(principal: &Principal) -> Self {
+        Self { tenants: principal.tenants.clone(), client: principal.scope }
+    }
+
+    /// The name of the only tenant, or empty text for several.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        self.tenants.only().map_or("", Tenant::as_str)
+    }
+
+    /// Tells whether pulses of this tenant may be sent.
+    #[inline]
+    #[must_use]
+    pub fn allows(&self, tenant: &str) -> bool {
+        self.tenants.allows(tenant)
+    }
+
+    /// The client as the log names it: 32 hexadecimal digits, or empty text without a credential.
+    #[must_use]
+    pub fn client(&self) -> String {
+        if self.client == IdentityScope::LOCAL { String::new() } else { self.client.to_string() }
+    }
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self::ALL
     }
 }

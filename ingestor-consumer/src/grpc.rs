@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use domain::{PulseLog, UsageStore};
-use edge::{Doors, Problem, grpc::Services};
+use edge::{
+    Doors, Problem,
+    access::{Role, Roles, Rule, TenantRule},
+    grpc::Services,
+};
 use proto::v1::{self, audit_service_server::AuditServiceServer};
 use tonic::{Request, Response, Status};
 
@@ -31,6 +35,13 @@ impl<L: PulseLog, U: UsageStore> AuditService<L, U> {
     }
 }
 
+/// Who may call this stage's methods.
+pub const RULES: [Rule; 1] = [Rule::new(
+    "/pulso.v1.AuditService/Audit",
+    Roles::of(&[Role::Admin, Role::Operator]),
+    TenantRule::AllTenants,
+)];
+
 /// Most bytes of a request, which has no fields yet.
 const REQUEST_BYTES_MAX: usize = 1 << 10;
 
@@ -39,7 +50,8 @@ impl<L: PulseLog, U: UsageStore> AuditService<L, U> {
     #[must_use]
     pub fn doors(self) -> Doors {
         let service = AuditServiceServer::new(self);
-        Doors { grpc: Services::default().with(service, REQUEST_BYTES_MAX), ..Doors::default() }
+        let grpc = Services::default().with(service, REQUEST_BYTES_MAX);
+        Doors { grpc, rules: RULES.to_vec(), ..Doors::default() }
     }
 }
 

@@ -18,6 +18,15 @@ pub const RECORD_PULSES_MAX: usize = u32::MAX as usize;
 
 const ENVELOPE_TAG: u8 = 0x0a;
 
+impl v1::SourceBatch {
+    /// To whom producer ids and backfill names belong, and with which they are routed: the client, or the
+    /// credential's tenant where there is none.
+    #[must_use]
+    pub fn identity_scope(&self) -> &str {
+        if self.client.is_empty() { &self.scope } else { &self.client }
+    }
+}
+
 /// Builds a record from its sources and the fields of their accepted pulses.
 ///
 /// `pulses` are stretches of whole `pulses` fields, tags included, in the order of the sources,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use edge::access::Rules;
 use proto::v1::{QueryUsageRequest, query_service_client::QueryServiceClient};
 use serde_json::Value;
 
@@ -69,4 +70,19 @@ async fn every_call_and_request_is_counted_by_method_and_outcome() {
     let timed = "pulso_edge_request_seconds_count{method=\"GET /v1/catalog\"} 1\n";
     assert!(metrics.contains(timed), "{metrics}");
     server.terminate().await;
+}
+
+#[test]
+fn the_documented_table_of_access_is_the_one_in_use() {
+    let rules = [
+        &edge::grpc::OWN_RULES[..],
+        &edge::http::OWN_RULES,
+        &ingestor_api::RULES,
+        &ingestor_consumer::grpc::RULES,
+        &billing::RULES,
+        &query_api::RULES,
+    ];
+    let table = Rules::new(rules.concat()).unwrap().markdown();
+    let documented = include_str!("../../docs/access.md");
+    assert!(documented.contains(&table), "docs/access.md has to hold this table:\n{table}");
 }

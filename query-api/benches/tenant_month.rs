@@ -20,7 +20,15 @@ use domain::{
     ResourceKey, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore,
     generation::Generation, segment::Progress, store::Flush,
 };
-use edge::paging::TokenKey;
+use edge::{
+    access::{
+        Access, Rules,
+        browser::Transport,
+        rate::{RateLimits, Rates},
+    },
+    http::Front,
+    paging::TokenKey,
+};
 use query_api::{QueryApi, QueryConfig};
 use runtime::{Health, clock};
 use storage::{
@@ -62,11 +70,8 @@ async fn measure(store: EmbeddedUsageStore, segments_per_hour: u64) {
         Health::new(),
         config,
     ));
-    let router = edge::http::router(
-        [(query_api::http::routes(api), query_api::http::openapi())],
-        Health::new(),
-        Arc::new(String::new),
-    );
+    let router =
+        edge::http::router([query_api::http::routes(api)], query_api::http::openapi(), front());
     println!("{segments_per_hour} segments an hour:");
     for question in [
         "window=PT1H&sku=sku-3&page_size=1000",
@@ -88,6 +93,18 @@ async fn measure(store: EmbeddedUsageStore, segments_per_hour: u64) {
         times.sort_unstable();
         let (p50, p99) = (times[REQUESTS / 2], times[REQUESTS * 99 / 100]);
         println!("  {question:<40} p50 {p50:>10.2?}  p99 {p99:>10.2?}");
+    }
+}
+
+fn front() -> Front {
+    let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::EPOCH);
+    let rates = Rates::new(&RateLimits::default(), &clock);
+    Front {
+        health: Health::new(),
+        render_metrics: Arc::new(String::new),
+        access: Access::off(Rules::new([]).unwrap(), rates),
+        origins: Vec::new(),
+        transport: Transport::Plain,
     }
 }
 

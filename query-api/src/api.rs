@@ -13,7 +13,10 @@ use domain::{
     segment::Progress,
     store::{PartitionKey, StoreError},
 };
-use edge::problem::{Problem, reasons};
+use edge::{
+    access::Principal,
+    problem::{Problem, reasons},
+};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use runtime::health::Health;
 
@@ -109,17 +112,20 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     ///
     /// # Errors
     /// INVALID_ARGUMENT with all that is wrong with the question; FAILED_PRECONDITION when it
-    /// cannot be answered exactly or costs too much; UNAVAILABLE when the store does not answer.
+    /// cannot be answered exactly or costs too much; PERMISSION_DENIED for a tenant of others;
+    /// UNAVAILABLE when the store does not answer.
     pub async fn usage(
         &self,
         request: &UsageRequest,
         fields: FieldNames,
+        principal: &Principal,
     ) -> Result<UsageAnswer, Problem> {
         let _call = self.config.compute.admit()?;
         let (journal, view) = self.view().await?;
         let token_key = self.config.page_token_key.under(&view);
         let rules = Rules { store_window: self.newest().window, token_key, fields };
-        let query = request.parse(&rules)?;
+        let mut query = request.parse(&rules)?;
+        query.filter.tenant = principal.one_or_all(query.filter.tenant)?;
         let limits = Limits {
             store_page_rows: self.config.store_page_rows,
             rows_read_max: self.config.rows_read_max,
@@ -190,11 +196,13 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     pub async fn dead_letters(
         &self,
         request: &DeadLettersRequest,
+        principal: &Principal,
     ) -> Result<DeadLettersPage, Problem> {
         let (_, view) = self.view().await?;
         let key = self.config.page_token_key.under(&view);
         let log_id = self.generation(&request.generation)?.log_id;
-        let DeadLettersQuery { filter, page_size, after } = request.parse(&key, log_id)?;
+        let DeadLettersQuery { filter, page_size, after } =
+            request.parse(&key, log_id, principal)?;
         let after = after.as_ref();
         let groups = self.store.dead_letters(&view, log_id, &filter, after, page_size + 1);
         let groups = groups.await?;

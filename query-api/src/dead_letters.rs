@@ -5,6 +5,7 @@ use domain::{
     Tenant, hash, store::DeadLetterFilter, suggest,
 };
 use edge::{
+    access::Principal,
     paging::{self, TokenKey},
     problem::{Problem, Violation, reasons},
 };
@@ -47,6 +48,7 @@ impl DeadLettersRequest {
         &self,
         token_key: &TokenKey,
         log_id: LogId,
+        principal: &Principal,
     ) -> Result<DeadLettersQuery, Problem> {
         let mut violations = Vec::new();
         let reason = (!self.reason.is_empty()).then(|| DeadLetterReason::parse(&self.reason));
@@ -57,10 +59,11 @@ impl DeadLettersRequest {
             let message = format!("{:?} is not one of {}{hint}", self.reason, words.join(", "));
             violations.push(Violation::new("reason", reasons::PARAMETER_INVALID, message));
         }
-        let tenant = (!self.tenant.is_empty()).then(|| self.tenant.clone());
-        if let Some(Err(error)) = tenant.as_deref().map(Tenant::new) {
+        let tenant = (!self.tenant.is_empty()).then(|| Tenant::new(&self.tenant)).transpose();
+        let tenant = tenant.unwrap_or_else(|error| {
             violations.push(Violation::new("tenant", reasons::of_name(error), error.to_string()));
-        }
+            None
+        });
         let page_size = paging::size(&self.page_size).unwrap_or_else(|(reason, message)| {
             violations.push(Violation::new("page_size", reason, message));
             paging::SIZE_DEFAULT
@@ -68,6 +71,7 @@ impl DeadLettersRequest {
         Problem::check(violations)?;
         let decode = |bytes: &[u8]| decode_key(log_id, bytes);
         let after = paging::position(token_key, self.fingerprint(), &self.page_token, decode)?;
+        let tenant = principal.one_or_all(tenant)?.map(|tenant| tenant.to_string());
         let filter = DeadLetterFilter { reason: reason.flatten(), tenant };
         Ok(DeadLettersQuery { filter, page_size, after })
     }

@@ -6,7 +6,7 @@ use domain::{
     DeadLetter, DeadLetterGroup, PulseLog, Total, UsageStore,
     refold::{Outcomes, OutcomesPiece},
 };
-use edge::{grpc::Services, paging};
+use edge::{access::Principal, grpc::Services, paging};
 use proto::{
     convert::wire_time,
     v1::{
@@ -64,8 +64,9 @@ impl<U: UsageStore, L: PulseLog> QueryService for QueryGrpc<U, L> {
         &self,
         request: Request<v1::QueryUsageRequest>,
     ) -> Result<Response<v1::QueryUsageResponse>, Status> {
+        let principal = Principal::of(request.extensions())?;
         let request = usage_request(request.into_inner());
-        let answer = self.api.usage(&request, FieldNames::GRPC).await?;
+        let answer = self.api.usage(&request, FieldNames::GRPC, &principal).await?;
         Ok(Response::new(v1::QueryUsageResponse {
             rows: answer.rows.into_iter().map(usage_row).collect(),
             freshness: Some(v1::Freshness {
@@ -106,6 +107,7 @@ impl<U: UsageStore, L: PulseLog> OperationsService for QueryGrpc<U, L> {
         &self,
         request: Request<v1::ListDeadLettersRequest>,
     ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
+        let principal = Principal::of(request.extensions())?;
         let v1::ListDeadLettersRequest { page_size, page_token, reason, generation, tenant } =
             request.into_inner();
         let request = DeadLettersRequest {
@@ -115,7 +117,7 @@ impl<U: UsageStore, L: PulseLog> OperationsService for QueryGrpc<U, L> {
             page_size: paging::size_text(page_size),
             page_token,
         };
-        let page = self.api.dead_letters(&request).await?;
+        let page = self.api.dead_letters(&request, &principal).await?;
         Ok(Response::new(v1::ListDeadLettersResponse {
             entries: page.entries.into_iter().map(dead_letter_group).collect(),
             next_page_token: page.next_page_token.unwrap_or_default(),
@@ -126,10 +128,11 @@ impl<U: UsageStore, L: PulseLog> OperationsService for QueryGrpc<U, L> {
         &self,
         request: Request<v1::GetDeadLetterRequest>,
     ) -> Result<Response<v1::DeadLetter>, Status> {
+        let principal = Principal::of(request.extensions())?;
         let v1::GetDeadLetterRequest { partition, offset, index, generation } =
             request.into_inner();
         let place = (partition, offset, index);
-        let letter = self.api.dead_letter(place, &number_text(generation)).await?;
+        let letter = self.api.dead_letter(place, &number_text(generation), &principal).await?;
         Ok(Response::new(dead_letter(letter)))
     }
 

@@ -16,6 +16,8 @@ pub mod status;
 
 pub mod api;
 
+mod rules;
+
 pub mod grpc;
 pub mod http;
 
@@ -26,6 +28,7 @@ use edge::Doors;
 
 pub use api::{QueryApi, ReadGeneration};
 pub use config::QueryConfig;
+pub use rules::RULES;
 
 /// What this stage serves.
 pub fn doors<U: UsageStore, L: PulseLog>(api: &Arc<QueryApi<U, L>>) -> Doors {
@@ -33,5 +36,6 @@ pub fn doors<U: UsageStore, L: PulseLog>(api: &Arc<QueryApi<U, L>>) -> Doors {
         grpc: grpc::services(api),
         http: http::routes(Arc::clone(api)),
         openapi: http::openapi(),
+        rules: RULES.to_vec(),
     }
 }

@@ -352,6 +352,24 @@ impl Principal {
         }
     }
 
+    /// Gives the one tenant that a question is about: the named one if it is allowed, or that of the
+    /// credential where none is named; `None` is all, for a credential for all.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED, `TENANT_FORBIDDEN` for a tenant of others; INVALID_ARGUMENT, `TENANT_MISSING`
+    /// when none is named and the credential is for several.
+    pub fn one_or_all(&self, named: Option<Tenant>) -> Result<Option<Tenant>, Problem> {
+        let tenants = self.narrow(named)?;
+        if tenants.is_all() {
+            return Ok(None);
+        }
+        let one = tenants.only().cloned().map(Some);
+        one.ok_or_else(|| {
+            let message = format!("name one of the tenants that the credential is for: {tenants}");
+            Problem::invalid("tenant", reasons::TENANT_MISSING, message)
+        })
+    }
+
     /// The refusal of a tenant that the credential is not for.
     #[must_use]
     pub fn tenant_forbidden(&self, tenant: &Tenant) -> Problem {
@@ -428,6 +446,10 @@ mod tests {
         assert_eq!(two.narrow(Some(b.clone())), Ok(Tenants::one(b.clone())));
         assert_eq!(Principal::local().narrow(Some(b.clone())), Ok(Tenants::one(b)));
         assert_eq!(Principal::local().narrow(None), Ok(Tenants::ALL));
+        assert_eq!(one.one_or_all(None), Ok(Some(a.clone())));
+        assert_eq!(two.one_or_all(Some(a.clone())), Ok(Some(a)));
+        assert_eq!(two.one_or_all(None).unwrap_err().reason, reasons::TENANT_MISSING);
+        assert_eq!(Principal::local().one_or_all(None), Ok(None));
     }
 
     #[test]

@@ -39,14 +39,17 @@ struct Draft {
 
 impl Router {
     pub(super) fn new(identity: &Identity<'_>, context: &Context<'_>) -> Self {
-        let (generation, scope) = (*context.generation, context.scope.as_str());
+        let (generation, client) = (*context.generation, context.scope.client());
+        let tenant = context.scope.tenant();
         let (by, drafts) = match identity.name() {
             Some(name) => {
+                let scope = if client.is_empty() { tenant } else { &client };
                 (By::Identity, vec![Draft::new(generation.partition_of_batch(scope, name))])
             }
             None => {
                 let open = vec![0; usize::from(generation.partitions)].into_boxed_slice();
-                let overhead = SOURCE_BYTES + scope.len() + context.correlation_id.len();
+                let overhead =
+                    SOURCE_BYTES + tenant.len() + client.len() + context.correlation_id.len();
                 let bytes_max = context.limits.record_bytes_max - ENVELOPE_BYTES - overhead;
                 (By::Tenant { open, bytes_max }, Vec::new())
             }

@@ -13,6 +13,10 @@ use std::{
 
 use bytes::Bytes;
 use domain::{LogId, PulseLog, Timestamp, generation::Generation, log::LogDrain};
+use edge::access::{
+    Access, AccessLayer, Rules,
+    rate::{RateLimits, Rates},
+};
 use http_body_util::BodyExt;
 use ingestor_api::{Ingest, Limits, Packers, Ports};
 use prost::Message;
@@ -62,7 +66,13 @@ impl Server {
         let (ingest, packers) = Ingest::start(limits, ports).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
+        let clock: Arc<dyn domain::Clock> = Arc::new(|| Timestamp::EPOCH);
+        let access = Access::off(
+            Rules::new(ingestor_api::RULES).unwrap(),
+            Rates::new(&RateLimits::default(), &clock),
+        );
         let router = tonic::transport::Server::builder()
+            .layer(AccessLayer::grpc(access))
             .add_service(ingest.ingest_server())
             .add_service(ingest.usage_server());
         drop(ingest);

@@ -262,7 +262,8 @@ impl Fold {
         source: &v1::SourceBatch,
         backfill: &v1::Backfill,
     ) -> SourceVerdict {
-        let key = BackfillKey { scope: source.scope.clone(), name: backfill.name.clone() };
+        let key =
+            BackfillKey { scope: source.identity_scope().to_owned(), name: backfill.name.clone() };
         let room = self.backfill_room();
         match self.state.backfills.land(key.clone(), &backfill.content_digest, room) {
             BackfillVerdict::Rows => SourceVerdict::Backfill(key),
@@ -281,7 +282,7 @@ impl Fold {
     }
 
     fn land(&mut self, source: &v1::SourceBatch, producer_id: [u8; 16]) -> SourceVerdict {
-        let key = ProducerKey { scope: source.scope.clone(), producer_id };
+        let key = ProducerKey { scope: source.identity_scope().to_owned(), producer_id };
         let batch = Landing {
             start: source.first_sequence,
             length: source.sent,

@@ -560,4 +560,5 @@ fn behind_a_seal_nothing_counts_and_no_identity_is_kept() {
 }
 
 mod bounds;
+mod clients;
 mod groups;

@@ -15,11 +15,15 @@ use std::{
     time::Duration,
 };
 
-use domain::PulseLog as _;
+use domain::{Clock, PulseLog as _};
 
 use billing::{BillingApi, BillingConfig};
 use edge::{
     Compute, Served,
+    access::{
+        browser::Transport,
+        rate::{RateLimits, Rates},
+    },
     compute::{self, ComputeConfig},
     paging::TokenKey,
 };
@@ -175,6 +179,8 @@ impl Process {
             let query = Arc::new(query_api(&backends, (config, &compute), &health));
             stages.push(query_api::doors(&query));
         }
+        let is_secure = tls.is_some();
+        let system_clock: Arc<dyn Clock> = Arc::new(clock::system());
         if let Some(tls) = tls {
             let (every, check) =
                 (config.listen.tls_reload_interval.duration(), health.register("tls"));
@@ -182,12 +188,16 @@ impl Process {
         }
         let serving = health.register("serving");
         let kept = metrics.clone();
-        let described = edge::Process {
+        let shown = edge::Process {
             health,
             render_metrics: Arc::new(move || metrics.render()),
             descriptors: proto::DESCRIPTORS,
+            authenticator: None,
+            rates: Rates::new(&RateLimits::default(), &system_clock),
+            origins: Vec::new(),
+            transport: if is_secure { Transport::Tls } else { Transport::Plain },
         };
-        let served = Served::new(stages, described);
+        let served = Served::new(stages, shown).map_err(Failure::internal)?;
         let until = shutdown.clone();
         tasks.push(tokio::spawn(async move {
             edge.serve(served, sockets, &until).await.map_err(Failure::internal)

@@ -11,6 +11,7 @@ use domain::{
 };
 use edge::{
     CorrelationId,
+    access::Principal,
     problem::{Problem, Violation, reasons},
 };
 
@@ -42,6 +43,7 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         &self,
         (partition, offset, index): (u32, u64, u32),
         generation: &str,
+        principal: &Principal,
     ) -> Result<DeadLetter, Problem> {
         let generation = *self.generation(generation)?;
         let at = Offset(offset);
@@ -55,6 +57,8 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
             }
             None => None,
         };
+        // A letter of others is not told from none, not even by its place.
+        let found = found.filter(|letter| principal.tenants.allows(&letter.tenant));
         found.ok_or_else(|| {
             let message = format!(
                 "no dead letter stands at partition {partition}, offset {offset}, index {index}; \

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, RawQuery, State},
     http::HeaderMap,
     response::{IntoResponse, Response},
@@ -11,6 +11,7 @@ use axum::{
 use domain::{PulseLog, UsageStore};
 use edge::{
     accept::{self, JSON},
+    access::Principal,
     parameters::Parameters,
     problem::{Problem, ProblemJson, Violation, http::HttpProblem, reasons},
 };
@@ -72,6 +73,7 @@ pub(super) async fn status<U: UsageStore, L: PulseLog>(
 )]
 pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
     State(api): State<Arc<QueryApi<U, L>>>,
+    Extension(principal): Extension<Principal>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, HttpProblem> {
@@ -84,7 +86,7 @@ pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
         page_size: parameters.text("page_size"),
         page_token: parameters.text("page_token"),
     };
-    let page = api.dead_letters(&request).await?;
+    let page = api.dead_letters(&request, &principal).await?;
     Ok(Json(DeadLettersDocument::of(&page)).into_response())
 }
 
@@ -109,6 +111,7 @@ pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
 )]
 pub(super) async fn dead_letter<U: UsageStore, L: PulseLog>(
     State(api): State<Arc<QueryApi<U, L>>>,
+    Extension(principal): Extension<Principal>,
     headers: HeaderMap,
     Path((partition, offset, index)): Path<(String, String, String)>,
     RawQuery(query): RawQuery,
@@ -116,7 +119,7 @@ pub(super) async fn dead_letter<U: UsageStore, L: PulseLog>(
     accept::choose(&headers, &[JSON])?;
     let parameters = Parameters::parse(query.as_deref(), &DEAD_LETTER_PARAMETERS, &[])?;
     let place = place_of(&partition, &offset, &index)?;
-    let letter = api.dead_letter(place, &parameters.text("generation")).await?;
+    let letter = api.dead_letter(place, &parameters.text("generation"), &principal).await?;
     Ok(Json(DeadLetterEntry::of(&letter)).into_response())
 }
 

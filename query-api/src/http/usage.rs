@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{RawQuery, State},
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
@@ -11,6 +11,7 @@ use axum::{
 use domain::{PulseLog, Sku, Tenant, Timestamp, Unit, UsageStore};
 use edge::{
     accept::{self, CSV, JSON},
+    access::Principal,
     parameters::Parameters,
     problem::{Problem, ProblemJson, http::HttpProblem},
 };
@@ -94,12 +95,13 @@ const CSV_HEADER: [&str; 11] = [
 )]
 pub(super) async fn usage<U: UsageStore, L: PulseLog>(
     State(api): State<Arc<QueryApi<U, L>>>,
+    Extension(principal): Extension<Principal>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, HttpProblem> {
     let media_type = accept::choose(&headers, &[JSON, CSV])?;
     let request = request_of(&Parameters::parse(query.as_deref(), &PARAMETERS, &[])?);
-    let answer = api.usage(&request, FieldNames::HTTP).await?;
+    let answer = api.usage(&request, FieldNames::HTTP, &principal).await?;
     if media_type == CSV {
         return Ok(csv_response(&answer)?);
     }

@@ -6,7 +6,7 @@ use domain::{
     Clock as _, DeadLetterReason, Epoch, LogId, Offset, Partition, Timestamp, UsageStore,
     epochs::LogEvent, segment::Progress, store::Flush,
 };
-use edge::{paging::TokenKey, problem::reasons};
+use edge::{access::Principal, paging::TokenKey, problem::reasons};
 use query_api::{
     QueryApi, QueryConfig, ReadGeneration,
     dead_letters::DeadLettersRequest,
@@ -38,7 +38,7 @@ async fn as_of(api: &Api) -> Option<Timestamp> {
     let (from, to) = (moment(hour(SEPTEMBER)), moment(hour(SEPTEMBER + 1)));
     let window = "PT1H".to_owned();
     let request = UsageRequest { from, to, window, ..UsageRequest::default() };
-    api.usage(&request, FieldNames::HTTP).await.unwrap().freshness.as_of
+    api.usage(&request, FieldNames::HTTP, &Principal::local()).await.unwrap().freshness.as_of
 }
 
 #[tokio::test]
@@ -102,11 +102,15 @@ async fn dead_letters_of_a_generation_are_asked_for_by_its_number() {
     let (api, _) = grown(&bench).await;
     let list = async |generation: &str| {
         let generation = generation.to_owned();
-        api.dead_letters(&DeadLettersRequest { generation, ..Default::default() }).await
+        api.dead_letters(
+            &DeadLettersRequest { generation, ..Default::default() },
+            &Principal::local(),
+        )
+        .await
     };
     for (generation, letters) in [("", 0), ("1", 1), ("2", 0)] {
         assert_eq!(list(generation).await.unwrap().entries.len(), letters, "{generation:?}");
-        let one = api.dead_letter((1, 7, 3), generation).await;
+        let one = api.dead_letter((1, 7, 3), generation, &Principal::local()).await;
         assert_eq!(one.is_ok(), letters == 1, "{generation:?}");
     }
     for wrong in ["0", "3", "-1", "x"] {

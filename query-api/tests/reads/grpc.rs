@@ -4,7 +4,7 @@ use edge::problem::{explain, reason_of};
 use proto::v1::{self, query_service_client::QueryServiceClient};
 use tonic::Code;
 
-use crate::support::{Bench, SEPTEMBER, Usage, hour, progress};
+use crate::support::{Bench, SEPTEMBER, Usage, gated, hour, progress};
 
 fn question() -> v1::QueryUsageRequest {
     let time = |hour: i64| Some(proto::convert::wire_time(crate::support::hour(hour)));
@@ -20,7 +20,7 @@ async fn ask(
     bench: &Bench,
     question: v1::QueryUsageRequest,
 ) -> Result<v1::QueryUsageResponse, tonic::Status> {
-    let service = query_api::grpc::query_service(bench.api.clone());
+    let service = gated(query_api::grpc::query_service(bench.api.clone()));
     let mut client = QueryServiceClient::new(service);
     client.query_usage(question).await.map(tonic::Response::into_inner)
 }

@@ -1,7 +1,5 @@
 //! `GET /v1/usage` and what holds for every answer over HTTP.
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -12,9 +10,8 @@ use domain::{Partition, segment::Progress};
 use edge::Routes;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use utoipa::openapi::OpenApi;
 
-use crate::support::{Bench, SEPTEMBER, Usage, hour, progress};
+use crate::support::{Bench, SEPTEMBER, Usage, front, hour, progress};
 
 /// An answer, read to its end.
 pub(crate) struct Answer {
@@ -35,11 +32,9 @@ impl Answer {
 
 pub(crate) fn router(bench: &Bench) -> Router {
     let other = Router::new().route("/v1/pulses", post(async |body: String| body));
-    let stages = [
-        (query_api::http::routes(bench.api.clone()), query_api::http::openapi()),
-        (Routes::new(other, 1 << 20), OpenApi::default()),
-    ];
-    edge::http::router(stages, bench.health.clone(), Arc::new(|| "up 1\n".to_owned()))
+    let routes = [query_api::http::routes(bench.api.clone()), Routes::new(other, 1 << 20)];
+    let description = edge::http::described([query_api::http::openapi()]);
+    edge::http::router(routes, description, front(&bench.health))
 }
 
 pub(crate) async fn send(bench: &Bench, request: Request<Body>) -> Answer {

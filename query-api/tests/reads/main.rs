@@ -10,3 +10,4 @@ mod http;
 mod openapi;
 mod operations;
 mod support;
+mod tenants;

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use domain::{DeadLetterReason, Offset, Partition};
-use edge::paging::TokenKey;
+use edge::{access::Principal, paging::TokenKey};
 use proto::v1::{self, operations_service_client::OperationsServiceClient};
 use query_api::{QueryApi, QueryConfig, dead_letters::DeadLettersRequest};
 use serde_json::json;
 
 use crate::{
     http::get,
-    support::{Bench, SEPTEMBER, dead_letters, hour, progress},
+    support::{Bench, SEPTEMBER, dead_letters, gated, hour, progress},
 };
 
 async fn status_of(bench: &Bench) -> v1::GetStatusResponse {
-    let service = query_api::grpc::operations_service(bench.api.clone());
+    let service = gated(query_api::grpc::operations_service(bench.api.clone()));
     let mut client = OperationsServiceClient::new(service);
     client.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner()
 }
@@ -143,7 +143,7 @@ async fn the_twin_lists_groups_without_bytes_and_gives_one_letter_with_them() {
     let others = dead_letters(5, DeadLetterReason::TooLate, "other", 1);
     let group = dead_letters(5, DeadLetterReason::TooLate, "acme", 9);
     bench.dead_letters(vec![group, others]).await;
-    let service = query_api::grpc::operations_service(bench.api.clone());
+    let service = gated(query_api::grpc::operations_service(bench.api.clone()));
     let mut client = OperationsServiceClient::new(service);
     let (reason, tenant) = ("too_late".to_owned(), "acme".to_owned());
     let list = v1::ListDeadLettersRequest { reason, tenant, ..Default::default() };
@@ -168,7 +168,7 @@ async fn the_twin_lists_groups_without_bytes_and_gives_one_letter_with_them() {
 #[tokio::test]
 async fn outcomes_of_a_request_are_counted_segment_by_segment_in_a_partition_that_is_there() {
     let bench = Bench::new(&[]).await;
-    let service = query_api::grpc::operations_service(bench.api.clone());
+    let service = gated(query_api::grpc::operations_service(bench.api.clone()));
     let mut client = OperationsServiceClient::new(service);
     let request = v1::CountOutcomesRequest {
         request_id: "call".to_owned(),
@@ -210,8 +210,15 @@ async fn without_a_log_to_read_the_list_is_given_and_one_letter_is_refused() {
     let config = QueryConfig::new(TokenKey::new([3; 16]));
     let clock = Arc::new(bench.clock.clone());
     let api = QueryApi::new((store, log), clock, bench.health.clone(), config);
-    assert_eq!(api.dead_letters(&DeadLettersRequest::default()).await.unwrap().entries.len(), 1);
-    let problem = api.dead_letter((1, 7, 3), "").await.unwrap_err();
+    assert_eq!(
+        api.dead_letters(&DeadLettersRequest::default(), &Principal::local())
+            .await
+            .unwrap()
+            .entries
+            .len(),
+        1
+    );
+    let problem = api.dead_letter((1, 7, 3), "", &Principal::local()).await.unwrap_err();
     assert_eq!(problem.reason, "LOG_NOT_READABLE");
     assert!(problem.to_string().contains("ask one that does"), "{problem}");
 }

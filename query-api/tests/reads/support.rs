@@ -20,10 +20,20 @@ use domain::{
     segment::Progress,
     store::Flush,
 };
-use edge::paging::TokenKey;
+use edge::{
+    access::{
+        Access, AccessLayer, Rules,
+        browser::Transport,
+        layer::Guarded,
+        rate::{RateLimits, Rates},
+    },
+    http::Front,
+    paging::TokenKey,
+};
 use query_api::{QueryApi, QueryConfig};
 use runtime::Health;
 use storage::memory::{MemoryLog, MemoryUsageStore};
+use tower::Layer as _;
 
 /// 2024-09-01T00:00:00Z in hours since 1970.
 pub(crate) const SEPTEMBER: i64 = 479_208;
@@ -233,6 +243,29 @@ impl HandClock {
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.load(Ordering::Relaxed)).unwrap()
+    }
+}
+
+/// No access control, as in a process that serves loopback only.
+pub(crate) fn access() -> Access {
+    let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::EPOCH);
+    let rates = Rates::new(&RateLimits::default(), &clock);
+    Access::off(Rules::new([]).unwrap(), rates)
+}
+
+/// A service behind the gate that every call passes.
+pub(crate) fn gated<S>(service: S) -> Guarded<S> {
+    AccessLayer::grpc(access()).layer(service)
+}
+
+/// What HTTP shows of the process.
+pub(crate) fn front(health: &Health) -> Front {
+    Front {
+        health: health.clone(),
+        render_metrics: Arc::new(|| "up 1\n".to_owned()),
+        access: access(),
+        origins: Vec::new(),
+        transport: Transport::Plain,
     }
 }
 

@@ -329,7 +329,7 @@ impl Judge<'_> {
             return Batch::Dead(DeadLetterReason::AfterSeal);
         }
         if let Some(backfill) = &source.backfill {
-            let key = (source.scope.clone(), backfill.name.clone());
+            let key = (source.identity_scope().to_owned(), backfill.name.clone());
             let new = || (backfill.content_digest.clone(), BTreeSet::new());
             let known = self.known.backfills.entry(key.clone()).or_insert_with(new);
             let is_same = known.0 == backfill.content_digest;
@@ -343,7 +343,7 @@ impl Judge<'_> {
 
     /// The 256 batches with the greatest start are remembered, and how far those before them reached.
     fn land_numbered(&mut self, source: &v1::SourceBatch) -> Batch {
-        let key = (source.scope.clone(), source.producer_id.clone());
+        let key = (source.identity_scope().to_owned(), source.producer_id.clone());
         let is_known = self.known.producers.get(&key).is_some_and(|one| self.remembers(one.seen));
         let interval = self.interval();
         let producer = self.known.producers.entry(key).or_default();

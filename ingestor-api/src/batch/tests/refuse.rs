@@ -1,6 +1,9 @@
 //! Every reason, with its field, and that a refusal stays with its pulse.
 
-use edge::problem::reasons;
+use edge::{
+    access::{CredentialKind, IdentityScope, Principal, Tenants, principal},
+    problem::reasons,
+};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -256,4 +259,32 @@ fn message_of(pulses: &[&[u8]]) -> Vec<u8> {
         message.extend_from_slice(pulse);
     }
     message
+}
+
+/// Of a credential of several tenants each pulse names its own, and only those of others are refused.
+#[test]
+fn a_credential_of_several_tenants_sends_for_these_and_no_other() {
+    let tenants = ["acme", "bolt"].map(|name| Tenant::new(name).unwrap());
+    let local = Principal::local();
+    let parts = principal::Parts {
+        tenants: Tenants::these(tenants).unwrap(),
+        scope: IdentityScope::of(CredentialKind::ApiKey, "", "meter"),
+        ..principal::Parts::clone(&local)
+    };
+    let scope = Scope::of_principal(&Principal::new(parts));
+    let client = scope.client();
+    let edge = Edge { scope, ..Edge::default() };
+    let sent = ["acme", "cold", "bolt", ""].map(pulse_of);
+    let plan = edge.plan(&plain(sent.to_vec())).unwrap();
+    assert_eq!((plan.accepted, plan.rejected), (2, 2));
+    let errors = plan.errors.iter().map(|error| (&*error.reason, &*error.field));
+    let expected = [
+        (reasons::TENANT_MISMATCH, "pulses[1].tenant"),
+        (reasons::TENANT_MISSING, "pulses[3].tenant"),
+    ];
+    assert_eq!(errors.collect::<Vec<_>>(), expected);
+    for part in &plan.parts {
+        assert_eq!((&*part.source.scope, &*part.source.client), ("", &*client));
+    }
+    assert_eq!(client.len(), 32);
 }

@@ -75,11 +75,8 @@ fn nanoseconds_a_pulse_from_message_to_record() {
         });
     });
     let allow_all: &dyn NegativePolicy = &|_: &str| false;
-    let rules = Rules {
-        scope: Scope::ALL.as_str().as_bytes(),
-        negative: allow_all,
-        time: TimeRule::Required,
-    };
+    let scope = Scope::ALL;
+    let rules = Rules { scope: &scope, negative: allow_all, time: TimeRule::Required };
     measure("walk and check", || {
         each(&mut |pulse| {
             black_box(check(&pulse, &rules).unwrap());

@@ -1,0 +1,62 @@
+//! Rules: who may call billing's methods. A method and its route over HTTP have the same.
+
+use edge::access::{Role, Roles, Rule, TenantRule};
+
+const READERS: Roles = Roles::of(&[Role::Admin, Role::Operator, Role::Analyst, Role::Viewer]);
+const ANALYSTS: Roles = Roles::of(&[Role::Admin, Role::Operator, Role::Analyst]);
+const OPERATORS: Roles = Roles::of(&[Role::Admin, Role::Operator]);
+const ADMINS: Roles = Roles::of(&[Role::Admin]);
+
+/// The rules.
+pub const RULES: [Rule; 40] = [
+    // Prices are the same for everybody.
+    shown("/pulso.v1.CatalogService/GetCatalogue", READERS),
+    shown("/pulso.v1.CatalogService/ListCatalogues", READERS),
+    of_all("/pulso.v1.CatalogService/PublishCatalogue", ADMINS),
+    shown("GET /v1/catalog", READERS),
+    shown("GET /v1/catalog/{version}", READERS),
+    of_all("POST /v1/catalog", ADMINS),
+    // Documents and contracts are read and written with a credential for all tenants.
+    of_all("/pulso.v1.BillingService/ApplyContract", ADMINS),
+    of_all("/pulso.v1.BillingService/GetContract", READERS),
+    of_all("/pulso.v1.BillingService/ListContracts", READERS),
+    of_all("POST /v1/contracts", ADMINS),
+    of_all("GET /v1/contracts/{name}", READERS),
+    of_all("GET /v1/contracts", READERS),
+    of_all("/pulso.v1.BillingService/PreviewBill", READERS),
+    of_all("/pulso.v1.BillingService/Simulate", ANALYSTS),
+    of_all("GET /v1/billing:preview", READERS),
+    of_all("/pulso.v1.BillingService/StartRun", OPERATORS),
+    of_all("/pulso.v1.BillingService/ResumeRun", OPERATORS),
+    of_all("/pulso.v1.BillingService/CancelRun", OPERATORS),
+    of_all("/pulso.v1.BillingService/GetRun", READERS),
+    of_all("/pulso.v1.BillingService/ListRuns", READERS),
+    of_all("POST /v1/billing/runs", OPERATORS),
+    of_all("POST /v1/billing/runs/{run}", OPERATORS),
+    of_all("GET /v1/billing/runs/{run}", READERS),
+    of_all("GET /v1/billing/runs", READERS),
+    of_all("/pulso.v1.BillingService/ListInvoices", READERS),
+    of_all("/pulso.v1.BillingService/GetInvoice", READERS),
+    of_all("/pulso.v1.BillingService/ExplainInvoice", READERS),
+    of_all("/pulso.v1.BillingService/VerifyInvoice", READERS),
+    of_all("/pulso.v1.BillingService/WatchInvoices", READERS),
+    of_all("GET /v1/invoices", READERS),
+    of_all("GET /v1/invoices/{invoice}", READERS),
+    of_all("/pulso.v1.BillingService/VoidInvoice", OPERATORS),
+    of_all("/pulso.v1.BillingService/CreditInvoice", OPERATORS),
+    of_all("POST /v1/invoices/{invoice}", OPERATORS),
+    of_all("/pulso.v1.BillingService/RejectMessage", OPERATORS),
+    of_all("/pulso.v1.BillingService/ListRejections", READERS),
+    of_all("/pulso.v1.BillingService/ReplayRejection", OPERATORS),
+    of_all("POST /v1/billing/rejections", OPERATORS),
+    of_all("GET /v1/billing/rejections", READERS),
+    of_all("POST /v1/billing/rejections/{rejection}", OPERATORS),
+];
+
+const fn shown(method: &'static str, roles: Roles) -> Rule {
+    Rule::new(method, roles, TenantRule::Any)
+}
+
+const fn of_all(method: &'static str, roles: Roles) -> Rule {
+    Rule::new(method, roles, TenantRule::AllTenants)
+}
