@@ -19,14 +19,13 @@ pub(super) const ALL: DeadLetterFilter = DeadLetterFilter { reason: None, tenant
 
 pub(super) async fn groups_in_pages(
     store: &impl UsageStore,
-    log_id: LogId,
     filter: &DeadLetterFilter,
     limit: usize,
 ) -> Vec<DeadLetterGroup> {
     let mut all: Vec<DeadLetterGroup> = Vec::new();
     loop {
         let after = all.last().map(|group| group.key.clone());
-        let page = store.scan_dead_letters(log_id, filter, after.as_ref(), limit).await.unwrap();
+        let page = store.scan_dead_letters(LOG, filter, after.as_ref(), limit).await.unwrap();
         assert!(page.len() <= limit);
         let is_last = page.len() < limit;
         all.extend(page);
@@ -75,7 +74,7 @@ pub async fn dead_letters_are_sorted_filtered_and_the_same_in_pages<
             };
             let expected: Vec<_> = sorted.iter().filter(passes).cloned().collect();
             for limit in [1, 4, 1_000] {
-                let found = groups_in_pages(&store, LOG, &filter, limit).await;
+                let found = groups_in_pages(&store, &filter, limit).await;
                 assert_eq!(found, expected, "{limit} {filter:?}");
             }
             // From any key on, also one that the filter does not pass.
@@ -109,7 +108,7 @@ pub async fn an_older_group_of_dead_letters_does_not_replace_a_newer_one<
         let expected = [dead_letters(mine, TooLate, "acme", stands)];
         for tenant in [None, Some("acme".to_owned())] {
             let filter = DeadLetterFilter { reason: Some(TooLate), tenant };
-            assert_eq!(groups_in_pages(&store, LOG, &filter, 9).await, expected, "{given:?}");
+            assert_eq!(groups_in_pages(&store, &filter, 9).await, expected, "{given:?}");
         }
     }
 }
@@ -129,5 +128,5 @@ pub async fn a_group_with_extreme_values_comes_back_whole<S: Subject<Port: Usage
     let mut flush = flush(mine, Vec::new(), 1 << 48);
     flush.dead_letters = vec![extreme.clone()];
     store.flush(flush.into()).await.unwrap();
-    assert_eq!(groups_in_pages(&store, LOG, &ALL, 9).await, [extreme]);
+    assert_eq!(groups_in_pages(&store, &ALL, 9).await, [extreme]);
 }
