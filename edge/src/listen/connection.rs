@@ -119,6 +119,7 @@ impl Transport {
             // Whatever the socket does not take at once is not worth waiting for.
             let _ = socket.stream().try_write(plain::NO_TLS_HERE);
         }
+        tracing::debug!("a client speaks TLS to a port in plain text");
         cut(io::ErrorKind::InvalidData, "tls_on_plain")
     }
 }
