@@ -16,7 +16,7 @@ pub enum BillingError {
         "partition {partition} of the log takes no boundary: {message}; resume the run once it does"
     )]
     Log {
-        /// The partition.
+        /// Whose segment was to be closed.
         partition: Partition,
         /// What the log said.
         message: String,
@@ -32,7 +32,7 @@ pub enum BillingError {
         "entry {place} of journal {journal} is not understood: {message}; use the version that wrote it or a later one"
     )]
     Journal {
-        /// The journal.
+        /// Name of the journal.
         journal: String,
         /// Its place in the journal.
         place: u64,

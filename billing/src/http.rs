@@ -63,7 +63,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     Description::openapi()
 }
 
-/// The routes.
+/// Routes of every operation that HTTP has.
 pub(crate) fn routes<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: BillingApi<U, B, L>,
 ) -> Routes {

@@ -31,7 +31,7 @@ pub enum ActivationError {
         "partition {partition} did not take the dimension declarations in {tries} tries: {last}; the catalogue is published and becomes active once it is published again or the server restarts"
     )]
     Log {
-        /// The partition.
+        /// Where the declarations were to go.
         partition: Partition,
         /// How often it was tried.
         tries: u32,
@@ -49,7 +49,7 @@ pub enum ActivationError {
     /// A stored text is no longer a catalogue to this program.
     #[error("catalogue {version:?} does not parse: {message}")]
     Unreadable {
-        /// The version.
+        /// Name of the catalogue's version.
         version: String,
         /// What is wrong.
         message: String,

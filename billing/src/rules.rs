@@ -7,7 +7,7 @@ const ANALYSTS: Roles = Roles::of(&[Role::Admin, Role::Operator, Role::Analyst])
 const OPERATORS: Roles = Roles::of(&[Role::Admin, Role::Operator]);
 const ADMINS: Roles = Roles::of(&[Role::Admin]);
 
-/// The rules.
+/// One rule for each method and route of this stage.
 pub const RULES: [Rule; 40] = [
     // Prices are the same for everybody.
     shown("/pulso.v1.CatalogService/GetCatalogue", READERS),

@@ -22,8 +22,8 @@ mod words;
 
 pub mod trail;
 
-pub mod authenticator;
 mod cache;
+pub mod authenticator;
 pub mod rate;
 
 pub mod layer;

@@ -3,10 +3,10 @@
 //!
 //! Every answer carries `x-request-id`, and every error, whoever found it, is an RFC 9457 document.
 
-mod index;
-mod openapi;
-mod probes;
 mod problems;
+mod probes;
+mod openapi;
+mod index;
 
 use std::sync::Arc;
 

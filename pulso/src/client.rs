@@ -1,10 +1,10 @@
 //! The client's side of the wire: connections, and the [`Sender`] of pulses.
 
+mod tls;
+mod target;
 mod channel;
 pub mod frame;
 pub mod sender;
-mod target;
-mod tls;
 
 use std::{error::Error, time::Duration};
 

@@ -29,7 +29,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     Description::openapi()
 }
 
-/// The routes.
+/// Routes of every read.
 pub fn routes<U: UsageStore, L: PulseLog>(api: Arc<QueryApi<U, L>>) -> Routes {
     let router = Router::new()
         .route("/v1/usage", get(usage::usage::<U, L>))

@@ -5,7 +5,7 @@ use edge::access::{Role, Roles, Rule, TenantRule};
 const READERS: Roles = Roles::of(&[Role::Admin, Role::Operator, Role::Analyst, Role::Viewer]);
 const OPERATORS: Roles = Roles::of(&[Role::Admin, Role::Operator]);
 
-/// The rules.
+/// One rule for each method and route of this stage.
 pub const RULES: [Rule; 9] = [
     Rule::new("/pulso.v1.QueryService/QueryUsage", READERS, TenantRule::FromRequest),
     Rule::new("GET /v1/usage", READERS, TenantRule::FromRequest),

@@ -69,7 +69,7 @@ impl Kind {
 /// What a prepaid credit pays of a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Payment {
-    /// The credit.
+    /// Name of the contract's credit.
     pub(crate) credit: String,
     /// How much.
     #[serde(with = "journal::text")]

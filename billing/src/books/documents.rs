@@ -26,7 +26,7 @@ const NUMBERS: &str = "invoice-numbers";
 pub(crate) struct Found {
     /// Whose it is.
     pub(crate) tenant: Tenant,
-    /// The document.
+    /// What its ledger holds of it.
     pub(crate) document: Document,
 }
 

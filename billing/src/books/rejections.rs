@@ -31,7 +31,7 @@ pub(crate) struct Rejection {
 /// What is kept of a rejection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RejectionBody {
-    /// The message.
+    /// Number of the message in its queue.
     pub(crate) message: u64,
     /// Whose document it is about.
     pub(crate) tenant: String,

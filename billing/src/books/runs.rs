@@ -155,7 +155,7 @@ pub(crate) struct Cut {
 pub(crate) struct CutEnd {
     /// The log, in hexadecimal.
     pub(crate) log_id: String,
-    /// The partition.
+    /// Number of the partition in its log.
     pub(crate) partition: u16,
     /// First offset that is not below the cut.
     pub(crate) end: u64,
@@ -187,7 +187,7 @@ impl Outcomes {
     }
 }
 
-/// The runs.
+/// Keeps the journals of billing runs.
 pub(crate) struct Runs<B> {
     store: Arc<B>,
     clock: Arc<dyn Clock>,

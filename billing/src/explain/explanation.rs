@@ -36,7 +36,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// The text.
+    /// What is sent of the part, without its kind.
     #[must_use]
     pub(crate) fn text(&self) -> &str {
         match self {

@@ -5,13 +5,13 @@
 //! [`TOKEN_BYTES_MAX`]; its header chooses a key by id and nothing else: keys and addresses of keys
 //! within the header are not looked at. Signatures are checked before claims are read.
 
-mod claims;
+mod unique;
 mod crypto;
-mod header;
-pub mod keyring;
 pub mod keys;
 pub mod source;
-mod unique;
+pub mod keyring;
+mod header;
+mod claims;
 
 use std::{sync::Arc, time::Duration};
 
@@ -89,7 +89,7 @@ impl Tokens {
         Self { options, ring, clock }
     }
 
-    /// The keys.
+    /// Public keys of the issuer, which change.
     #[must_use]
     pub const fn ring(&self) -> &Arc<KeyRing> {
         &self.ring

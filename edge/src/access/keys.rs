@@ -5,8 +5,8 @@
 //! While the store does not answer, the keys that were read last count, for [`KeyOptions::stale_max`].
 //! Of a key's secret a keyed hash is stored, and the text is given once, when the key is made.
 
-mod book;
 mod record;
+mod book;
 
 use std::{
     fmt,

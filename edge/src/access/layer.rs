@@ -59,7 +59,7 @@ impl Access {
         Self(Arc::new(Shared { rules, authenticator: None, rates }))
     }
 
-    /// The rules.
+    /// Who may call what.
     #[must_use]
     pub fn rules(&self) -> &Rules {
         &self.0.rules

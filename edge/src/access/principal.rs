@@ -270,7 +270,7 @@ impl IdentityScope {
         Self(*scope)
     }
 
-    /// The bytes.
+    /// As the log and the fold compare it.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0

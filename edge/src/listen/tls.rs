@@ -8,10 +8,10 @@
 //! socket from its first byte to a secured stream, and `plain` answers clients that do not speak TLS.
 
 mod files;
-mod handshake;
-mod identity;
 mod peer;
+mod identity;
 pub mod plain;
+mod handshake;
 
 use std::{
     path::PathBuf,

@@ -10,7 +10,7 @@ use std::{
 
 use tonic::codegen::http::{HeaderValue, Uri};
 
-use super::tls::Security;
+use super::tls::{Security, host};
 use crate::exit::{Exit, Failure};
 
 /// Most bytes of a file with a key.
@@ -89,12 +89,6 @@ fn is_loopback(uri: &Uri) -> bool {
     let host = host(uri);
     host == "localhost"
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// The host of an address, without the brackets of IPv6.
-pub(super) fn host(uri: &Uri) -> &str {
-    let host = uri.host().unwrap_or_default();
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 /// An API key or a token, sent as `authorization: Bearer`. It is never printed.

@@ -19,7 +19,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{Code, Status, codegen::http::Uri};
 
-use super::target::host;
 use crate::exit::{Exit, Failure};
 
 /// How connections to one server are secured.
@@ -286,6 +285,12 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Failure> {
             "has no private key in PEM that is not encrypted (`-----BEGIN PRIVATE KEY-----`)";
         Failure::data(format_args!("{path} {needs}"))
     })
+}
+
+/// The host of an address, without the brackets of IPv6.
+pub(super) fn host(uri: &Uri) -> &str {
+    let host = uri.host().unwrap_or_default();
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::support::{Bench, Usage, dead_letters};
 
 /// A principal for these tenants.
 fn principal_for(tenants: &[&str]) -> Principal {
-    let tenants = tenants.iter().map(|name| Tenant::new(*name).unwrap());
+    let tenants = tenants.iter().map(|name| Tenant::new(name).unwrap());
     let parts =
         Parts { tenants: Tenants::these(tenants).unwrap(), ..Parts::clone(&Principal::local()) };
     Principal::new(parts)

@@ -54,7 +54,7 @@ pub enum ReloadError {
     Keys {
         /// Where it comes from.
         place: String,
-        /// Why.
+        /// What is wrong with the document.
         error: KeySetError,
     },
 }

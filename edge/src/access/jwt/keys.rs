@@ -59,7 +59,7 @@ pub enum KeySetError {
 pub struct LeftOut {
     /// Its id, if it has one.
     pub kid: Option<String>,
-    /// Why.
+    /// What is wrong with it, for the log.
     pub why: &'static str,
 }
 

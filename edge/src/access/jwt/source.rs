@@ -23,17 +23,17 @@ pub enum SourceError {
     /// The file cannot be read.
     #[error("{path} cannot be read: {error}")]
     File {
-        /// The file.
+        /// Where it was looked for.
         path: String,
-        /// Why.
+        /// What the system says.
         error: io::Error,
     },
     /// The address does not answer with a document.
     #[error("{url} gives no keys: {message}")]
     Url {
-        /// The address.
+        /// Where it was asked for.
         url: String,
-        /// Why.
+        /// What went wrong, for the log.
         message: String,
     },
     /// The address cannot be trusted.

@@ -16,7 +16,7 @@ pub(super) enum Event {
     Created(Created),
     /// A key was taken back.
     Revoked {
-        /// The key.
+        /// Id of the key.
         id: String,
         /// When.
         #[serde(with = "moment")]

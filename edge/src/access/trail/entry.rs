@@ -52,7 +52,7 @@ pub struct Who {
     pub name: String,
     /// The word of the kind of credential.
     pub kind: String,
-    /// The roles.
+    /// Those of the credential at that moment.
     pub roles: Roles,
 }
 
@@ -73,7 +73,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Evidence {
-    /// The text.
+    /// Up to [`TEXT_BYTES_MAX`] bytes, as they were.
     Text(String),
     /// A text of more than [`TEXT_BYTES_MAX`] bytes. What such texts were is in the journals of what
     /// they configure.
