@@ -50,8 +50,8 @@ WORKDIR /opt/pulso
 ENV PULSO_DATA_DIR=/var/lib/pulso
 VOLUME /var/lib/pulso
 # gRPC and HTTP. Inside a container loopback is nobody's: serve with
-# PULSO_LISTEN__GRPC=0.0.0.0:7070 and PULSO_LISTEN__HTTP=0.0.0.0:7080, and publish with care, for
-# there is no authentication.
+# PULSO_LISTEN__GRPC=0.0.0.0:7070 and PULSO_LISTEN__HTTP=0.0.0.0:7080, with PULSO_ACCESS__MODE=required,
+# or =open behind a gateway that asks for credentials.
 EXPOSE 7070 7080
 # /readyz: every part of this process can do its work.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["pulso-ready"]

@@ -15,6 +15,7 @@ pub mod catalog;
 pub mod contract;
 pub mod dlq;
 pub mod invoice;
+pub mod key;
 pub mod log;
 pub mod query;
 pub mod replay;
@@ -30,8 +31,8 @@ use runtime::fault;
 use self::{
     audit::AuditArgs, bill::BillCommand, catalog::CatalogCommand, config::ConfigCommand,
     contract::ContractCommand, dlq::DlqCommand, ingest::IngestArgs, invoice::InvoiceCommand,
-    log::LogCommand, query::QueryCommand, replay::ReplayArgs, schema::SchemaCommand,
-    shell::CompletionsArgs, status::StatusArgs, topics::TopicsCommand,
+    key::KeyCommand, log::LogCommand, query::QueryCommand, replay::ReplayArgs,
+    schema::SchemaCommand, shell::CompletionsArgs, status::StatusArgs, topics::TopicsCommand,
 };
 use crate::{
     cli::{
@@ -108,6 +109,9 @@ pub enum Command {
     Audit(AuditArgs),
     /// Fold the log again into another epoch, compare it, put it to use.
     Replay(ReplayArgs),
+    /// API keys: make, list and revoke them.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Measure this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -159,6 +163,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Dlq(command) => block_on(dlq::run(&globals, command)),
         Command::Audit(args) => block_on(audit::run(&globals, args)),
         Command::Replay(args) => block_on(replay::run(&globals, args)),
+        Command::Key(command) => block_on(key::run(&globals, command)),
         Command::Log(command) => block_on(log::run(&globals, command)),
         Command::Topics(command) => block_on(topics::run(&globals, command)),
         Command::Schema(command) => block_on(schema::run(&globals, command)),

@@ -9,6 +9,7 @@ pub mod value;
 pub mod urls;
 pub mod assignment;
 pub mod client_auth;
+pub mod access_mode;
 pub mod keys;
 pub mod error;
 mod loaded;

@@ -8,6 +8,7 @@
 pub mod backends;
 pub mod consuming;
 pub(crate) mod tls;
+pub mod access;
 mod doors;
 mod growth;
 mod negative;
@@ -23,7 +24,7 @@ use tracing::warn;
 
 use crate::{
     cli::serving::{ConsumeArgs, DevArgs, PipelineArgs, ServeArgs, Stage},
-    config::{Config, Loaded, value},
+    config::{Config, Loaded, access_mode::AccessMode, value},
     exit::{Exit, Failure},
     output::Printer,
 };
@@ -50,17 +51,11 @@ pub(crate) const ALL_STAGES: [Stage; 4] =
 /// When it cannot start; the failure names the key or the file.
 pub async fn dev(serving: Serving, _args: DevArgs) -> Result<Exit, Failure> {
     let config = &serving.loaded.config;
-    for (key, address) in [("listen.grpc", config.listen.grpc), ("listen.http", config.listen.http)]
-    {
-        if !address.ip().is_loopback() {
-            return Err(Failure::new(
-                Exit::Config,
-                format_args!(
-                    "{key} = `{address}`: `pulso dev` has no authentication and listens on loopback only; use 127.0.0.1, or `pulso serve` behind a gateway"
-                ),
-            ));
-        }
+    if config.access.mode == AccessMode::Open {
+        let message = "access.mode = `open`: `pulso dev` asks for no credentials on loopback only; use `off` or `required`";
+        return Err(Failure::new(Exit::Config, message));
     }
+    access::check_listen(config)?;
     run(&serving, &ALL_STAGES, |process| addresses::print_table(process, config)).await
 }
 
@@ -69,6 +64,7 @@ pub async fn dev(serving: Serving, _args: DevArgs) -> Result<Exit, Failure> {
 /// # Errors
 /// As [`dev`].
 pub async fn serve(serving: Serving, args: ServeArgs) -> Result<Exit, Failure> {
+    access::check_listen(&serving.loaded.config)?;
     run(&serving, &args.stages, |_| {}).await
 }
 

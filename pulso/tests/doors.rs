@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use edge::access::Rules;
+use edge::access::{Rule, Rules};
 use proto::v1::{QueryUsageRequest, query_service_client::QueryServiceClient};
 use serde_json::Value;
 
-use crate::harness::{Home, Server, Settings, http_get};
+use crate::harness::{Home, Server, Settings, http_get, root};
 
 /// Addresses of the process itself, whatever it runs.
 const OWN: [&str; 4] = ["/livez", "/metrics", "/openapi.json", "/readyz"];
@@ -72,17 +72,32 @@ async fn every_call_and_request_is_counted_by_method_and_outcome() {
     server.terminate().await;
 }
 
-#[test]
-fn the_documented_table_of_access_is_the_one_in_use() {
-    let rules = [
+/// Every rule of every stage.
+pub(crate) fn rules() -> Vec<Rule> {
+    [
         &edge::grpc::OWN_RULES[..],
         &edge::http::OWN_RULES,
         &ingestor_api::RULES,
         &ingestor_consumer::grpc::RULES,
         &billing::RULES,
         &query_api::RULES,
-    ];
-    let table = Rules::new(rules.concat()).unwrap().markdown();
-    let documented = include_str!("../../docs/access.md");
-    assert!(documented.contains(&table), "docs/access.md has to hold this table:\n{table}");
+        &pulso::serve::access::RULES,
+    ]
+    .concat()
+}
+
+/// `PULSO_TEST_WRITE_DOCS=1` writes the table anew.
+#[test]
+fn the_documented_table_of_access_is_the_one_in_use() {
+    let table = Rules::new(rules()).unwrap().markdown();
+    let path = root().join("docs/access.md");
+    let documented = std::fs::read_to_string(&path).unwrap();
+    let start = documented.find("| method | roles | tenants |").unwrap();
+    let end = start + documented[start..].find("\n\n").unwrap() + 1;
+    if std::env::var_os("PULSO_TEST_WRITE_DOCS").is_some() {
+        let (before, after) = (&documented[..start], &documented[end..]);
+        std::fs::write(&path, format!("{before}{table}{after}")).unwrap();
+    } else {
+        assert_eq!(documented[start..end], table);
+    }
 }

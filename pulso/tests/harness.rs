@@ -285,6 +285,13 @@ impl Server {
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
 
+    /// The same with an API key.
+    pub(crate) async fn pulso_with(&self, arguments: &[&str], key: &str) -> Output {
+        let mut command = program();
+        command.args(arguments).args(["--server", &self.grpc]).env("PULSO_KEY", key);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
     /// The JSON document that a client command prints; it must exit with 0.
     pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
         let output = self.pulso(&[arguments, &["-o", "json"]].concat()).await;

@@ -6,6 +6,7 @@
 mod harness;
 mod support;
 
+mod access;
 mod attacks;
 mod bad_input;
 mod billing;

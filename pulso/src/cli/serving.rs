@@ -11,7 +11,8 @@ use clap::{Args, Subcommand, ValueEnum};
   pulso dev --data-dir ./play --grpc-listen 127.0.0.1:0 --print-addresses addresses.json
   pulso dev --log memory: --store memory:
 
-Not for production: it listens on loopback only, without authentication.")]
+Not for production: it listens on loopback only. It asks for no credentials unless
+access.mode is `required`.")]
 pub struct DevArgs {}
 
 /// `pulso demo`.

@@ -34,7 +34,7 @@ use crate::{
     config::{Loaded, urls::Servers},
     exit::{Exit, Failure},
     output::{Answer, Printer, counted},
-    serve::backends::{OpenUsage, kafka, store_failure},
+    serve::backends::{OpenStores, kafka, store_failure},
 };
 
 /// `pulso log`.
@@ -96,7 +96,7 @@ async fn on_growth(
 ) -> Result<Exit, Failure> {
     let loaded = globals.serving.load()?;
     let brokers = kafka::brokers(&loaded)?;
-    let store = OpenUsage::open(&loaded).await?;
+    let store = OpenStores::open(&loaded).await?;
     let done = work(&Growth { loaded: &loaded, brokers, usage: &store.usage }).await;
     store.close().await;
     Printer::new(globals.output).print(&done?)?;

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use super::{
+    access_mode::AccessMode,
     assignment::Assignment,
     client_auth::ClientAuth,
     urls::{LogUrl, StoreUrl},
@@ -119,7 +120,7 @@ settings! {
         data_dir: Directory = "./data";
     }
 
-    /// Addresses to listen on. There is no authentication yet: keep them on loopback.
+    /// Addresses to listen on. Beyond loopback `access.mode` has to say who may come.
     listen: Listen {
         /// gRPC. Port 0 takes a free port.
         grpc: SocketAddr = "127.0.0.1:7070";
@@ -137,6 +138,30 @@ settings! {
         /// How often these files are read again; SIGHUP reads them at once. Connections that are open
         /// keep what they began with.
         tls_reload_interval: Span<100, { 24 * HOUR }> = "30s";
+    }
+
+    /// Who may call what (docs/access.md).
+    access: Access {
+        /// `off` (no credentials, on loopback only), `open` (no credentials, anywhere: only behind a
+        /// gateway that asks for some) or `required`.
+        mode: AccessMode = "off";
+        /// Secret under which the store keeps hashes of API keys, at least 32 bytes. Better by a file:
+        /// PULSO_ACCESS__KEY_SECRET_FILE names one. Nothing: the first process makes one and keeps it
+        /// in the store.
+        key_secret: Secret = "";
+        /// Issuer of tokens (JWT), exactly. Nothing: tokens do not count.
+        token_issuer: Text = "";
+        /// Whom tokens are for: one of these names, between commas.
+        token_audiences: Text = "";
+        /// File with the issuer's public keys, a JWKS document. It is read again every five minutes.
+        token_keys: Text = "";
+        /// Requests a second of one client, over all its credentials. A stream counts once.
+        requests_per_client: Count<1, 1_000_000_000> = "10000";
+        /// Requests a second of one address, those with wrong credentials included.
+        requests_per_address: Count<1, 1_000_000_000> = "100000";
+        /// Pages of which origins may read answers over HTTP, such as https://app.example, between
+        /// commas.
+        origins: Text = "";
     }
 
     /// What clients may take of the process, whatever they call.

@@ -5,7 +5,10 @@ use std::{fs, io::Write, path::Path};
 use serde_json::json;
 
 use super::process::Process;
-use crate::{config::Config, exit::Failure};
+use crate::{
+    config::{Config, access_mode::AccessMode},
+    exit::Failure,
+};
 
 /// Writes `{"grpc": "127.0.0.1:41234", "http": "...", "pid": 4242}`, whole or not at all: a script
 /// that waits for the file never reads half of it.
@@ -33,9 +36,13 @@ pub fn print_table(process: &Process, config: &Config) {
     } else {
         format!(" --server {scheme}://{grpc}")
     };
+    let credentials = match config.access.mode {
+        AccessMode::Required => "",
+        AccessMode::Off | AccessMode::Open => ", no credentials",
+    };
     let text = format!(
         "
-  pulso {version}                              not for production: no authentication, loopback only
+  pulso {version}                              not for production: loopback only{credentials}
 
   gRPC       {scheme}://{grpc}      health and reflection included
   HTTP       {scheme}://{http}      /openapi.json describes it

@@ -136,21 +136,24 @@ pub async fn open(loaded: &Loaded, stages: &[Stage]) -> Result<Backends, Failure
     Ok(Backends { log, older, usage, billing, feed, outlets, kept, store })
 }
 
-/// The usage store alone, for a command about a log on a broker.
-pub struct OpenUsage {
-    /// The port, until [`OpenUsage::close`].
+/// The stores alone, for a command that needs no log or one on a broker.
+pub struct OpenStores {
+    /// The port, until [`OpenStores::close`].
     pub usage: Usage,
+    /// The same of what billing keeps.
+    pub billing: Arc<Billing>,
     store: Store,
 }
 
-impl OpenUsage {
+impl OpenStores {
     /// Opens the store that the configuration names.
     ///
     /// # Errors
     /// As [`open`].
     pub async fn open(loaded: &Loaded) -> Result<Self, Failure> {
         let (store, _) = open_store(loaded, None).await?;
-        Ok(Self { usage: store.ports().0, store })
+        let (usage, billing) = store.ports();
+        Ok(Self { usage, billing: Arc::new(billing), store })
     }
 
     /// Leaves it in order.

@@ -15,15 +15,12 @@ use std::{
     time::Duration,
 };
 
-use domain::{Clock, PulseLog as _};
+use domain::PulseLog as _;
 
 use billing::{BillingApi, BillingConfig};
 use edge::{
     Compute, Served,
-    access::{
-        browser::Transport,
-        rate::{RateLimits, Rates},
-    },
+    access::browser::Transport,
     compute::{self, ComputeConfig},
     paging::TokenKey,
 };
@@ -43,6 +40,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
+    access,
     backends::{self, Backends},
     consuming::{self, Consuming},
     doors,
@@ -170,6 +168,9 @@ impl Process {
             let (usage, ids) = (Arc::clone(&backends.usage), consuming::ids_memory(config));
             stages.push(AuditService::new(backends.logs(), usage, ids).doors());
         }
+        let access = access::open(config, &backends.billing).await?;
+        stages.extend(access.doors());
+        tasks.extend(access.keep(&shutdown));
         let compute = Compute::new(compute_config(config));
         if plan.runs(Stage::Price) {
             let api = start_billing(&backends, (config, &compute), &health, &shutdown, &mut tasks)?;
@@ -180,7 +181,6 @@ impl Process {
             stages.push(query_api::doors(&query));
         }
         let is_secure = tls.is_some();
-        let system_clock: Arc<dyn Clock> = Arc::new(clock::system());
         if let Some(tls) = tls {
             let (every, check) =
                 (config.listen.tls_reload_interval.duration(), health.register("tls"));
@@ -192,9 +192,9 @@ impl Process {
             health,
             render_metrics: Arc::new(move || metrics.render()),
             descriptors: proto::DESCRIPTORS,
-            authenticator: None,
-            rates: Rates::new(&RateLimits::default(), &system_clock),
-            origins: Vec::new(),
+            authenticator: access.authenticator,
+            rates: access.rates,
+            origins: access.origins,
             transport: if is_secure { Transport::Tls } else { Transport::Plain },
         };
         let served = Served::new(stages, shown).map_err(Failure::internal)?;

@@ -1,0 +1,173 @@
+//! Access: who may come in, from the configuration and the keys in the billing store.
+
+mod grpc;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use domain::Clock;
+use edge::{
+    Doors,
+    access::{
+        Authenticator,
+        api_key::ServerSecret,
+        browser::Origin,
+        jwt::{
+            TokenOptions, Tokens,
+            keyring::{KeyRing, ReloadOptions},
+            source::FileSource,
+        },
+        keys::{KeyOptions, Keys},
+        rate::{Rate, RateLimits, Rates},
+    },
+};
+use runtime::{Shutdown, clock};
+use storage::choice::Billing;
+use tokio::task::JoinHandle;
+
+use super::backends;
+use crate::{
+    config::{Config, access_mode::AccessMode, keys::Access, value::Text},
+    exit::{Exit, Failure},
+};
+
+pub use grpc::RULES;
+pub(crate) use grpc::{key_document, new_key, problem_of};
+
+/// What was opened of it.
+pub(super) struct Opened {
+    /// Absent where no credentials are asked for.
+    pub(super) authenticator: Option<Authenticator>,
+    pub(super) rates: Rates,
+    pub(super) origins: Vec<Origin>,
+    keys: Option<Arc<Keys<Billing>>>,
+    ring: Option<Arc<KeyRing>>,
+}
+
+/// Checks that nobody unknown can reach a process that asks for no credentials.
+///
+/// # Errors
+/// With the configuration code, when it would listen beyond loopback.
+pub(super) fn check_listen(config: &Config) -> Result<(), Failure> {
+    let addresses = [("listen.grpc", config.listen.grpc), ("listen.http", config.listen.http)];
+    let beyond = |(_, address): &(_, SocketAddr)| !address.ip().is_loopback();
+    match (config.access.mode, addresses.into_iter().find(beyond)) {
+        (AccessMode::Off, Some((key, address))) => Err(Failure::new(
+            Exit::Config,
+            format_args!(
+                "{key} = `{address}` is not on loopback and access.mode = `off` asks nobody for a credential; set it to `required`, or to `open` behind a gateway that asks"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Opens the keys of a deployment.
+///
+/// # Errors
+/// With the configuration code for a secret that is too short; those of the store.
+pub(crate) async fn open_keys(
+    config: &Config,
+    billing: Arc<Billing>,
+) -> Result<Keys<Billing>, Failure> {
+    let secret = config.access.key_secret.reveal();
+    let secret = secret.map(|secret| ServerSecret::new(secret.as_bytes())).transpose();
+    let secret = secret
+        .map_err(|error| Failure::new(Exit::Config, format_args!("access.key_secret: {error}")))?;
+    let clock: Arc<dyn Clock> = Arc::new(clock::system());
+    let keys = Keys::open(billing, secret, KeyOptions::default(), clock).await;
+    keys.map_err(|error| backends::store_failure(&error))
+}
+
+/// Opens what the configuration asks for.
+///
+/// # Errors
+/// With the configuration code, which names the setting; those of the store.
+pub(super) async fn open(config: &Config, billing: &Arc<Billing>) -> Result<Opened, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(clock::system());
+    let settings = &config.access;
+    let rates = Rates::new(&rate_limits(settings), &clock);
+    let origins = origins(settings)?;
+    let mut opened = Opened { authenticator: None, rates, origins, keys: None, ring: None };
+    if settings.mode != AccessMode::Required {
+        return Ok(opened);
+    }
+    let keys = Arc::new(open_keys(config, Arc::clone(billing)).await?);
+    let mut authenticator = Authenticator::new(Arc::clone(&clock)).with_keys(keys.clone());
+    if let Some(issuer) = settings.token_issuer.get() {
+        let (tokens, ring) = open_tokens(settings, issuer, clock).await?;
+        authenticator = authenticator.with_tokens(tokens);
+        opened.ring = Some(ring);
+    }
+    opened.authenticator = Some(authenticator);
+    opened.keys = Some(keys);
+    Ok(opened)
+}
+
+async fn open_tokens(
+    settings: &Access,
+    issuer: &str,
+    clock: Arc<dyn Clock>,
+) -> Result<(Tokens, Arc<KeyRing>), Failure> {
+    let needed = |key: &str, setting: &Text| {
+        setting.get().map(str::to_owned).ok_or_else(|| {
+            let message =
+                format_args!("{key} is empty, and access.token_issuer needs it").to_string();
+            Failure::new(Exit::Config, message)
+        })
+    };
+    let audiences = needed("access.token_audiences", &settings.token_audiences)?;
+    let file = needed("access.token_keys", &settings.token_keys)?;
+    let ring = KeyRing::load(FileSource::new(file), ReloadOptions::default(), Arc::clone(&clock));
+    let ring =
+        Arc::new(ring.await.map_err(|error| {
+            Failure::new(Exit::Config, format_args!("access.token_keys: {error}"))
+        })?);
+    let audiences = audiences.split(',').map(|name| name.trim().to_owned()).collect();
+    let options = TokenOptions { audiences, ..TokenOptions::new(issuer, "") };
+    Ok((Tokens::new(options, Arc::clone(&ring), clock), ring))
+}
+
+impl Opened {
+    /// What manages the keys, where there are any.
+    pub(super) fn doors(&self) -> Option<Doors> {
+        self.keys.clone().map(grpc::doors)
+    }
+
+    /// Keeps keys and key sets up to date until shutdown.
+    pub(super) fn keep(&self, shutdown: &Shutdown) -> Vec<JoinHandle<Result<(), Failure>>> {
+        let mut tasks = Vec::new();
+        if let Some(keys) = self.keys.clone() {
+            let until = shutdown.clone();
+            tasks.push(tokio::spawn(async move {
+                keys.keep(&until).await;
+                Ok(())
+            }));
+        }
+        if let Some(ring) = self.ring.clone() {
+            let until = shutdown.clone();
+            tasks.push(tokio::spawn(async move {
+                ring.keep(&until).await;
+                Ok(())
+            }));
+        }
+        tasks
+    }
+}
+
+/// A second's requests may all come at once.
+fn rate_limits(settings: &Access) -> RateLimits {
+    let rate = |per_second: u32| Rate::new(per_second, per_second);
+    RateLimits {
+        per_credential: rate(settings.requests_per_client.as_u32()),
+        per_address: rate(settings.requests_per_address.as_u32()),
+        ..RateLimits::default()
+    }
+}
+
+fn origins(settings: &Access) -> Result<Vec<Origin>, Failure> {
+    let listed = settings.origins.get().into_iter().flat_map(|text| text.split(','));
+    let origins = listed.map(|origin| origin.trim().parse::<Origin>());
+    origins
+        .collect::<Result<_, _>>()
+        .map_err(|error| Failure::new(Exit::Config, format_args!("access.origins: {error}")))
+}

@@ -1,0 +1,159 @@
+//! The gRPC door of the API keys, `AccessService`.
+
+use std::sync::Arc;
+
+use domain::{Name, Timestamp};
+use edge::{
+    Doors, Problem, Violation,
+    access::{
+        Principal, Role, Roles, Rule, TenantRule, Tenants,
+        keys::{KeyInfo, Keys, KeysError, NewKey},
+    },
+    grpc::Services,
+    problem::reasons,
+};
+use proto::{
+    convert::{timestamp, wire_time},
+    v1::{
+        self,
+        access_service_server::{AccessService, AccessServiceServer},
+    },
+};
+use storage::choice::Billing;
+use tonic::{Request, Response, Status};
+
+/// Most bytes of a request: 64 tenants of 128 bytes, and what is around them.
+const REQUEST_BYTES_MAX: usize = 16 << 10;
+
+/// Who may manage keys.
+const ADMINS: Roles = Roles::of(&[Role::Admin]);
+
+/// Who may call what.
+pub const RULES: [Rule; 3] = [
+    Rule::new("/pulso.v1.AccessService/CreateKey", ADMINS, TenantRule::AllTenants),
+    Rule::new("/pulso.v1.AccessService/ListKeys", ADMINS, TenantRule::AllTenants),
+    Rule::new("/pulso.v1.AccessService/RevokeKey", ADMINS, TenantRule::AllTenants),
+];
+
+struct KeysGrpc {
+    keys: Arc<Keys<Billing>>,
+}
+
+/// What serves the keys.
+pub(super) fn doors(keys: Arc<Keys<Billing>>) -> Doors {
+    let service = AccessServiceServer::new(KeysGrpc { keys });
+    Doors {
+        grpc: Services::default().with(service, REQUEST_BYTES_MAX),
+        rules: RULES.to_vec(),
+        ..Doors::default()
+    }
+}
+
+#[tonic::async_trait]
+impl AccessService for KeysGrpc {
+    async fn create_key(
+        &self,
+        request: Request<v1::CreateKeyRequest>,
+    ) -> Result<Response<v1::CreateKeyResponse>, Status> {
+        let principal = Principal::of(request.extensions())?;
+        let new = new_key(&request.into_inner())?;
+        let (key, info) = self.keys.create(new, &principal.name).await.map_err(problem_of)?;
+        tracing::info!(id = info.id, name = info.name, by = principal.name, "an API key was made");
+        let text = key.reveal();
+        Ok(Response::new(v1::CreateKeyResponse { key: Some(key_document(info, None)), text }))
+    }
+
+    async fn list_keys(
+        &self,
+        _: Request<v1::ListKeysRequest>,
+    ) -> Result<Response<v1::ListKeysResponse>, Status> {
+        let mut keys = Vec::new();
+        for info in self.keys.list().await.map_err(Problem::from)? {
+            let used = self.keys.last_used(&info.id).await.map_err(Problem::from)?;
+            keys.push(key_document(info, used));
+        }
+        Ok(Response::new(v1::ListKeysResponse { keys }))
+    }
+
+    async fn revoke_key(
+        &self,
+        request: Request<v1::RevokeKeyRequest>,
+    ) -> Result<Response<v1::Key>, Status> {
+        let principal = Principal::of(request.extensions())?;
+        let id = request.into_inner().id;
+        let info = self.keys.revoke(&id, &principal.name).await.map_err(problem_of)?;
+        tracing::info!(id = info.id, by = principal.name, "an API key was revoked");
+        Ok(Response::new(key_document(info, None)))
+    }
+}
+
+/// Reads a key to be made.
+///
+/// # Errors
+/// INVALID_ARGUMENT with all that is wrong.
+pub(crate) fn new_key(request: &v1::CreateKeyRequest) -> Result<NewKey, Problem> {
+    let v1::CreateKeyRequest { name, roles, tenants, expires_at } = request;
+    let mut violations = Vec::new();
+    let mut refuse = |field: &str, reason, message: String| {
+        violations.push(Violation::new(field, reason, message));
+    };
+    let name = Name::new(name).map_err(|error| {
+        refuse("name", reasons::of_name(error), error.to_string());
+    });
+    let roles = roles.iter().map(|word| word.parse::<Role>()).collect::<Result<Roles, _>>();
+    let roles = roles.map_err(|error| {
+        refuse("roles", reasons::PARAMETER_INVALID, error.to_string());
+    });
+    let tenants: Vec<_> = tenants.iter().map(String::as_str).collect();
+    let tenants = Tenants::of_words(&tenants).map_err(|error| {
+        refuse("tenants", reasons::PARAMETER_INVALID, error.to_string());
+    });
+    let expires_at = expires_at.as_ref().map(|time| {
+        timestamp(time).ok_or_else(|| {
+            let message = "no moment of the years 1 to 9999";
+            refuse("expires_at", reasons::TIME_OUT_OF_RANGE, message.to_owned());
+        })
+    });
+    Problem::check(violations)?;
+    match (name, roles, tenants, expires_at.transpose()) {
+        (Ok(name), Ok(roles), Ok(tenants), Ok(expires_at)) => {
+            Ok(NewKey { name, roles, tenants, expires_at })
+        }
+        _ => Err(Problem::internal("a key was refused without a reason")),
+    }
+}
+
+/// A key as answers show it.
+pub(crate) fn key_document(info: KeyInfo, last_used: Option<Timestamp>) -> v1::Key {
+    let tenants = info.tenants.named().map_or_else(
+        || vec!["*".to_owned()],
+        |named| named.iter().map(ToString::to_string).collect(),
+    );
+    let (revoked_at, revoked_by) = info.revoked.map(|revoked| (revoked.at, revoked.by)).unzip();
+    v1::Key {
+        id: info.id,
+        name: info.name,
+        roles: info.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+        tenants,
+        created_at: Some(wire_time(info.created_at)),
+        created_by: info.created_by,
+        expires_at: info.expires_at.map(wire_time),
+        revoked_at: revoked_at.map(wire_time),
+        revoked_by: revoked_by.unwrap_or_default(),
+        last_used_at: last_used.map(wire_time),
+    }
+}
+
+/// What a client is told of an error.
+pub(crate) fn problem_of(error: KeysError) -> Problem {
+    let message = error.to_string();
+    match error {
+        KeysError::NoRole => Problem::invalid("roles", reasons::PARAMETER_INVALID, message),
+        KeysError::Expired(_) => {
+            Problem::invalid("expires_at", reasons::PARAMETER_INVALID, message)
+        }
+        KeysError::TooMany => Problem::failed_precondition(reasons::RESULT_TOO_LARGE, message),
+        KeysError::NotFound(_) => Problem::not_found(reasons::KEY_NOT_FOUND, message),
+        KeysError::Store(error) => error.into(),
+    }
+}
