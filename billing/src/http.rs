@@ -18,12 +18,13 @@
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, State},
+    extract::{Path, RawQuery, State},
     routing::{get, post},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{
     Problem, Routes,
+    parameters::Parameters,
     problem::{http::HttpProblem, reasons},
 };
 use pricing::file;
@@ -86,12 +87,6 @@ pub(crate) fn routes<U: UsageStore, B: BillingStore, L: PulseLog>(
     Routes::new(router, file::BYTES_MAX)
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Writing {
-    validate_only: bool,
-}
-
 /// Published catalogues, newest first.
 #[utoipa::path(get, path = "/v1/catalog", tag = "billing", responses(Answers))]
 async fn catalogues<U: UsageStore, B: BillingStore, L: PulseLog>(
@@ -113,9 +108,10 @@ async fn catalogues<U: UsageStore, B: BillingStore, L: PulseLog>(
 )]
 async fn publish<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
-    Query(Writing { validate_only }): Query<Writing>,
+    RawQuery(query): RawQuery,
     text: String,
 ) -> Answer {
+    let validate_only = validate_only(query.as_deref())?;
     let published = api.publish(v1::PublishCatalogueRequest { text, validate_only }).await?;
     let mut document = answers::catalogue(&published.catalogue.unwrap_or_default());
     document["already_published"] = published.already_published.into();
@@ -138,12 +134,6 @@ async fn catalogue<U: UsageStore, B: BillingStore, L: PulseLog>(
     Ok(Json(answers::catalogue(&api.find_catalogue(&version).await?)))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct OfTenant {
-    tenant: String,
-}
-
 /// Contracts in the order in which they were applied.
 #[utoipa::path(
     get,
@@ -154,8 +144,9 @@ struct OfTenant {
 )]
 async fn contracts<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
-    Query(OfTenant { tenant }): Query<OfTenant>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
+    let tenant = Parameters::parse(query.as_deref(), &["tenant"], &[])?.text("tenant");
     let listed = api.contracts(&tenant).await?.contracts;
     let listed: Vec<Value> = listed.iter().map(answers::contract).collect();
     Ok(Json(json!({"contracts": listed})))
@@ -172,9 +163,10 @@ async fn contracts<U: UsageStore, B: BillingStore, L: PulseLog>(
 )]
 async fn apply<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
-    Query(Writing { validate_only }): Query<Writing>,
+    RawQuery(query): RawQuery,
     text: String,
 ) -> Answer {
+    let validate_only = validate_only(query.as_deref())?;
     let applied = api.apply(v1::ApplyContractRequest { text, validate_only }).await?;
     let mut document = answers::contract(&applied.contract.unwrap_or_default());
     document["already_applied"] = applied.already_applied.into();
@@ -197,14 +189,6 @@ async fn contract<U: UsageStore, B: BillingStore, L: PulseLog>(
     Ok(Json(answers::contract(&api.contract(&name).await?)))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Previewed {
-    tenant: String,
-    period: String,
-    catalogue: String,
-}
-
 /// A tenant's invoices as they would be now, with the reason for every number.
 #[utoipa::path(
     get,
@@ -219,9 +203,14 @@ struct Previewed {
 )]
 async fn preview<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
-    Query(Previewed { tenant, period, catalogue }): Query<Previewed>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
-    let request = v1::PreviewBillRequest { tenant, period, catalogue_version: catalogue };
+    let parameters = Parameters::parse(query.as_deref(), &["tenant", "period", "catalogue"], &[])?;
+    let request = v1::PreviewBillRequest {
+        tenant: parameters.text("tenant"),
+        period: parameters.text("period"),
+        catalogue_version: parameters.text("catalogue"),
+    };
     Ok(Json(api.preview(&request).await?))
 }
 
@@ -297,6 +286,16 @@ async fn act_on_run<U: UsageStore, B: BillingStore, L: PulseLog>(
     Ok(Json(answers::run(&acted)))
 }
 
+fn validate_only(query: Option<&str>) -> Result<bool, Problem> {
+    Parameters::parse(query, &[], &["validate_only"])?.is_set("validate_only")
+}
+
+/// Size and token of a page; a size that is not given is 0.
+fn page_of(parameters: &Parameters<'_>) -> Result<(i32, String), Problem> {
+    let size = parameters.number("page_size", reasons::PAGE_SIZE_INVALID)?;
+    Ok((size, parameters.text("page_token")))
+}
+
 fn run_number(text: &str) -> Result<u64, HttpProblem> {
     number(text, "run", reasons::RUN_NOT_FOUND)
 }
@@ -306,13 +305,6 @@ fn number(text: &str, of: &str, not_found: &'static str) -> Result<u64, HttpProb
     text.parse().map_err(|_| {
         Problem::not_found(not_found, format!("{text:?} is no number of a {of}")).into()
     })
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Page {
-    page_size: i32,
-    page_token: String,
 }
 
 /// Messages that a consumer could not take.
@@ -328,8 +320,10 @@ struct Page {
 )]
 async fn rejections<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
-    Query(Page { page_size, page_token }): Query<Page>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
+    let parameters = Parameters::parse(query.as_deref(), &["page_size", "page_token"], &[])?;
+    let (page_size, page_token) = page_of(&parameters)?;
     let page = api.rejections(&v1::ListRejectionsRequest { page_size, page_token }).await?;
     let listed: Vec<Value> = page.rejections.iter().map(answers::rejection).collect();
     Ok(Json(json!({"rejections": listed, "next_page_token": page.next_page_token})))

@@ -3,7 +3,7 @@
 //! Written out because the usual extractors replace invalid UTF-8 and drop unknown names in silence,
 //! and a misspelt filter that is dropped answers another question than the one asked.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, str::FromStr};
 
 use crate::problem::{Problem, Violation, reasons};
 use percent_encoding::percent_decode_str;
@@ -72,6 +72,37 @@ impl<'a> Parameters<'a> {
         self.get(name).unwrap_or_default().to_owned()
     }
 
+    /// Tells whether a parameter is set: by itself, or as `true`.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a value that is neither `true` nor `false`.
+    pub fn is_set(&self, name: &str) -> Result<bool, Problem> {
+        match self.get(name) {
+            None | Some("false") => Ok(false),
+            Some("" | "true") => Ok(true),
+            Some(other) => {
+                let message = format!("{other:?} is neither true nor false");
+                Err(Problem::invalid(name, reasons::PARAMETER_INVALID, message))
+            }
+        }
+    }
+
+    /// Reads a number; zero where it was not given.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT with the reason, for a value that is no number of this kind.
+    pub fn number<T: FromStr + Default>(
+        &self,
+        name: &str,
+        reason: &'static str,
+    ) -> Result<T, Problem> {
+        let Some(text) = self.get(name) else { return Ok(T::default()) };
+        text.parse().map_err(|_| {
+            let message = format!("{text:?} is not a whole number in range");
+            Problem::invalid(name, reason, message)
+        })
+    }
+
     /// The parts of a comma-separated value; none where it was not given.
     pub fn list(&self, name: &str) -> Vec<String> {
         let parts = self.get(name).map(|value| value.split(',').map(str::to_owned).collect());
@@ -109,6 +140,22 @@ mod tests {
         assert_eq!(parameters.get("tenant"), Some("a b c+\u{e9}"));
         assert_eq!(parameters.get("verbose"), Some(""));
         assert_eq!(parameters.get("sku"), None);
+    }
+
+    #[test]
+    fn flags_and_numbers_are_read_or_refused() {
+        let flags = ["a", "b", "c", "d", "e"];
+        let query = "a&b=true&c=false&d=yes&n=7&m=x";
+        let parameters = Parameters::parse(Some(query), &["n", "m"], &flags).unwrap();
+        let found = flags.map(|name| parameters.is_set(name).map_err(|problem| problem.reason));
+        let refused = Err(reasons::PARAMETER_INVALID);
+        assert_eq!(found, [Ok(true), Ok(true), Ok(false), refused, Ok(false)]);
+        let number = |name| {
+            let number = parameters.number::<u32>(name, reasons::PAGE_SIZE_INVALID);
+            number.map_err(|problem| problem.reason)
+        };
+        assert_eq!((number("n"), number("o")), (Ok(7), Ok(0)));
+        assert_eq!(number("m"), Err(reasons::PAGE_SIZE_INVALID));
     }
 
     #[test]

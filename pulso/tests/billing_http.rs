@@ -159,6 +159,10 @@ async fn mistakes_over_http_are_problems_with_a_reason() {
         ("POST /v1/billing/runs/7:pause", "", 404, "ROUTE_NOT_FOUND"),
         ("GET /v1/invoices/INV-000009", "", 404, "INVOICE_NOT_FOUND"),
         ("GET /v1/invoices?page_size=5000", "", 400, "PAGE_SIZE_INVALID"),
+        ("GET /v1/invoices?page_size=many", "", 400, "PAGE_SIZE_INVALID"),
+        ("GET /v1/invoices?tenent=a", "", 400, "PARAMETER_UNKNOWN"),
+        ("GET /v1/invoices/INV-000009:verify?from_log=1", "", 400, "PARAMETER_INVALID"),
+        ("POST /v1/catalog?validate=true", CATALOGUE, 400, "PARAMETER_UNKNOWN"),
         ("POST /v1/billing/rejections", &unknown, 404, "MESSAGE_NOT_FOUND"),
         ("POST /v1/billing/rejections/1:replay", "", 404, "REJECTION_NOT_FOUND"),
     ] {

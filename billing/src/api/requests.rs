@@ -1,10 +1,8 @@
 //! Checks of what several requests hold: months, pages, words, request ids.
 
-use edge::{Problem, problem::reasons};
+use edge::{Problem, paging, problem::reasons};
 use pricing::timeline::Month;
 
-/// Items on a page, and most of them.
-const PAGE_SIZE: (i32, i32) = (50, 1_000);
 /// Most bytes of a request id, of a consumer's name and of a reason.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 pub(super) const CONSUMER_BYTES_MAX: usize = 128;
@@ -20,14 +18,8 @@ pub(super) fn month(text: &str) -> Result<Month, Problem> {
 
 /// The first number of a page and how many it has.
 pub(super) fn page(size: i32, token: &str) -> Result<(u64, usize), Problem> {
-    let size = match size {
-        0 => PAGE_SIZE.0,
-        size if (1..=PAGE_SIZE.1).contains(&size) => size,
-        size => {
-            let message = format!("{size} is not 1 to {}", PAGE_SIZE.1);
-            return Err(Problem::invalid("page_size", reasons::PAGE_SIZE_INVALID, message));
-        }
-    };
+    let size = paging::size(&paging::size_text(size))
+        .map_err(|(reason, message)| Problem::invalid("page_size", reason, message))?;
     let from = match token {
         "" => 1,
         token => token.parse().map_err(|_| {
@@ -35,7 +27,7 @@ pub(super) fn page(size: i32, token: &str) -> Result<(u64, usize), Problem> {
             Problem::invalid("page_token", reasons::PAGE_TOKEN_INVALID, message)
         })?,
     };
-    Ok((from, usize::try_from(size).expect("is above zero")))
+    Ok((from, size))
 }
 
 /// Refuses a text for people that is empty or too long.

@@ -3,13 +3,14 @@
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{Path, RawQuery, State},
     http::header,
     response::{Html, IntoResponse, Response},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{
     Problem,
+    parameters::Parameters,
     problem::{http::HttpProblem, reasons},
 };
 use futures_util::{Stream, StreamExt as _, future, stream};
@@ -17,20 +18,12 @@ use proto::v1;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Answers, no_action};
+use super::{Answer, Answers, no_action, page_of};
 use crate::{
     answers::{self, explanation::ExplanationText},
     api::BillingApi,
     print,
 };
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Listed {
-    tenant: String,
-    page_size: i32,
-    page_token: String,
-}
 
 /// Invoices in the order of their numbers, or all documents of one tenant.
 #[utoipa::path(
@@ -46,21 +39,16 @@ pub(super) struct Listed {
 )]
 pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
-    Query(Listed { tenant, page_size, page_token }): Query<Listed>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
+    let known = ["tenant", "page_size", "page_token"];
+    let parameters = Parameters::parse(query.as_deref(), &known, &[])?;
+    let (page_size, page_token) = page_of(&parameters)?;
+    let tenant = parameters.text("tenant");
     let request = v1::ListInvoicesRequest { tenant, page_size, page_token };
     let page = api.invoices(&request).await?;
     let listed: Vec<Value> = page.invoices.iter().map(answers::invoice).collect();
     Ok(Json(json!({"invoices": listed, "next_page_token": page.next_page_token})))
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Detail {
-    line: u32,
-    pulses: bool,
-    hour: Option<String>,
-    from_log: bool,
 }
 
 fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
@@ -88,12 +76,17 @@ fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
 pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Path(invoice): Path<String>,
-    Query(Detail { line, pulses, hour, from_log }): Query<Detail>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, HttpProblem> {
+    let flags = ["pulses", "from_log"];
+    let parameters = Parameters::parse(query.as_deref(), &["line", "hour"], &flags)?;
+    let line = parameters.number("line", reasons::PARAMETER_INVALID)?;
+    let (pulses, from_log) = (parameters.is_set("pulses")?, parameters.is_set("from_log")?);
+    let hour = parameters.get("hour");
     let document = match invoice.split_once(':') {
         None => return json(api.invoice_as(&invoice, |invoice| invoice.to_string()).await?),
         Some((number, "explain")) => {
-            let hour = hour.as_deref().map(moment_of).transpose()?;
+            let hour = hour.map(moment_of).transpose()?;
             let request =
                 v1::ExplainInvoiceRequest { number: number.to_owned(), line, pulses, hour };
             let parts = api.explain(&request).await?;
