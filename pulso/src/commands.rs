@@ -20,6 +20,7 @@ pub mod log;
 pub mod query;
 pub mod replay;
 pub mod status;
+pub mod token;
 pub mod ingest;
 pub mod demo;
 
@@ -32,7 +33,8 @@ use self::{
     audit::AuditArgs, bill::BillCommand, catalog::CatalogCommand, config::ConfigCommand,
     contract::ContractCommand, dlq::DlqCommand, ingest::IngestArgs, invoice::InvoiceCommand,
     key::KeyCommand, log::LogCommand, query::QueryCommand, replay::ReplayArgs,
-    schema::SchemaCommand, shell::CompletionsArgs, status::StatusArgs, topics::TopicsCommand,
+    schema::SchemaCommand, shell::CompletionsArgs, status::StatusArgs, token::TokenCommand,
+    topics::TopicsCommand,
 };
 use crate::{
     cli::{
@@ -112,6 +114,9 @@ pub enum Command {
     /// API keys: make, list and revoke them.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Tokens of an issuer: what they say.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Measure this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -164,6 +169,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Audit(args) => block_on(audit::run(&globals, args)),
         Command::Replay(args) => block_on(replay::run(&globals, args)),
         Command::Key(command) => block_on(key::run(&globals, command)),
+        Command::Token(command) => token::run(&globals, command),
         Command::Log(command) => block_on(log::run(&globals, command)),
         Command::Topics(command) => block_on(topics::run(&globals, command)),
         Command::Schema(command) => block_on(schema::run(&globals, command)),

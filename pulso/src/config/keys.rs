@@ -159,7 +159,7 @@ settings! {
         requests_per_client: Count<1, 1_000_000_000> = "10000";
         /// Requests a second of one address, those with wrong credentials included.
         requests_per_address: Count<1, 1_000_000_000> = "100000";
-        /// Pages of which origins may read answers over HTTP, such as https://app.example, between
+        /// Pages of which origins may read answers over HTTP, such as `https://app.example`, between
         /// commas.
         origins: Text = "";
     }
