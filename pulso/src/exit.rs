@@ -6,6 +6,7 @@
 use std::{fmt, io, path::Path, process::ExitCode};
 
 use edge::listen::tls::plain::TLS_ONLY;
+use edge::problem::{reason_of, reasons};
 use tonic::{Code, Status};
 
 /// What a process says by its exit code.
@@ -91,7 +92,11 @@ impl Failure {
             true => Exit::Unavailable,
             false => exit_of(status.code()),
         };
-        Self::new(exit, edge::problem::explain(status))
+        let mut message = edge::problem::explain(status);
+        if reason_of(status).as_deref() == Some(reasons::CREDENTIAL_MISSING) {
+            message.push_str("\n--key, PULSO_KEY or a file that PULSO_KEY_FILE names gives one.");
+        }
+        Self::new(exit, message)
     }
 }
 

@@ -130,6 +130,10 @@ async fn every_method_and_route_holds_every_credential_to_the_table() {
         .unwrap()
         .status;
     assert!(status.success());
+    let without = server.pulso(&["status"]).await;
+    let said = String::from_utf8_lossy(&without.stderr).into_owned();
+    assert_eq!(without.status.code(), Some(77), "{said}");
+    assert!(said.contains("PULSO_KEY_FILE"), "{said}");
     let get_usage = "GET /v1/usage";
     while ask(&server, get_usage, Some(&expired)).await.as_deref() != Some("CREDENTIAL_EXPIRED") {
         tokio::time::sleep(Duration::from_millis(100)).await;
