@@ -106,6 +106,11 @@ impl BillingError {
     pub(crate) fn refused(reason: Refusal, message: impl Into<String>) -> Self {
         Self::Refused { reason, message: message.into() }
     }
+
+    /// No document has this number.
+    pub(crate) fn no_invoice(number: &str) -> Self {
+        Self::refused(Refusal::InvoiceNotFound, format!("there is no invoice {number:?}"))
+    }
 }
 
 /// Runs arithmetic on a pool, where it holds nobody up.

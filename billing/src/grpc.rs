@@ -4,7 +4,7 @@
 use std::pin::Pin;
 
 use domain::{BillingStore, PulseLog, UsageStore};
-use edge::Problem;
+use edge::{Problem, access::Principal};
 use futures_util::{Stream, TryStreamExt as _};
 use proto::v1::{
     self,
@@ -71,7 +71,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         &self,
         request: Request<v1::PreviewBillRequest>,
     ) -> Answer<v1::PreviewBillResponse> {
-        let previewed = self.preview(&request.into_inner()).await;
+        let principal = Principal::of(request.extensions())?;
+        let previewed = self.preview(&request.into_inner(), &principal).await;
         let outcome =
             previewed.map(|preview| v1::PreviewBillResponse { preview_json: preview.to_string() });
         answer(outcome)
@@ -127,12 +128,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         &self,
         request: Request<v1::ListInvoicesRequest>,
     ) -> Answer<v1::ListInvoicesResponse> {
-        let outcome = self.invoices(&request.into_inner()).await;
+        let principal = Principal::of(request.extensions())?;
+        let outcome = self.invoices(&request.into_inner(), &principal).await;
         answer(outcome)
     }
 
     async fn get_invoice(&self, request: Request<v1::GetInvoiceRequest>) -> Answer<v1::Invoice> {
-        let outcome = self.invoice(&request.into_inner().number).await;
+        let principal = Principal::of(request.extensions())?;
+        let number = request.into_inner().number;
+        self.check_tenant(&number, &principal).await?;
+        let outcome = self.invoice(&number).await;
         answer(outcome)
     }
 
@@ -143,7 +148,10 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         &self,
         request: Request<v1::ExplainInvoiceRequest>,
     ) -> Answer<Self::ExplainInvoiceStream> {
-        let outcome = self.explain(&request.into_inner()).await.map(|parts| {
+        let principal = Principal::of(request.extensions())?;
+        let request = request.into_inner();
+        self.check_tenant(&request.number, &principal).await?;
+        let outcome = self.explain(&request).await.map(|parts| {
             let sent = parts.map_ok(|parts| v1::ExplainInvoiceResponse { parts });
             Box::pin(sent.map_err(Status::from)) as Self::ExplainInvoiceStream
         });
@@ -154,7 +162,10 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         &self,
         request: Request<v1::VerifyInvoiceRequest>,
     ) -> Answer<v1::VerifyInvoiceResponse> {
-        let outcome = self.verify(&request.into_inner()).await;
+        let principal = Principal::of(request.extensions())?;
+        let request = request.into_inner();
+        self.check_tenant(&request.number, &principal).await?;
+        let outcome = self.verify(&request).await;
         answer(outcome)
     }
 

@@ -17,13 +17,14 @@
 //! Writes of YAML take `?validate_only=true`.
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, RawQuery, State},
     routing::{get, post},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{
     Problem, Routes,
+    access::Principal,
     parameters::Parameters,
     problem::{http::HttpProblem, reasons},
 };
@@ -203,6 +204,7 @@ async fn contract<U: UsageStore, B: BillingStore, L: PulseLog>(
 )]
 async fn preview<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
+    Extension(principal): Extension<Principal>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let parameters = Parameters::parse(query.as_deref(), &["tenant", "period", "catalogue"], &[])?;
@@ -211,7 +213,7 @@ async fn preview<U: UsageStore, B: BillingStore, L: PulseLog>(
         period: parameters.text("period"),
         catalogue_version: parameters.text("catalogue"),
     };
-    Ok(Json(api.preview(&request).await?))
+    Ok(Json(api.preview(&request, &principal).await?))
 }
 
 /// Billing runs, newest first.

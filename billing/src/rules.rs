@@ -16,16 +16,16 @@ pub const RULES: [Rule; 40] = [
     shown("GET /v1/catalog", READERS),
     shown("GET /v1/catalog/{version}", READERS),
     of_all("POST /v1/catalog", ADMINS),
-    // Documents and contracts are read and written with a credential for all tenants.
+    // Contracts and runs are read and written with a credential for all tenants.
     of_all("/pulso.v1.BillingService/ApplyContract", ADMINS),
     of_all("/pulso.v1.BillingService/GetContract", READERS),
     of_all("/pulso.v1.BillingService/ListContracts", READERS),
     of_all("POST /v1/contracts", ADMINS),
     of_all("GET /v1/contracts/{name}", READERS),
     of_all("GET /v1/contracts", READERS),
-    of_all("/pulso.v1.BillingService/PreviewBill", READERS),
+    narrowed("/pulso.v1.BillingService/PreviewBill", READERS),
     of_all("/pulso.v1.BillingService/Simulate", ANALYSTS),
-    of_all("GET /v1/billing:preview", READERS),
+    narrowed("GET /v1/billing:preview", READERS),
     of_all("/pulso.v1.BillingService/StartRun", OPERATORS),
     of_all("/pulso.v1.BillingService/ResumeRun", OPERATORS),
     of_all("/pulso.v1.BillingService/CancelRun", OPERATORS),
@@ -35,13 +35,13 @@ pub const RULES: [Rule; 40] = [
     of_all("POST /v1/billing/runs/{run}", OPERATORS),
     of_all("GET /v1/billing/runs/{run}", READERS),
     of_all("GET /v1/billing/runs", READERS),
-    of_all("/pulso.v1.BillingService/ListInvoices", READERS),
-    of_all("/pulso.v1.BillingService/GetInvoice", READERS),
-    of_all("/pulso.v1.BillingService/ExplainInvoice", READERS),
-    of_all("/pulso.v1.BillingService/VerifyInvoice", READERS),
+    narrowed("/pulso.v1.BillingService/ListInvoices", READERS),
+    narrowed("/pulso.v1.BillingService/GetInvoice", READERS),
+    narrowed("/pulso.v1.BillingService/ExplainInvoice", READERS),
+    narrowed("/pulso.v1.BillingService/VerifyInvoice", READERS),
     of_all("/pulso.v1.BillingService/WatchInvoices", READERS),
-    of_all("GET /v1/invoices", READERS),
-    of_all("GET /v1/invoices/{invoice}", READERS),
+    narrowed("GET /v1/invoices", READERS),
+    narrowed("GET /v1/invoices/{invoice}", READERS),
     of_all("/pulso.v1.BillingService/VoidInvoice", OPERATORS),
     of_all("/pulso.v1.BillingService/CreditInvoice", OPERATORS),
     of_all("POST /v1/invoices/{invoice}", OPERATORS),
@@ -55,6 +55,11 @@ pub const RULES: [Rule; 40] = [
 
 const fn shown(method: &'static str, roles: Roles) -> Rule {
     Rule::new(method, roles, TenantRule::Any)
+}
+
+/// What a credential of a tenant reads of it.
+const fn narrowed(method: &'static str, roles: Roles) -> Rule {
+    Rule::new(method, roles, TenantRule::FromRequest)
 }
 
 const fn of_all(method: &'static str, roles: Roles) -> Rule {

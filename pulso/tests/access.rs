@@ -17,7 +17,7 @@ use tonic_prost::ProstCodec;
 
 use crate::{
     doors::rules,
-    harness::{Home, PATIENCE, Server, Settings, now},
+    harness::{Home, PATIENCE, Server, Settings, billing, now},
 };
 
 fn required() -> Settings {
@@ -255,4 +255,56 @@ async fn a_process_that_asks_nobody_listens_on_loopback_only() {
             .with("PULSO_ACCESS__MODE", mode);
         Server::start(&Home::new(), &settings).await.terminate().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_credential_reads_its_own_invoices_and_no_others() {
+    let home = Home::new();
+    let open = Server::start(&home, &billing::settings()).await;
+    billing::publish(&open, &home, billing::CATALOGUE).await;
+    let used = |tenant| (tenant, "vm", "hour", "10", "2024-09-03T10:00:00Z");
+    billing::use_up(&open, &home, "september", &[used("acme"), used("bolt")]).await;
+    billing::bill(&open, &[]).await;
+    let listed = open.json(&["invoice", "list"]).await;
+    let numbers: BTreeMap<_, _> = listed["invoices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|invoice| (invoice["tenant"].as_str().unwrap(), invoice["number"].as_str().unwrap()))
+        .collect();
+    open.terminate().await;
+    let acme =
+        text(&create(&home, &["acme", "--role", "viewer", "--tenant", "acme"], None)).to_owned();
+    let server =
+        Server::start(&home, &billing::settings().with("PULSO_ACCESS__MODE", "required")).await;
+    let own = server.pulso_with(&["invoice", "list", "-o", "json"], &acme).await;
+    let own: Value = serde_json::from_slice(&own.stdout).unwrap();
+    let own = own["invoices"].as_array().unwrap();
+    assert!(own.len() == 1 && own[0]["tenant"] == "acme", "{own:?}");
+    let (mine, theirs) = (numbers["acme"], numbers["bolt"]);
+    for (arguments, code) in [
+        (vec!["invoice", "get", mine], 0),
+        (vec!["bill", "explain", mine], 0),
+        (vec!["bill", "verify", mine], 0),
+        (vec!["bill", "preview", "--tenant", "acme", "--period", "2024-09"], 0),
+        (vec!["invoice", "get", theirs], 65),
+        (vec!["bill", "explain", theirs], 65),
+        (vec!["bill", "verify", theirs], 65),
+        (vec!["invoice", "list", "--tenant", "bolt"], 77),
+        (vec!["bill", "preview", "--tenant", "bolt", "--period", "2024-09"], 77),
+        (vec!["invoice", "void", mine, "--reason", "r"], 77),
+        (vec!["contract", "list"], 77),
+    ] {
+        let output = server.pulso_with(&arguments, &acme).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    }
+    for (number, reason) in [(mine, None), (theirs, Some("INVOICE_NOT_FOUND"))] {
+        for what in ["", ":explain", ":verify", ":html"] {
+            let found =
+                ask(&server, &format!("GET /v1/invoices/{number}{what}"), Some(&acme)).await;
+            assert_eq!(found.as_deref(), reason, "{number}{what}");
+        }
+    }
+    server.terminate().await;
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use domain::{BillingStore, PulseLog, Tenant, UsageStore};
-use edge::{Problem, problem::reasons};
+use edge::{Problem, access::Principal, problem::reasons};
 use pricing::{Amount, invoice::document::Credited};
 use proto::v1;
 use serde_json::Value;
@@ -12,18 +12,19 @@ use super::{
     BillingApi, messages, problems,
     requests::{REASON_BYTES_MAX, check_request_id, check_words, page},
 };
-use crate::{answers, credit_notes::CreditRequest, derive::Origin};
+use crate::{BillingError, answers, credit_notes::CreditRequest, derive::Origin};
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// A page of final documents by number, or all documents of one tenant, drafts too.
     pub(crate) async fn invoices(
         &self,
         request: &v1::ListInvoicesRequest,
+        principal: &Principal,
     ) -> Result<v1::ListInvoicesResponse, Problem> {
         let books = &self.parts.books;
-        if !request.tenant.is_empty() {
-            let tenant =
-                Tenant::new(&request.tenant).map_err(|error| problems::of_name("tenant", error))?;
+        let named = (!request.tenant.is_empty()).then(|| Tenant::new(&request.tenant));
+        let named = named.transpose().map_err(|error| problems::of_name("tenant", error))?;
+        if let Some(tenant) = principal.one_or_all(named)? {
             let found = books.documents.of_tenant(&tenant).await.map_err(problems::of_billing)?;
             let invoices = found.iter().map(messages::invoice).collect();
             return Ok(v1::ListInvoicesResponse { invoices, next_page_token: String::new() });
@@ -34,6 +35,24 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             invoices: found.iter().map(messages::invoice).collect(),
             next_page_token: next.map_or_else(String::new, |next| next.to_string()),
         })
+    }
+
+    /// Refuses a document of a tenant that the credential is not for, in the words for one that does not
+    /// exist.
+    pub(crate) async fn check_tenant(
+        &self,
+        number: &str,
+        principal: &Principal,
+    ) -> Result<(), Problem> {
+        if principal.tenants.is_all() {
+            return Ok(());
+        }
+        let documents = &self.parts.books.documents;
+        let found = documents.find(number).await.map_err(problems::of_billing)?;
+        match principal.tenants.allows(found.tenant.as_str()) {
+            true => Ok(()),
+            false => Err(problems::of_billing(BillingError::no_invoice(number))),
+        }
     }
 
     /// The document with a number, with its content.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use domain::{BillingStore, PulseLog, Tenant, UsageStore, catalogue::Catalogue};
-use edge::{Problem, problem::reasons};
+use domain::{BillingStore, PulseLog, Tenant, UsageStore, catalogue::Catalogue, name::NameError};
+use edge::{Problem, access::Principal, problem::reasons};
 use pricing::{invoice::document, simulate};
 use proto::v1;
 use serde_json::{Value, json};
@@ -13,9 +13,20 @@ use crate::BillingError;
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// A tenant's invoices for the periods that begin in a month, as they would be now.
-    pub(crate) async fn preview(&self, request: &v1::PreviewBillRequest) -> Result<Value, Problem> {
-        let tenant =
-            Tenant::new(&request.tenant).map_err(|error| problems::of_name("tenant", error))?;
+    pub(crate) async fn preview(
+        &self,
+        request: &v1::PreviewBillRequest,
+        principal: &Principal,
+    ) -> Result<Value, Problem> {
+        let named = Tenant::new(&request.tenant);
+        let tenant = match (named, principal.tenants.only()) {
+            // The credential's stands in where none is named.
+            (Err(NameError::Empty), Some(only)) => only.clone(),
+            (named, _) => named.map_err(|error| problems::of_name("tenant", error))?,
+        };
+        if !principal.tenants.allows(tenant.as_str()) {
+            return Err(principal.tenant_forbidden(&tenant));
+        }
         let month = month(&request.period)?;
         let compute = &self.compute;
         let _call = compute.admit_period().await?;

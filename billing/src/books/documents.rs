@@ -16,7 +16,7 @@ use super::{
     ledger::{Entry, Ledger},
     register::{Item, Register},
 };
-use crate::{BillingError, Refusal, error::compute};
+use crate::{BillingError, error::compute};
 
 /// Journal of the invoice numbers.
 const NUMBERS: &str = "invoice-numbers";
@@ -78,10 +78,7 @@ impl<B: BillingStore> Documents<B> {
     /// # Errors
     /// When there is none; when the store fails.
     pub(crate) async fn find(&self, number: &str) -> Result<Found, BillingError> {
-        let missing = || {
-            let message = format!("there is no invoice {number:?}");
-            BillingError::refused(Refusal::InvoiceNotFound, message)
-        };
+        let missing = || BillingError::no_invoice(number);
         let parsed = parse_number(number).ok_or_else(missing)?;
         let item = self.numbers.item(parsed).await?.ok_or_else(missing)?;
         self.found(&item.body, parsed).await?.ok_or_else(missing)

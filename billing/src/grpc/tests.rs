@@ -22,7 +22,10 @@ use storage::memory::{AppendFault, MemoryBillingStore, MemoryLog, MemoryUsageSto
 use tonic::{Code, Request, Status};
 
 use super::*;
-use crate::{BillingConfig, RunConfig, testing::no_log};
+use crate::{
+    BillingConfig, RunConfig,
+    testing::{local, no_log},
+};
 
 const TEXT: &str = r#"
 catalogue: "2024-09"
@@ -95,7 +98,7 @@ impl Setup {
             period: period.into(),
             catalogue_version: version.into(),
         };
-        let answer = self.service.preview_bill(Request::new(request)).await?;
+        let answer = self.service.preview_bill(local(request)).await?;
         Ok(serde_json::from_str(&answer.into_inner().preview_json).unwrap())
     }
 

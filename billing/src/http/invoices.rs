@@ -1,7 +1,7 @@
 //! HTTP of invoices: listed, shown, explained, computed again; taken back, in whole or in part.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{Path, RawQuery, State},
     http::header,
@@ -10,6 +10,7 @@ use axum::{
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{
     Problem,
+    access::Principal,
     parameters::Parameters,
     problem::{http::HttpProblem, reasons},
 };
@@ -39,6 +40,7 @@ use crate::{
 )]
 pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
+    Extension(principal): Extension<Principal>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let known = ["tenant", "page_size", "page_token"];
@@ -46,7 +48,7 @@ pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
     let (page_size, page_token) = page_of(&parameters)?;
     let tenant = parameters.text("tenant");
     let request = v1::ListInvoicesRequest { tenant, page_size, page_token };
-    let page = api.invoices(&request).await?;
+    let page = api.invoices(&request, &principal).await?;
     let listed: Vec<Value> = page.invoices.iter().map(answers::invoice).collect();
     Ok(Json(json!({"invoices": listed, "next_page_token": page.next_page_token})))
 }
@@ -75,6 +77,7 @@ fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
 )]
 pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
+    Extension(principal): Extension<Principal>,
     Path(invoice): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, HttpProblem> {
@@ -83,6 +86,8 @@ pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
     let line = parameters.number("line", reasons::PARAMETER_INVALID)?;
     let (pulses, from_log) = (parameters.is_set("pulses")?, parameters.is_set("from_log")?);
     let hour = parameters.get("hour");
+    let number = invoice.split_once(':').map_or(&*invoice, |(number, _)| number);
+    api.check_tenant(number, &principal).await?;
     let document = match invoice.split_once(':') {
         None => return json(api.invoice_as(&invoice, |invoice| invoice.to_string()).await?),
         Some((number, "explain")) => {

@@ -35,7 +35,7 @@ use crate::{
     config::BillingConfig,
     explain::explanation::Explanation,
     lines::compare,
-    testing::{keys_counted, no_log},
+    testing::{keys_counted, local, no_log},
 };
 
 const TEXT: &str = r#"
@@ -195,7 +195,7 @@ async fn bill(service: &Service) {
 
 fn explain() -> Request<v1::ExplainInvoiceRequest> {
     let number = "INV-000001".to_owned();
-    Request::new(v1::ExplainInvoiceRequest { number, ..v1::ExplainInvoiceRequest::default() })
+    local(v1::ExplainInvoiceRequest { number, ..v1::ExplainInvoiceRequest::default() })
 }
 
 async fn read(service: &Service) -> Result<Value, Status> {
