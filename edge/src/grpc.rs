@@ -29,7 +29,8 @@ const REQUEST_BYTES_MAX: usize = 64 << 10;
 /// credential.
 pub const OWN_RULES: [Rule; 4] = [
     Rule::open("/grpc.health.v1.Health/Check"),
-    Rule::open("/grpc.health.v1.Health/Watch"),
+    // It never ends, so nobody unknown may hold it.
+    Rule::new("/grpc.health.v1.Health/Watch", Roles::ALL, TenantRule::Any),
     Rule::new(
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         Roles::ALL,

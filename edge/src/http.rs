@@ -4,6 +4,7 @@
 //! Every answer carries `x-request-id`, and every error, whoever found it, is an RFC 9457 document.
 
 mod problems;
+mod pages;
 mod probes;
 mod openapi;
 mod index;
@@ -14,7 +15,8 @@ use axum::{Router, http::header, middleware, response::IntoResponse, routing::ge
 use runtime::Health;
 use utoipa::openapi::OpenApi;
 
-pub use self::openapi::described;
+use self::pages::Guests;
+pub use self::{openapi::described, pages::Hosts};
 use crate::{
     access::{
         Access, AccessLayer, Roles, Rule, TenantRule,
@@ -53,6 +55,8 @@ pub struct Front {
     pub origins: Vec<Origin>,
     /// How the door is reached.
     pub transport: Transport,
+    /// By which names.
+    pub hosts: Hosts,
 }
 
 /// All of HTTP in one router.
@@ -64,7 +68,7 @@ pub fn router(
     description: OpenApi,
     front: Front,
 ) -> Router {
-    let Front { health, render_metrics, access, origins, transport } = front;
+    let Front { health, render_metrics, access, origins, transport, hosts } = front;
     let description = Arc::new(description);
     let index = index::page(&description);
     let own = Router::new()
@@ -77,7 +81,16 @@ pub fn router(
     let router = routes
         .into_iter()
         .fold(own, |all, routes| all.merge(routes.router))
-        .fallback(problems::route_not_found)
+        .fallback(problems::route_not_found);
+    // A credential is a header that no browser adds by itself.
+    let router = match access.is_on() {
+        true => router,
+        false => {
+            let guests = Guests { hosts, origins: origins.clone().into() };
+            router.layer(middleware::from_fn_with_state(guests, pages::refuse))
+        }
+    };
+    let router = router
         .layer(AccessLayer::http(access))
         .layer(middleware::from_fn(problems::dress))
         .layer(RequestsLayer::new(Methods::Http))

@@ -14,7 +14,7 @@ use crate::{
     },
     doors::Doors,
     grpc::{self, GrpcError, Services},
-    http::{self, Front, RenderMetrics},
+    http::{self, Front, Hosts, RenderMetrics},
     listen::{EdgeLimits, Gate, Listener, Tls, calls::Calls, http::HttpDoor, tls::Protocols},
 };
 
@@ -42,6 +42,8 @@ pub struct Process {
     pub origins: Vec<Origin>,
     /// How the doors are reached.
     pub transport: Transport,
+    /// By which names over HTTP.
+    pub hosts: Hosts,
 }
 
 /// The doors of all stages, put together.
@@ -92,6 +94,7 @@ impl Served {
             access: access.clone(),
             origins: process.origins,
             transport: process.transport,
+            hosts: process.hosts,
         };
         Ok(Self {
             services,

@@ -26,7 +26,7 @@ use edge::{
         browser::Transport,
         rate::{RateLimits, Rates},
     },
-    http::Front,
+    http::{Front, Hosts},
     paging::TokenKey,
 };
 use query_api::{QueryApi, QueryConfig};
@@ -105,6 +105,7 @@ fn front() -> Front {
         access: Access::off(Rules::new([]).unwrap(), rates),
         origins: Vec::new(),
         transport: Transport::Plain,
+        hosts: Hosts::Any,
     }
 }
 

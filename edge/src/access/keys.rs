@@ -38,8 +38,12 @@ pub use self::{
     record::{KeyInfo, Revoked},
 };
 
-/// Most keys that a deployment may make; those that were revoked or expired count.
+/// Most keys of a deployment that count at once.
 pub const KEYS_MAX: usize = 10_000;
+
+/// Most keys that a deployment may make, those included that were revoked or expired: every process holds
+/// them all, some 500 bytes each.
+pub const KEYS_MADE_MAX: usize = 100_000;
 
 const KEYS: &str = "access-keys";
 const SECRET: &str = "access-secret";
@@ -99,9 +103,29 @@ pub enum KeysError {
     /// It would never count.
     #[error("the key would expire at {0}, which is past; give a later time")]
     Expired(Timestamp),
+    /// Keys are stored with moments up to there.
+    #[error(
+        "the key would expire at {0}, beyond the year 9998; leave the time out for a key without end"
+    )]
+    TooFar(Timestamp),
+    /// A name is a client, and a client has one set of tenants.
+    #[error(
+        "a key of the name {name:?} is for {tenants}: keys of one name are one client, whose batches are known by one identity; give another name, or the same tenants"
+    )]
+    OtherTenants {
+        /// As it was asked for.
+        name: String,
+        /// Of the key that has it.
+        tenants: Tenants,
+    },
     /// Too many keys.
-    #[error("the deployment has {KEYS_MAX} keys, and revoked ones count; no more can be made")]
+    #[error("the deployment has {KEYS_MAX} keys that count; revoke one to make another")]
     TooMany,
+    /// Too many entries.
+    #[error(
+        "the deployment has made {KEYS_MADE_MAX} keys, revoked ones included; no more can be made"
+    )]
+    TooManyMade,
     /// No such key.
     #[error("no API key has the id {0:?}; `pulso key list` shows all")]
     NotFound(String),
@@ -174,10 +198,11 @@ impl<S: BillingStore> Keys<S> {
         if let Some(expires) = new.expires_at.filter(|expires| *expires <= at) {
             return Err(KeysError::Expired(expires));
         }
-        self.refresh().await?;
-        if self.book().keys.len() >= KEYS_MAX {
-            return Err(KeysError::TooMany);
+        if let Some(far) = new.expires_at.filter(|expires| expires.of_usage().is_none()) {
+            return Err(KeysError::TooFar(far));
         }
+        self.refresh().await?;
+        self.check_room(&new, at)?;
         let key = ApiKey::mint();
         let created = Created {
             id: key.id().to_string(),
@@ -333,6 +358,28 @@ impl<S: BillingStore> Keys<S> {
     async fn refresh_or_warn(&self) {
         if let Err(error) = self.refresh().await {
             warn!(%error, "API keys cannot be read; those from before count");
+        }
+    }
+
+    /// Checks that a key fits beside those that there are. Keys that are made at the same moment may pass
+    /// the bounds together by a few.
+    fn check_room(&self, new: &NewKey, at: Timestamp) -> Result<(), KeysError> {
+        let book = self.book();
+        let infos = || book.keys.values().map(|key| &key.info);
+        let is_other =
+            |info: &&KeyInfo| info.name == new.name.as_str() && info.tenants != new.tenants;
+        if let Some(KeyInfo { name, tenants, .. }) = infos().find(is_other) {
+            return Err(KeysError::OtherTenants { name: name.clone(), tenants: tenants.clone() });
+        }
+        if book.keys.len() >= KEYS_MADE_MAX {
+            return Err(KeysError::TooManyMade);
+        }
+        let counts = |info: &&KeyInfo| {
+            info.revoked.is_none() && info.expires_at.is_none_or(|expires| at < expires)
+        };
+        match infos().filter(counts).count() {
+            KEYS_MAX.. => Err(KeysError::TooMany),
+            _ => Ok(()),
         }
     }
 

@@ -192,6 +192,10 @@ impl SetSource {
         self.0.lock().unwrap().document = document;
     }
 
+    pub(super) fn document(&self) -> Option<String> {
+        self.0.lock().unwrap().document.clone()
+    }
+
     pub(super) fn loads(&self) -> usize {
         self.0.lock().unwrap().loads
     }

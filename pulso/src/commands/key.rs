@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::Globals,
+    client,
     config::{
         urls::{Place, StoreUrl},
         value::{Setting, Span},
@@ -92,7 +93,8 @@ pub async fn run(globals: &Globals, command: KeyCommand) -> Result<Exit, Failure
             printer.print(&Answer::single(document, &columns).note(note.to_owned()))?;
         }
         KeyCommand::List => {
-            let mut client = AccessServiceClient::new(globals.connect().await?);
+            let mut client = AccessServiceClient::new(globals.connect().await?)
+                .max_decoding_message_size(client::ANSWER_BYTES_MAX);
             let answered = client.list_keys(ListKeysRequest {}).await;
             let keys = answered.map_err(|status| Failure::status(&status))?.into_inner().keys;
             let document = json!({ "keys": keys.iter().map(shown).collect::<Vec<_>>() });

@@ -19,6 +19,7 @@ use edge::{
         keys::{KeyOptions, Keys},
         rate::{Rate, RateLimits, Rates},
     },
+    http::Hosts,
 };
 use runtime::{Shutdown, clock};
 use storage::choice::Billing;
@@ -39,6 +40,7 @@ pub(super) struct Opened {
     pub(super) authenticator: Option<Authenticator>,
     pub(super) rates: Rates,
     pub(super) origins: Vec<Origin>,
+    pub(super) hosts: Hosts,
     keys: Option<Arc<Keys<Billing>>>,
     ring: Option<Arc<KeyRing>>,
 }
@@ -87,7 +89,11 @@ pub(super) async fn open(config: &Config, billing: &Arc<Billing>) -> Result<Open
     let settings = &config.access;
     let rates = Rates::new(&rate_limits(settings), &clock);
     let origins = origins(settings)?;
-    let mut opened = Opened { authenticator: None, rates, origins, keys: None, ring: None };
+    let hosts = match settings.mode {
+        AccessMode::Off => Hosts::Local,
+        AccessMode::Open | AccessMode::Required => Hosts::Any,
+    };
+    let mut opened = Opened { authenticator: None, rates, origins, hosts, keys: None, ring: None };
     if settings.mode != AccessMode::Required {
         return Ok(opened);
     }
@@ -122,7 +128,11 @@ async fn open_tokens(
         Arc::new(ring.await.map_err(|error| {
             Failure::new(Exit::Config, format_args!("access.token_keys: {error}"))
         })?);
-    let audiences = audiences.split(',').map(|name| name.trim().to_owned()).collect();
+    let audiences: Vec<_> = audiences.split(',').map(|name| name.trim().to_owned()).collect();
+    if audiences.iter().any(String::is_empty) {
+        let message = "access.token_audiences has an empty name: tokens for nobody would count";
+        return Err(Failure::new(Exit::Config, message));
+    }
     let options = TokenOptions { audiences, ..TokenOptions::new(issuer, "") };
     Ok((Tokens::new(options, Arc::clone(&ring), clock), ring))
 }

@@ -196,6 +196,7 @@ impl Process {
             rates: access.rates,
             origins: access.origins,
             transport: if is_secure { Transport::Tls } else { Transport::Plain },
+            hosts: access.hosts,
         };
         let served = Served::new(stages, shown).map_err(Failure::internal)?;
         let until = shutdown.clone();

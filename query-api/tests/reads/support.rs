@@ -27,7 +27,7 @@ use edge::{
         layer::Guarded,
         rate::{RateLimits, Rates},
     },
-    http::Front,
+    http::{Front, Hosts},
     paging::TokenKey,
 };
 use query_api::{QueryApi, QueryConfig};
@@ -266,6 +266,7 @@ pub(crate) fn front(health: &Health) -> Front {
         access: access(),
         origins: Vec::new(),
         transport: Transport::Plain,
+        hosts: Hosts::Any,
     }
 }
 

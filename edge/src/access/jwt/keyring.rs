@@ -13,7 +13,7 @@ use std::{
 use domain::Clock;
 use jsonwebtoken::Algorithm;
 use runtime::Shutdown;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     keys::{Key, KeySet, KeySetError},
@@ -129,7 +129,14 @@ impl KeyRing {
     /// # Errors
     /// When there is no usable document; the keys stay as they were.
     pub async fn reload(&self) -> Result<(), ReloadError> {
-        let (document, keys) = read(&*self.source, self.options.timeout).await?;
+        let (document, keys) = match read(&*self.source, self.options.timeout).await {
+            // A document without any is the issuer's word that the ones before do not count any more.
+            Err(ReloadError::Keys { place, error: error @ KeySetError::Empty(_) }) => {
+                error!(%place, %error, "no token counts until the issuer has keys again");
+                (Vec::new(), KeySet::default())
+            }
+            read => read?,
+        };
         // Whole values are replaced, so the state is sound whoever panicked.
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if current.document != document {

@@ -64,7 +64,7 @@ pub struct LeftOut {
 }
 
 /// The usable keys of one document.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct KeySet {
     keys: Vec<Key>,
     left_out: Vec<LeftOut>,

@@ -156,7 +156,7 @@ async fn a_rotated_key_is_loaded_when_it_is_first_named_and_not_too_often() {
 #[tokio::test]
 async fn keys_stay_while_the_issuer_does_not_answer() {
     let fixture = Fixture::new().await;
-    for document in [None, Some("{}".to_owned()), Some(jwks(&[]))] {
+    for document in [None, Some("{}".to_owned())] {
         fixture.source.set(document);
         assert!(fixture.tokens.ring().reload().await.is_err());
         assert!(fixture.verify_with(json!({})).await.is_ok());
@@ -166,6 +166,19 @@ async fn keys_stay_while_the_issuer_does_not_answer() {
     let clock = SetClock::new().shared();
     let error = KeyRing::load(nothing, ReloadOptions::default(), clock).await.unwrap_err();
     assert_eq!(error.to_string(), "the test's issuer did not answer in time");
+}
+
+#[tokio::test]
+async fn an_issuer_that_withdraws_every_key_leaves_none_that_counts() {
+    let fixture = Fixture::new().await;
+    let document = fixture.source.document();
+    fixture.source.set(Some(jwks(&[])));
+    fixture.tokens.ring().reload().await.unwrap();
+    assert!(fixture.verify_with(json!({})).await.is_err());
+    assert_eq!(fixture.tokens.ring().generation(), 1);
+    fixture.source.set(document);
+    fixture.tokens.ring().reload().await.unwrap();
+    assert!(fixture.verify_with(json!({})).await.is_ok());
 }
 
 #[test]

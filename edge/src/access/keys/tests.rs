@@ -86,7 +86,7 @@ async fn keys_are_listed_with_all_but_their_secret(store: impl BillingStore) {
     let keys = open(&store, &clock).await;
     let (key, first) = keys.create(new_key("meter"), "ada").await.unwrap();
     clock.pass(1);
-    let all = NewKey { tenants: Tenants::ALL, ..new_key("meter") };
+    let all = NewKey { tenants: Tenants::ALL, ..new_key("all") };
     let (_, second) = keys.create(all, "ada").await.unwrap();
     let listed = open(&store, &clock).await.list().await.unwrap();
     assert_eq!(listed, [first.clone(), second]);
@@ -164,6 +164,30 @@ async fn no_more_keys_are_made_than_the_bound() {
     assert!(keys.create(new_key("last"), "ada").await.is_ok());
     let more = keys.create(new_key("more"), "ada").await;
     assert!(matches!(more, Err(KeysError::TooMany)), "{more:?}");
+}
+
+#[tokio::test]
+async fn revoked_keys_make_room_and_a_name_has_one_set_of_tenants() {
+    let (store, clock) = (Arc::new(Fickle::default()), SetClock::new());
+    let keys = open(&store, &clock).await;
+    let (_, first) = keys.create(new_key("meter"), "ada").await.unwrap();
+    let other = NewKey { tenants: Tenants::of_words(&["globex"]).unwrap(), ..new_key("meter") };
+    assert_ne!(other.tenants, first.tenants);
+    let refused = keys.create(other, "ada").await;
+    assert!(matches!(refused, Err(KeysError::OtherTenants { .. })), "{refused:?}");
+    keys.revoke(&first.id, "ada").await.unwrap();
+    assert!(keys.create(new_key("meter"), "ada").await.is_ok(), "a key may be renewed");
+    // What no reader of the journal could read must not get into it.
+    for (expires_at, is_made) in [
+        (Timestamp::USAGE_END, false),
+        (Timestamp::MAX, false),
+        (Timestamp::USAGE_END.minus(Duration::from_micros(1)), true),
+    ] {
+        let new = NewKey { expires_at: Some(expires_at), ..new_key("far") };
+        assert_eq!(keys.create(new, "ada").await.is_ok(), is_made, "{expires_at}");
+    }
+    assert_eq!(keys.list().await.unwrap().len(), 3);
+    open(&store, &clock).await;
 }
 
 #[tokio::test]

@@ -63,7 +63,9 @@ impl Fixture {
     }
 
     async fn key(&self, roles: Roles, tenants: Tenants) -> String {
-        let name = Name::new("meter").unwrap();
+        // A name has one set of tenants.
+        let name = if tenants.is_all() { "meter".to_owned() } else { tenants.to_string() };
+        let name = Name::new(&name).unwrap();
         let expires_at = Some(self.clock.now().plus(std::time::Duration::from_secs(60)));
         let new = NewKey { name, roles, tenants, expires_at };
         self.keys.create(new, "ada").await.unwrap().0.reveal()

@@ -152,7 +152,13 @@ pub(crate) fn problem_of(error: KeysError) -> Problem {
         KeysError::Expired(_) => {
             Problem::invalid("expires_at", reasons::PARAMETER_INVALID, message)
         }
-        KeysError::TooMany => Problem::failed_precondition(reasons::RESULT_TOO_LARGE, message),
+        KeysError::TooFar(_) => Problem::invalid("expires_at", reasons::TIME_OUT_OF_RANGE, message),
+        KeysError::OtherTenants { .. } => {
+            Problem::invalid("tenants", reasons::PARAMETER_INVALID, message)
+        }
+        KeysError::TooMany | KeysError::TooManyMade => {
+            Problem::failed_precondition(reasons::RESULT_TOO_LARGE, message)
+        }
         KeysError::NotFound(_) => Problem::not_found(reasons::KEY_NOT_FOUND, message),
         KeysError::Store(error) => error.into(),
     }
