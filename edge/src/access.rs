@@ -26,6 +26,7 @@ mod cache;
 pub mod authenticator;
 pub mod rate;
 
+mod watched;
 pub mod layer;
 
 pub mod browser;

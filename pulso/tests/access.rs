@@ -308,3 +308,27 @@ async fn a_tenants_credential_reads_its_own_invoices_and_no_others() {
     }
     server.terminate().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_when_its_key_is_revoked() {
+    let home = Home::new();
+    let key =
+        |name: &str, role: &str| create(&home, &[name, "--role", role, "--tenant", "*"], None);
+    let (writer, admin) = (key("meter", "writer"), key("ops", "admin"));
+    let server = Server::start(&home, &required()).await;
+    let mut client = IngestServiceClient::new(server.channel().await);
+    let (batches, requests) = tokio::sync::mpsc::channel(1);
+    let mut request = Request::new(tokio_stream::wrappers::ReceiverStream::new(requests));
+    let value = MetadataValue::try_from(format!("Bearer {}", text(&writer))).unwrap();
+    request.metadata_mut().insert("authorization", value);
+    let mut acks = client.ingest_stream(request).await.unwrap().into_inner();
+    batches.send(PulseBatch::default()).await.unwrap();
+    assert!(acks.message().await.unwrap().is_some(), "the stream is open");
+    let id = writer["id"].as_str().unwrap();
+    let revoked = server.pulso_with(&["key", "revoke", id], text(&admin)).await;
+    assert_eq!(revoked.status.code(), Some(0), "{revoked:?}");
+    let ended = tokio::time::timeout(PATIENCE, acks.message()).await.expect("it ends");
+    let status = ended.expect_err("without an ack");
+    assert_eq!(reason_of(&status).as_deref(), Some("CREDENTIAL_REVOKED"), "{status:?}");
+    server.terminate().await;
+}

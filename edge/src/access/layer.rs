@@ -15,7 +15,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use http::{
-    HeaderValue, Method, Request, Response,
+    HeaderMap, HeaderValue, Method, Request, Response,
     header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE},
 };
 use metrics::counter;
@@ -27,6 +27,7 @@ use super::{
     principal::Principal,
     rate::{Rates, Remaining, TooMany},
     rules::{Found, Rules},
+    watched::{Watch, Watched},
 };
 use crate::{
     Problem,
@@ -150,9 +151,9 @@ where
     B: Send + 'static,
     A: Default + 'static,
 {
-    type Response = Response<A>;
+    type Response = Response<Watched<A>>;
     type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<A>, S::Error>>;
+    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -165,15 +166,19 @@ where
         let layer = self.layer.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
+            let watch = layer.watch(&parts.headers);
             let remaining = match layer.admit(&mut parts).await {
                 Ok(remaining) => remaining,
                 Err(refused) => return Ok(layer.door.write(*refused)),
             };
+            // Open methods have none.
+            let has_principal = parts.extensions.get::<Principal>().is_some();
             let mut response = inner.call(Request::from_parts(parts, body)).await?;
             if let (Door::Http, Some(remaining)) = (layer.door, remaining) {
                 remaining.write(response.headers_mut());
             }
-            Ok(response)
+            let watch = watch.filter(|_| has_principal);
+            Ok(response.map(|body| Watched::new(body, watch)))
         })
     }
 }
@@ -233,6 +238,29 @@ impl AccessLayer {
         let of_principal = rates.of_principal(&principal)?;
         parts.extensions.insert(principal);
         Ok(of_principal.map(|remaining| remaining.tighter(of_address)).or(of_address))
+    }
+
+    /// Looks at the credential of a gRPC call for as long as its answer lasts. Requests over HTTP are
+    /// short.
+    fn watch(&self, headers: &HeaderMap) -> Option<Watch> {
+        if self.door != Door::Grpc || !self.access.is_on() {
+            return None;
+        }
+        let mut credential = HeaderMap::new();
+        for name in [AUTHORIZATION, API_KEY_HEADER] {
+            if let Some(value) = headers.get(&name) {
+                credential.insert(name, value.clone());
+            }
+        }
+        let access = self.access.clone();
+        let credential = Arc::new(credential);
+        Some(Watch::new(move || {
+            let (access, credential) = (access.clone(), Arc::clone(&credential));
+            Box::pin(async move {
+                let Some(authenticator) = &access.0.authenticator else { return Ok(()) };
+                authenticator.authenticate(&credential).await.map(drop)
+            })
+        }))
     }
 
     fn find(&self, verb: &Method, path: &str) -> Found {

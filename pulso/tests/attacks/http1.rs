@@ -73,14 +73,15 @@ async fn all_drip(target: &Target, scale: Scale, beginning: &str, piece: &str) -
 }
 
 async fn slow_heads(target: &Target, scale: Scale) -> String {
-    let beginning = "GET /v1/status HTTP/1.1\r\nhost: a\r\n";
+    let beginning = "GET /v1/status HTTP/1.1\r\nhost: localhost\r\n";
     let answers = all_drip(target, scale, beginning, "x: y\r\n").await;
     let refused = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 4")).count();
     format!("{} closed, {refused} of them with an error", answers.len())
 }
 
 async fn slow_bodies(target: &Target, scale: Scale) -> String {
-    let beginning = "POST /v1/catalog HTTP/1.1\r\nhost: a\r\ncontent-length: 4000000\r\n\r\n";
+    let beginning =
+        "POST /v1/catalog HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4000000\r\n\r\n";
     let answers = all_drip(target, scale, beginning, "x").await;
     let with = |status: &str| {
         answers.iter().filter(|answer| answer.starts_with(&format!("HTTP/1.1 {status}"))).count()
@@ -103,8 +104,8 @@ async fn whole(target: &Target, request: &[u8]) -> String {
 
 async fn large_heads(target: &Target, scale: Scale) -> String {
     let rounds = scale.pick(2, 200);
-    let long = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
-    let many = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(10_000));
+    let long = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+    let many = format!("GET / HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x: y\r\n".repeat(10_000));
     for _ in 0..rounds {
         for head in [&long, &many] {
             let answer = whole(target, head.as_bytes()).await;
@@ -119,7 +120,7 @@ async fn packed_bodies(target: &Target, scale: Scale) -> String {
     let rounds = scale.pick(2, 50);
     let bomb = bomb();
     let head = format!(
-        "POST /v1/catalog HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+        "POST /v1/catalog HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
         bomb.len()
     );
     let request = [head.as_bytes(), &bomb].concat();

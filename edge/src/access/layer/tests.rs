@@ -98,8 +98,8 @@ async fn send(access: &Access, method: &str, credential: Option<&str>) -> Answer
         let headers = request.headers().keys().map(ToString::to_string).collect();
         Ok::<_, Infallible>(Response::new(Some((principal, headers))))
     });
-    let response: Response<Seen> =
-        layer.layer(handler).oneshot(request.body(()).unwrap()).await.unwrap();
+    let response = layer.layer(handler).oneshot(request.body(()).unwrap()).await.unwrap();
+    let response: Response<Seen> = response.map(Watched::into_inner);
     let http =
         response.extensions().get::<HttpProblem>().map(|problem| problem.0.reason.to_owned());
     let grpc = Status::from_header_map(response.headers()).and_then(|status| reason_of(&status));
