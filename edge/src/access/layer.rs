@@ -44,20 +44,26 @@ struct Shared {
     rules: Rules,
     authenticator: Option<Authenticator>,
     rates: Rates,
+    /// Of every request while access is off.
+    local: Principal,
 }
 
 impl Access {
     /// Access by these rules for principals that this authenticator finds.
     #[must_use]
     pub fn new(rules: Rules, authenticator: Authenticator, rates: Rates) -> Self {
-        Self(Arc::new(Shared { rules, authenticator: Some(authenticator), rates }))
+        Self::with(rules, Some(authenticator), rates)
+    }
+
+    fn with(rules: Rules, authenticator: Option<Authenticator>, rates: Rates) -> Self {
+        Self(Arc::new(Shared { rules, authenticator, rates, local: Principal::local() }))
     }
 
     /// No access control: every request may do everything, within the rate of its address. For
     /// processes that serve loopback only.
     #[must_use]
     pub fn off(rules: Rules, rates: Rates) -> Self {
-        Self(Arc::new(Shared { rules, authenticator: None, rates }))
+        Self::with(rules, None, rates)
     }
 
     /// Who may call what.
@@ -166,21 +172,26 @@ where
         let layer = self.layer.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            let watch = layer.watch(&parts.headers);
-            let remaining = match layer.admit(&mut parts).await {
-                Ok(remaining) => remaining,
+            let Admitted { remaining, watch } = match layer.admit(&mut parts).await {
+                Ok(admitted) => admitted,
                 Err(refused) => return Ok(layer.door.write(*refused)),
             };
-            // Open methods have none.
-            let has_principal = parts.extensions.get::<Principal>().is_some();
             let mut response = inner.call(Request::from_parts(parts, body)).await?;
             if let (Door::Http, Some(remaining)) = (layer.door, remaining) {
                 remaining.write(response.headers_mut());
             }
-            let watch = watch.filter(|_| has_principal);
             Ok(response.map(|body| Watched::new(body, watch)))
         })
     }
+}
+
+/// A request that comes in.
+#[derive(Default)]
+struct Admitted {
+    /// What is left of the tighter rate.
+    remaining: Option<Remaining>,
+    /// Of a gRPC call with a credential.
+    watch: Option<Watch>,
 }
 
 /// A request that does not come in.
@@ -205,24 +216,21 @@ impl From<Box<TooMany>> for Box<Refused> {
 }
 
 impl AccessLayer {
-    /// Lets a request in, with its principal, or says why not. Gives what is left of the tighter rate.
-    async fn admit(
-        &self,
-        parts: &mut http::request::Parts,
-    ) -> Result<Option<Remaining>, Box<Refused>> {
-        let Shared { authenticator, rates, .. } = &*self.access.0;
+    /// Lets a request in, with its principal, or says why not.
+    async fn admit(&self, parts: &mut http::request::Parts) -> Result<Admitted, Box<Refused>> {
+        let Shared { authenticator, rates, local, .. } = &*self.access.0;
         let found = self.find(&parts.method, parts.uri.path());
         let is_open = matches!(found, Found::Rule(rule) if rule.is_open());
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
         // Probes come from an address that nobody chooses, and cost nothing.
         let of_address = if is_open { None } else { rates.of_address(peer)? };
         let Some(authenticator) = authenticator else {
-            parts.extensions.insert(Principal::local());
-            return Ok(of_address);
+            parts.extensions.insert(local.clone());
+            return Ok(Admitted { remaining: of_address, watch: None });
         };
         if is_open {
-            forget_credential(parts);
-            return Ok(None);
+            take_credential(parts);
+            return Ok(Admitted::default());
         }
         let rule = match found {
             Found::Rule(rule) => rule,
@@ -231,26 +239,20 @@ impl AccessLayer {
                 return Err((self.not_found)(&parts.method, parts.uri.path()).into());
             }
         };
-        let principal = authenticator.authenticate(&parts.headers).await;
-        forget_credential(parts);
-        let principal = principal.map_err(Problem::from)?;
+        let credential = take_credential(parts);
+        let principal = authenticator.authenticate(&credential).await.map_err(Problem::from)?;
         rule.authorise(&principal)?;
         let of_principal = rates.of_principal(&principal)?;
         parts.extensions.insert(principal);
-        Ok(of_principal.map(|remaining| remaining.tighter(of_address)).or(of_address))
+        let remaining = of_principal.map(|remaining| remaining.tighter(of_address)).or(of_address);
+        Ok(Admitted { remaining, watch: self.watch(credential) })
     }
 
     /// Looks at the credential of a gRPC call for as long as its answer lasts. Requests over HTTP are
     /// short.
-    fn watch(&self, headers: &HeaderMap) -> Option<Watch> {
-        if self.door != Door::Grpc || !self.access.is_on() {
+    fn watch(&self, credential: HeaderMap) -> Option<Watch> {
+        if self.door != Door::Grpc {
             return None;
-        }
-        let mut credential = HeaderMap::new();
-        for name in [AUTHORIZATION, API_KEY_HEADER] {
-            if let Some(value) = headers.get(&name) {
-                credential.insert(name, value.clone());
-            }
         }
         let access = self.access.clone();
         let credential = Arc::new(credential);
@@ -279,10 +281,16 @@ impl AccessLayer {
     }
 }
 
-/// Removes what must not get into a log.
-fn forget_credential(parts: &mut http::request::Parts) {
-    parts.headers.remove(AUTHORIZATION);
-    parts.headers.remove(API_KEY_HEADER);
+/// Takes out what must not get into a log: the headers of a credential, as many as came.
+fn take_credential(parts: &mut http::request::Parts) -> HeaderMap {
+    let mut credential = HeaderMap::new();
+    for name in [AUTHORIZATION, API_KEY_HEADER] {
+        for value in parts.headers.get_all(&name) {
+            credential.append(name.clone(), value.clone());
+        }
+        parts.headers.remove(name);
+    }
+    credential
 }
 
 impl Door {
