@@ -116,6 +116,28 @@ impl Problem {
         Self::unavailable(reasons::SHUTTING_DOWN, message)
     }
 
+    /// NOT_FOUND, `ROUTE_NOT_FOUND`: HTTP has nothing at this path.
+    #[must_use]
+    pub fn no_route(path: &str) -> Self {
+        let message = format!("nothing is served under {path}; / lists what is");
+        Self::not_found(reasons::ROUTE_NOT_FOUND, message)
+    }
+
+    /// UNIMPLEMENTED, `ROUTE_NOT_FOUND`: no running stage has this gRPC method.
+    #[must_use]
+    pub fn no_method(path: &str) -> Self {
+        let message = format!("there is no method {path} in the stages that run here");
+        Self::new(Code::Unimplemented, reasons::ROUTE_NOT_FOUND, message)
+    }
+
+    /// UNIMPLEMENTED, `METHOD_NOT_ALLOWED`: the path takes other verbs, which the `Allow` header lists.
+    #[must_use]
+    pub fn other_verb() -> Self {
+        let message =
+            "this address does not take this method; the Allow header lists those it takes";
+        Self::new(Code::Unimplemented, reasons::METHOD_NOT_ALLOWED, message)
+    }
+
     /// NOT_FOUND: what was asked for does not exist.
     pub fn not_found(reason: &'static str, message: impl Into<String>) -> Self {
         Self::new(Code::NotFound, reason, message)

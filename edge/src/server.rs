@@ -105,11 +105,6 @@ impl Served {
             access,
         })
     }
-
-    /// Every route as one router, for tests without a listener.
-    pub fn router(&self) -> Router {
-        self.router.clone()
-    }
 }
 
 impl Edge {

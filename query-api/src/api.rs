@@ -102,12 +102,6 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         &self.generations.last().expect("`new` made one").generation
     }
 
-    /// The process's readiness.
-    #[must_use]
-    pub const fn health(&self) -> &Health {
-        &self.health
-    }
-
     /// Totals per group and window.
     ///
     /// # Errors

@@ -29,11 +29,7 @@ use super::{
     rules::{Found, Rules},
     watched::{Watch, Watched},
 };
-use crate::{
-    Problem,
-    listen::Peer,
-    problem::{http::HttpProblem, reasons},
-};
+use crate::{Problem, listen::Peer, problem::http::HttpProblem};
 
 /// Who may come in, for all doors of a process. Clones share it.
 #[derive(Clone, Debug)]
@@ -101,20 +97,14 @@ impl AccessLayer {
     /// The layer of the gRPC door.
     #[must_use]
     pub fn grpc(access: Access) -> Self {
-        let not_found: NotFound = Arc::new(|_, path| {
-            let message = format!("there is no method {path} in the stages that run here");
-            Problem::new(Code::Unimplemented, reasons::ROUTE_NOT_FOUND, message)
-        });
+        let not_found: NotFound = Arc::new(|_, path| Problem::no_method(path));
         Self { access, door: Door::Grpc, not_found }
     }
 
     /// The layer of the HTTP door. It belongs within the layer that writes problems out.
     #[must_use]
     pub fn http(access: Access) -> Self {
-        let not_found: NotFound = Arc::new(|_, path| {
-            let message = format!("nothing is served under {path}; / lists what is");
-            Problem::not_found(reasons::ROUTE_NOT_FOUND, message)
-        });
+        let not_found: NotFound = Arc::new(|_, path| Problem::no_route(path));
         Self { access, door: Door::Http, not_found }
     }
 
@@ -273,11 +263,8 @@ impl AccessLayer {
     }
 
     fn other_verb(&self, path: &str) -> Box<Refused> {
-        let message =
-            "this address does not take this method; the Allow header lists those it takes";
-        let problem = Problem::new(Code::Unimplemented, reasons::METHOD_NOT_ALLOWED, message);
         let verbs = self.access.rules().verbs_of(path);
-        Box::new(Refused { problem, remaining: None, verbs })
+        Box::new(Refused { problem: Problem::other_verb(), remaining: None, verbs })
     }
 }
 

@@ -29,8 +29,7 @@ pub(super) struct NoError;
 
 /// The answer of the router where it has no route.
 pub(super) async fn route_not_found(request: Request) -> HttpProblem {
-    let message = format!("nothing is served under {}; / lists what is", request.uri().path());
-    HttpProblem(Problem::not_found(reasons::ROUTE_NOT_FOUND, message))
+    HttpProblem(Problem::no_route(request.uri().path()))
 }
 
 /// Layer: writes problems out and turns all other errors into problems.
@@ -76,11 +75,7 @@ fn written(problem: Problem, mut response: Response, id: Option<&CorrelationId>)
 fn problem_of(status: StatusCode, text: &str) -> Problem {
     let or = |usual: &str| if text.is_empty() { usual.to_owned() } else { text.to_owned() };
     match status {
-        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
-            Code::Unimplemented,
-            reasons::METHOD_NOT_ALLOWED,
-            "this address does not take this method; the Allow header lists those it takes",
-        ),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::other_verb(),
         StatusCode::NOT_FOUND => Problem::not_found(reasons::ROUTE_NOT_FOUND, or("not found")),
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
             Code::InvalidArgument,

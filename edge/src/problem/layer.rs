@@ -91,10 +91,7 @@ fn of_library(status: &Status, path: &str) -> Option<Problem> {
             reasons::REQUEST_TOO_LARGE,
             format!("the call's message is too large: {words}; send less in one call"),
         ),
-        Code::Unimplemented if words.is_empty() => {
-            let message = format!("there is no method {path} in the stages that run here");
-            Some(Problem::new(Code::Unimplemented, reasons::ROUTE_NOT_FOUND, message))
-        }
+        Code::Unimplemented if words.is_empty() => Some(Problem::no_method(path)),
         _ => None,
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         rules::{Rule, TenantRule},
         samples::{NOW, SetClock},
     },
-    problem::reason_of,
+    problem::{reason_of, reasons},
 };
 
 const READERS: Roles = Roles::of(&[Role::Admin, Role::Operator, Role::Analyst, Role::Viewer]);
