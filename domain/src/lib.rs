@@ -49,6 +49,6 @@ pub use outlet::Outlet;
 pub use quantity::Quantity;
 pub use segment::{Conservation, Manifest, SegmentId, SegmentRule};
 pub use store::UsageStore;
-pub use time::{Clock, Timestamp, Window, WindowLength};
+pub use time::{Clock, TimeTextError, Timestamp, Window, WindowLength};
 pub use totals::{NoFeed, TotalsFeed};
 pub use usage::{Cell, ResourceKey, RowKey, UsageRow};

@@ -1,22 +1,21 @@
 //! "Did you mean": the known word nearest to one that is not known.
 
-/// Letters that may be wrong, missing or too many.
-const SLIPS_MAX: usize = 2;
-
-/// The known word that is at most two slips (or a third of its length, if less) away.
+/// The nearest known word, whatever the case of its letters, of which at most a third are wrong, missing
+/// or too many; one of a word of two or three.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
     let length = lower.chars().count();
-    known
-        .into_iter()
-        .map(|known| (known, known.to_lowercase()))
+    let candidates = known.into_iter().map(|known| (known, known.to_lowercase()));
+    let slips = candidates.filter_map(|(known, lower_known)| {
+        let letters = lower_known.chars().count();
+        let slips_max = (letters / 3).max(1).min(letters.saturating_sub(1));
         // Farther apart than they are long. Comparing takes memory for the product of both lengths, and
         // a word may be as long as a message.
-        .filter(|(_, known)| known.chars().count().abs_diff(length) <= SLIPS_MAX)
-        .map(|(known, lower_known)| (strsim::damerau_levenshtein(&lower, &lower_known), known))
-        .filter(|(slips, known)| *slips <= SLIPS_MAX.min(known.len() / 3))
-        .min()
-        .map(|(_, known)| known)
+        let is_comparable = letters.abs_diff(length) <= slips_max;
+        let slips = is_comparable.then(|| strsim::damerau_levenshtein(&lower, &lower_known))?;
+        (slips <= slips_max).then_some((slips, known))
+    });
+    slips.min().map(|(_, known)| known)
 }
 
 /// `; did you mean X?`, or nothing.
@@ -37,8 +36,10 @@ mod tests {
             ("tan", None),
             ("region", None),
             ("", None),
+            ("vn", Some("vm")),
+            ("x", None),
         ] {
-            assert_eq!(nearest(word, ["tenant", "product_sku"]), expected, "{word}");
+            assert_eq!(nearest(word, ["tenant", "product_sku", "vm", "y"]), expected, "{word}");
         }
     }
 

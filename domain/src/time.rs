@@ -1,6 +1,10 @@
 //! Time: instants to the microsecond, half-open windows, and the clock as a port.
 
+mod rfc3339;
+
 use std::{fmt, time::Duration};
+
+pub use rfc3339::{TimeTextError, rfc3339_parts};
 
 /// A moment in UTC, in microseconds since 1970-01-01, from year 1 to year 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,12 +14,13 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::Duration
 
 use domain::{
     Aggregate, Cell, Dimensions, Epoch, LogId, Offset, Partition, Quantity, ResourceKey, RowKey,
-    SegmentId, Sku, Tenant, Unit, UsageRow, WindowLength, catalogue::Catalogue, contract::Contract,
+    SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, WindowLength, catalogue::Catalogue,
+    contract::Contract,
 };
 use pricing::{
     Amount, file,
     invoice::{self, Invoice, Subject, credits},
-    moment::{self, Calendar},
+    moment::Calendar,
     rate::{Sources, Step},
     timeline::{self, Month},
 };
@@ -99,7 +100,7 @@ fn table(body: &str) -> Vec<Vec<String>> {
 
 /// A pulse as the store keeps it: each a row of its own, as if of its own segment.
 fn usage_row(row: &[String], window: WindowLength) -> UsageRow {
-    let time = moment::parse(&row[0]).unwrap_or_else(|| panic!("{:?} is no moment", row[0]));
+    let time: Timestamp = row[0].parse().unwrap_or_else(|error| panic!("{:?}: {error}", row[0]));
     let amount: Quantity = row[3].parse().unwrap();
     let pairs: Vec<(&str, &str)> = row
         .get(4)

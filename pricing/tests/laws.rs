@@ -13,7 +13,6 @@ use domain::{
 use pricing::{
     Amount, file,
     invoice::{self, Invoice, credits, document},
-    moment,
     rate::Sources,
     timeline,
 };
@@ -129,7 +128,7 @@ fn usage() -> impl Strategy<Value = Vec<UsageRow>> {
     let skus = [("tiered", "hour"), ("regional", "hour"), ("foreign", "hour"), ("nobody", "hour")];
     let pulse = (0..skus.len(), 0usize..3, -20_000i64..200_000, 0i64..45 * 24);
     let row = move |(sku, region, thousandths, hour): (usize, usize, i64, i64)| {
-        let start = moment::parse("2026-01-01T00:00:00Z").unwrap();
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let time = start.plus(Duration::from_secs(3_600 * hour.unsigned_abs()));
         let region = ["", "a", "b"][region];
         let amount = Quantity::from_decimal(thousandths, 3).unwrap();

@@ -26,7 +26,7 @@ struct Entry {
     text: String,
     /// The catalogue that its overrides were checked against, so that they always read the same.
     catalogue: Option<String>,
-    #[serde(with = "journal::moment")]
+    #[serde(with = "journal::text")]
     applied_at: Timestamp,
 }
 

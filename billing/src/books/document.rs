@@ -14,10 +14,10 @@ pub(crate) struct Draft {
     /// What it is.
     pub(crate) kind: Kind,
     /// First moment of what is billed.
-    #[serde(with = "journal::moment")]
+    #[serde(with = "journal::text")]
     pub(crate) start: Timestamp,
     /// First moment after it.
-    #[serde(with = "journal::moment")]
+    #[serde(with = "journal::text")]
     pub(crate) end: Timestamp,
     /// Currency of the amounts.
     pub(crate) currency: String,

@@ -125,30 +125,6 @@ pub(crate) fn digest(content: &[u8]) -> String {
     format!("{:032x}", domain::hash::bytes128(0, content))
 }
 
-/// Moments as RFC 3339 text in entries.
-pub(crate) mod moment {
-    use domain::Timestamp;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    /// Writes it.
-    ///
-    /// # Errors
-    /// Those of the serializer.
-    pub(crate) fn serialize<S: Serializer>(moment: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(moment)
-    }
-
-    /// Reads it.
-    ///
-    /// # Errors
-    /// When it is no moment.
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
-        let text = String::deserialize(from)?;
-        pricing::moment::parse(&text)
-            .ok_or_else(|| D::Error::custom(format!("{text} is no moment")))
-    }
-}
-
 /// Values as the text that they print and parse.
 pub(crate) mod text {
     use std::{fmt::Display, str::FromStr};

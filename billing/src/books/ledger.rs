@@ -29,7 +29,7 @@ pub(crate) enum Entry {
         /// The invoice number, from 1.
         number: u64,
         /// When it became final.
-        #[serde(with = "journal::moment")]
+        #[serde(with = "journal::text")]
         issued_at: Timestamp,
         /// What prepaid credits pay of it.
         payments: Vec<Payment>,
@@ -53,7 +53,7 @@ pub(crate) enum Entry {
         /// Why, in somebody's words.
         reason: String,
         /// When it was taken back.
-        #[serde(with = "journal::moment")]
+        #[serde(with = "journal::text")]
         at: Timestamp,
     },
 }

@@ -42,7 +42,7 @@ pub(crate) struct RejectionBody {
     /// Why, in its words.
     pub(crate) reason: String,
     /// When the consumer rejected it.
-    #[serde(with = "journal::moment")]
+    #[serde(with = "journal::text")]
     pub(crate) rejected_at: Timestamp,
 }
 

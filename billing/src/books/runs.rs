@@ -36,7 +36,7 @@ pub(crate) struct RunRequest {
 struct Opened {
     #[serde(flatten)]
     request: RunRequest,
-    #[serde(with = "journal::moment")]
+    #[serde(with = "journal::text")]
     opened_at: Timestamp,
 }
 
@@ -49,12 +49,12 @@ enum Event {
     /// Every period is through.
     Closed {
         outcomes: Outcomes,
-        #[serde(with = "journal::moment")]
+        #[serde(with = "journal::text")]
         at: Timestamp,
     },
     /// It was cancelled; drafts are discarded, what is final stays.
     Cancelled {
-        #[serde(with = "journal::moment")]
+        #[serde(with = "journal::text")]
         at: Timestamp,
     },
 }
@@ -138,7 +138,7 @@ pub(crate) enum Ended {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cut {
     /// When it was taken.
-    #[serde(with = "journal::moment")]
+    #[serde(with = "journal::text")]
     pub(crate) taken_at: Timestamp,
     /// Entries of the journal of epochs that count: which epochs are meant.
     pub(crate) log_events: u64,

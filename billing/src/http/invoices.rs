@@ -54,7 +54,7 @@ pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
 }
 
 fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
-    let parsed = pricing::moment::parse(text).map(proto::convert::wire_time);
+    let parsed = text.parse().ok().map(proto::convert::wire_time);
     parsed.ok_or_else(|| {
         let message = format!("{text:?} is no time: write it as 2024-09-03T10:00:00Z");
         Problem::invalid("hour", reasons::PARAMETER_INVALID, message)

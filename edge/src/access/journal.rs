@@ -146,9 +146,7 @@ pub(super) mod moment {
         from: D,
     ) -> Result<Timestamp, D::Error> {
         let text = String::deserialize(from)?;
-        let moment = text.parse::<jiff::Timestamp>().ok();
-        let moment = moment.and_then(|moment| Timestamp::from_micros(moment.as_microsecond()));
-        moment.ok_or_else(|| D::Error::custom(format!("{text} is no moment")))
+        text.parse().map_err(|error| D::Error::custom(format!("{text} is {error}")))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use domain::{Name, Quantity, Timestamp, name::NameError};
+use domain::{Name, Quantity, Timestamp, name::NameError, suggest};
 
 use super::{
     ISSUES_MAX, Issue,
@@ -258,10 +258,10 @@ impl<'d> Cursor<'d> {
     /// A moment as RFC 3339.
     pub(super) fn instant(&self) -> Option<Timestamp> {
         let text = self.text()?;
-        match crate::moment::parse(text) {
-            Some(moment) => Some(moment),
-            None => self.fail(
-                format!("`{text}` is not a moment of the years 1 to 9999"),
+        match text.parse() {
+            Ok(moment) => Some(moment),
+            Err(error) => self.fail(
+                format!("`{text}` is {error}"),
                 "write date, time and zone, as 2026-01-01T00:00:00Z",
             ),
         }
@@ -364,16 +364,6 @@ impl<'d> Fields<'d> {
 
 /// `; did you mean ...?` with the nearest known word, or nothing where none is near.
 pub(super) fn suggestion(text: &str, known: &[&str]) -> String {
-    let length = text.chars().count();
-    let near = known
-        .iter()
-        .map(|word| (word, word.chars().count()))
-        .map(|(word, letters)| (word, letters, (letters / 3).max(1)))
-        // Farther apart than they are long. Comparing takes memory for the product of both lengths, and
-        // the text may be as long as a file: 4 MiB of it took gigabytes.
-        .filter(|(_, letters, slips)| letters.abs_diff(length) <= *slips)
-        .map(|(word, _, slips)| (strsim::damerau_levenshtein(text, word), word, slips))
-        .min()
-        .filter(|(distance, _, slips)| distance <= slips);
-    near.map_or_else(String::new, |(_, word, _)| format!("; did you mean `{word}`?"))
+    suggest::nearest(text, known.iter().copied())
+        .map_or_else(String::new, |word| format!("; did you mean `{word}`?"))
 }

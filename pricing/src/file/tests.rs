@@ -125,7 +125,7 @@ fn mistakes_in_the_frame_are_named() {
             "{unit_price: \"0.40\", package_size: \"-5\"}",
             "-5 is not above zero",
         ),
-        ("2026-01-01T00:00:00Z", "2026-01-01", "is not a moment"),
+        ("2026-01-01T00:00:00Z", "2026-01-01", "is not RFC 3339 with a zone"),
         (
             "sku: compute.vm.small, quantity",
             "sku: compute.vm.smal, quantity",

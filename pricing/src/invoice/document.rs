@@ -309,11 +309,11 @@ mod tests {
     };
 
     use super::*;
-    use crate::{file, invoice::standard_contract, moment, rate::Sources, timeline};
+    use crate::{file, invoice::standard_contract, rate::Sources, timeline};
 
     /// A row of one pulse, in a segment of its own.
     fn row(sku: &str, unit: &str, amount: &str, time: &str) -> UsageRow {
-        let (time, start) = (moment::parse(time).unwrap(), Offset(7));
+        let (time, start) = (time.parse().unwrap(), Offset(7));
         UsageRow {
             key: RowKey {
                 resource: ResourceKey {

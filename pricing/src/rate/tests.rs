@@ -126,7 +126,7 @@ pub(super) fn row(
     time: &str,
     segment: u64,
 ) -> UsageRow {
-    let time = moment::parse(time).unwrap();
+    let time = time.parse().unwrap();
     let region = (!region.is_empty()).then_some(("region", region));
     let resource = ResourceKey {
         tenant: Tenant::new("t").unwrap(),

@@ -97,7 +97,7 @@ fn gaps_are_where_no_contract_holds_in_the_month_of_the_last_ones_zone() {
     let gaps_of = |contracts: &[Contract], month: &str| {
         gaps(&stretches(contracts), month.parse().unwrap()).unwrap()
     };
-    let midnight = |day: &str| crate::moment::parse(&format!("{day}T00:00:00+09:00")).unwrap();
+    let midnight = |day: &str| format!("{day}T00:00:00+09:00").parse().unwrap();
     let gap = |start: &str, end: &str| Window { start: midnight(start), end: midnight(end) };
     assert_eq!(gaps_of(&[], "2026-01"), []);
     let contracts = [

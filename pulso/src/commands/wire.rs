@@ -1,6 +1,6 @@
 //! Wire values as JSON: 64-bit integers as strings, moments as RFC 3339 in UTC, absent ones null.
 
-use domain::Timestamp;
+use domain::{TimeTextError, Timestamp};
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
@@ -23,12 +23,13 @@ pub(super) fn parse_moment(text: &str) -> Result<Timestamp, String> {
         10 => format!("{text}T00:00:00Z"),
         _ => text.to_owned(),
     };
-    let moment: jiff::Timestamp = whole.parse().map_err(|_| {
-        "needs RFC 3339 such as 2024-09-18T22:00:00Z, a day such as 2024-09-18, or a month such as 2024-09"
-            .to_owned()
-    })?;
-    Timestamp::from_micros(moment.as_microsecond())
-        .ok_or_else(|| "outside the years 1 to 9999".to_owned())
+    whole.parse().map_err(|error| match error {
+        TimeTextError::Malformed => {
+            "needs RFC 3339 such as 2024-09-18T22:00:00Z, a day such as 2024-09-18, or a month such as 2024-09"
+                .to_owned()
+        }
+        TimeTextError::OutOfRange => error.to_string(),
+    })
 }
 
 /// Bytes in hexadecimal.

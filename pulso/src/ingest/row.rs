@@ -2,15 +2,11 @@
 
 use std::fmt;
 
-use domain::{Quantity, quantity::QuantityError};
+use domain::{Quantity, Timestamp, quantity::QuantityError, time::rfc3339_parts};
 use edge::problem::reasons;
 pub use edge::problem::reasons::{
     AMOUNT_NOT_A_NUMBER, FIELD_REPEATED, FIELD_TYPE, FIELD_UNKNOWN, ROW_CELLS, ROW_MALFORMED,
     ROW_TOO_LONG, TIME_INVALID,
-};
-use jiff::{
-    civil::{DateTime, date},
-    fmt::temporal::{Pieces, PiecesOffset},
 };
 use proto::v1;
 
@@ -231,31 +227,12 @@ pub fn time(text: &str) -> Result<prost_types::Timestamp, Fault> {
     let refuse = |reason, why: &str| {
         Fault::new(reason, Field::Time.name(), format_args!("`{}`: {why}", shorten(text)))
     };
-    let time = moment(text).ok_or_else(|| {
-        refuse(TIME_INVALID, "not RFC 3339 with a zone, such as 2024-09-18T22:00:00Z")
-    })?;
-    match proto::convert::timestamp(&time) {
-        Some(usage) if usage.of_usage().is_some() => Ok(time),
-        _ => Err(refuse(reasons::TIME_OUT_OF_RANGE, "outside the years 1 to 9998")),
-    }
-}
-
-/// Reads the parts of RFC 3339. Not by way of `jiff::Timestamp`, which ends a day before its civil
-/// dates do: an end of year 9999 is out of range and not unreadable.
-fn moment(text: &str) -> Option<prost_types::Timestamp> {
-    let pieces = Pieces::parse(text).ok()?;
-    let offset_seconds = match pieces.offset()? {
-        PiecesOffset::Zulu => 0,
-        PiecesOffset::Numeric(offset) => offset.offset().seconds(),
-        _ => return None,
-    };
-    let civil = DateTime::from_parts(pieces.date(), pieces.time()?);
-    let since = civil.duration_since(date(1970, 1, 1).at(0, 0, 0, 0));
-    let (seconds, nanos) = (since.as_secs() - i64::from(offset_seconds), since.subsec_nanos());
-    // jiff counts the parts of a moment before 1970 down from it, protobuf always up.
     let (seconds, nanos) =
-        if nanos < 0 { (seconds - 1, nanos + 1_000_000_000) } else { (seconds, nanos) };
-    Some(prost_types::Timestamp { seconds, nanos })
+        rfc3339_parts(text).map_err(|error| refuse(TIME_INVALID, &error.to_string()))?;
+    match Timestamp::from_parts(seconds, nanos).and_then(Timestamp::of_usage) {
+        Some(_) => Ok(prost_types::Timestamp { seconds, nanos }),
+        None => Err(refuse(reasons::TIME_OUT_OF_RANGE, "outside the years 1 to 9998")),
+    }
 }
 
 /// The start of a text that may be very long.

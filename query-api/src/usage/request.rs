@@ -5,7 +5,7 @@
 
 use domain::{
     Sku, Tenant, Timestamp, Unit, Window, WindowLength, hash, name::NameError, store::UsageFilter,
-    suggest,
+    suggest, time::rfc3339_parts,
 };
 use edge::{
     paging::{self, TokenKey},
@@ -336,13 +336,16 @@ fn dimension_of(text: &str) -> Result<&str, String> {
 }
 
 fn read_moment(moment: &Moment, zone: &TimeZone) -> Option<Timestamp> {
-    match moment {
-        Moment::Parts { nanos, .. } if nanos % 1_000 != 0 => None,
-        Moment::Parts { seconds, nanos } => Timestamp::from_parts(*seconds, *nanos),
+    let (seconds, nanos) = match moment {
+        Moment::Parts { seconds, nanos } => (*seconds, *nanos),
         // Ten characters, because jiff would also read the date out of a whole date and time.
-        Moment::Text(text) if text.len() == 10 => windows::start_of(text.parse().ok()?, zone),
-        Moment::Text(text) => windows::from_jiff(text.parse().ok()?),
-    }
+        Moment::Text(text) if text.len() == 10 => {
+            return windows::start_of(text.parse().ok()?, zone);
+        }
+        Moment::Text(text) => rfc3339_parts(text).ok()?,
+    };
+    // A moment that the pipeline would cut is refused, so that nobody takes the answer for another's.
+    (nanos % 1_000 == 0).then(|| Timestamp::from_parts(seconds, nanos)).flatten()
 }
 
 fn fingerprint(

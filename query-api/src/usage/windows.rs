@@ -205,12 +205,8 @@ pub fn start_of(date: Date, zone: &TimeZone) -> Option<Timestamp> {
     from_jiff(date.to_zoned(zone.clone()).ok()?.timestamp())
 }
 
-/// Takes a moment whose every digit the pipeline keeps, or `None` where it has finer ones or lies
-/// outside year 1 to 9999.
-#[must_use]
-pub fn from_jiff(moment: jiff::Timestamp) -> Option<Timestamp> {
-    let exact = moment.subsec_nanosecond() % 1_000 == 0;
-    exact.then(|| Timestamp::from_micros(moment.as_microsecond())).flatten()
+fn from_jiff(moment: jiff::Timestamp) -> Option<Timestamp> {
+    Timestamp::from_micros(moment.as_microsecond())
 }
 
 fn to_jiff(moment: Timestamp) -> Result<jiff::Timestamp, WindowsError> {

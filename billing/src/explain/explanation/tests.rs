@@ -15,7 +15,6 @@ use futures_util::StreamExt as _;
 use pricing::{
     file,
     invoice::{document, invoice, standard_contract},
-    moment,
     rate::Sources,
     timeline,
 };
@@ -54,12 +53,12 @@ skus:
 const LOG: LogId = LogId([3; 16]);
 
 fn now() -> Timestamp {
-    moment::parse("2024-10-05T00:00:00Z").unwrap()
+    "2024-10-05T00:00:00Z".parse().unwrap()
 }
 
 /// Usage that makes an invoice of as many lines, of two hours each.
 fn usage(lines: usize) -> Vec<UsageRow> {
-    let start = moment::parse("2024-09-01T00:00:00Z").unwrap();
+    let start: Timestamp = "2024-09-01T00:00:00Z".parse().unwrap();
     let row = |line: usize, hour: u64| {
         let time = start.plus(Duration::from_secs(3_600 * hour));
         let resource = ResourceKey {

@@ -82,7 +82,7 @@ fn read(text: &str) -> Result<Contract, FileError> {
 }
 
 fn at(text: &str) -> Timestamp {
-    crate::moment::parse(text).unwrap()
+    text.parse().unwrap()
 }
 
 fn quantity(text: &str) -> Quantity {

@@ -9,7 +9,7 @@ fn zone(name: &str) -> Calendar {
 }
 
 fn at(text: &str) -> Timestamp {
-    crate::moment::parse(text).unwrap()
+    text.parse().unwrap()
 }
 
 /// Starts of the periods that overlap a span of UTC dates, and the end of the last, as text.

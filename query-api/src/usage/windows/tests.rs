@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn at(text: &str) -> Timestamp {
-    from_jiff(text.parse().unwrap()).unwrap()
+    text.parse().unwrap()
 }
 
 fn zone(name: &str) -> TimeZone {

@@ -278,7 +278,7 @@ fn in_prices_of_overrides() {
         ),
         (
             format!("{{valid_from: 2026-01-01, {flat}}}"),
-            "16:14: overrides[0].prices[0].valid_from: `2026-01-01` is not a moment of the years 1 to 9999 (write date, time and zone",
+            "16:14: overrides[0].prices[0].valid_from: `2026-01-01` is not RFC 3339 with a zone, such as 2024-09-18T22:00:00Z (write date, time and zone",
         ),
         (format!("{{{at}}}"), "16:1: overrides[0].prices[0]: `model` is missing (name the model"),
         (
