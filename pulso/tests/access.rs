@@ -21,7 +21,7 @@ use crate::{
 };
 
 fn required() -> Settings {
-    Settings::default().with("PULSO_ACCESS__MODE", "required")
+    Settings::default().without_access().with("PULSO_ACCESS__MODE", "required")
 }
 
 /// Makes a key in the store of a server that does not run, or through one that does.
@@ -44,7 +44,7 @@ fn text(key: &Value) -> &str {
 
 /// The reason of a call's refusal; `None` where a handler has seen it and not refused it by itself.
 async fn call(server: &Server, path: &'static str, key: Option<&str>) -> Option<String> {
-    let mut grpc = tonic::client::Grpc::new(server.channel().await);
+    let mut grpc = tonic::client::Grpc::new(server.channel_of_nobody().await);
     grpc.ready().await.unwrap();
     let mut request = Request::new(());
     if let Some(key) = key {
@@ -130,7 +130,7 @@ async fn every_method_and_route_holds_every_credential_to_the_table() {
         .unwrap()
         .status;
     assert!(status.success());
-    let without = server.pulso(&["status"]).await;
+    let without = server.pulso_with(&["status"], None).await;
     let said = String::from_utf8_lossy(&without.stderr).into_owned();
     assert_eq!(without.status.code(), Some(77), "{said}");
     assert!(said.contains("PULSO_KEY_FILE"), "{said}");
@@ -172,7 +172,7 @@ async fn every_method_and_route_holds_every_credential_to_the_table() {
 }
 
 async fn send(server: &Server, key: &str, tenants: &[&str]) -> IngestAck {
-    let mut client = IngestServiceClient::new(server.channel().await);
+    let mut client = IngestServiceClient::new(server.channel_of_nobody().await);
     let pulses = tenants.iter().map(|tenant| Pulse {
         tenant: (*tenant).to_owned(),
         product_sku: "vm".to_owned(),
@@ -209,7 +209,7 @@ async fn a_client_of_one_tenant_sends_and_reads_its_own_and_nothing_else() {
     // Again by the same client it is the same batch; of another client the numbers are other ones.
     send(&server, &acme, &["", "acme", "bolt"]).await;
     send(&server, &other, &["", "acme", "bolt"]).await;
-    let status = server.pulso_with(&["status", "--wait-drained", "30s"], &ops).await;
+    let status = server.pulso_with(&["status", "--wait-drained", "30s"], Some(&ops)).await;
     assert_eq!(status.status.code(), Some(0), "{status:?}");
 
     let day = 86_400;
@@ -225,12 +225,12 @@ async fn a_client_of_one_tenant_sends_and_reads_its_own_and_nothing_else() {
         }
         arguments
     };
-    let own = server.pulso_with(&usage(""), &acme).await;
+    let own = server.pulso_with(&usage(""), Some(&acme)).await;
     let own: Value = serde_json::from_slice(&own.stdout).unwrap();
     let rows = own["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 1, "{own}");
     assert_eq!((&rows[0]["tenant"], &rows[0]["count"]), (&"acme".into(), &"4".into()));
-    let foreign = server.pulso_with(&usage("bolt"), &acme).await;
+    let foreign = server.pulso_with(&usage("bolt"), Some(&acme)).await;
     assert_eq!(foreign.status.code(), Some(77), "{foreign:?}");
     server.terminate().await;
 }
@@ -275,9 +275,12 @@ async fn a_tenants_credential_reads_its_own_invoices_and_no_others() {
     open.terminate().await;
     let acme =
         text(&create(&home, &["acme", "--role", "viewer", "--tenant", "acme"], None)).to_owned();
-    let server =
-        Server::start(&home, &billing::settings().with("PULSO_ACCESS__MODE", "required")).await;
-    let own = server.pulso_with(&["invoice", "list", "-o", "json"], &acme).await;
+    let server = Server::start(
+        &home,
+        &billing::settings().without_access().with("PULSO_ACCESS__MODE", "required"),
+    )
+    .await;
+    let own = server.pulso_with(&["invoice", "list", "-o", "json"], Some(&acme)).await;
     let own: Value = serde_json::from_slice(&own.stdout).unwrap();
     let own = own["invoices"].as_array().unwrap();
     assert!(own.len() == 1 && own[0]["tenant"] == "acme", "{own:?}");
@@ -295,7 +298,7 @@ async fn a_tenants_credential_reads_its_own_invoices_and_no_others() {
         (vec!["invoice", "void", mine, "--reason", "r"], 77),
         (vec!["contract", "list"], 77),
     ] {
-        let output = server.pulso_with(&arguments, &acme).await;
+        let output = server.pulso_with(&arguments, Some(&acme)).await;
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
     }
@@ -316,7 +319,7 @@ async fn a_stream_ends_when_its_key_is_revoked() {
         |name: &str, role: &str| create(&home, &[name, "--role", role, "--tenant", "*"], None);
     let (writer, admin) = (key("meter", "writer"), key("ops", "admin"));
     let server = Server::start(&home, &required()).await;
-    let mut client = IngestServiceClient::new(server.channel().await);
+    let mut client = IngestServiceClient::new(server.channel_of_nobody().await);
     let (batches, requests) = tokio::sync::mpsc::channel(1);
     let mut request = Request::new(tokio_stream::wrappers::ReceiverStream::new(requests));
     let value = MetadataValue::try_from(format!("Bearer {}", text(&writer))).unwrap();
@@ -325,7 +328,7 @@ async fn a_stream_ends_when_its_key_is_revoked() {
     batches.send(PulseBatch::default()).await.unwrap();
     assert!(acks.message().await.unwrap().is_some(), "the stream is open");
     let id = writer["id"].as_str().unwrap();
-    let revoked = server.pulso_with(&["key", "revoke", id], text(&admin)).await;
+    let revoked = server.pulso_with(&["key", "revoke", id], Some(text(&admin))).await;
     assert_eq!(revoked.status.code(), Some(0), "{revoked:?}");
     let ended = tokio::time::timeout(PATIENCE, acks.message()).await.expect("it ends");
     let status = ended.expect_err("without an ack");

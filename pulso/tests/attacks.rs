@@ -89,6 +89,7 @@ fn attacks() -> Vec<&'static Attack> {
 /// Bounds that a small attack reaches.
 fn low_bounds() -> Settings {
     Settings::default()
+        .without_access()
         .with("PULSO_EDGE__CONNECTIONS_MAX", "24")
         .with("PULSO_EDGE__CONNECTIONS_PER_PEER_MAX", "16")
         .with("PULSO_EDGE__FIRST_BYTE_TIMEOUT", "300ms")
@@ -197,7 +198,8 @@ async fn attacks_in_full_stay_within_their_bounds() {
     let mut rows = Vec::new();
     for attack in attacks().into_iter().filter(|attack| is_wanted(attack.name)) {
         let home = Home::new();
-        let server = Server::start(&home, &(attack.settings)(Settings::default())).await;
+        let server =
+            Server::start(&home, &(attack.settings)(Settings::default().without_access())).await;
         let honest = Honest::start(&server).await;
         let measured = measure(&server, &honest, attack, Scale::Full).await;
         honest.all_is_counted(&server).await;

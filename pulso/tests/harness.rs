@@ -4,6 +4,7 @@
 //! Every server listens on free ports of loopback, keeps its data in a directory that the test owns,
 //! and is killed when its handle goes. Its log is printed when the test fails.
 
+pub(crate) mod access;
 pub(crate) mod billing;
 pub(crate) mod cluster;
 pub(crate) mod deaths;
@@ -29,7 +30,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How often something that cannot be waited for is looked at again.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The program with a clean environment: no setting of the developer's shell gets in.
+/// The program with the suite's token in an otherwise clean environment: no setting of the developer's
+/// shell gets in.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pulso"));
     for (name, _) in std::env::vars_os() {
@@ -37,6 +39,7 @@ pub(crate) fn program() -> Command {
             command.env_remove(name);
         }
     }
+    command.env("PULSO_KEY", access::token());
     command
 }
 
@@ -64,7 +67,8 @@ impl Home {
     }
 }
 
-/// How a server is started: `dev` unless told otherwise, ticking every 20 ms.
+/// How a server is started: `dev` unless told otherwise, ticking every 20 ms, and asking for
+/// credentials, which every client of this suite has.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     arguments: Vec<String>,
@@ -76,7 +80,8 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let arguments = vec!["dev".to_owned()];
-        Self { arguments, variables: Vec::new(), open_files_max: None, memory_mib_max: None }
+        let variables = access::required().to_vec();
+        Self { arguments, variables, open_files_max: None, memory_mib_max: None }
             .with("PULSO_CONSUMER__FOLLOW_INTERVAL", "20ms")
     }
 }
@@ -85,6 +90,12 @@ impl Settings {
     /// Another command than `dev`.
     pub(crate) fn command(mut self, arguments: &[&str]) -> Self {
         self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        self
+    }
+
+    /// With the settings of access that the program has by default: it asks nobody for a credential.
+    pub(crate) fn without_access(mut self) -> Self {
+        self.variables.retain(|(name, _)| !name.starts_with(access::PREFIX));
         self
     }
 
@@ -175,13 +186,15 @@ impl Drop for Process {
         // It may have ended already; nothing else can go wrong.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let log = self.log();
         if std::thread::panicking() {
-            let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             eprintln!(
                 "the server's last words:\n{}",
                 lines[lines.len().saturating_sub(40)..].join("\n")
             );
+        } else {
+            access::holds_no_secret(&log);
         }
     }
 }
@@ -270,7 +283,14 @@ impl Server {
         self.process.log()
     }
 
+    /// Calls with the suite's token.
     pub(crate) async fn channel(&self) -> Channel {
+        let target = Target { ca: self.ca.clone(), ..access::target(&self.grpc) };
+        pulso::client::connect(target).await.unwrap()
+    }
+
+    /// Calls without a credential.
+    pub(crate) async fn channel_of_nobody(&self) -> Channel {
         let target = Target { ca: self.ca.clone(), ..Target::from(&self.grpc) };
         pulso::client::connect(target).await.unwrap()
     }
@@ -282,13 +302,18 @@ impl Server {
         if let Some(ca) = &self.ca {
             command.arg("--ca").arg(ca);
         }
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        for printed in [&output.stdout, &output.stderr] {
+            access::holds_no_secret(&String::from_utf8_lossy(printed));
+        }
+        output
     }
 
-    /// The same with an API key.
-    pub(crate) async fn pulso_with(&self, arguments: &[&str], key: &str) -> Output {
+    /// The same with an API key, or with no credential.
+    pub(crate) async fn pulso_with(&self, arguments: &[&str], key: Option<&str>) -> Output {
         let mut command = program();
-        command.args(arguments).args(["--server", &self.grpc]).env("PULSO_KEY", key);
+        command.args(arguments).args(["--server", &self.grpc]).env_remove("PULSO_KEY");
+        command.envs(key.map(|key| ("PULSO_KEY", key)));
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
 
@@ -371,7 +396,7 @@ fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, most: u64) 
     }
 }
 
-/// One HTTP/1.1 request on a connection of its own.
+/// One HTTP/1.1 request with the suite's token, on a connection of its own.
 pub(crate) async fn http_get(address: &str, path: &str) -> (u16, String) {
     http(address, &format!("GET {path}"), "").await
 }
@@ -381,9 +406,9 @@ pub(crate) async fn http(address: &str, what: &str, body: &str) -> (u16, String)
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
     let kind = if body.starts_with('{') { "application/json" } else { "application/yaml" };
-    let length = body.len();
+    let (length, token) = (body.len(), access::token());
     let request = format!(
-        "{what} HTTP/1.0\r\nhost: {address}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+        "{what} HTTP/1.0\r\nhost: {address}\r\nauthorization: Bearer {token}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
     );
     connection.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

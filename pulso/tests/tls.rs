@@ -27,7 +27,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use crate::{
     attacks::Honest,
     harness::{
-        Home, PATIENCE, Server, Settings, http_get, program,
+        Home, PATIENCE, Server, Settings, access, http_get, program,
         tls::{Authority, Identity, Validity},
     },
 };
@@ -217,7 +217,9 @@ async fn https_get(address: &str, ca: &Path, path: &str) -> (String, Certificate
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let mut stream = connector(ca).connect(name, stream).await.unwrap();
-    let request = format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n");
+    let token = access::token();
+    let request =
+        format!("GET {path} HTTP/1.0\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();

@@ -117,7 +117,7 @@ struct Measured {
 
 async fn measure(flood: &Flood, scale: Scale) -> Measured {
     let home = Home::new();
-    let settings = (flood.settings)(Settings::default(), scale);
+    let settings = (flood.settings)(Settings::default().without_access(), scale);
     let server = Server::start(&home, &settings).await;
     let client = Honest::start(&server).await;
     tokio::time::sleep(scale.pick(Duration::from_millis(200), Duration::from_secs(2))).await;

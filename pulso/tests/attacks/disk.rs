@@ -37,7 +37,7 @@ pub(crate) async fn fill() -> Option<Measured> {
         eprintln!("{}: skipped, because mounting a file system needs root", ATTACK.name);
         return None;
     };
-    let server = Server::start(&home, &Settings::default()).await;
+    let server = Server::start(&home, &Settings::default().without_access()).await;
     let mib_before = mib(server.pid());
     let watch = Watch::start(server.pid());
     let mut client = IngestServiceClient::new(server.channel().await);
@@ -74,7 +74,7 @@ pub(crate) async fn fill() -> Option<Measured> {
     are_counted(pulses, &server).await;
     server.audit_is_clean().await;
     drop(server);
-    let server = Server::start(&home, &Settings::default()).await;
+    let server = Server::start(&home, &Settings::default().without_access()).await;
     server.drained().await;
     are_counted(pulses, &server).await;
     server.terminate().await;

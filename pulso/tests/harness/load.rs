@@ -17,7 +17,7 @@ use pulso::client::{self, Batch, Identity, Pulses, Sender, SenderOptions};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Random, Server, now};
+use super::{Random, Server, access, now};
 
 /// Batches of a producer: fewer than the 256 that the server remembers, so that each may be sent
 /// again at any time.
@@ -204,7 +204,7 @@ impl Producer {
 
     /// Sends until the server is gone: first the plan, with repeats in between, then only repeats.
     async fn stream(&mut self, server: &str, acks: &mpsc::UnboundedSender<()>) {
-        let Ok(channel) = client::connect(server).await else { return };
+        let Ok(channel) = client::connect(access::target(server)).await else { return };
         let (outbound, frames) = mpsc::channel(IN_FLIGHT);
         let mut client = IngestServiceClient::new(channel);
         // The first message opens the call.

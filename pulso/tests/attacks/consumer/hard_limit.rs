@@ -19,6 +19,7 @@ const MIB_MAX: u64 = 280;
 
 fn small_machine() -> Settings {
     Settings::default()
+        .without_access()
         .with("PULSO_LIMITS__SEGMENT_BYTES", "16 MiB")
         .with("PULSO_LIMITS__STATE_BYTES", "4 MiB")
         .with("PULSO_CONSUMER__LANES", "2")
