@@ -23,6 +23,7 @@ mod doors;
 mod growing;
 mod idle;
 mod ingest;
+mod injection;
 mod kill;
 mod late;
 mod names;

@@ -17,17 +17,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::Name;
+use edge::access::{Role, Roles, Tenants, keys::NewKey};
 use ingestor_api::Packing;
 use runtime::{Schedule, telemetry::Metrics};
 use serde_json::{Value, json};
 
 use super::{
-    ALL_STAGES, Serving,
+    ALL_STAGES, Serving, access,
     process::{Plan, Process},
 };
 use crate::{
     cli::serving::{Mode, PipelineArgs},
-    config::Loaded,
+    client::Target,
+    config::{Config, Loaded, access_mode::AccessMode},
     exit::{Exit, Failure},
     output::Answer,
 };
@@ -52,7 +55,7 @@ pub async fn run(serving: Serving, args: PipelineArgs) -> Result<Exit, Failure> 
         plan.packing = Packing::Off;
     }
     let process = Process::start(plan, Metrics::start().map_err(Failure::internal)?).await?;
-    let measured = measure(&process, &args).await;
+    let measured = measure(&process, &loaded.config, &args).await;
     let ended = process.end("bench").await;
     let document = measured?;
     ended?;
@@ -88,8 +91,12 @@ fn settings(
     Ok(loaded)
 }
 
-async fn measure(process: &Process, args: &PipelineArgs) -> Result<Value, Failure> {
-    let load = Load::new(process.grpc, args)?;
+async fn measure(
+    process: &Process,
+    config: &Config,
+    args: &PipelineArgs,
+) -> Result<Value, Failure> {
+    let load = Load::new(target(process, config).await?, args);
     let before = CpuTimes::now()?;
     let start = Instant::now();
     let report =
@@ -114,6 +121,21 @@ async fn measure(process: &Process, args: &PipelineArgs) -> Result<Value, Failur
         tracing::error!(?audit, "what the log says against what is stored");
     }
     Ok(document(args, &report, acknowledged, stored, &spent, totals_match))
+}
+
+/// The process, with a key of the load's own where the settings ask for one.
+async fn target(process: &Process, config: &Config) -> Result<Target, Failure> {
+    let target = Target::from(&format!("http://{}", process.grpc));
+    if config.access.mode != AccessMode::Required {
+        return Ok(target);
+    }
+    let keys = access::open_keys(config, Arc::clone(&process.backends.billing)).await?;
+    let (name, roles) =
+        (Name::new("bench").map_err(Failure::internal)?, Roles::of(&[Role::Writer]));
+    let new = NewKey { name, roles, tenants: Tenants::ALL, expires_at: None };
+    let (key, _) = keys.create(new, "pulso bench").await.map_err(Failure::internal)?;
+    let key = key.reveal().parse().map_err(Failure::internal)?;
+    Ok(Target { key: Some(key), ..target })
 }
 
 #[allow(clippy::float_arithmetic, clippy::cast_precision_loss)] // Rates, not amounts.

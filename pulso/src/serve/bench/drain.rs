@@ -21,7 +21,7 @@ use ingestor_consumer::{Consumer, ConsumerPorts, Work};
 use runtime::{Schedule, clock, telemetry::Metrics};
 use serde_json::{Value, json};
 
-use super::{Ledger, Load, cpu::CpuTimes, settings};
+use super::{Ledger, Load, cpu::CpuTimes, settings, target};
 use crate::{
     cli::serving::{PipelineArgs, Stage},
     exit::{Exit, Failure},
@@ -61,7 +61,7 @@ async fn measure(
     args: &PipelineArgs,
 ) -> Result<Value, Failure> {
     check_empty(&*process.backends.log).await?;
-    let load = Load::new(process.grpc, args)?;
+    let load = Load::new(target(process, &serving.loaded.config).await?, args);
     let report =
         tokio::task::spawn_blocking(move || load.run()).await.map_err(Failure::internal)??;
     let store = Arc::new(Sums::default());

@@ -6,7 +6,6 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,7 +20,7 @@ use uuid::Uuid;
 use super::{cpu::CpuTimes, in_flight, ledger::Ledger};
 use crate::{
     cli::serving::{BenchIdentity, Mode, PipelineArgs},
-    client::{self, Batch, Identity, Pulses, Receipt, Sender, SenderOptions},
+    client::{self, Batch, Identity, Pulses, Receipt, Sender, SenderOptions, Target},
     exit::Failure,
 };
 
@@ -35,7 +34,7 @@ const AMOUNT_MICROS_MAX: u64 = 1_000_000_000;
 
 /// A load to be run.
 pub(super) struct Load {
-    server: String,
+    server: Target,
     args: PipelineArgs,
     keys: Arc<Vec<Key>>,
 }
@@ -93,9 +92,9 @@ impl Key {
 }
 
 impl Load {
-    pub(super) fn new(server: SocketAddr, args: &PipelineArgs) -> Result<Self, Failure> {
+    pub(super) fn new(server: Target, args: &PipelineArgs) -> Self {
         let keys = Arc::new((0..args.keys.get()).map(Key::new).collect());
-        Ok(Self { server: format!("http://{server}"), args: args.clone(), keys })
+        Self { server, args: args.clone(), keys }
     }
 
     /// Sends everything and waits for every ack. Blocking: it brings its own runtime.
@@ -149,7 +148,7 @@ impl Worker {
         let (share, rest) = (pulses / workers, pulses % workers);
         let first = number * share + number.min(rest);
         let count = share + u64::from(number < rest);
-        let channel = client::connect(&load.server).await?;
+        let channel = client::connect(load.server.clone()).await?;
         let (args, keys) = (load.args.clone(), Arc::clone(&load.keys));
         Ok(Self { channel, args, keys, first, count, workers })
     }
