@@ -1,16 +1,18 @@
 //! Access: who may call what, and for which tenants.
 //!
 //! In reading order: [`principal`] is who makes a request; [`rules`] is the one table from method to
-//! roles and tenants, which denies what it does not name; [`refusal`] says why a credential does not
-//! count; [`jwt`] checks tokens; [`api_key`] is the text and the hash of a key, and [`keys`] are those
+//! roles and tenants, which denies what it does not name; [`shown`] is what a request shows of who makes
+//! it; [`refusal`] says why a credential does not count; [`jwt`] checks tokens; [`api_key`] is the text and the hash of a key, and [`keys`] are those
 //! of the deployment, in journals of the billing store, as is the [`trail`] of who did what;
-//! [`authenticator`] finds the principal of a request's headers; [`rate`] bounds how often anybody asks;
+//! [`certificates`] are the clients that are known by theirs;
+//! [`authenticator`] finds the principal of what a request shows; [`rate`] bounds how often anybody asks;
 //! [`layer`] is the gate that does all of it, for both doors;
 //! [`browser`] is what pages of others may read.
 
 pub mod principal;
 pub mod rules;
 
+pub mod shown;
 pub mod refusal;
 
 pub mod jwt;
@@ -19,6 +21,8 @@ pub mod api_key;
 mod journal;
 pub mod keys;
 mod words;
+
+pub mod certificates;
 
 pub mod trail;
 

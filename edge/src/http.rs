@@ -83,13 +83,11 @@ pub fn router(
         .into_iter()
         .fold(own, |all, routes| all.merge(routes.router))
         .fallback(problems::route_not_found);
-    // A credential is a header that no browser adds by itself.
+    // A credential is a header that no browser adds by itself; a certificate is not.
+    let guests = Guests { hosts, origins: origins.clone().into() };
     let router = match access.is_on() {
-        true => router,
-        false => {
-            let guests = Guests { hosts, origins: origins.clone().into() };
-            router.layer(middleware::from_fn_with_state(guests, pages::refuse))
-        }
+        true => router.layer(middleware::from_fn_with_state(guests, pages::refuse_certified)),
+        false => router.layer(middleware::from_fn_with_state(guests, pages::refuse)),
     };
     let router = router
         .layer(AccessLayer::http(access))

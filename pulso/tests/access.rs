@@ -23,7 +23,7 @@ fn required() -> Settings {
 }
 
 /// Makes a key in the store of a server that does not run, or through one that does.
-fn create(home: &Home, arguments: &[&str], through: Option<(&Server, &str)>) -> Value {
+pub(crate) fn create(home: &Home, arguments: &[&str], through: Option<(&Server, &str)>) -> Value {
     let arguments = [&["key", "create"], arguments, &["-o", "json"]].concat();
     let mut command = home.command(&arguments);
     match through {
@@ -36,7 +36,7 @@ fn create(home: &Home, arguments: &[&str], through: Option<(&Server, &str)>) -> 
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn text(key: &Value) -> &str {
+pub(crate) fn text(key: &Value) -> &str {
     key["text"].as_str().unwrap()
 }
 

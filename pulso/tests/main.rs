@@ -13,6 +13,7 @@ mod billing;
 mod billing_http;
 mod billing_kill;
 mod billing_periods;
+mod certificates;
 mod cli;
 mod clock_jumps;
 mod cluster;

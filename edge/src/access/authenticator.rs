@@ -1,4 +1,7 @@
-//! Authenticator: from the headers of a request to its principal, or to why there is none.
+//! Authenticator: from what a request shows to its principal, or to why there is none.
+//!
+//! A credential in a header comes before the certificate of the connection: in a service mesh every
+//! connection has a certificate, and a header is what this one request was meant to be made with.
 //!
 //! What a credential was found to be is remembered until it ends, the keys change, or
 //! [`REMEMBERED_MAX`] has passed, so that a call costs a hash and a look-up. Refusals are not
@@ -8,19 +11,18 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use domain::{BillingStore, Clock, Timestamp};
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
+use http::{HeaderMap, header::AUTHORIZATION};
 
 use super::{
     api_key::{ApiKey, KeyTextError, PREFIX},
     cache::{Cache, digest_of},
+    certificates::Certificates,
     jwt::{TOKEN_BYTES_MAX, Tokens},
     keys::{Keys, Known, Usage},
     principal::{CredentialKind, Principal},
     refusal::Refusal,
+    shown::{API_KEY_HEADER, Shown},
 };
-
-/// The header of an API key, beside `authorization: Bearer`.
-pub const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
 /// How long a checked credential is remembered. Longer, and keys that cannot be read would count for
 /// longer than [`KeyOptions::stale_max`](super::keys::KeyOptions) says.
@@ -55,6 +57,7 @@ impl<S: BillingStore> ApiKeys for Keys<S> {
 pub struct Authenticator {
     tokens: Option<Tokens>,
     keys: Option<Arc<dyn ApiKeys>>,
+    certificates: Option<Arc<Certificates>>,
     clock: Arc<dyn Clock>,
     remembered: Cache<Remembered>,
 }
@@ -64,6 +67,7 @@ impl fmt::Debug for Authenticator {
         f.debug_struct("Authenticator")
             .field("tokens", &self.tokens)
             .field("has_keys", &self.keys.is_some())
+            .field("certificates", &self.certificates)
             .finish_non_exhaustive()
     }
 }
@@ -87,7 +91,7 @@ impl Authenticator {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let remembered = Cache::new(REMEMBERED_ENTRIES_MAX);
-        Self { tokens: None, keys: None, clock, remembered }
+        Self { tokens: None, keys: None, certificates: None, clock, remembered }
     }
 
     /// The same, which takes the tokens of an issuer too.
@@ -100,6 +104,26 @@ impl Authenticator {
     #[must_use]
     pub fn with_keys(self, keys: Arc<dyn ApiKeys>) -> Self {
         Self { keys: Some(keys), ..self }
+    }
+
+    /// The same, which knows clients by their certificates too.
+    #[must_use]
+    pub fn with_certificates(self, certificates: Arc<Certificates>) -> Self {
+        Self { certificates: Some(certificates), ..self }
+    }
+
+    /// Finds out who makes a request that shows this: by its headers, and by its certificate where no
+    /// header has a credential.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    pub async fn identify(&self, shown: &Shown) -> Result<Principal, Refusal> {
+        match (&self.certificates, &shown.certificate) {
+            (Some(certificates), Some(peer)) if shown.headers.is_empty() => {
+                certificates.principal(peer, self.clock.now())
+            }
+            _ => self.authenticate(&shown.headers).await,
+        }
     }
 
     /// Finds out who makes a request with these headers.
@@ -139,7 +163,8 @@ impl Authenticator {
                 self.tokens.as_ref().map_or(0, |tokens| tokens.ring().generation())
             }
             CredentialKind::ApiKey => self.keys.as_ref().map_or(0, |keys| keys.generation()),
-            CredentialKind::Local => 0,
+            // Not remembered.
+            CredentialKind::Local | CredentialKind::Certificate => 0,
         }
     }
 

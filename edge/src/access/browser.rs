@@ -16,7 +16,7 @@ use http::{
 };
 use tower_http::{cors::CorsLayer, set_header::SetResponseHeaderLayer};
 
-use super::authenticator::API_KEY_HEADER;
+use super::shown::API_KEY_HEADER;
 use crate::correlation;
 
 /// How long a browser may remember what a preflight said.

@@ -8,25 +8,26 @@
 //! While access is off, every request has the [local principal](Principal::local).
 
 use std::{
-    fmt,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use futures_util::future::BoxFuture;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response,
-    header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE},
+    HeaderValue, Method, Request, Response,
+    header::{ALLOW, WWW_AUTHENTICATE},
 };
 use metrics::counter;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::{
-    authenticator::{API_KEY_HEADER, Authenticator},
+    authenticator::Authenticator,
     principal::Principal,
     rate::{Rates, Remaining, TooMany},
+    refusal::Refusal,
     rules::{Found, Rules},
+    shown::Shown,
     watched::{Watch, Watched},
 };
 use crate::{Problem, listen::Peer, problem::http::HttpProblem};
@@ -75,15 +76,11 @@ impl Access {
     }
 }
 
-/// What a door answers where it has no route.
-type NotFound = Arc<dyn Fn(&Method, &str) -> Problem + Send + Sync>;
-
 /// Lets requests in by an [`Access`].
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct AccessLayer {
     access: Access,
     door: Door,
-    not_found: NotFound,
 }
 
 /// Which door a layer is for: how methods are named, and refusals written.
@@ -96,31 +93,14 @@ enum Door {
 impl AccessLayer {
     /// The layer of the gRPC door.
     #[must_use]
-    pub fn grpc(access: Access) -> Self {
-        let not_found: NotFound = Arc::new(|_, path| Problem::no_method(path));
-        Self { access, door: Door::Grpc, not_found }
+    pub const fn grpc(access: Access) -> Self {
+        Self { access, door: Door::Grpc }
     }
 
     /// The layer of the HTTP door. It belongs within the layer that writes problems out.
     #[must_use]
-    pub fn http(access: Access) -> Self {
-        let not_found: NotFound = Arc::new(|_, path| Problem::no_route(path));
-        Self { access, door: Door::Http, not_found }
-    }
-
-    /// The same with another answer where there is no route, such as one with a suggestion.
-    #[must_use]
-    pub fn with_not_found(
-        self,
-        not_found: impl Fn(&Method, &str) -> Problem + Send + Sync + 'static,
-    ) -> Self {
-        Self { not_found: Arc::new(not_found), ..self }
-    }
-}
-
-impl fmt::Debug for AccessLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessLayer").field("door", &self.door).finish_non_exhaustive()
+    pub const fn http(access: Access) -> Self {
+        Self { access, door: Door::Http }
     }
 }
 
@@ -209,6 +189,7 @@ impl AccessLayer {
     /// Lets a request in, with its principal, or says why not.
     async fn admit(&self, parts: &mut http::request::Parts) -> Result<Admitted, Box<Refused>> {
         let Shared { authenticator, rates, local, .. } = &*self.access.0;
+        let shown = Shown::take(parts);
         let found = self.find(&parts.method, parts.uri.path());
         let is_open = matches!(found, Found::Rule(rule) if rule.is_open());
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
@@ -219,38 +200,39 @@ impl AccessLayer {
             return Ok(Admitted { remaining: of_address, watch: None });
         };
         if is_open {
-            take_credential(parts);
             return Ok(Admitted::default());
         }
         let rule = match found {
             Found::Rule(rule) => rule,
             Found::OtherVerb => return Err(self.other_verb(parts.uri.path())),
-            Found::Nothing => {
-                return Err((self.not_found)(&parts.method, parts.uri.path()).into());
-            }
+            Found::Nothing => return Err(self.door.no_such(parts.uri.path()).into()),
         };
-        let credential = take_credential(parts);
-        let principal = authenticator.authenticate(&credential).await.map_err(Problem::from)?;
+        let principal = authenticator.identify(&shown).await.map_err(Problem::from)?;
         rule.authorise(&principal)?;
         let of_principal = rates.of_principal(&principal)?;
-        parts.extensions.insert(principal);
+        parts.extensions.insert(principal.clone());
         let remaining = of_principal.map(|remaining| remaining.tighter(of_address)).or(of_address);
-        Ok(Admitted { remaining, watch: self.watch(credential) })
+        Ok(Admitted { remaining, watch: self.watch((shown, principal)) })
     }
 
     /// Looks at the credential of a gRPC call for as long as its answer lasts. Requests over HTTP are
     /// short.
-    fn watch(&self, credential: HeaderMap) -> Option<Watch> {
+    fn watch(&self, begun: (Shown, Principal)) -> Option<Watch> {
         if self.door != Door::Grpc {
             return None;
         }
         let access = self.access.clone();
-        let credential = Arc::new(credential);
+        let begun = Arc::new(begun);
         Some(Watch::new(move || {
-            let (access, credential) = (access.clone(), Arc::clone(&credential));
+            let (access, begun) = (access.clone(), Arc::clone(&begun));
             Box::pin(async move {
                 let Some(authenticator) = &access.0.authenticator else { return Ok(()) };
-                authenticator.authenticate(&credential).await.map(drop)
+                let (shown, principal) = &*begun;
+                // A certificate may be given to another client, or for other tenants, meanwhile.
+                match authenticator.identify(shown).await? == *principal {
+                    true => Ok(()),
+                    false => Err(Refusal::Revoked),
+                }
             })
         }))
     }
@@ -268,19 +250,15 @@ impl AccessLayer {
     }
 }
 
-/// Takes out what must not get into a log: the headers of a credential, as many as came.
-fn take_credential(parts: &mut http::request::Parts) -> HeaderMap {
-    let mut credential = HeaderMap::new();
-    for name in [AUTHORIZATION, API_KEY_HEADER] {
-        for value in parts.headers.get_all(&name) {
-            credential.append(name.clone(), value.clone());
-        }
-        parts.headers.remove(name);
-    }
-    credential
-}
-
 impl Door {
+    /// What it answers where it has nothing.
+    fn no_such(self, path: &str) -> Problem {
+        match self {
+            Self::Grpc => Problem::no_method(path),
+            Self::Http => Problem::no_route(path),
+        }
+    }
+
     fn write<A: Default>(self, refused: Refused) -> Response<A> {
         let Refused { problem, remaining, verbs } = refused;
         counter!("pulso_access_refusals_total", "reason" => problem.reason).increment(1);

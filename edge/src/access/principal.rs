@@ -231,6 +231,8 @@ pub enum CredentialKind {
     ApiKey,
     /// A JWT.
     Token,
+    /// A client certificate.
+    Certificate,
 }
 
 impl CredentialKind {
@@ -241,6 +243,7 @@ impl CredentialKind {
             Self::Local => "local",
             Self::ApiKey => "api_key",
             Self::Token => "token",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -248,7 +251,8 @@ impl CredentialKind {
 /// Separates the identities of clients: producers and backfill names of two scopes never meet.
 ///
 /// The scope follows the client, not the secret, so a retry with a renewed credential is still known
-/// as a repetition: it is a digest of the name of an API key, or of a token's issuer and subject.
+/// as a repetition: it is a digest of the name of an API key, of a token's issuer and subject, or of
+/// the client that a certificate's name stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IdentityScope([u8; 16]);
 
@@ -296,9 +300,10 @@ pub struct Principal(Arc<Parts>);
 /// What a [`Principal`] is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts {
-    /// Identifies the credential: the key's id, the token's subject.
+    /// Identifies the credential: the key's id, the token's subject, the certificate's name.
     pub id: String,
-    /// The client's name, for people: the key's name, the token's subject.
+    /// The client's name, for people: the key's name, the token's subject, the client of
+    /// `access.certificates`.
     pub name: String,
     /// The kind of credential.
     pub kind: CredentialKind,
@@ -458,6 +463,7 @@ mod tests {
             IdentityScope::LOCAL,
             IdentityScope::of(CredentialKind::ApiKey, "", "meter"),
             IdentityScope::of(CredentialKind::Token, "", "meter"),
+            IdentityScope::of(CredentialKind::Certificate, "", "meter"),
             IdentityScope::of(CredentialKind::Token, "m", "eter"),
             IdentityScope::of(CredentialKind::Token, "https://issuer", "meter"),
         ];

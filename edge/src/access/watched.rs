@@ -24,7 +24,7 @@ use crate::Problem;
 /// Time between two looks at a credential.
 pub(super) const LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
 
-type Check = BoxFuture<'static, Result<(), Refusal>>;
+pub(super) type Check = BoxFuture<'static, Result<(), Refusal>>;
 
 /// Looks at the credential of one call.
 pub(super) struct Watch {
@@ -42,6 +42,11 @@ impl fmt::Debug for Watch {
 impl Watch {
     pub(super) fn new(look: impl Fn() -> Check + Send + Sync + 'static) -> Self {
         Self { look: Box::new(look), next: Box::pin(sleep(LOOKED_AT_EVERY)), looking: None }
+    }
+
+    #[cfg(test)]
+    pub(super) fn look_now(&self) -> Check {
+        (self.look)()
     }
 
     /// Why the credential does not count any more. A store that does not answer ends no stream.

@@ -1,5 +1,6 @@
-//! Pages of others: while nobody is asked for a credential, no page that a person has open elsewhere may
-//! act in their place.
+//! Pages of others: where a browser sends all that a request needs by itself, because nobody is asked for a
+//! credential or a client certificate is one, no page that a person has open elsewhere may act in their
+//! place.
 //!
 //! A browser sends `Origin` with what a page of another origin posts, and it cannot be left out. A page can
 //! bring its own name to point here instead (DNS rebinding), and then sends that name as `Host`; so a
@@ -17,7 +18,7 @@ use tonic::Code;
 
 use crate::{
     Problem,
-    access::browser::Origin,
+    access::{CredentialKind, Principal, browser::Origin},
     problem::{http::HttpProblem, reasons},
 };
 
@@ -46,6 +47,22 @@ pub(super) async fn refuse(State(guests): State<Guests>, request: Request, next:
     }
 }
 
+/// Layer behind the gate: the same for requests whose credential is the connection's certificate, which a
+/// browser shows for every page.
+pub(super) async fn refuse_certified(
+    State(guests): State<Guests>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let principal = request.extensions().get::<Principal>();
+    let is_certified =
+        principal.is_some_and(|principal| principal.kind == CredentialKind::Certificate);
+    match is_certified {
+        true => refuse(State(guests), request, next).await,
+        false => next.run(request).await,
+    }
+}
+
 impl Guests {
     fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
@@ -61,7 +78,7 @@ impl Guests {
         let is_own = |origin: &str| origin.split_once("://").is_some_and(|(_, from)| from == host);
         match of_page.filter(|origin| !is_own(origin) && !self.lists(origin)) {
             Some(origin) => Err(forbidden(format!(
-                "the page is of `{origin}` and brings no credential; list it in access.origins, or set access.mode = `required` and let it send one"
+                "the page is of `{origin}` and brings no credential of its own; list it in access.origins, or set access.mode = `required` and let it send one"
             ))),
             None => Ok(()),
         }
@@ -85,9 +102,12 @@ fn forbidden(message: String) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use axum::{Extension, Router, body::Body, middleware, routing::post};
     use http::HeaderValue;
+    use tower::ServiceExt as _;
 
     use super::*;
+    use crate::access::principal::Parts;
 
     #[test]
     fn a_page_of_others_reads_by_the_rules_of_browsers_and_writes_nothing() {
@@ -120,5 +140,26 @@ mod tests {
             let found = Guests { hosts, origins }.check(&method, &headers).is_ok();
             assert_eq!(found, is_in, "{method} {host:?} {origin:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_page_of_others_does_not_write_with_a_browsers_certificate() {
+        let of = |kind, origin: &'static str| async move {
+            let parts = Parts { kind, ..Parts::clone(&Principal::local()) };
+            let guests = Guests { hosts: Hosts::Any, origins: [].into() };
+            let router = Router::new()
+                .route("/v1/catalog", post(async || "written"))
+                .layer(middleware::from_fn_with_state(guests, refuse_certified))
+                .layer(Extension(Principal::new(parts)));
+            let request = Request::post("/v1/catalog").header(HOST, "usage.example");
+            let request = request.header(ORIGIN, origin).body(Body::empty()).unwrap();
+            let response = router.oneshot(request).await.unwrap();
+            response.extensions().get::<HttpProblem>().map(|problem| problem.0.reason)
+        };
+        let (own, evil) = ("https://usage.example", "https://evil.example");
+        let refused = of(CredentialKind::Certificate, evil).await;
+        assert_eq!(refused, Some(reasons::ORIGIN_FORBIDDEN));
+        assert_eq!(of(CredentialKind::Certificate, own).await, None);
+        assert_eq!(of(CredentialKind::ApiKey, evil).await, None, "no browser adds a header");
     }
 }

@@ -23,7 +23,7 @@ use rustls::ServerConfig;
 
 pub use files::{Part, TlsError};
 pub(super) use handshake::{Handshake, is_client_hello};
-pub use peer::{PeerName, TlsPeer};
+pub use peer::{PeerName, PeerNameError, TlsPeer};
 
 use files::Pem;
 use identity::Identity;

@@ -18,7 +18,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    ORIGIN_FORBIDDEN "A page of another origin may not do this without a credential.",
+    ORIGIN_FORBIDDEN "A page of another origin may not do this without a credential of its own.",
     KEY_NOT_FOUND "No API key has this id.",
     CREDENTIAL_MISSING "The request has no credential, and the method needs one.",
     CREDENTIAL_INVALID "The credential is not one of this server's, or is damaged.",

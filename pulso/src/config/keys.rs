@@ -9,6 +9,7 @@ use super::{
     access_mode::AccessMode,
     assignment::Assignment,
     client_auth::ClientAuth,
+    list::List,
     urls::{LogUrl, StoreUrl},
     value::{
         BillingSchedule, ByteSize, Compression, Count, Directory, Lanes, LogFilter, LogFormat,
@@ -152,16 +153,18 @@ settings! {
         /// Issuer of tokens (JWT), exactly. Nothing: tokens do not count.
         token_issuer: Text = "";
         /// Whom tokens are for: one of these names, between commas.
-        token_audiences: Text = "";
+        token_audiences: List = "";
         /// File with the issuer's public keys, a JWKS document. It is read again every five minutes.
         token_keys: Text = "";
+        /// File with the clients that are known by names in their certificates (docs/access.md), JSON.
+        certificates: Text = "";
         /// Requests a second of one client, over all its credentials. A stream counts once.
         requests_per_client: Count<1, 1_000_000_000> = "10000";
         /// Requests a second of one address, those with wrong credentials included.
         requests_per_address: Count<1, 1_000_000_000> = "100000";
         /// Pages of which origins may read answers over HTTP, such as `https://app.example`, between
         /// commas.
-        origins: Text = "";
+        origins: List = "";
     }
 
     /// What clients may take of the process, whatever they call.

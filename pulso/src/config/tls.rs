@@ -63,7 +63,7 @@ impl Loaded {
 /// Contradictions among them, and between what is asked for and what was built.
 pub(super) fn tls_contradictions(loaded: &Loaded) -> Vec<(&'static str, String)> {
     let of_listeners = listener_contradiction(&loaded.config.listen);
-    let found = of_listeners.into_iter().chain(lacks(loaded));
+    let found = of_listeners.into_iter().chain(of_clients(&loaded.config)).chain(lacks(loaded));
     found.map(|(key, problem)| (key, problem.to_owned())).collect()
 }
 
@@ -81,6 +81,14 @@ fn listener_contradiction(listen: &Listen) -> Option<(&'static str, &'static str
         )),
         _ => None,
     }
+}
+
+fn of_clients(config: &Config) -> Option<(&'static str, &'static str)> {
+    let is_set = |setting: &Text| setting.get().is_some();
+    let asks_none = is_set(&config.access.certificates) && !is_set(&config.listen.tls_client_ca);
+    let problem =
+        "clients show no certificates unless listen.tls_client_ca names their authorities";
+    asks_none.then_some(("access.certificates", problem))
 }
 
 /// What the settings of Kafka and CQL ask for and this build lacks. Only where they are used.

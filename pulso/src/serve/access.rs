@@ -11,6 +11,7 @@ use edge::{
         Authenticator,
         api_key::ServerSecret,
         browser::Origin,
+        certificates::Certificates,
         jwt::{
             TokenOptions, Tokens,
             keyring::{KeyRing, ReloadOptions},
@@ -27,7 +28,7 @@ use tokio::task::JoinHandle;
 
 use super::backends;
 use crate::{
-    config::{Config, access_mode::AccessMode, keys::Access, value::Text},
+    config::{Config, access_mode::AccessMode, keys::Access},
     exit::{Exit, Failure},
 };
 
@@ -43,6 +44,7 @@ pub(super) struct Opened {
     pub(super) hosts: Hosts,
     keys: Option<Arc<Keys<Billing>>>,
     ring: Option<Arc<KeyRing>>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// Checks that nobody unknown can reach a process that asks for no credentials.
@@ -93,7 +95,15 @@ pub(super) async fn open(config: &Config, billing: &Arc<Billing>) -> Result<Open
         AccessMode::Off => Hosts::Local,
         AccessMode::Open | AccessMode::Required => Hosts::Any,
     };
-    let mut opened = Opened { authenticator: None, rates, origins, hosts, keys: None, ring: None };
+    let mut opened = Opened {
+        authenticator: None,
+        rates,
+        origins,
+        hosts,
+        keys: None,
+        ring: None,
+        certificates: None,
+    };
     if settings.mode != AccessMode::Required {
         return Ok(opened);
     }
@@ -103,6 +113,13 @@ pub(super) async fn open(config: &Config, billing: &Arc<Billing>) -> Result<Open
         let (tokens, ring) = open_tokens(settings, issuer, clock).await?;
         authenticator = authenticator.with_tokens(tokens);
         opened.ring = Some(ring);
+    }
+    if let Some(path) = settings.certificates.get() {
+        let certificates = Arc::new(Certificates::load(path).map_err(|error| {
+            Failure::new(Exit::Config, format_args!("access.certificates = {error}"))
+        })?);
+        authenticator = authenticator.with_certificates(Arc::clone(&certificates));
+        opened.certificates = Some(certificates);
     }
     opened.authenticator = Some(authenticator);
     opened.keys = Some(keys);
@@ -114,25 +131,19 @@ async fn open_tokens(
     issuer: &str,
     clock: Arc<dyn Clock>,
 ) -> Result<(Tokens, Arc<KeyRing>), Failure> {
-    let needed = |key: &str, setting: &Text| {
-        setting.get().map(str::to_owned).ok_or_else(|| {
-            let message =
-                format_args!("{key} is empty, and access.token_issuer needs it").to_string();
-            Failure::new(Exit::Config, message)
-        })
+    let missing = |key: &str| {
+        Failure::new(Exit::Config, format_args!("{key} is empty, and access.token_issuer needs it"))
     };
-    let audiences = needed("access.token_audiences", &settings.token_audiences)?;
-    let file = needed("access.token_keys", &settings.token_keys)?;
+    if settings.token_audiences.is_empty() {
+        return Err(missing("access.token_audiences"));
+    }
+    let file = settings.token_keys.get().ok_or_else(|| missing("access.token_keys"))?;
     let ring = KeyRing::load(FileSource::new(file), ReloadOptions::default(), Arc::clone(&clock));
     let ring =
         Arc::new(ring.await.map_err(|error| {
             Failure::new(Exit::Config, format_args!("access.token_keys: {error}"))
         })?);
-    let audiences: Vec<_> = audiences.split(',').map(|name| name.trim().to_owned()).collect();
-    if audiences.iter().any(String::is_empty) {
-        let message = "access.token_audiences has an empty name: tokens for nobody would count";
-        return Err(Failure::new(Exit::Config, message));
-    }
+    let audiences = settings.token_audiences.iter().map(str::to_owned).collect();
     let options = TokenOptions { audiences, ..TokenOptions::new(issuer, "") };
     Ok((Tokens::new(options, Arc::clone(&ring), clock), ring))
 }
@@ -160,6 +171,13 @@ impl Opened {
                 Ok(())
             }));
         }
+        if let Some(certificates) = self.certificates.clone() {
+            let until = shutdown.clone();
+            tasks.push(tokio::spawn(async move {
+                certificates.keep(&until).await;
+                Ok(())
+            }));
+        }
         tasks
     }
 }
@@ -175,8 +193,7 @@ fn rate_limits(settings: &Access) -> RateLimits {
 }
 
 fn origins(settings: &Access) -> Result<Vec<Origin>, Failure> {
-    let listed = settings.origins.get().into_iter().flat_map(|text| text.split(','));
-    let origins = listed.map(|origin| origin.trim().parse::<Origin>());
+    let origins = settings.origins.iter().map(str::parse::<Origin>);
     origins
         .collect::<Result<_, _>>()
         .map_err(|error| Failure::new(Exit::Config, format_args!("access.origins: {error}")))

@@ -1,13 +1,13 @@
 //! Certificates for tests, made when they are needed, and the files that a server reads them from.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, date_time_ymd,
 };
 
-use super::{Home, Settings};
+use super::{Home, Settings, now};
 
 /// An authority that signs certificates.
 pub(crate) struct Authority {
@@ -26,6 +26,8 @@ pub(crate) struct Identity {
 pub(crate) enum Validity {
     Now,
     Past,
+    /// From now on, for so many seconds.
+    Seconds(u64),
 }
 
 impl Authority {
@@ -57,9 +59,16 @@ impl Authority {
         let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        if validity == Validity::Past {
-            params.not_before = date_time_ymd(2020, 1, 1);
-            params.not_after = date_time_ymd(2021, 1, 1);
+        match validity {
+            Validity::Now => {}
+            Validity::Past => {
+                params.not_before = date_time_ymd(2020, 1, 1);
+                params.not_after = date_time_ymd(2021, 1, 1);
+            }
+            Validity::Seconds(seconds) => {
+                let end = u64::try_from(now()).unwrap() + seconds;
+                params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
+            }
         }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use domain::{Name, Tenant};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use serde_json::json;
 use storage::memory::MemoryBillingStore;
 

@@ -1,7 +1,7 @@
 //! Peer: the names in a client's certificate, bounded. The handshake has verified it before anybody
 //! reads it here.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use domain::Timestamp;
 use rustls::pki_types::CertificateDer;
@@ -48,12 +48,47 @@ impl fmt::Display for PeerName {
     }
 }
 
+/// A text that no certificate's name is printed as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeerNameError {
+    /// Its kind is missing.
+    #[error("is without its kind; write uri:, dns: or cn: before the name")]
+    Kind,
+    /// No name of a certificate is read as that.
+    #[error("has no name of 1 to {NAME_BYTES_MAX} bytes without control characters")]
+    NotPlain,
+    /// It looks as if it were for many names.
+    #[error("has a `*`, and names are compared exactly; write each name out")]
+    Pattern,
+}
+
+impl FromStr for PeerName {
+    type Err = PeerNameError;
+
+    /// Reads what `Display` prints.
+    fn from_str(text: &str) -> Result<Self, PeerNameError> {
+        let (kind, name) = text.split_once(':').ok_or(PeerNameError::Kind)?;
+        let name = match kind {
+            "uri" => Self::Uri(name.to_owned()),
+            "dns" => Self::Dns(name.to_owned()),
+            "cn" => Self::CommonName(name.to_owned()),
+            _ => return Err(PeerNameError::Kind),
+        };
+        match &name {
+            plain if !is_plain(plain) => Err(PeerNameError::NotPlain),
+            Self::Uri(name) | Self::Dns(name) if name.contains('*') => Err(PeerNameError::Pattern),
+            _ => Ok(name),
+        }
+    }
+}
+
 /// Under which names the client of a connection is known to an authority of `listen.tls_client_ca`.
 /// Among the extensions of every request of a connection whose client showed a certificate, and of no
 /// other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsPeer {
     names: Arc<[PeerName]>,
+    expires_at: Option<Timestamp>,
 }
 
 impl TlsPeer {
@@ -61,13 +96,26 @@ impl TlsPeer {
     /// bytes, else its common name. None where it has none, or cannot be read.
     pub(super) fn of(certificate: &CertificateDer<'_>) -> Self {
         let names = Certificate::from_der(certificate).map(|read| names(&read)).unwrap_or_default();
-        Self { names: names.into() }
+        Self { names: names.into(), expires_at: expires_at(certificate) }
+    }
+
+    /// One of these names, as if a handshake had verified it. For tests of what reads it.
+    #[cfg(test)]
+    pub(crate) fn verified(names: &[&str], expires_at: Timestamp) -> Self {
+        let names = names.iter().map(|name| name.parse().unwrap());
+        Self { names: names.collect(), expires_at: Some(expires_at) }
     }
 
     /// The names. May be empty.
     #[must_use]
     pub fn names(&self) -> &[PeerName] {
         &self.names
+    }
+
+    /// When the certificate expires; `None` where that cannot be read.
+    #[must_use]
+    pub const fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
     }
 }
 

@@ -179,7 +179,30 @@ fn names_are_those_of_the_certificate_within_bounds() {
     let many: Vec<SanType> = (0..17).map(|number| dns(&format!("host-{number}"))).collect();
     let read = names(many, "");
     assert_eq!((read.len(), read[15].as_str()), (16, "dns:host-15"));
-    assert_eq!(TlsPeer::of(&vec![1, 2, 3].into()).names(), []);
+    let unreadable = TlsPeer::of(&vec![1, 2, 3].into());
+    assert_eq!((unreadable.names(), unreadable.expires_at()), (&[][..], None));
+    let end = rcgen::date_time_ymd(4096, 1, 1).unix_timestamp();
+    let read = TlsPeer::of(authority.client(vec![], "someone").0.der());
+    assert_eq!(read.expires_at(), Timestamp::from_parts(end, 0));
+}
+
+#[test]
+fn a_name_is_read_as_it_is_printed() {
+    for text in ["uri:spiffe://example.org/a", "dns:a.example.org", "cn:a, b: c", "cn:*"] {
+        assert_eq!(text.parse::<PeerName>().unwrap().to_string(), text);
+    }
+    for (text, problem) in [
+        ("", PeerNameError::Kind),
+        ("a.example.org", PeerNameError::Kind),
+        ("DNS:a.example.org", PeerNameError::Kind),
+        ("dns:", PeerNameError::NotPlain),
+        ("cn:two\nlines", PeerNameError::NotPlain),
+        (&format!("dns:{}", "x".repeat(257)), PeerNameError::NotPlain),
+        ("dns:*.example.org", PeerNameError::Pattern),
+        ("uri:spiffe://example.org/*", PeerNameError::Pattern),
+    ] {
+        assert_eq!(text.parse::<PeerName>(), Err(problem), "{text}");
+    }
 }
 
 /// A listener of a door, which gives out connections.
