@@ -5,7 +5,8 @@
 //! it; [`refusal`] says why a credential does not count; [`jwt`] checks tokens; [`api_key`] is the text and the hash of a key, and [`keys`] are those
 //! of the deployment, in journals of the billing store, as is the [`trail`] of who did what;
 //! [`certificates`] are the clients that are known by theirs;
-//! [`authenticator`] finds the principal of what a request shows; [`rate`] bounds how often anybody asks;
+//! [`authenticator`] finds the principal of what a request shows; [`rate`] bounds how often anybody asks, and
+//! [`quota`] what one client takes;
 //! [`layer`] is the gate that does all of it, for both doors;
 //! [`browser`] is what pages of others may read.
 
@@ -29,6 +30,7 @@ pub mod trail;
 mod cache;
 pub mod authenticator;
 pub mod rate;
+pub mod quota;
 
 mod watched;
 pub mod layer;

@@ -19,7 +19,7 @@ use crate::{
     correlation::CorrelationLayer,
     listen::{Listener, OriginLayer, calls::Calls, frames::Quiet},
     problem::RefusalLayer,
-    requests::{Methods, RequestsLayer, grpc_methods},
+    requests::{Methods, RequestsLayer, grpc_methods, grpc_streams},
 };
 
 /// Most bytes of a request for health or reflection.
@@ -109,6 +109,13 @@ impl Services {
     /// Every method of these services, by their encoded descriptors.
     pub(crate) fn methods(&self, descriptors: &[u8]) -> Vec<String> {
         grpc_methods(&self.names, descriptors)
+    }
+
+    /// Those of them that are streams, of health and reflection too.
+    pub(crate) fn streams(&self, descriptors: &[u8]) -> Vec<String> {
+        let own =
+            OWN_RULES.iter().filter(|rule| !rule.is_open()).map(|rule| rule.method.to_owned());
+        own.chain(grpc_streams(&self.names, descriptors)).collect()
     }
 
     /// These and others.

@@ -25,6 +25,7 @@ use crate::{
     },
     correlation::CorrelationLayer,
     doors::Routes,
+    listen::pace,
     requests::{Methods, RequestsLayer},
 };
 
@@ -90,6 +91,7 @@ pub fn router(
         false => router.layer(middleware::from_fn_with_state(guests, pages::refuse)),
     };
     let router = router
+        .layer(middleware::from_fn(pace::hold))
         .layer(AccessLayer::http(access))
         .layer(middleware::from_fn(problems::dress))
         .layer(RequestsLayer::new(Methods::Http))

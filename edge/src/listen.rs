@@ -4,8 +4,8 @@
 //! can use up what the other needs. In reading order: [`descriptors`] says how many connections the
 //! process can hold at all; [`budget`] divides what is bounded among peers; [`accept`] takes
 //! connections, [`tls`] secures them where it is configured, and [`connection`] watches each for
-//! silence; [`origin`] tells requests whose they are; [`calls`] bounds what is under way;
-//! [`frames`] counts the bytes of a gRPC message from its header on; [`http`] serves HTTP.
+//! silence; [`origin`] tells requests whose they are; [`pace`] holds a client to its bytes a second;
+//! [`calls`] bounds what is under way; [`frames`] counts the bytes of a gRPC message from its header on; [`http`] serves HTTP.
 //!
 //! Nothing that a client sends decides how much memory is held: each bound is a field of
 //! [`EdgeLimits`], which the configuration sets.
@@ -18,6 +18,7 @@ pub mod tls;
 pub mod origin;
 pub mod connection;
 pub mod descriptors;
+pub mod pace;
 pub mod frames;
 pub mod calls;
 pub mod accept;
@@ -29,6 +30,7 @@ pub use accept::{Gate, Listener};
 pub use budget::{Budget, Full, Held, Peer, Share};
 pub use connection::Connection;
 pub use origin::{Origin, OriginLayer};
+pub use pace::Pace;
 pub use tls::{PeerName, Tls, TlsPeer};
 
 /// What clients may take of a process, at both doors together.

@@ -13,6 +13,7 @@ use axum::extract::MatchedPath;
 use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use prost::Message as _;
+use prost_types::MethodDescriptorProto;
 use tonic::Status;
 use tower::{Layer, Service};
 
@@ -62,14 +63,27 @@ impl Methods {
 
 /// The full names of every method of the named services, by their encoded descriptors.
 pub(crate) fn grpc_methods(services: &[&str], descriptors: &[u8]) -> Vec<String> {
+    described(services, descriptors).into_iter().map(|(name, _)| name).collect()
+}
+
+/// The full names of those that are streams, in either direction.
+pub(crate) fn grpc_streams(services: &[&str], descriptors: &[u8]) -> Vec<String> {
+    let described = described(services, descriptors).into_iter();
+    let is_stream = |(_, method): &(String, MethodDescriptorProto)| {
+        method.client_streaming() || method.server_streaming()
+    };
+    described.filter(is_stream).map(|(name, _)| name).collect()
+}
+
+fn described(services: &[&str], descriptors: &[u8]) -> Vec<(String, MethodDescriptorProto)> {
     let files = prost_types::FileDescriptorSet::decode(descriptors).unwrap_or_default().file;
     let mut methods = Vec::new();
-    for file in &files {
+    for file in files {
         for service in &file.service {
             let name = format!("{}.{}", file.package(), service.name());
             if services.contains(&name.as_str()) {
-                let names = service.method.iter().map(|method| method.name());
-                methods.extend(names.map(|method| format!("/{name}/{method}")));
+                let named = |method: &MethodDescriptorProto| format!("/{name}/{}", method.name());
+                methods.extend(service.method.iter().map(|method| (named(method), method.clone())));
             }
         }
     }

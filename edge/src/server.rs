@@ -9,6 +9,7 @@ use crate::{
     access::{
         Access, Authenticator, Rules,
         browser::{Origin, Transport},
+        quota::Quotas,
         rate::Rates,
         rules::RulesError,
     },
@@ -38,6 +39,8 @@ pub struct Process {
     pub authenticator: Option<Authenticator>,
     /// How often anybody may ask.
     pub rates: Rates,
+    /// What a client may take at once.
+    pub quotas: Quotas,
     /// Pages of which origins may read answers over HTTP.
     pub origins: Vec<Origin>,
     /// How the doors are reached.
@@ -86,7 +89,11 @@ impl Served {
         let own = grpc::OWN_RULES.iter().map(|rule| rule.method);
         rules.check(known.iter().map(String::as_str).chain(own))?;
         let access = match process.authenticator {
-            Some(authenticator) => Access::new(rules, authenticator, process.rates),
+            Some(authenticator) => {
+                let streams = services.streams(process.descriptors);
+                let quotas = process.quotas.with_streams(streams);
+                Access::new(rules, authenticator, (process.rates, quotas))
+            }
             None => Access::off(rules, process.rates),
         };
         let body_bytes_max = routes.iter().map(|routes| routes.body_bytes_max).max();

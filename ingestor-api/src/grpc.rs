@@ -144,9 +144,9 @@ fn counted<L: PulseLog>(
     request: http::Request<Body>,
     quiet: Quiet,
 ) -> (http::Request<Framed<Body>>, Room) {
-    let peer = peer_of(request.extensions());
+    let (peer, pace) = (peer_of(request.extensions()), request.extensions().get().cloned());
     let (parts, body) = request.into_parts();
-    let (body, room) = ingest.count(body, peer, quiet);
+    let (body, room) = ingest.count(body, (peer, pace), quiet);
     (http::Request::from_parts(parts, body), room)
 }
 

@@ -8,7 +8,7 @@ use domain::{Clock, PulseLog, generation::Generation};
 use edge::{
     CorrelationId, Problem,
     listen::{
-        Budget, Held, Peer,
+        Budget, Held, Pace, Peer,
         frames::{Counting, Framed, Handover, Quiet, Room, WhenFull},
     },
 };
@@ -211,7 +211,12 @@ impl<L: PulseLog> Ingest<L> {
     }
 
     /// Counts the messages of a call from their heads on.
-    pub(crate) fn count<B>(&self, body: B, peer: Peer, quiet: Quiet) -> (Framed<B>, Room) {
+    pub(crate) fn count<B>(
+        &self,
+        body: B,
+        (peer, pace): (Peer, Option<Pace>),
+        quiet: Quiet,
+    ) -> (Framed<B>, Room) {
         let limits = self.limits();
         let when_full = match quiet {
             Quiet::Honest => WhenFull::Wait,
@@ -224,6 +229,7 @@ impl<L: PulseLog> Ingest<L> {
             when_full,
             handover: Handover::Split,
             quiet,
+            pace,
         };
         Framed::new(body, counting)
     }

@@ -31,6 +31,7 @@ mod late;
 mod names;
 mod pipeline;
 mod published_totals;
+mod quotas;
 mod replay;
 mod starts_and_ends;
 mod tidy;

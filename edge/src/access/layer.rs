@@ -1,8 +1,8 @@
 //! Layer: the one gate of both doors, between a request and every handler.
 //!
 //! It finds the rule of the method, counts the request of the address, finds the principal, checks
-//! roles and tenants, counts the request of the client, and leaves the [`Principal`] among the
-//! request's extensions. The credential's headers end here: no handler, and no log of one, sees them.
+//! roles and tenants, counts the request of the client and the place of a stream, and leaves the
+//! [`Principal`] among the request's extensions, and the client's [`Pace`](crate::listen::Pace). The credential's headers end here: no handler, and no log of one, sees them.
 //! A streaming call passes once, when it begins.
 //!
 //! While access is off, every request has the [local principal](Principal::local).
@@ -24,11 +24,12 @@ use tower::{Layer, Service};
 use super::{
     authenticator::Authenticator,
     principal::Principal,
+    quota::{Place, Quotas},
     rate::{Rates, Remaining, TooMany},
     refusal::Refusal,
     rules::{Found, Rules},
     shown::Shown,
-    watched::{Watch, Watched},
+    watched::{Check, Watch, Watched},
 };
 use crate::{Problem, listen::Peer, problem::http::HttpProblem};
 
@@ -41,6 +42,7 @@ struct Shared {
     rules: Rules,
     authenticator: Option<Authenticator>,
     rates: Rates,
+    quotas: Quotas,
     /// Of every request while access is off.
     local: Principal,
 }
@@ -48,19 +50,27 @@ struct Shared {
 impl Access {
     /// Access by these rules for principals that this authenticator finds.
     #[must_use]
-    pub fn new(rules: Rules, authenticator: Authenticator, rates: Rates) -> Self {
-        Self::with(rules, Some(authenticator), rates)
+    pub fn new(
+        rules: Rules,
+        authenticator: Authenticator,
+        (rates, quotas): (Rates, Quotas),
+    ) -> Self {
+        Self::with(rules, Some(authenticator), (rates, quotas))
     }
 
-    fn with(rules: Rules, authenticator: Option<Authenticator>, rates: Rates) -> Self {
-        Self(Arc::new(Shared { rules, authenticator, rates, local: Principal::local() }))
+    fn with(
+        rules: Rules,
+        authenticator: Option<Authenticator>,
+        (rates, quotas): (Rates, Quotas),
+    ) -> Self {
+        Self(Arc::new(Shared { rules, authenticator, rates, quotas, local: Principal::local() }))
     }
 
     /// No access control: every request may do everything, within the rate of its address. For
     /// processes that serve loopback only.
     #[must_use]
     pub fn off(rules: Rules, rates: Rates) -> Self {
-        Self::with(rules, None, rates)
+        Self::with(rules, None, (rates, Quotas::default()))
     }
 
     /// Who may call what.
@@ -202,28 +212,53 @@ impl AccessLayer {
         if is_open {
             return Ok(Admitted::default());
         }
+        match self.admit_known(parts, (found, shown), authenticator).await {
+            Ok(Admitted { remaining, watch }) => {
+                let remaining = remaining.map(|remaining| remaining.tighter(of_address));
+                Ok(Admitted { remaining: remaining.or(of_address), watch })
+            }
+            // It was counted, whatever came of it.
+            Err(mut refused) => {
+                refused.remaining = refused.remaining.or(of_address);
+                Err(refused)
+            }
+        }
+    }
+
+    /// The same behind the rate of the address, for a method that needs a credential.
+    async fn admit_known(
+        &self,
+        parts: &mut http::request::Parts,
+        (found, shown): (Found, Shown),
+        authenticator: &Authenticator,
+    ) -> Result<Admitted, Box<Refused>> {
+        let Shared { rates, quotas, .. } = &*self.access.0;
+        let path = parts.uri.path();
         let rule = match found {
             Found::Rule(rule) => rule,
-            Found::OtherVerb => return Err(self.other_verb(parts.uri.path())),
-            Found::Nothing => return Err(self.door.no_such(parts.uri.path()).into()),
+            Found::OtherVerb => return Err(self.other_verb(path)),
+            Found::Nothing => return Err(self.door.no_such(path).into()),
         };
         let principal = authenticator.identify(&shown).await.map_err(Problem::from)?;
         rule.authorise(&principal)?;
-        let of_principal = rates.of_principal(&principal)?;
+        let remaining = rates.of_principal(&principal)?;
+        let place = quotas.place(&principal, path)?;
+        if let Some(pace) = quotas.pace(&principal) {
+            parts.extensions.insert(pace);
+        }
         parts.extensions.insert(principal.clone());
-        let remaining = of_principal.map(|remaining| remaining.tighter(of_address)).or(of_address);
-        Ok(Admitted { remaining, watch: self.watch((shown, principal)) })
+        Ok(Admitted { remaining, watch: self.watch((shown, principal), place) })
     }
 
     /// Looks at the credential of a gRPC call for as long as its answer lasts. Requests over HTTP are
     /// short.
-    fn watch(&self, begun: (Shown, Principal)) -> Option<Watch> {
+    fn watch(&self, begun: (Shown, Principal), place: Option<Place>) -> Option<Watch> {
         if self.door != Door::Grpc {
             return None;
         }
         let access = self.access.clone();
         let begun = Arc::new(begun);
-        Some(Watch::new(move || {
+        let look = move || {
             let (access, begun) = (access.clone(), Arc::clone(&begun));
             Box::pin(async move {
                 let Some(authenticator) = &access.0.authenticator else { return Ok(()) };
@@ -233,8 +268,9 @@ impl AccessLayer {
                     true => Ok(()),
                     false => Err(Refusal::Revoked),
                 }
-            })
-        }))
+            }) as Check
+        };
+        Some(Watch::new(look, place))
     }
 
     fn find(&self, verb: &Method, path: &str) -> Found {

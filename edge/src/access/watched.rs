@@ -18,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
 
-use super::refusal::Refusal;
+use super::{quota::Place, refusal::Refusal};
 use crate::Problem;
 
 /// Time between two looks at a credential.
@@ -31,6 +31,8 @@ pub(super) struct Watch {
     look: Box<dyn Fn() -> Check + Send + Sync>,
     next: Pin<Box<Sleep>>,
     looking: Option<Check>,
+    /// Of a stream; it goes back when the answer's body is dropped.
+    _place: Option<Place>,
 }
 
 impl fmt::Debug for Watch {
@@ -40,8 +42,13 @@ impl fmt::Debug for Watch {
 }
 
 impl Watch {
-    pub(super) fn new(look: impl Fn() -> Check + Send + Sync + 'static) -> Self {
-        Self { look: Box::new(look), next: Box::pin(sleep(LOOKED_AT_EVERY)), looking: None }
+    /// Looks by this, and keeps the call's place.
+    pub(super) fn new(
+        look: impl Fn() -> Check + Send + Sync + 'static,
+        place: Option<Place>,
+    ) -> Self {
+        let next = Box::pin(sleep(LOOKED_AT_EVERY));
+        Self { look: Box::new(look), next, looking: None, _place: place }
     }
 
     #[cfg(test)]
@@ -149,14 +156,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_ends_when_its_credential_does_and_not_when_nobody_can_say() {
         let looks = AtomicUsize::new(0);
-        let watch = Watch::new(move || {
+        let look = move || {
             let answer = match looks.fetch_add(1, Ordering::SeqCst) {
                 0 => Ok(()),
                 1 => Err(Refusal::Unavailable("the store is away")),
                 _ => Err(Refusal::Revoked),
             };
-            Box::pin(async move { answer })
-        });
+            Box::pin(async move { answer }) as Check
+        };
+        let watch = Watch::new(look, None);
         let start = Instant::now();
         let mut answer = Watched::new(Endless, Some(watch));
         let trailers = answer.frame().await.unwrap().unwrap().into_trailers().unwrap();

@@ -245,6 +245,7 @@ where
             when_full: WhenFull::Refuse(self.calls.no_room()),
             handover: Handover::Next,
             quiet: self.quiet,
+            pace: request.extensions().get().cloned(),
         };
         let (parts, body) = request.into_parts();
         let (body, room) = Framed::new(body, counting);

@@ -23,6 +23,7 @@ use tonic::{Code, Status};
 
 use super::{
     budget::{Full, Held, Share},
+    pace::{Pace, Pacer},
     patience::Patience,
 };
 use crate::problem::{Problem, reasons};
@@ -46,6 +47,9 @@ pub struct Counting {
     pub handover: Handover,
     /// Whether its client may be quiet between messages.
     pub quiet: Quiet,
+    /// How fast its client may send. A call of one message is refused while the client is ahead of that,
+    /// and others are read later.
+    pub pace: Option<Pace>,
 }
 
 /// What a call's silence between messages means.
@@ -129,6 +133,7 @@ pub struct Framed<B> {
     /// What was read and may not pass before there is room.
     stopped: Bytes,
     waiting: Option<BoxFuture<'static, Held>>,
+    pacer: Pacer,
 }
 
 /// Where in its frames the body is.
@@ -168,6 +173,7 @@ impl<B> Framed<B> {
             place: BETWEEN,
             stopped: Bytes::new(),
             waiting: None,
+            pacer: Pacer::default(),
         };
         (framed, room)
     }
@@ -215,6 +221,9 @@ impl<B> Framed<B> {
         if usize::try_from(length).is_ok_and(|length| length > self.counting.message_bytes_max) {
             self.place = Place::Refused;
             return Ok(None);
+        }
+        if let (Some(pace), Quiet::Counted) = (&self.counting.pace, self.counting.quiet) {
+            pace.check(length.into())?;
         }
         let (left, full) = match self.counting.share.try_take(length) {
             Ok(held) => {
@@ -294,11 +303,20 @@ where
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let (Some(pace), Quiet::Honest) = (&self.counting.pace, self.counting.quiet)
+            && self.pacer.poll_within(pace, context).is_pending()
+        {
+            self.patience.forgive();
+            return Poll::Pending;
+        }
         if self.room.shared.is_reading_paused.swap(false, Ordering::Relaxed) {
             self.patience.forgive();
         }
         if let Poll::Ready(read) = Pin::new(&mut self.inner).poll_frame(context) {
             self.patience.came();
+            if let (Some(pace), Some(Ok(frame))) = (&self.counting.pace, &read) {
+                pace.count(frame.data_ref().map_or(0, Bytes::len));
+            }
             return Poll::Ready(
                 read.map(|read| read.map_err(|error| Status::from_error(error.into()))),
             );

@@ -27,6 +27,7 @@ reasons! {
     ROLE_MISSING "The credential has none of the roles that may call the method.",
     TENANT_FORBIDDEN "The credential is not for the tenant.",
     RATE_LIMITED "The credential, or the client's address, makes more requests a second than it may; send the same again after the given wait.",
+    QUOTA_EXCEEDED "The client has as many streams open, or sends as many bytes a second, as it may; send the same again after the given wait.",
     TENANT_MISSING "Neither the pulse nor the credential names a tenant.",
     TENANT_MISMATCH "The pulse names another tenant than the credential allows.",
     NAME_EMPTY "A name is empty; 1 to 128 bytes are needed.",

@@ -162,6 +162,11 @@ settings! {
         requests_per_client: Count<1, 1_000_000_000> = "10000";
         /// Requests a second of one address, those with wrong credentials included.
         requests_per_address: Count<1, 1_000_000_000> = "100000";
+        /// Most open streams of one client, over all its credentials and addresses.
+        streams_per_client: Count<1, 1_000_000> = "512";
+        /// Bytes of requests a second of one client; its streams are read at that rate, its other requests
+        /// refused beyond it. 0 B: no bound.
+        bytes_per_client: ByteSize<0, { 1024 * GIB }> = "0 B";
         /// Pages of which origins may read answers over HTTP, such as `https://app.example`, between
         /// commas.
         origins: List = "";

@@ -2,7 +2,11 @@
 
 mod grpc;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroU64},
+    sync::Arc,
+};
 
 use domain::Clock;
 use edge::{
@@ -18,6 +22,7 @@ use edge::{
             source::FileSource,
         },
         keys::{KeyOptions, Keys},
+        quota::{QuotaLimits, Quotas},
         rate::{Rate, RateLimits, Rates},
     },
     http::Hosts,
@@ -40,6 +45,7 @@ pub(super) struct Opened {
     /// Absent where no credentials are asked for.
     pub(super) authenticator: Option<Authenticator>,
     pub(super) rates: Rates,
+    pub(super) quotas: Quotas,
     pub(super) origins: Vec<Origin>,
     pub(super) hosts: Hosts,
     keys: Option<Arc<Keys<Billing>>>,
@@ -90,6 +96,7 @@ pub(super) async fn open(config: &Config, billing: &Arc<Billing>) -> Result<Open
     let clock: Arc<dyn Clock> = Arc::new(clock::system());
     let settings = &config.access;
     let rates = Rates::new(&rate_limits(settings), &clock);
+    let quotas = Quotas::new(quota_limits(settings));
     let origins = origins(settings)?;
     let hosts = match settings.mode {
         AccessMode::Off => Hosts::Local,
@@ -98,6 +105,7 @@ pub(super) async fn open(config: &Config, billing: &Arc<Billing>) -> Result<Open
     let mut opened = Opened {
         authenticator: None,
         rates,
+        quotas,
         origins,
         hosts,
         keys: None,
@@ -189,6 +197,14 @@ fn rate_limits(settings: &Access) -> RateLimits {
         per_credential: rate(settings.requests_per_client.as_u32()),
         per_address: rate(settings.requests_per_address.as_u32()),
         ..RateLimits::default()
+    }
+}
+
+fn quota_limits(settings: &Access) -> QuotaLimits {
+    QuotaLimits {
+        streams: NonZeroU32::new(settings.streams_per_client.as_u32()),
+        bytes_per_second: NonZeroU64::new(settings.bytes_per_client.bytes()),
+        ..QuotaLimits::default()
     }
 }
 

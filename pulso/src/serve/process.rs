@@ -194,6 +194,7 @@ impl Process {
             descriptors: proto::DESCRIPTORS,
             authenticator: access.authenticator,
             rates: access.rates,
+            quotas: access.quotas,
             origins: access.origins,
             transport: if is_secure { Transport::Tls } else { Transport::Plain },
             hosts: access.hosts,

@@ -66,6 +66,10 @@ pub const METRICS: &[Metric] = &[
         "pulso_edge_messages_without_room_total",
         "Messages that had to wait or were refused for want of room, by bound.",
     ),
+    counter(
+        "pulso_edge_over_quota_total",
+        "Waits and refusals because a client sends more bytes a second than it may, by outcome.",
+    ),
     counter("pulso_access_refusals_total", "Requests that access refused, by reason."),
     counter("pulso_ingest_pulses_total", "Pulses received, by outcome."),
     counter("pulso_ingest_batches_total", "Batches received, by outcome."),

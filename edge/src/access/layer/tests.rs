@@ -15,6 +15,7 @@ use crate::{
         authenticator::ApiKeys,
         keys::{KeyOptions, Keys, NewKey},
         principal::{Role, Roles, Tenants},
+        quota::QuotaLimits,
         rate::{Rate, RateLimits},
         rules::{Rule, TenantRule},
         samples::{NOW, SetClock},
@@ -54,6 +55,10 @@ impl Fixture {
     }
 
     async fn with(limits: RateLimits) -> Self {
+        Self::with_quotas(limits, Quotas::default()).await
+    }
+
+    async fn with_quotas(limits: RateLimits, quotas: Quotas) -> Self {
         let clock = SetClock::new();
         let store = Arc::new(MemoryBillingStore::new());
         let keys = Keys::open(store, None, KeyOptions::default(), clock.shared()).await.unwrap();
@@ -61,7 +66,7 @@ impl Fixture {
         let authenticator =
             Authenticator::new(clock.shared()).with_keys(Arc::clone(&keys) as Arc<dyn ApiKeys>);
         let rates = Rates::new(&limits, &clock.shared());
-        let access = Access::new(Rules::new(RULES).unwrap(), authenticator, rates);
+        let access = Access::new(Rules::new(RULES).unwrap(), authenticator, (rates, quotas));
         Self { keys, clock, access }
     }
 
@@ -258,6 +263,58 @@ async fn a_client_and_an_address_are_bounded_and_probes_are_not() {
     let answer = fixture.send("GET /v1/usage", Some(&key)).await;
     let headers = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"];
     assert_eq!(headers.map(|name| answer.headers[name].to_str().unwrap()), ["3", "2", "1"]);
+}
+
+#[tokio::test]
+async fn a_refused_request_is_told_what_is_left_of_the_rate_of_its_address() {
+    let limits = RateLimits { per_address: Rate::new(10, 10), ..RateLimits::default() };
+    let fixture = Fixture::with(limits).await;
+    let viewer = fixture.key(Roles::of(&[Role::Viewer]), Tenants::ALL).await;
+    let cases = [
+        ("GET /v1/usage", None, reasons::CREDENTIAL_MISSING),
+        ("GET /v1/usage", Some("guess"), reasons::CREDENTIAL_INVALID),
+        ("POST /v1/catalog", Some(&*viewer), reasons::ROLE_MISSING),
+        ("GET /v1/new", Some(&*viewer), reasons::ROUTE_NOT_FOUND),
+        ("POST /v1/usage", Some(&*viewer), reasons::METHOD_NOT_ALLOWED),
+    ];
+    for (left, (method, credential, reason)) in ["9", "8", "7", "6", "5"].into_iter().zip(cases) {
+        let answer = fixture.send(method, credential).await;
+        assert_eq!(answer.reason.as_deref(), Some(reason), "{method}");
+        let headers = ["ratelimit-limit", "ratelimit-remaining"];
+        let found = headers.map(|name| answer.headers[name].to_str().unwrap());
+        assert_eq!(found, ["10", left], "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_has_a_place_until_its_answer_is_dropped() {
+    let streams = std::num::NonZeroU32::new(1);
+    let quotas = Quotas::new(QuotaLimits { streams, ..QuotaLimits::default() });
+    let path = "/pulso.v1.QueryService/QueryUsage";
+    let quotas = quotas.with_streams([path.to_owned()]);
+    let fixture = Fixture::with_quotas(RateLimits::default(), quotas).await;
+    let (own, other) = (
+        fixture.key(READERS, Tenants::ALL).await,
+        fixture.key(READERS, Tenants::one(Tenant::new("acme").unwrap())).await,
+    );
+    let handler =
+        tower::service_fn(async |_| Ok::<_, Infallible>(Response::new(tonic::body::Body::empty())));
+    let gate = AccessLayer::grpc(fixture.access.clone()).layer(handler);
+    let send = async |key: &str| {
+        let request = Request::post(path).header("x-api-key", key).body(()).unwrap();
+        let response = gate.clone().oneshot(request).await.unwrap();
+        let status = Status::from_header_map(response.headers());
+        (response, status.and_then(|status| reason_of(&status)))
+    };
+    let (open, refused) = send(&own).await;
+    assert_eq!(refused, None);
+    let (_, refused) = send(&own).await;
+    assert_eq!(refused.as_deref(), Some(reasons::QUOTA_EXCEEDED));
+    let (_, refused) = send(&other).await;
+    assert_eq!(refused, None, "another client has its own");
+    drop(open);
+    let (_, refused) = send(&own).await;
+    assert_eq!(refused, None);
 }
 
 #[tokio::test]

@@ -52,6 +52,7 @@ fn call(change: impl FnOnce(&mut Counting)) -> Call {
         when_full: WhenFull::Wait,
         handover: Handover::Split,
         quiet: Quiet::Honest,
+        pace: None,
     };
     change(&mut counting);
     let (client, chunks) = mpsc::unbounded_channel();
@@ -273,5 +274,44 @@ proptest! {
         });
         prop_assert_eq!(passed, sent.len());
         prop_assert_eq!(taken, messages.iter().sum::<usize>());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ahead_of_its_rate_is_read_later_and_that_is_not_its_client_being_slow() {
+    let pace = Pace::new(std::num::NonZeroU64::new(10).unwrap());
+    let mut call = call(|counting| {
+        counting.pace = Some(pace.clone());
+        counting.message_timeout = Duration::from_secs(1);
+    });
+    // A message in two chunks, the second beyond a second's bytes: the wait is in its middle.
+    let message = frame(40);
+    call.send(message[..30].to_vec());
+    call.send(message[30..].to_vec());
+    assert_eq!(call.passes().await.unwrap().unwrap(), 30);
+    let start = tokio::time::Instant::now();
+    assert!(call.passes().await.is_none(), "it is ahead by two seconds");
+    let next = poll_fn(|context| Pin::new(&mut call.body).poll_frame(context)).await;
+    assert_eq!(next.unwrap().unwrap().into_data().unwrap().len(), 15);
+    assert_eq!(start.elapsed().as_secs(), 2);
+    // The other calls of the client are held as well.
+    assert_eq!(pace.wait().as_millis(), 1_500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_ahead_of_its_rate_is_refused_by_its_length() {
+    let pace = Pace::new(std::num::NonZeroU64::new(2_000).unwrap());
+    for (bytes, reason) in [(1_024, None), (1_025, Some(reasons::QUOTA_EXCEEDED))] {
+        let mut call = call(|counting| {
+            let budget = Budget::new(10_000, 10_000, Gauge::noop());
+            counting.share = budget.share(Peer::default());
+            counting.message_bytes_max = 2_000;
+            counting.quiet = Quiet::Counted;
+            counting.pace = Some(pace.clone());
+        });
+        pace.count(2_000);
+        call.send(frame(bytes));
+        let found = call.passes().await.unwrap().err().and_then(|status| reason_of(&status));
+        assert_eq!(found.as_deref(), reason, "{bytes}");
     }
 }

@@ -35,7 +35,8 @@ impl Certified {
             .with_keys(Arc::clone(&keys) as Arc<dyn ApiKeys>)
             .with_certificates(Arc::clone(&certificates));
         let rates = Rates::new(&RateLimits::default(), &clock.shared());
-        let access = Access::new(Rules::new(RULES).unwrap(), authenticator, rates);
+        let access =
+            Access::new(Rules::new(RULES).unwrap(), authenticator, (rates, Quotas::default()));
         Self { fixture: Fixture { keys, clock, access }, certificates, directory }
     }
 
