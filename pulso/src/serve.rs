@@ -3,7 +3,7 @@
 //! Stages never call one another; this is the only place that knows them all. In reading order:
 //! [`backends`] opens log and stores, [`consuming`] is the consumer with its schedule, [`process`]
 //! starts stages and ends them in order behind `doors`, which `tls` secures; `growth` starts them again when the log has grown,
-//! [`addresses`] says where they are; then the commands that run on top.
+//! `first_key` is made by `pulso dev`, [`addresses`] says where all is; then the commands that run on top.
 
 pub mod backends;
 pub mod consuming;
@@ -14,6 +14,7 @@ mod doors;
 mod growth;
 mod negative;
 pub mod process;
+mod first_key;
 pub mod addresses;
 pub mod bench;
 
@@ -57,7 +58,11 @@ pub async fn dev(serving: Serving, _args: DevArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Config, message));
     }
     access::check_listen(config)?;
-    run(&serving, &ALL_STAGES, |process| addresses::print_table(process, config)).await
+    let announce = async |process: &Process| {
+        let key = first_key::first_key(config, &process.backends.billing).await;
+        addresses::print_table(process, config, &key);
+    };
+    run(&serving, &ALL_STAGES, announce).await
 }
 
 /// `pulso serve`: the chosen stages, until it is told to end.
@@ -66,7 +71,7 @@ pub async fn dev(serving: Serving, _args: DevArgs) -> Result<Exit, Failure> {
 /// As [`dev`].
 pub async fn serve(serving: Serving, args: ServeArgs) -> Result<Exit, Failure> {
     access::check_listen(&serving.loaded.config)?;
-    run(&serving, &args.stages, |_| {}).await
+    run(&serving, &args.stages, async |_: &Process| {}).await
 }
 
 /// `pulso consume`: drains the log into totals on its own schedule, without serving anything else.
@@ -151,7 +156,7 @@ pub async fn bench_drain(serving: Serving, args: PipelineArgs) -> Result<Exit, F
 async fn run(
     serving: &Serving,
     stages: &[Stage],
-    announce: impl FnOnce(&Process),
+    announce: impl AsyncFnOnce(&Process),
 ) -> Result<Exit, Failure> {
     let config = &serving.loaded.config;
     start_logs(config)?;
@@ -168,7 +173,7 @@ async fn run(
     if let Some(path) = &serving.print_addresses {
         addresses::write(&process, path)?;
     }
-    announce(&process);
+    announce(&process).await;
     loop {
         let Ended::Grown(listeners) = process.run_to_end().await? else { return Ok(Exit::Success) };
         let start = async || {

@@ -22,6 +22,7 @@ mod commands;
 mod demo;
 mod description;
 mod doors;
+mod first_key;
 mod growing;
 mod idle;
 mod ingest;

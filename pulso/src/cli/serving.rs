@@ -11,8 +11,8 @@ use clap::{Args, Subcommand, ValueEnum};
   pulso dev --data-dir ./play --grpc-listen 127.0.0.1:0 --print-addresses addresses.json
   pulso dev --log memory: --store memory:
 
-Not for production: it listens on loopback only. It asks for no credentials unless
-access.mode is `required`.")]
+Not for production. It asks for no credentials and listens on loopback only, unless access.mode is
+`required`. Its first start on a store without API keys makes one, `dev`, and prints it once.")]
 pub struct DevArgs {}
 
 /// `pulso demo`.
