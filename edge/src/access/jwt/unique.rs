@@ -1,17 +1,17 @@
-//! JSON objects in which every name stands once.
+//! JSON objects in which every name stands once, in those within them too.
 //!
 //! Of a name that comes twice one reader takes the first value and another the last, so a token could
 //! say one thing to a gateway and another to us. Such an object is refused.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
+    de::{Error, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
-/// An object whose own names are distinct. Reading it again, within, costs nothing more.
+/// An object whose names are distinct, at every depth.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Object(pub(super) Map<String, Value>);
 
@@ -48,12 +48,76 @@ impl<'de> Visitor<'de> for Names {
 
     fn visit_map<M: MapAccess<'de>>(self, mut entries: M) -> Result<Object, M::Error> {
         let mut object = Map::new();
-        while let Some((name, value)) = entries.next_entry::<String, Value>()? {
+        // Of a value its text is kept, because a `Value` has lost the names that came twice.
+        while let Some((name, text)) = entries.next_entry::<String, Box<RawValue>>()? {
+            serde_json::from_str::<Distinct>(text.get()).map_err(M::Error::custom)?;
+            let value = serde_json::from_str(text.get()).map_err(M::Error::custom)?;
             if object.insert(name, value).is_some() {
-                return Err(M::Error::custom("a name comes twice"));
+                return Err(M::Error::custom(TWICE));
             }
         }
         Ok(Object(object))
+    }
+}
+
+const TWICE: &str = "a name comes twice";
+
+/// Any value in which no object has a name twice. Nothing of it is kept.
+struct Distinct;
+
+impl<'de> Deserialize<'de> for Distinct {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Values)
+    }
+}
+
+struct Values;
+
+impl<'de> Visitor<'de> for Values {
+    type Value = Distinct;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Distinct, E> {
+        Ok(Distinct)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Distinct, E> {
+        Ok(Distinct)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Distinct, E> {
+        Ok(Distinct)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Distinct, E> {
+        Ok(Distinct)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Distinct, E> {
+        Ok(Distinct)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Distinct, E> {
+        Ok(Distinct)
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut values: S) -> Result<Distinct, S::Error> {
+        while values.next_element::<Distinct>()?.is_some() {}
+        Ok(Distinct)
+    }
+
+    /// Numbers come as objects of one name, because the library keeps their digits.
+    fn visit_map<M: MapAccess<'de>>(self, mut entries: M) -> Result<Distinct, M::Error> {
+        let mut names = HashSet::new();
+        while let Some((name, Distinct)) = entries.next_entry::<String, Distinct>()? {
+            if !names.insert(name) {
+                return Err(M::Error::custom(TWICE));
+            }
+        }
+        Ok(Distinct)
     }
 }
 
@@ -63,9 +127,25 @@ mod tests {
 
     #[test]
     fn a_name_that_comes_twice_is_refused_however_it_is_written() {
-        for text in [r#"{"a": 1, "b": 2, "a": 1}"#, r#"{"a": 1, "\u0061": 1}"#, "[]", "1", "{"] {
+        for text in [
+            r#"{"a": 1, "b": 2, "a": 1}"#,
+            r#"{"a": 1, "\u0061": 1}"#,
+            r#"{"a": {"roles": ["viewer"], "roles": ["admin"]}}"#,
+            r#"{"a": [1, {"b": {"c": 1, "d": 2, "\u0063": 3}}]}"#,
+            "[]",
+            "1",
+            "{",
+            r#"{"a": }"#,
+            r#"{"a": [}"#,
+        ] {
             assert!(serde_json::from_str::<Object>(text).is_err(), "{text}");
         }
+        let every = r#"{"a": [null, true, -1, 1.5, 1e400, 18446744073709551616, "x", {}, {"a": {"a": []}}]}"#;
+        let object: Object = serde_json::from_str(every).unwrap();
+        assert_eq!(Value::Object(object.0), serde_json::from_str::<Value>(every).unwrap());
+        let deep = |depth: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        assert!(serde_json::from_str::<Object>(&deep(100)).is_ok());
+        assert!(serde_json::from_str::<Object>(&deep(100_000)).is_err(), "and no overflow");
         let object: Object = serde_json::from_str(r#"{"a": {"b": ["x"]}, "/a": 1}"#).unwrap();
         assert_eq!(object.value("/a"), Some(&Value::from(1)), "a name before a pointer");
         assert_eq!(object.value("/a/b"), Some(&Value::from(vec!["x"])));
