@@ -17,7 +17,7 @@ use http::{
 use tower_http::{cors::CorsLayer, set_header::SetResponseHeaderLayer};
 
 use super::shown::API_KEY_HEADER;
-use crate::correlation;
+use crate::{correlation, host};
 
 /// How long a browser may remember what a preflight said.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
@@ -62,8 +62,7 @@ fn is_host(host: &str) -> bool {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
         !name.is_empty() && name.bytes().all(fits)
     };
-    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    v6.map_or_else(|| is_name(host), |v6| v6.parse::<std::net::Ipv6Addr>().is_ok())
+    is_name(host) || host.starts_with('[') && host::address(host).is_some_and(|ip| ip.is_ipv6())
 }
 
 /// How a door is reached.

@@ -6,7 +6,7 @@
 //! bring its own name to point here instead (DNS rebinding), and then sends that name as `Host`; so a
 //! process that serves loopback only answers to addresses and `localhost` alone.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
@@ -19,6 +19,7 @@ use tonic::Code;
 use crate::{
     Problem,
     access::{CredentialKind, Principal, browser::Origin},
+    host,
     problem::{http::HttpProblem, reasons},
 };
 
@@ -92,8 +93,7 @@ impl Guests {
 fn is_local(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host();
-    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    name.eq_ignore_ascii_case("localhost") || host::address(name).is_some()
 }
 
 fn forbidden(message: String) -> Problem {

@@ -289,8 +289,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Failure> {
 
 /// The host of an address, without the brackets of IPv6.
 pub(super) fn host(uri: &Uri) -> &str {
-    let host = uri.host().unwrap_or_default();
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    edge::host::without_brackets(uri.host().unwrap_or_default())
 }
 
 #[cfg(test)]

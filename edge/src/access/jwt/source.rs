@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::AsyncReadExt;
 
 use super::keys::DOCUMENT_BYTES_MAX;
+use crate::host;
 
 /// Where a JWKS document comes from.
 pub trait KeySource: Send + Sync + 'static {
@@ -112,7 +113,10 @@ impl<F: Fetch> UrlSource<F> {
         let parsed: Option<http::Uri> = url.parse().ok();
         let is_trusted = parsed.is_some_and(|uri| match uri.scheme_str() {
             Some("https") => uri.host().is_some(),
-            Some("http") => uri.host().is_some_and(is_loopback),
+            // By its number: a name may lead anywhere.
+            Some("http") => {
+                uri.host().and_then(host::address).is_some_and(|address| address.is_loopback())
+            }
             _ => false,
         });
         match is_trusted {
@@ -120,12 +124,6 @@ impl<F: Fetch> UrlSource<F> {
             false => Err(SourceError::Untrusted(url.chars().take(256).collect())),
         }
     }
-}
-
-/// Tells whether a host is this machine, by its number: a name may lead anywhere.
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 impl<F: Fetch> KeySource for UrlSource<F> {
