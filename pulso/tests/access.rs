@@ -8,7 +8,8 @@ use edge::{
     problem::reason_of,
 };
 use proto::v1::{
-    Decimal, IngestAck, Pulse, PulseBatch, ingest_service_client::IngestServiceClient,
+    Decimal, IngestAck, ListKeysRequest, Pulse, PulseBatch,
+    access_service_client::AccessServiceClient, ingest_service_client::IngestServiceClient,
 };
 use pulso::serve::description::rules;
 use serde_json::Value;
@@ -331,5 +332,46 @@ async fn a_stream_ends_when_its_key_is_revoked() {
     let ended = tokio::time::timeout(PATIENCE, acks.message()).await.expect("it ends");
     let status = ended.expect_err("without an ack");
     assert_eq!(reason_of(&status).as_deref(), Some("CREDENTIAL_REVOKED"), "{status:?}");
+    server.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_listed_in_pages() {
+    let home = Home::new();
+    let admin = create(&home, &["ops", "--role", "admin", "--tenant", "*"], None);
+    for name in ["a", "b", "c"] {
+        create(&home, &[name, "--role", "writer", "--tenant", "acme"], None);
+    }
+    let server = Server::start(&home, &required()).await;
+    let mut client = AccessServiceClient::new(server.channel().await);
+    let mut list = async |page_size: i32, page_token: &str| {
+        let mut request =
+            Request::new(ListKeysRequest { page_size, page_token: page_token.to_owned() });
+        let value = MetadataValue::try_from(format!("Bearer {}", text(&admin))).unwrap();
+        request.metadata_mut().insert("authorization", value);
+        client.list_keys(request).await.map(tonic::Response::into_inner)
+    };
+    let (mut names, mut token) = (Vec::new(), String::new());
+    loop {
+        let page = list(3, &token).await.unwrap();
+        names.extend(page.keys.into_iter().map(|key| key.name));
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+        assert_eq!(names.len(), 3);
+    }
+    assert_eq!(names, ["ops", "a", "b", "c"]);
+    for (page_size, page_token, reason) in [
+        (-1, "", "PAGE_SIZE_INVALID"),
+        (1_001, "", "PAGE_SIZE_INVALID"),
+        (1, "x", "PAGE_TOKEN_INVALID"),
+    ] {
+        let refused = list(page_size, page_token).await.unwrap_err();
+        assert_eq!(reason_of(&refused).as_deref(), Some(reason), "{refused:?}");
+    }
+    let listed = server.pulso_with(&["key", "list", "-o", "json"], text(&admin)).await;
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed["keys"].as_array().unwrap().len(), 4, "{listed}");
     server.terminate().await;
 }

@@ -64,11 +64,7 @@ pub(super) async fn add(
     known_end: u64,
     entry: &impl Serialize,
 ) -> Result<u64, StoreError> {
-    let bytes = serde_json::to_vec(entry).expect("entries are plain structures");
-    if bytes.len() > ENTRY_BYTES_MAX {
-        let message = format!("an entry of {journal} with {} bytes", bytes.len());
-        return Err(StoreError::TooLarge(message));
-    }
+    let bytes = encode(journal, entry)?;
     let mut place = end(store, journal, known_end).await?;
     let mut unsure_from = None;
     let mut last = StoreError::Unavailable(format!("many processes add to {journal} at once"));
@@ -89,6 +85,44 @@ pub(super) async fn add(
         }
     }
     Err(last)
+}
+
+/// Adds an entry at this place or nowhere, where a journal was read up to there: whoever decides by what
+/// they have read adds so, and decides again when another was first.
+///
+/// # Errors
+/// `Unavailable` when it may have been added or not; others when it was not.
+pub(super) async fn add_at(
+    store: &impl BillingStore,
+    journal: &str,
+    place: u64,
+    entry: &impl Serialize,
+) -> Result<Appended, StoreError> {
+    let bytes = encode(journal, entry)?;
+    let mut last = StoreError::Unavailable(format!("{journal} takes no entry"));
+    for _ in 0..TRIES_MAX {
+        match store.append_entry(journal, place, &bytes).await {
+            Ok(Appended::Added) => return Ok(Appended::Added),
+            Ok(Appended::Taken) => {
+                // Perhaps by ours, after an answer that was lost.
+                let there = store.entries(journal, place, 1).await?;
+                let is_ours = there.first() == Some(&bytes);
+                return Ok(if is_ours { Appended::Added } else { Appended::Taken });
+            }
+            Err(error @ StoreError::Unavailable(_)) => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+fn encode(journal: &str, entry: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    let bytes = serde_json::to_vec(entry).expect("entries are plain structures");
+    if bytes.len() > ENTRY_BYTES_MAX {
+        let message = format!("an entry of {journal} with {} bytes", bytes.len());
+        return Err(StoreError::TooLarge(message));
+    }
+    Ok(bytes)
 }
 
 /// Looks for an entry from where it may have been added without our knowing.
@@ -181,10 +215,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_entry_for_one_place_is_there_or_nowhere() {
+        for fault in [None, Some(EntryFault::Lost), Some(EntryFault::Added)] {
+            let store = MemoryBillingStore::new();
+            add(&store, "j", 0, &"first").await.unwrap();
+            assert_eq!(add_at(&store, "j", 0, &"second").await, Ok(Appended::Taken));
+            if let Some(fault) = fault {
+                store.fail_next_entry(fault);
+            }
+            assert_eq!(add_at(&store, "j", 1, &"second").await, Ok(Appended::Added), "{fault:?}");
+            let entries: Vec<String> = page(&store, "j", 0, PAGE).await.unwrap();
+            assert_eq!(entries, ["first", "second"], "{fault:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_store_that_never_answers_is_given_up() {
         let store = MemoryBillingStore::new();
         (0..TRIES_MAX).for_each(|_| store.fail_next_entry(EntryFault::Lost));
         let added = add(&store, "j", 0, &"x").await;
+        assert!(matches!(added, Err(StoreError::Unavailable(_))), "{added:?}");
+        (0..TRIES_MAX).for_each(|_| store.fail_next_entry(EntryFault::Lost));
+        let added = add_at(&store, "j", 0, &"x").await;
         assert!(matches!(added, Err(StoreError::Unavailable(_))), "{added:?}");
         let large = "x".repeat(ENTRY_BYTES_MAX);
         assert!(matches!(add(&store, "j", 0, &large).await, Err(StoreError::TooLarge(_))));

@@ -7,6 +7,7 @@
 
 mod record;
 mod book;
+mod page;
 
 use std::{
     fmt,
@@ -17,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{BillingStore, Clock, Name, Timestamp, store::StoreError};
+use domain::{BillingStore, Clock, Name, Timestamp, billing::Appended, store::StoreError};
 use runtime::Shutdown;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -35,6 +36,7 @@ use super::{
 
 pub use self::{
     book::{Known, Usage},
+    page::KeyPage,
     record::{KeyInfo, Revoked},
 };
 
@@ -44,6 +46,9 @@ pub const KEYS_MAX: usize = 10_000;
 /// Most keys that a deployment may make, those included that were revoked or expired: every process holds
 /// them all, some 500 bytes each.
 pub const KEYS_MADE_MAX: usize = 100_000;
+
+/// Tries to add one key while other processes add theirs.
+const CREATE_TRIES_MAX: u32 = 32;
 
 const KEYS: &str = "access-keys";
 const SECRET: &str = "access-secret";
@@ -201,8 +206,6 @@ impl<S: BillingStore> Keys<S> {
         if let Some(far) = new.expires_at.filter(|expires| expires.of_usage().is_none()) {
             return Err(KeysError::TooFar(far));
         }
-        self.refresh().await?;
-        self.check_room(&new, at)?;
         let key = ApiKey::mint();
         let created = Created {
             id: key.id().to_string(),
@@ -210,14 +213,25 @@ impl<S: BillingStore> Keys<S> {
             hash: self.secret.hash(&key),
             secret: self.secret.fingerprint(),
             roles: new.roles,
-            tenants: new.tenants,
+            tenants: new.tenants.clone(),
             at,
             by: by.to_owned(),
             expires: new.expires_at.map(Expiry),
         };
         let info = KeyInfo::from(&created);
-        self.add(&Event::Created(created)).await?;
-        Ok((key, info))
+        let event = Event::Created(created);
+        for _ in 0..CREATE_TRIES_MAX {
+            self.refresh().await?;
+            // Behind all that was looked at, or not at all: keys that are made at the same moment cannot
+            // pass the bounds together.
+            let place = self.check_room(&new, at)?;
+            if journal::add_at(&*self.store, KEYS, place, &event).await? == Appended::Added {
+                self.refresh().await?;
+                return Ok((key, info));
+            }
+        }
+        let message = format!("many processes add to {KEYS} at once");
+        Err(StoreError::Unavailable(message).into())
     }
 
     /// Takes a key back, from now on. Repeating it changes nothing.
@@ -239,11 +253,8 @@ impl<S: BillingStore> Keys<S> {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn list(&self) -> Result<Vec<KeyInfo>, StoreError> {
-        self.refresh().await?;
-        let mut keys: Vec<_> = self.book().keys.values().map(|key| key.info.clone()).collect();
-        keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        Ok(keys)
+    pub async fn list(&self) -> Result<Vec<KeyInfo>, KeysError> {
+        Ok(self.page("", usize::MAX).await?.keys)
     }
 
     /// When a key was last used, as far as it was written; `None` for never. Finds the end of the
@@ -361,9 +372,8 @@ impl<S: BillingStore> Keys<S> {
         }
     }
 
-    /// Checks that a key fits beside those that there are. Keys that are made at the same moment may pass
-    /// the bounds together by a few.
-    fn check_room(&self, new: &NewKey, at: Timestamp) -> Result<(), KeysError> {
+    /// Checks that a key fits beside those that there are, and gives the place behind them.
+    fn check_room(&self, new: &NewKey, at: Timestamp) -> Result<u64, KeysError> {
         let book = self.book();
         let infos = || book.keys.values().map(|key| &key.info);
         let is_other =
@@ -379,7 +389,7 @@ impl<S: BillingStore> Keys<S> {
         };
         match infos().filter(counts).count() {
             KEYS_MAX.. => Err(KeysError::TooMany),
-            _ => Ok(()),
+            _ => Ok(book.next),
         }
     }
 

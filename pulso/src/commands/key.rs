@@ -16,6 +16,7 @@ use proto::{
 use runtime::clock;
 use serde_json::{Value, json};
 
+use super::wire;
 use crate::{
     cli::Globals,
     client,
@@ -30,6 +31,9 @@ use crate::{
 
 /// Longest time that a key may be given: ten years.
 const EXPIRES_MAX_MS: u64 = 10 * 366 * 24 * 3_600 * 1_000;
+
+/// Keys of one page: the server looks for the last use of each.
+const PAGE_SIZE: i32 = 200;
 
 /// `pulso key`.
 #[derive(Clone, Debug, Subcommand)]
@@ -93,10 +97,18 @@ pub async fn run(globals: &Globals, command: KeyCommand) -> Result<Exit, Failure
             printer.print(&Answer::single(document, &columns).note(note.to_owned()))?;
         }
         KeyCommand::List => {
-            let mut client = AccessServiceClient::new(globals.connect().await?)
+            let client = AccessServiceClient::new(globals.connect().await?)
                 .max_decoding_message_size(client::ANSWER_BYTES_MAX);
-            let answered = client.list_keys(ListKeysRequest {}).await;
-            let keys = answered.map_err(|status| Failure::status(&status))?.into_inner().keys;
+            let keys = wire::all_pages(|page_token| {
+                let mut client = client.clone();
+                async move {
+                    let request = ListKeysRequest { page_size: PAGE_SIZE, page_token };
+                    let listed = client.list_keys(request).await;
+                    let page = listed.map_err(|status| Failure::status(&status))?.into_inner();
+                    Ok((page.keys, page.next_page_token))
+                }
+            })
+            .await?;
             let document = json!({ "keys": keys.iter().map(shown).collect::<Vec<_>>() });
             let columns = [
                 "id",

@@ -241,3 +241,62 @@ async fn unknown_keys_cost_one_read_a_second() {
     clock.pass(1);
     assert!(here.verify(&key).await.is_ok());
 }
+
+#[tokio::test]
+async fn keys_that_are_made_at_the_same_moment_are_each_held_against_the_others() {
+    let (store, clock) = (Arc::new(Fickle::default()), SetClock::new());
+    let (here, there) = (open(&store, &clock).await, open(&store, &clock).await);
+    let of = |name: &str, tenant: &str| NewKey {
+        tenants: Tenants::one(Tenant::new(tenant).unwrap()),
+        ..new_key(name)
+    };
+    let made = tokio::join!(
+        here.create(of("meter", "acme"), "ada"),
+        there.create(of("meter", "bolt"), "eve")
+    );
+    let (key, refused) = match made {
+        (Ok((key, _)), Err(refused)) | (Err(refused), Ok((key, _))) => (key, refused),
+        both => panic!("{both:?}"),
+    };
+    assert!(matches!(refused, KeysError::OtherTenants { .. }), "{refused}");
+    assert!(here.verify(&key).await.is_ok() && there.verify(&key).await.is_ok());
+    // Those that fit are all made.
+    let names: Vec<_> = (0..20).map(|number| format!("meter-{number}")).collect();
+    let both = [&here, &there];
+    let creates = names.iter().zip(both.iter().cycle());
+    let creates = creates.map(|(name, keys)| keys.create(new_key(name), "ada"));
+    for made in futures_util::future::join_all(creates).await {
+        made.unwrap();
+    }
+    assert_eq!(here.list().await.unwrap().len(), 21);
+}
+
+#[tokio::test]
+async fn pages_have_every_key_once_in_the_order_of_the_list() {
+    let (store, clock) = (Arc::new(Fickle::default()), SetClock::new());
+    let keys = open(&store, &clock).await;
+    assert_eq!(keys.page("", 1).await.unwrap(), KeyPage { keys: Vec::new(), next: None });
+    for number in 0..7 {
+        keys.create(new_key(&format!("meter-{number}")), "ada").await.unwrap();
+        // Some at the same moment.
+        clock.pass(number % 2);
+    }
+    let all = keys.list().await.unwrap();
+    for size in [1, 2, 6, 7, 8, usize::MAX] {
+        let (mut found, mut after, mut pages) = (Vec::new(), String::new(), 0);
+        loop {
+            let page = keys.page(&after, size).await.unwrap();
+            assert!(page.keys.len() <= size);
+            found.extend(page.keys);
+            pages += 1;
+            match page.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        assert_eq!((&found, pages), (&all, 7_usize.div_ceil(size)), "{size}");
+    }
+    for unknown in ["0123456789abcdef", "x", "*"] {
+        assert!(matches!(keys.page(unknown, 1).await, Err(KeysError::NotFound(_))), "{unknown}");
+    }
+}

@@ -10,6 +10,7 @@ use edge::{
         keys::{KeyInfo, Keys, KeysError, NewKey},
     },
     grpc::Services,
+    paging,
     problem::reasons,
 };
 use proto::{
@@ -65,14 +66,25 @@ impl AccessService for KeysGrpc {
 
     async fn list_keys(
         &self,
-        _: Request<v1::ListKeysRequest>,
+        request: Request<v1::ListKeysRequest>,
     ) -> Result<Response<v1::ListKeysResponse>, Status> {
+        let v1::ListKeysRequest { page_size, page_token } = request.into_inner();
+        let size = paging::size(&paging::size_text(page_size))
+            .map_err(|(reason, message)| Problem::invalid("page_size", reason, message))?;
+        let page = self.keys.page(&page_token, size).await.map_err(|error| match error {
+            KeysError::NotFound(_) => {
+                let message = "not a token of this list; leave it out to start from the first page";
+                Problem::invalid("page_token", reasons::PAGE_TOKEN_INVALID, message)
+            }
+            error => problem_of(error),
+        })?;
         let mut keys = Vec::new();
-        for info in self.keys.list().await.map_err(Problem::from)? {
+        for info in page.keys {
             let used = self.keys.last_used(&info.id).await.map_err(Problem::from)?;
             keys.push(key_document(info, used));
         }
-        Ok(Response::new(v1::ListKeysResponse { keys }))
+        let next_page_token = page.next.unwrap_or_default();
+        Ok(Response::new(v1::ListKeysResponse { keys, next_page_token }))
     }
 
     async fn revoke_key(

@@ -1,0 +1,41 @@
+//! Pages of the list of keys.
+
+use domain::BillingStore;
+
+use super::{KeyInfo, Keys, KeysError};
+
+/// Some of the keys, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPage {
+    /// At most as many as were asked for.
+    pub keys: Vec<KeyInfo>,
+    /// The id behind which the next page begins; `None` on the last.
+    pub next: Option<String>,
+}
+
+impl<S: BillingStore> Keys<S> {
+    /// At most `size` keys, oldest first: those behind the key with the id `after`, or the first ones
+    /// where that is empty. A key that is made meanwhile by a process whose clock is behind may be on a
+    /// page that was read already.
+    ///
+    /// # Errors
+    /// `NotFound` when no key has the id, or `Store`.
+    pub async fn page(&self, after: &str, size: usize) -> Result<KeyPage, KeysError> {
+        self.refresh().await?;
+        let book = self.book();
+        let mut keys: Vec<_> = book.keys.values().map(|key| &key.info).collect();
+        keys.sort_unstable_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        let from = match after {
+            "" => 0,
+            after => {
+                let place = keys.iter().position(|info| info.id == after);
+                let not_found = || KeysError::NotFound(after.chars().take(64).collect());
+                place.ok_or_else(not_found)? + 1
+            }
+        };
+        let page = &keys[from..keys.len().min(from.saturating_add(size))];
+        let is_last = from + page.len() == keys.len();
+        let next = page.last().filter(|_| !is_last).map(|info| info.id.clone());
+        Ok(KeyPage { keys: page.iter().copied().cloned().collect(), next })
+    }
+}
