@@ -165,16 +165,14 @@ async fn a_stream_ends_when_its_certificate_expires_or_its_name_is_removed() {
 #[test]
 fn a_file_that_cannot_be_used_or_that_nobody_can_come_by_is_refused_at_the_start() {
     let mesh = Mesh::new();
-    let start = |settings: &Settings| {
-        let mut command = mesh.home.command(&["serve", "--stage", "query"]);
-        command.envs(settings.variables());
-        command.output().unwrap()
-    };
     let refused = |settings: &Settings, words: &str| {
-        let output = start(settings);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(78), "{said}");
-        assert!(said.contains("access.certificates") && said.contains(words), "{said}");
+        for command in [&["serve", "--stage", "query"][..], &["config", "check"]] {
+            let mut command = mesh.home.command(command);
+            let output = command.envs(settings.variables()).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(78), "{said}");
+            assert!(said.contains("access.certificates") && said.contains(words), "{said}");
+        }
     };
     mesh.write(&json!([{"client": "a", "names": ["a"], "roles": ["writer"], "tenants": ["*"]}]));
     refused(&mesh.settings, "clients[0].names[0]: is without its kind");

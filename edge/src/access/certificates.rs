@@ -25,7 +25,7 @@ use std::{
 };
 
 use domain::{Name, Timestamp};
-use runtime::Shutdown;
+use runtime::{Shutdown, health::Check};
 use serde::Deserialize;
 use tracing::{info, warn};
 
@@ -129,8 +129,9 @@ impl Certificates {
         Ok(())
     }
 
-    /// Reads the file every few seconds until shutdown.
-    pub async fn keep(self: Arc<Self>, shutdown: &Shutdown) {
+    /// Reads the file every few seconds until shutdown. While it cannot be used, the check is degraded.
+    pub async fn keep(self: Arc<Self>, check: Check, shutdown: &Shutdown) {
+        check.ready();
         // What was wrong at the last look, so that it is logged once.
         let mut trouble = None;
         loop {
@@ -145,6 +146,10 @@ impl Certificates {
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(error) => Some(error.to_string()),
             };
+            match &error {
+                None => check.ready(),
+                Some(error) => check.degraded(format!("{error}; names read before stay in use")),
+            }
             if let Some(error) = error.as_ref().filter(|_| error != trouble) {
                 warn!(
                     error,

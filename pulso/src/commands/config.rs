@@ -84,6 +84,7 @@ fn check(globals: &Globals) -> Result<(), Failure> {
     let loaded = globals.serving.load()?;
     // Files are a part of it that a start would refuse.
     serve::tls::load(&loaded.config)?;
+    serve::access::load_certificates(&loaded.config.access)?;
     let set = KEYS.iter().filter(|key| loaded.origin(key.path) != config::Origin::Default).count();
     let document = json!({"ok": true, "settings": KEYS.len(), "set": set});
     Printer::new(globals.output).print(&Answer::single(document, &["ok", "settings", "set"]))

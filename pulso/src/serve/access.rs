@@ -27,7 +27,7 @@ use edge::{
     },
     http::Hosts,
 };
-use runtime::{Shutdown, clock};
+use runtime::{Health, Shutdown, clock};
 use storage::choice::Billing;
 use tokio::task::JoinHandle;
 
@@ -122,16 +122,23 @@ pub(super) async fn open(config: &Config, billing: &Arc<Billing>) -> Result<Open
         authenticator = authenticator.with_tokens(tokens);
         opened.ring = Some(ring);
     }
-    if let Some(path) = settings.certificates.get() {
-        let certificates = Arc::new(Certificates::load(path).map_err(|error| {
-            Failure::new(Exit::Config, format_args!("access.certificates = {error}"))
-        })?);
+    if let Some(certificates) = load_certificates(settings)?.map(Arc::new) {
         authenticator = authenticator.with_certificates(Arc::clone(&certificates));
         opened.certificates = Some(certificates);
     }
     opened.authenticator = Some(authenticator);
     opened.keys = Some(keys);
     Ok(opened)
+}
+
+/// Reads the clients that are known by their certificates; `None` where no file is named.
+///
+/// # Errors
+/// With the configuration code, what is wrong with the file and where.
+pub(crate) fn load_certificates(settings: &Access) -> Result<Option<Certificates>, Failure> {
+    let loaded = settings.certificates.get().map(Certificates::load).transpose();
+    loaded
+        .map_err(|error| Failure::new(Exit::Config, format_args!("access.certificates = {error}")))
 }
 
 async fn open_tokens(
@@ -162,8 +169,12 @@ impl Opened {
         self.keys.clone().map(grpc::doors)
     }
 
-    /// Keeps keys and key sets up to date until shutdown.
-    pub(super) fn keep(&self, shutdown: &Shutdown) -> Vec<JoinHandle<Result<(), Failure>>> {
+    /// Keeps keys, key sets and names of certificates up to date until shutdown.
+    pub(super) fn keep(
+        &self,
+        health: &Health,
+        shutdown: &Shutdown,
+    ) -> Vec<JoinHandle<Result<(), Failure>>> {
         let mut tasks = Vec::new();
         if let Some(keys) = self.keys.clone() {
             let until = shutdown.clone();
@@ -180,9 +191,9 @@ impl Opened {
             }));
         }
         if let Some(certificates) = self.certificates.clone() {
-            let until = shutdown.clone();
+            let (check, until) = (health.register("certificates"), shutdown.clone());
             tasks.push(tokio::spawn(async move {
-                certificates.keep(&until).await;
+                certificates.keep(check, &until).await;
                 Ok(())
             }));
         }

@@ -170,7 +170,7 @@ impl Process {
         }
         let access = access::open(config, &backends.billing).await?;
         stages.extend(access.doors());
-        tasks.extend(access.keep(&shutdown));
+        tasks.extend(access.keep(&health, &shutdown));
         let compute = Compute::new(compute_config(config));
         if plan.runs(Stage::Price) {
             let api = start_billing(&backends, (config, &compute), &health, &shutdown, &mut tasks)?;

@@ -123,22 +123,29 @@ fn a_removed_name_counts_no_more_and_a_file_that_cannot_be_used_changes_nothing(
 async fn the_file_is_read_again_every_few_seconds_until_shutdown() {
     let file = File::new(&clients(&[client("a", &["dns:a"], "acme")]));
     let certificates = Arc::new(Certificates::load(&file.path).unwrap());
-    let shutdown = Shutdown::new();
+    let (shutdown, health) = (Shutdown::new(), runtime::Health::new());
     let keeping = tokio::spawn({
         let (certificates, shutdown) = (Arc::clone(&certificates), shutdown.clone());
-        async move { certificates.keep(&shutdown).await }
+        let check = health.register("certificates");
+        async move { certificates.keep(check, &shutdown).await }
     });
     let is_known = || certificates.principal(&peer(&["dns:a"]), after(0)).is_ok();
+    let says = |what: &str| health.report().to_string().contains(what);
     // A damaged one in between does not end it.
-    for (text, expected) in [("{", true), (r#"{"clients": []}"#, false)] {
+    for (text, expected, said) in [
+        ("{", true, "[~]certificates degraded: `"),
+        (r#"{"clients": []}"#, false, "[+]certificates ok"),
+    ] {
         file.write(text);
         for _ in 0..1_000 {
-            if is_known() == expected {
+            if is_known() == expected && says(said) {
                 break;
             }
             tokio::time::sleep(READ_EVERY).await;
         }
         assert_eq!(is_known(), expected, "{text}");
+        assert!(says(said), "{text}: {}", health.report());
+        assert!(health.report().is_ready(), "{text}");
     }
     shutdown.request();
     keeping.await.unwrap();
