@@ -343,7 +343,7 @@ async fn keys_are_listed_in_pages() {
         create(&home, &[name, "--role", "writer", "--tenant", "acme"], None);
     }
     let server = Server::start(&home, &required()).await;
-    let mut client = AccessServiceClient::new(server.channel().await);
+    let mut client = AccessServiceClient::new(server.channel_of_nobody().await);
     let mut list = async |page_size: i32, page_token: &str| {
         let mut request =
             Request::new(ListKeysRequest { page_size, page_token: page_token.to_owned() });
@@ -370,7 +370,7 @@ async fn keys_are_listed_in_pages() {
         let refused = list(page_size, page_token).await.unwrap_err();
         assert_eq!(reason_of(&refused).as_deref(), Some(reason), "{refused:?}");
     }
-    let listed = server.pulso_with(&["key", "list", "-o", "json"], text(&admin)).await;
+    let listed = server.pulso_with(&["key", "list", "-o", "json"], Some(text(&admin))).await;
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(listed["keys"].as_array().unwrap().len(), 4, "{listed}");
     server.terminate().await;

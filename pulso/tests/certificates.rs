@@ -33,7 +33,7 @@ impl Mesh {
         let ca = authority.file(&home, "ca.pem");
         let served = authority.sign(&home, "server", NAMES, Validity::Now);
         let settings = served
-            .served(Settings::default())
+            .served(Settings::default().without_access())
             .with("PULSO_LISTEN__TLS_CLIENT_CA", ca.to_str().unwrap())
             .with("PULSO_LISTEN__TLS_CLIENT_AUTH", "optional")
             .with("PULSO_ACCESS__MODE", "required")
@@ -77,7 +77,7 @@ async fn run(
     command.args(arguments).args(["--server", &server.grpc]);
     command.arg("--ca").arg(server.ca.as_ref().unwrap());
     command.args(shown.map(Identity::shown).unwrap_or_default());
-    command.envs(key.map(|key| ("PULSO_KEY", key)));
+    command.env_remove("PULSO_KEY").envs(key.map(|key| ("PULSO_KEY", key)));
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 

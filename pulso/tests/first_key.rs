@@ -12,13 +12,13 @@ fn keys_in(text: &str) -> Vec<String> {
 }
 
 fn required() -> Settings {
-    Settings::default().with("PULSO_ACCESS__MODE", "required")
+    Settings::default().without_access().with("PULSO_ACCESS__MODE", "required")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_start_makes_a_key_that_counts_once_credentials_are_asked_for() {
     let home = Home::new();
-    let open = Server::start(&home, &Settings::default()).await;
+    let open = Server::start(&home, &Settings::default().without_access()).await;
     crate::harness::until("the table is printed", || open.log().contains("Ctrl-C ends it")).await;
     let shown = keys_in(&open.log());
     let [key] = &shown[..] else { panic!("{} keys are shown", shown.len()) };
@@ -35,19 +35,19 @@ async fn the_first_start_makes_a_key_that_counts_once_credentials_are_asked_for(
     assert!(server.log().contains("pulso key create NAME --role admin --tenant '*' --local"));
     let without = server.pulso(&["status"]).await;
     assert_eq!(without.status.code(), Some(77), "{without:?}");
-    let listed = server.pulso_with(&["key", "list", "-o", "json"], key).await;
+    let listed = server.pulso_with(&["key", "list", "-o", "json"], Some(key)).await;
     assert_eq!(listed.status.code(), Some(0), "{listed:?}");
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let [only] = &listed["keys"].as_array().unwrap()[..] else { panic!("{listed}") };
     assert_eq!((&only["name"], &only["created_by"]), (&"dev".into(), &"pulso dev".into()));
     assert_eq!((&only["roles"][0], &only["tenants"][0]), (&"admin".into(), &"*".into()));
     let id = only["id"].as_str().unwrap();
-    let revoked = server.pulso_with(&["key", "revoke", id], key).await;
+    let revoked = server.pulso_with(&["key", "revoke", id], Some(key)).await;
     assert_eq!(revoked.status.code(), Some(0), "{revoked:?}");
     server.terminate().await;
 
     // Whoever has revoked it does not want another.
-    let after = Server::start(&home, &Settings::default()).await;
+    let after = Server::start(&home, &Settings::default().without_access()).await;
     let again = || after.log().matches("Ctrl-C ends it").count() == 3;
     crate::harness::until("the table is printed", again).await;
     assert_eq!(keys_in(&after.log()), shown);
@@ -58,7 +58,7 @@ async fn the_first_start_makes_a_key_that_counts_once_credentials_are_asked_for(
 async fn a_deployment_with_keys_gets_no_other_one_and_a_new_one_is_told_how_to_use_it() {
     let home = Home::new();
     create(&home, &["ops", "--role", "viewer", "--tenant", "*"], None);
-    let server = Server::start(&home, &Settings::default()).await;
+    let server = Server::start(&home, &Settings::default().without_access()).await;
     crate::harness::until("the table is printed", || server.log().contains("Ctrl-C ends it")).await;
     assert_eq!(keys_in(&server.log()), [""; 0]);
     server.terminate().await;
@@ -70,7 +70,7 @@ async fn a_deployment_with_keys_gets_no_other_one_and_a_new_one_is_told_how_to_u
     assert!(fresh.log().contains(&format!("export PULSO_KEY={}", shown[0])));
     assert!(shown.iter().all(|key| *key == shown[0]), "one key, in two places");
     assert!(!fresh.log().contains("loopback only"), "whoever has a key may come from anywhere");
-    let status = fresh.pulso_with(&["status"], &shown[0]).await;
+    let status = fresh.pulso_with(&["status"], Some(&shown[0])).await;
     assert_eq!(status.status.code(), Some(0), "{status:?}");
     fresh.terminate().await;
 }

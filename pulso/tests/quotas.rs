@@ -21,7 +21,7 @@ use crate::{
 };
 
 fn required() -> Settings {
-    Settings::default().with("PULSO_ACCESS__MODE", "required")
+    Settings::default().without_access().with("PULSO_ACCESS__MODE", "required")
 }
 
 /// A client of the tenant `*` with this name.
@@ -82,7 +82,7 @@ async fn a_client_that_opens_streams_to_its_quota_takes_none_of_anothers() {
     let (greedy, honest) = (key(&home, "greedy", "writer"), key(&home, "honest", "writer"));
     let settings = required().with("PULSO_ACCESS__STREAMS_PER_CLIENT", "20");
     let server = Server::start(&home, &settings).await;
-    let channel = server.channel().await;
+    let channel = server.channel_of_nobody().await;
     let mut open = Vec::new();
     let refused = loop {
         match Stream::open(&channel, &greedy).await {
@@ -122,7 +122,7 @@ async fn a_client_that_sends_too_fast_is_read_later_and_loses_nothing() {
     let (greedy, honest) = (key(&home, "greedy", "admin"), key(&home, "honest", "writer"));
     let settings = required().with("PULSO_ACCESS__BYTES_PER_CLIENT", "64 KiB");
     let server = Server::start(&home, &settings).await;
-    let channel = server.channel().await;
+    let channel = server.channel_of_nobody().await;
     let start = Instant::now();
     let mut stream = Stream::open(&channel, &greedy).await.unwrap();
     let pulses = u64::try_from(batch(0, BATCH_BYTES).pulses.len()).unwrap();
