@@ -3,19 +3,25 @@
 //! The table makes the [`Config`] types, the defaults, what `config init` writes, what
 //! `config show` lists, and what an error says, so that none of them can drift from another.
 
+#[macro_use]
+mod table;
+mod access;
+
 use std::net::SocketAddr;
 
 use super::{
-    access_mode::AccessMode,
     assignment::Assignment,
     client_auth::ClientAuth,
-    list::List,
     urls::{LogUrl, StoreUrl},
     value::{
         BillingSchedule, ByteSize, Compression, Count, Directory, Lanes, LogFilter, LogFormat,
         SaslMechanism, Schedule, Secret, SecurityProtocol, Setting, Span, Text, Tls,
     },
 };
+use table::{count, default_of, joined};
+
+pub use access::Access;
+pub use table::Key;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -23,104 +29,34 @@ const GIB: u64 = 1 << 30;
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
 
-/// One setting.
-pub struct Key {
-    /// Its name in a file: `section.key`, or `key` at the top.
-    pub path: &'static str,
-    /// What it does, line by line.
-    pub docs: &'static [&'static str],
-    /// Its default as text.
-    pub default: &'static str,
-    /// What is accepted.
-    pub expects: fn() -> String,
-    /// Sets it from text.
-    pub set: fn(&mut Config, &str) -> Result<(), String>,
-    /// Its value as text, which `set` reads back.
-    pub text: fn(&Config) -> String,
-}
-
-impl Key {
-    /// The environment variable that sets it: `PULSO_SECTION__KEY`.
-    #[must_use]
-    pub fn variable(&self) -> String {
-        format!("PULSO_{}", self.path.replace('.', "__").to_uppercase())
-    }
-}
-
 /// The key of this path.
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
-fn default_of<S: Setting>(text: &str) -> S {
-    S::parse(text).unwrap_or_else(|problem| panic!("the default `{text}` {problem}"))
-}
-
-macro_rules! settings {
-    (
-        { $( $(#[doc = $top_doc:literal])+ $top:ident: $Top:ty = $top_default:literal; )+ }
-        $( $(#[doc = $section_doc:literal])+ $section:ident: $Section:ident {
-            $( $(#[doc = $doc:literal])+ $key:ident: $Type:ty = $default:literal; )+
-        } )+
-    ) => {
-        /// The whole configuration, valid by its types.
-        #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct Config {
-            $( $(#[doc = $top_doc])+ pub $top: $Top, )+
-            $( $(#[doc = $section_doc])+ pub $section: $Section, )+
-        }
-
-        $(
-            $(#[doc = $section_doc])+
-            #[derive(Clone, Debug, PartialEq, Eq)]
-            pub struct $Section {
-                $( $(#[doc = $doc])+ pub $key: $Type, )+
-            }
-        )+
-
-        impl Default for Config {
-            fn default() -> Self {
-                Self {
-                    $( $top: default_of($top_default), )+
-                    $( $section: $Section { $( $key: default_of($default), )+ }, )+
-                }
-            }
-        }
-
-        /// Every section with its words, in the order of a file.
-        pub const SECTIONS: &[(&str, &[&str])] =
-            &[ $( (stringify!($section), &[$($section_doc),+]), )+ ];
-
-        /// Every setting, in the order of a file: those at the top, then section by section.
-        pub const KEYS: &[Key] = &[
-            $( Key {
-                path: stringify!($top),
-                docs: &[$($top_doc),+],
-                default: $top_default,
-                expects: <$Top as Setting>::expects,
-                set: |config, text| <$Top as Setting>::parse(text).map(|value| config.$top = value),
-                text: |config| config.$top.to_string(),
-            }, )+
-            $( $( Key {
-                path: concat!(stringify!($section), ".", stringify!($key)),
-                docs: &[$($doc),+],
-                default: $default,
-                expects: <$Type as Setting>::expects,
-                set: |config, text| {
-                    <$Type as Setting>::parse(text).map(|value| config.$section.$key = value)
-                },
-                text: |config| config.$section.$key.to_string(),
-            }, )+ )+
-        ];
-    };
-}
-
-settings! {
+configuration! {
     {
         /// Where the embedded log and store keep their files. One process at a time.
         data_dir: Directory = "./data";
     }
+    listen: Listen,
+    access: Access,
+    edge: Edge,
+    log: Log,
+    kafka: Kafka,
+    store: Store,
+    scylla: Scylla,
+    ingest: Ingest,
+    consumer: Consumer,
+    limits: Limits,
+    billing: Billing,
+    compute: Compute,
+    query: Query,
+    telemetry: Telemetry,
+    shutdown: Shutdown,
+}
 
+sections! {
     /// Addresses to listen on. Beyond loopback `access.mode` has to say who may come.
     listen: Listen {
         /// gRPC. Port 0 takes a free port.
@@ -139,37 +75,6 @@ settings! {
         /// How often these files are read again; SIGHUP reads them at once. Connections that are open
         /// keep what they began with.
         tls_reload_interval: Span<100, { 24 * HOUR }> = "30s";
-    }
-
-    /// Who may call what (docs/access.md).
-    access: Access {
-        /// `off` (no credentials, on loopback only), `open` (no credentials, anywhere: only behind a
-        /// gateway that asks for some) or `required`.
-        mode: AccessMode = "off";
-        /// Secret under which the store keeps hashes of API keys, at least 32 bytes. Better by a file:
-        /// PULSO_ACCESS__KEY_SECRET_FILE names one. Nothing: the first process makes one and keeps it
-        /// in the store.
-        key_secret: Secret = "";
-        /// Issuer of tokens (JWT), exactly. Nothing: tokens do not count.
-        token_issuer: Text = "";
-        /// Whom tokens are for: one of these names, between commas.
-        token_audiences: List = "";
-        /// File with the issuer's public keys, a JWKS document. It is read again every five minutes.
-        token_keys: Text = "";
-        /// File with the clients that are known by names in their certificates (docs/access.md), JSON.
-        certificates: Text = "";
-        /// Requests a second of one client, over all its credentials. A stream counts once.
-        requests_per_client: Count<1, 1_000_000_000> = "10000";
-        /// Requests a second of one address, those with wrong credentials included.
-        requests_per_address: Count<1, 1_000_000_000> = "100000";
-        /// Most open streams of one client, over all its credentials and addresses.
-        streams_per_client: Count<1, 1_000_000> = "512";
-        /// Bytes of requests a second of one client; its streams are read at that rate, its other requests
-        /// refused beyond it. 0 B: no bound.
-        bytes_per_client: ByteSize<0, { 1024 * GIB }> = "0 B";
-        /// Pages of which origins may read answers over HTTP, such as `https://app.example`, between
-        /// commas.
-        origins: List = "";
     }
 
     /// What clients may take of the process, whatever they call.

@@ -1,0 +1,44 @@
+//! The settings of access: who may call what, and how the process knows them.
+
+use super::{
+    GIB,
+    table::{Key, default_of},
+};
+use crate::config::{
+    access_mode::AccessMode,
+    list::List,
+    value::{ByteSize, Count, Secret, Setting, Text},
+};
+
+sections! {
+    /// Who may call what (docs/access.md).
+    access: Access {
+        /// `off` (no credentials, on loopback only), `open` (no credentials, anywhere: only behind a
+        /// gateway that asks for some) or `required`.
+        mode: AccessMode = "off";
+        /// Secret under which the store keeps hashes of API keys, at least 32 bytes. Better by a file:
+        /// PULSO_ACCESS__KEY_SECRET_FILE names one. Nothing: the first process makes one and keeps it
+        /// in the store.
+        key_secret: Secret = "";
+        /// Issuer of tokens (JWT), exactly. Nothing: tokens do not count.
+        token_issuer: Text = "";
+        /// Whom tokens are for: one of these names, between commas.
+        token_audiences: List = "";
+        /// File with the issuer's public keys, a JWKS document. It is read again every five minutes.
+        token_keys: Text = "";
+        /// File with the clients that are known by names in their certificates (docs/access.md), JSON.
+        certificates: Text = "";
+        /// Requests a second of one client, over all its credentials. A stream counts once.
+        requests_per_client: Count<1, 1_000_000_000> = "10000";
+        /// Requests a second of one address, those with wrong credentials included.
+        requests_per_address: Count<1, 1_000_000_000> = "100000";
+        /// Most open streams of one client, over all its credentials and addresses.
+        streams_per_client: Count<1, 1_000_000> = "512";
+        /// Bytes of requests a second of one client; its streams are read at that rate, its other requests
+        /// refused beyond it. 0 B: no bound.
+        bytes_per_client: ByteSize<0, { 1024 * GIB }> = "0 B";
+        /// Pages of which origins may read answers over HTTP, such as `https://app.example`, between
+        /// commas.
+        origins: List = "";
+    }
+}
