@@ -2,7 +2,9 @@
 //!
 //! In reading order: [`principal`] is who makes a request; [`rules`] is the one table from method to
 //! roles and tenants, which denies what it does not name; [`shown`] is what a request shows of who makes
-//! it; [`refusal`] says why a credential does not count; [`jwt`] checks tokens; [`api_key`] is the text and the hash of a key, and [`keys`] are those
+//! it; [`refusal`] says why a credential does not count; [`web`] asks an issuer over HTTP, [`jwt`] checks
+//! tokens by its keys, [`issuer`] finds its addresses; [`api_key`] is the text and the hash of a key, and
+//! [`keys`] are those
 //! of the deployment, in journals of the billing store, as is the [`trail`] of who did what;
 //! [`certificates`] are the clients that are known by theirs;
 //! [`authenticator`] finds the principal of what a request shows; [`rate`] bounds how often anybody asks, and
@@ -16,7 +18,9 @@ pub mod rules;
 pub mod shown;
 pub mod refusal;
 
+pub mod web;
 pub mod jwt;
+pub mod issuer;
 
 pub mod api_key;
 mod journal;

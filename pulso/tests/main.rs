@@ -27,6 +27,7 @@ mod growing;
 mod idle;
 mod ingest;
 mod injection;
+mod issuer;
 mod kill;
 mod late;
 mod names;

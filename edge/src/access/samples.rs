@@ -1,5 +1,6 @@
 //! Samples for tests: an issuer with a key of each kind, its tokens, and a clock that a test sets.
 
+mod site;
 mod store;
 
 use std::sync::{
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 
 use super::jwt::source::{KeySource, SourceError};
 
+pub(crate) use site::{Script, Site};
 pub(super) use store::{Fickle, embedded, on_every_store};
 
 pub(super) const ISSUER: &str = "https://issuer.example";

@@ -1,6 +1,7 @@
 //! Access: who may come in, from the configuration and the keys in the billing store.
 
 mod grpc;
+mod tokens;
 
 use std::{
     net::SocketAddr,
@@ -16,11 +17,7 @@ use edge::{
         api_key::ServerSecret,
         browser::Origin,
         certificates::Certificates,
-        jwt::{
-            TokenOptions, Tokens,
-            keyring::{KeyRing, ReloadOptions},
-            source::FileSource,
-        },
+        jwt::keyring::KeyRing,
         keys::{KeyOptions, Keys},
         quota::{QuotaLimits, Quotas},
         rate::{Rate, RateLimits, Rates},
@@ -118,9 +115,9 @@ pub(super) async fn open(config: &Config, billing: &Arc<Billing>) -> Result<Open
     let keys = Arc::new(open_keys(config, Arc::clone(billing)).await?);
     let mut authenticator = Authenticator::new(Arc::clone(&clock)).with_keys(keys.clone());
     if let Some(issuer) = settings.token_issuer.get() {
-        let (tokens, ring) = open_tokens(settings, issuer, clock).await?;
+        let tokens = tokens::open(settings, issuer, clock).await?;
+        opened.ring = Some(Arc::clone(tokens.ring()));
         authenticator = authenticator.with_tokens(tokens);
-        opened.ring = Some(ring);
     }
     if let Some(certificates) = load_certificates(settings)?.map(Arc::new) {
         authenticator = authenticator.with_certificates(Arc::clone(&certificates));
@@ -139,28 +136,6 @@ pub(crate) fn load_certificates(settings: &Access) -> Result<Option<Certificates
     let loaded = settings.certificates.get().map(Certificates::load).transpose();
     loaded
         .map_err(|error| Failure::new(Exit::Config, format_args!("access.certificates = {error}")))
-}
-
-async fn open_tokens(
-    settings: &Access,
-    issuer: &str,
-    clock: Arc<dyn Clock>,
-) -> Result<(Tokens, Arc<KeyRing>), Failure> {
-    let missing = |key: &str| {
-        Failure::new(Exit::Config, format_args!("{key} is empty, and access.token_issuer needs it"))
-    };
-    if settings.token_audiences.is_empty() {
-        return Err(missing("access.token_audiences"));
-    }
-    let file = settings.token_keys.get().ok_or_else(|| missing("access.token_keys"))?;
-    let ring = KeyRing::load(FileSource::new(file), ReloadOptions::default(), Arc::clone(&clock));
-    let ring =
-        Arc::new(ring.await.map_err(|error| {
-            Failure::new(Exit::Config, format_args!("access.token_keys: {error}"))
-        })?);
-    let audiences = settings.token_audiences.iter().map(str::to_owned).collect();
-    let options = TokenOptions { audiences, ..TokenOptions::new(issuer, "") };
-    Ok((Tokens::new(options, Arc::clone(&ring), clock), ring))
 }
 
 impl Opened {

@@ -59,6 +59,17 @@ pub enum ReloadError {
     },
 }
 
+impl ReloadError {
+    /// Tells whether another try may succeed, with nothing changed here.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Source(error) if error.may_pass())
+    }
+}
+
+/// How long the first load waits between two tries.
+const FIRST_LOAD_EVERY: Duration = Duration::from_secs(1);
+
 /// The current keys of one issuer.
 pub struct KeyRing {
     source: Box<dyn KeySource>,
@@ -92,7 +103,31 @@ impl KeyRing {
         options: ReloadOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ReloadError> {
-        let (document, keys) = read(&source, options.timeout).await?;
+        Self::load_within(Duration::ZERO, source, options, clock).await
+    }
+
+    /// The same where the issuer may be away for a moment: what [may pass](ReloadError::may_pass) is
+    /// tried again every second, until the time is over.
+    ///
+    /// # Errors
+    /// As [`KeyRing::load`], with what the last try failed at.
+    pub async fn load_within(
+        wait: Duration,
+        source: impl KeySource,
+        options: ReloadOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ReloadError> {
+        let begun = tokio::time::Instant::now();
+        let (document, keys) = loop {
+            match read(&source, options.timeout).await {
+                Ok(read) => break read,
+                Err(error) if error.may_pass() && begun.elapsed() + FIRST_LOAD_EVERY <= wait => {
+                    warn!(%error, "token keys cannot be loaded yet; it is tried again");
+                    tokio::time::sleep(FIRST_LOAD_EVERY).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
         let current = RwLock::new(Current { keys: Arc::new(keys), document, generation: 0 });
         let turn = tokio::sync::Mutex::new(None);
         Ok(Self { source: Box::new(source), options, clock, current, turn })

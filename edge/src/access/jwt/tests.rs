@@ -12,6 +12,7 @@ use crate::access::{
     samples::{AUDIENCE, By, ISSUER, Issuer, NOW, SetClock, SetSource, base64url, claims, jwks},
 };
 
+mod addresses;
 mod attacks;
 
 struct Fixture {

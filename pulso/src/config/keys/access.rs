@@ -1,13 +1,13 @@
 //! The settings of access: who may call what, and how the process knows them.
 
 use super::{
-    GIB,
+    GIB, SECOND,
     table::{Key, default_of},
 };
 use crate::config::{
     access_mode::AccessMode,
     list::List,
-    value::{ByteSize, Count, Secret, Setting, Text},
+    value::{ByteSize, Count, Secret, Setting, Span, Text},
 };
 
 sections! {
@@ -24,8 +24,16 @@ sections! {
         token_issuer: Text = "";
         /// Whom tokens are for: one of these names, between commas.
         token_audiences: List = "";
-        /// File with the issuer's public keys, a JWKS document. It is read again every five minutes.
+        /// The issuer's public keys, a JWKS document: a file, or an address (`https://`; `http://` on
+        /// loopback by its number). Nothing: the address that the issuer itself names, below
+        /// token_issuer. It is read again every five minutes.
         token_keys: Text = "";
+        /// File with the certificates of authorities to trust when the issuer is asked, PEM. Nothing:
+        /// the system's.
+        issuer_ca_file: Text = "";
+        /// How long a start waits for an issuer that does not answer; then it ends with exit code 69.
+        /// Short ones end a process when both start together.
+        issuer_wait: Span<0, { 600 * SECOND }> = "30s";
         /// File with the clients that are known by names in their certificates (docs/access.md), JSON.
         certificates: Text = "";
         /// Requests a second of one client, over all its credentials. A stream counts once.

@@ -1,0 +1,103 @@
+//! Tokens: which issuer's count, and where its keys come from.
+//!
+//! A file that cannot be used ends the start, as does an answer that is none. An issuer that does not
+//! answer is waited for, and then the start ends too: a process that took API keys alone would refuse
+//! everybody else in silence.
+
+use std::{path::Path, sync::Arc};
+
+use domain::Clock;
+use edge::access::{
+    issuer::{DiscoveredKeys, Issuer},
+    jwt::{
+        TokenOptions, Tokens,
+        keyring::{KeyRing, ReloadError, ReloadOptions},
+        source::{FileSource, KeySource, UrlSource},
+    },
+    web::{Address, Client, Patience},
+};
+
+use crate::{
+    config::keys::Access,
+    exit::{Exit, Failure},
+};
+
+/// Opens what checks the tokens of an issuer.
+///
+/// # Errors
+/// With the configuration code, which names the setting; as unavailable when the issuer does not answer
+/// in time.
+pub(super) async fn open(
+    settings: &Access,
+    issuer: &str,
+    clock: Arc<dyn Clock>,
+) -> Result<Tokens, Failure> {
+    let audiences = audiences(settings)?;
+    let ring = Arc::new(ring(settings, issuer, Arc::clone(&clock)).await?);
+    let options = TokenOptions { audiences, ..TokenOptions::new(issuer, "") };
+    Ok(Tokens::new(options, ring, clock))
+}
+
+fn audiences(settings: &Access) -> Result<Vec<String>, Failure> {
+    match settings.token_audiences.is_empty() {
+        true => Err(wrong("access.token_audiences is empty, and access.token_issuer needs it")),
+        false => Ok(settings.token_audiences.iter().map(str::to_owned).collect()),
+    }
+}
+
+async fn ring(settings: &Access, issuer: &str, clock: Arc<dyn Clock>) -> Result<KeyRing, Failure> {
+    match settings.token_keys.get() {
+        None => {
+            let source = DiscoveredKeys(self::issuer(settings, issuer)?);
+            load(settings, "access.token_issuer", source, clock).await
+        }
+        Some(url) if url.contains("://") => {
+            let address = Address::parse(url)
+                .map_err(|error| wrong(format_args!("access.token_keys: {error}")))?;
+            let source = UrlSource::new(address, client(settings)?);
+            load(settings, "access.token_keys", source, clock).await
+        }
+        Some(path) => load(settings, "access.token_keys", FileSource::new(path), clock).await,
+    }
+}
+
+/// The issuer, which says by itself where its addresses are.
+fn issuer(settings: &Access, name: &str) -> Result<Issuer, Failure> {
+    Issuer::new(name, client(settings)?).map_err(|error| {
+        wrong(format_args!(
+            "access.token_keys is empty, and the keys cannot be looked for below access.token_issuer: {error}"
+        ))
+    })
+}
+
+fn client(settings: &Access) -> Result<Client, Failure> {
+    Client::new(settings.issuer_ca_file.get().map(Path::new), Patience::default())
+        .map_err(|error| wrong(format_args!("access.issuer_ca_file: {error}")))
+}
+
+async fn load(
+    settings: &Access,
+    setting: &str,
+    source: impl KeySource,
+    clock: Arc<dyn Clock>,
+) -> Result<KeyRing, Failure> {
+    let wait = settings.issuer_wait.duration();
+    let loaded = KeyRing::load_within(wait, source, ReloadOptions::default(), clock).await;
+    loaded.map_err(|error| failure(setting, &error))
+}
+
+fn failure(setting: &str, error: &ReloadError) -> Failure {
+    match error.may_pass() {
+        true => Failure::new(
+            Exit::Unavailable,
+            format_args!(
+                "{setting}: {error}; no token could be checked, so the process does not start (access.issuer_wait says how long it waits)"
+            ),
+        ),
+        false => wrong(format_args!("{setting}: {error}")),
+    }
+}
+
+fn wrong(message: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Config, message)
+}
