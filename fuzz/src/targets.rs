@@ -134,7 +134,7 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "access_texts",
         check: access::texts,
-        words: &["pulso_", "82f2dcfe", "https://", "2026-01/"],
+        words: &["pulso_", "82f2dcfe", "https://", "2026-01/", "uri:", "dns:", "cn:"],
         bytes_base: 64 * KIB,
         bytes_per_byte: 64,
     },

@@ -3,17 +3,20 @@
 use std::{sync::Arc, thread::LocalKey};
 
 use domain::{Clock, Timestamp};
-use edge::access::{
-    Refusal,
-    api_key::{ApiKey, KEY_TEXT_BYTES},
-    browser::Origin,
-    jwt::{
-        TOKEN_BYTES_MAX, TokenOptions, Tokens, Verified,
-        keyring::{KeyRing, ReloadOptions},
-        keys::{DOCUMENT_BYTES_MAX, KEYS_MAX, KeySet},
-        source::{KeySource, SourceError},
+use edge::{
+    access::{
+        Refusal,
+        api_key::{ApiKey, KEY_TEXT_BYTES},
+        browser::Origin,
+        jwt::{
+            TOKEN_BYTES_MAX, TokenOptions, Tokens, Verified,
+            keyring::{KeyRing, ReloadOptions},
+            keys::{DOCUMENT_BYTES_MAX, KEYS_MAX, KeySet},
+            source::{KeySource, SourceError},
+        },
+        trail::TrailPlace,
     },
-    trail::TrailPlace,
+    listen::PeerName,
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -104,6 +107,7 @@ fn counts(verified: &Verified, claims: &[u8]) {
     let claims: serde_json::Value = serde_json::from_slice(claims).expect("claims are JSON");
     assert_eq!(claims["iss"], "i");
     assert_eq!(claims["sub"], verified.principal.id);
+    assert!(domain::name::check_plain(verified.principal.id.as_bytes()).is_ok());
     let tenants = &claims["tenants"];
     match verified.principal.tenants.named() {
         None => assert!(*tenants == "*" || *tenants == serde_json::json!(["*"]), "{tenants}"),
@@ -130,8 +134,8 @@ pub(super) fn key_set(bytes: &[u8]) {
     }
 }
 
-/// A key reads only as it was revealed and prints without its secret; an origin and a place in the
-/// audit trail print as they are read.
+/// A key reads only as it was revealed and prints without its secret; an origin, a place in the audit
+/// trail and a name in a certificate print as they are read.
 pub(super) fn texts(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     // With a checksum that fits, so that more than the checksum is read.
@@ -145,6 +149,11 @@ pub(super) fn texts(bytes: &[u8]) {
     }
     if let Ok(place) = text.parse::<TrailPlace>() {
         assert_eq!(place.to_string().parse(), Ok(place));
+    }
+    if let Ok(name) = text.parse::<PeerName>() {
+        assert_eq!(name.to_string(), text);
+        assert!((1..=256).contains(&name.as_str().len()) && !text.chars().any(char::is_control));
+        assert!(matches!(name, PeerName::CommonName(_)) || !text.contains('*'), "{text}");
     }
     if text.parse::<Origin>().is_ok() {
         assert!(text.starts_with("http") && !text.contains(['*', '@', ',', ' ']), "{text}");
