@@ -12,27 +12,27 @@ pub const RULES: [Rule; 40] = [
     // Prices are the same for everybody.
     shown("/pulso.v1.CatalogService/GetCatalogue", READERS),
     shown("/pulso.v1.CatalogService/ListCatalogues", READERS),
-    of_all("/pulso.v1.CatalogService/PublishCatalogue", ADMINS),
+    written("/pulso.v1.CatalogService/PublishCatalogue", ADMINS),
     shown("GET /v1/catalog", READERS),
     shown("GET /v1/catalog/{version}", READERS),
-    of_all("POST /v1/catalog", ADMINS),
+    written("POST /v1/catalog", ADMINS),
     // Contracts and runs are read and written with a credential for all tenants.
-    of_all("/pulso.v1.BillingService/ApplyContract", ADMINS),
+    written("/pulso.v1.BillingService/ApplyContract", ADMINS),
     of_all("/pulso.v1.BillingService/GetContract", READERS),
     of_all("/pulso.v1.BillingService/ListContracts", READERS),
-    of_all("POST /v1/contracts", ADMINS),
+    written("POST /v1/contracts", ADMINS),
     of_all("GET /v1/contracts/{name}", READERS),
     of_all("GET /v1/contracts", READERS),
     narrowed("/pulso.v1.BillingService/PreviewBill", READERS),
     of_all("/pulso.v1.BillingService/Simulate", ANALYSTS),
     narrowed("GET /v1/billing:preview", READERS),
-    of_all("/pulso.v1.BillingService/StartRun", OPERATORS),
-    of_all("/pulso.v1.BillingService/ResumeRun", OPERATORS),
-    of_all("/pulso.v1.BillingService/CancelRun", OPERATORS),
+    written("/pulso.v1.BillingService/StartRun", OPERATORS),
+    written("/pulso.v1.BillingService/ResumeRun", OPERATORS),
+    written("/pulso.v1.BillingService/CancelRun", OPERATORS),
     of_all("/pulso.v1.BillingService/GetRun", READERS),
     of_all("/pulso.v1.BillingService/ListRuns", READERS),
-    of_all("POST /v1/billing/runs", OPERATORS),
-    of_all("POST /v1/billing/runs/{run}", OPERATORS),
+    written("POST /v1/billing/runs", OPERATORS),
+    written("POST /v1/billing/runs/{run}", OPERATORS),
     of_all("GET /v1/billing/runs/{run}", READERS),
     of_all("GET /v1/billing/runs", READERS),
     narrowed("/pulso.v1.BillingService/ListInvoices", READERS),
@@ -42,26 +42,31 @@ pub const RULES: [Rule; 40] = [
     of_all("/pulso.v1.BillingService/WatchInvoices", READERS),
     narrowed("GET /v1/invoices", READERS),
     narrowed("GET /v1/invoices/{invoice}", READERS),
-    of_all("/pulso.v1.BillingService/VoidInvoice", OPERATORS),
-    of_all("/pulso.v1.BillingService/CreditInvoice", OPERATORS),
-    of_all("POST /v1/invoices/{invoice}", OPERATORS),
-    of_all("/pulso.v1.BillingService/RejectMessage", OPERATORS),
+    written("/pulso.v1.BillingService/VoidInvoice", OPERATORS),
+    written("/pulso.v1.BillingService/CreditInvoice", OPERATORS),
+    written("POST /v1/invoices/{invoice}", OPERATORS),
+    written("/pulso.v1.BillingService/RejectMessage", OPERATORS),
     of_all("/pulso.v1.BillingService/ListRejections", READERS),
-    of_all("/pulso.v1.BillingService/ReplayRejection", OPERATORS),
-    of_all("POST /v1/billing/rejections", OPERATORS),
+    written("/pulso.v1.BillingService/ReplayRejection", OPERATORS),
+    written("POST /v1/billing/rejections", OPERATORS),
     of_all("GET /v1/billing/rejections", READERS),
-    of_all("POST /v1/billing/rejections/{rejection}", OPERATORS),
+    written("POST /v1/billing/rejections/{rejection}", OPERATORS),
 ];
 
 const fn shown(method: &'static str, roles: Roles) -> Rule {
-    Rule::new(method, roles, TenantRule::Any)
+    Rule::read(method, roles, TenantRule::Any)
 }
 
 /// What a credential of a tenant reads of it.
 const fn narrowed(method: &'static str, roles: Roles) -> Rule {
-    Rule::new(method, roles, TenantRule::FromRequest)
+    Rule::read(method, roles, TenantRule::FromRequest)
 }
 
 const fn of_all(method: &'static str, roles: Roles) -> Rule {
-    Rule::new(method, roles, TenantRule::AllTenants)
+    Rule::read(method, roles, TenantRule::AllTenants)
+}
+
+/// What a call changes concerns all tenants.
+const fn written(method: &'static str, roles: Roles) -> Rule {
+    Rule::write(method, roles, TenantRule::AllTenants)
 }

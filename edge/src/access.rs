@@ -48,5 +48,5 @@ pub use authenticator::Authenticator;
 pub use layer::{Access, AccessLayer};
 pub use principal::{CredentialKind, IdentityScope, Principal, Role, Roles, Tenants};
 pub use refusal::Refusal;
-pub use rules::{Rule, Rules, TenantRule};
+pub use rules::{Effect, Rule, Rules, TenantRule};
 pub use words::TenantWordsError;

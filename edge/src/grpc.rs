@@ -30,13 +30,13 @@ const REQUEST_BYTES_MAX: usize = 64 << 10;
 pub const OWN_RULES: [Rule; 4] = [
     Rule::open("/grpc.health.v1.Health/Check"),
     // It never ends, so nobody unknown may hold it.
-    Rule::new("/grpc.health.v1.Health/Watch", Roles::ALL, TenantRule::Any),
-    Rule::new(
+    Rule::read("/grpc.health.v1.Health/Watch", Roles::ALL, TenantRule::Any),
+    Rule::read(
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         Roles::ALL,
         TenantRule::Any,
     ),
-    Rule::new(
+    Rule::read(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         Roles::ALL,
         TenantRule::Any,

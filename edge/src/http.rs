@@ -42,7 +42,7 @@ pub const OWN_RULES: [Rule; 5] = [
     Rule::open("GET /livez"),
     Rule::open("GET /readyz"),
     Rule::open("GET /openapi.json"),
-    Rule::new("GET /metrics", Roles::ALL, TenantRule::Any),
+    Rule::read("GET /metrics", Roles::ALL, TenantRule::Any),
 ];
 
 /// What the HTTP door shows of the process, and to whom.

@@ -44,10 +44,10 @@ const SENDERS: Roles = Roles::of(&[Role::Admin, Role::Operator, Role::Writer]);
 
 /// Who may call this stage's methods.
 pub const RULES: [Rule; 4] = [
-    Rule::new("/pulso.v1.IngestService/Ingest", SENDERS, TenantRule::FromRequest),
-    Rule::new("/pulso.v1.IngestService/IngestStream", SENDERS, TenantRule::FromRequest),
-    Rule::new("/pulso.v1.IngestService/GetTimeBounds", SENDERS, TenantRule::Any),
-    Rule::new("/pulso.v1.UsageService/Consume", SENDERS, TenantRule::FromRequest),
+    Rule::send_pulses("/pulso.v1.IngestService/Ingest", SENDERS, TenantRule::FromRequest),
+    Rule::send_pulses("/pulso.v1.IngestService/IngestStream", SENDERS, TenantRule::FromRequest),
+    Rule::read("/pulso.v1.IngestService/GetTimeBounds", SENDERS, TenantRule::Any),
+    Rule::send_pulses("/pulso.v1.UsageService/Consume", SENDERS, TenantRule::FromRequest),
 ];
 
 /// `pulso.v1.IngestService`.

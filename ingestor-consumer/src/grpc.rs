@@ -36,7 +36,7 @@ impl<L: PulseLog, U: UsageStore> AuditService<L, U> {
 }
 
 /// Who may call this stage's methods.
-pub const RULES: [Rule; 1] = [Rule::new(
+pub const RULES: [Rule; 1] = [Rule::read(
     "/pulso.v1.AuditService/Audit",
     Roles::of(&[Role::Admin, Role::Operator]),
     TenantRule::AllTenants,

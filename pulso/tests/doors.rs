@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use edge::access::Rules;
+use edge::access::{Effect, Rule, Rules};
 use proto::v1::{QueryUsageRequest, query_service_client::QueryServiceClient};
 use pulso::serve::description::rules;
 use serde_json::Value;
@@ -73,13 +73,33 @@ async fn every_call_and_request_is_counted_by_method_and_outcome() {
     server.terminate().await;
 }
 
+/// What is recorded follows from this column, so a method must not slip in as a read.
+#[test]
+fn only_what_asks_by_its_name_is_a_read() {
+    const ASKING: [&str; 11] = [
+        "Get", "List", "Query", "Preview", "Simulate", "Explain", "Verify", "Watch", "Check",
+        "Count", "Audit",
+    ];
+    for Rule { method, effect, .. } in rules() {
+        let name = method.rsplit('/').next().unwrap();
+        let asks = match method.split_once(' ') {
+            Some((verb, _)) => verb == "GET",
+            None => {
+                ASKING.iter().any(|asking| name.starts_with(asking))
+                    || name == "ServerReflectionInfo"
+            }
+        };
+        assert_eq!(effect == Effect::Reads, asks, "{method} {effect:?}");
+    }
+}
+
 /// `PULSO_TEST_WRITE_DOCS=1` writes the table anew.
 #[test]
 fn the_documented_table_of_access_is_the_one_in_use() {
     let table = Rules::new(rules()).unwrap().markdown();
     let path = root().join("docs/access.md");
     let documented = std::fs::read_to_string(&path).unwrap();
-    let start = documented.find("| method | roles | tenants |").unwrap();
+    let start = documented.find("| method | does | roles | tenants |").unwrap();
     let end = start + documented[start..].find("\n\n").unwrap() + 1;
     if std::env::var_os("PULSO_TEST_WRITE_DOCS").is_some() {
         let (before, after) = (&documented[..start], &documented[end..]);

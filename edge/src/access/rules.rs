@@ -1,4 +1,4 @@
-//! Rules: the one table that says which roles may call a method, and for which tenants.
+//! Rules: the one table that says which roles may call a method, for which tenants, and what it does.
 //!
 //! A gRPC method goes by its path, `/pulso.v1.QueryService/QueryUsage`; an HTTP route by its verb and
 //! its pattern, `GET /v1/usage` or `GET /v1/catalog/{version}`. What is not in the table is denied,
@@ -40,7 +40,29 @@ impl TenantRule {
     }
 }
 
-/// Who may call one method.
+/// What a call of a method does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// It shows something and changes nothing.
+    Reads,
+    /// It changes what the deployment is or bills. The gate records each call in the audit trail.
+    Writes,
+    /// It appends pulses to the log. The log itself holds the client, so the trail does not.
+    SendsPulses,
+}
+
+impl Effect {
+    /// The words of the printed table.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Reads => "reads",
+            Self::Writes => "writes",
+            Self::SendsPulses => "sends pulses",
+        }
+    }
+}
+
+/// Who may call one method, and what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// The method: `/package.Service/Method`, or `VERB /pattern`.
@@ -49,19 +71,33 @@ pub struct Rule {
     pub roles: Roles,
     /// What it has to do with tenants.
     pub tenants: TenantRule,
+    /// What a call does.
+    pub effect: Effect,
 }
 
 impl Rule {
-    /// A rule for a method that needs a credential.
+    /// A rule for a method that needs a credential and changes nothing.
     #[must_use]
-    pub const fn new(method: &'static str, roles: Roles, tenants: TenantRule) -> Self {
-        Self { method, roles, tenants }
+    pub const fn read(method: &'static str, roles: Roles, tenants: TenantRule) -> Self {
+        Self { method, roles, tenants, effect: Effect::Reads }
     }
 
-    /// A rule for a method that needs none.
+    /// A rule for a method that changes something: every call of it is in the audit trail.
+    #[must_use]
+    pub const fn write(method: &'static str, roles: Roles, tenants: TenantRule) -> Self {
+        Self { method, roles, tenants, effect: Effect::Writes }
+    }
+
+    /// A rule for a method that appends pulses to the log.
+    #[must_use]
+    pub const fn send_pulses(method: &'static str, roles: Roles, tenants: TenantRule) -> Self {
+        Self { method, roles, tenants, effect: Effect::SendsPulses }
+    }
+
+    /// A rule for a method that needs no credential and changes nothing.
     #[must_use]
     pub const fn open(method: &'static str) -> Self {
-        Self { method, roles: Roles::NONE, tenants: TenantRule::Open }
+        Self::read(method, Roles::NONE, TenantRule::Open)
     }
 
     /// Tells whether the method needs no credential.
@@ -236,11 +272,11 @@ impl Rules {
     /// The table in Markdown, as docs/access.md holds it.
     #[must_use]
     pub fn markdown(&self) -> String {
-        let mut text = String::from("| method | roles | tenants |\n| --- | --- | --- |\n");
-        for Rule { method, roles, tenants } in self.iter() {
+        let mut text = String::from("| method | does | roles | tenants |\n| --- | --- | --- | --- |\n");
+        for Rule { method, roles, tenants, effect } in self.iter() {
             let roles = if roles.is_empty() { String::new() } else { roles.to_string() };
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "| `{method}` | {roles} | {} |", tenants.words());
+            let _ = writeln!(text, "| `{method}` | {} | {roles} | {} |", effect.words(), tenants.words());
         }
         text
     }

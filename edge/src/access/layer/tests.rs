@@ -29,15 +29,15 @@ const READERS: Roles = Roles::of(&[Role::Admin, Role::Operator, Role::Analyst, R
 const RULES: [Rule; 7] = [
     Rule::open("GET /livez"),
     Rule::open("/grpc.health.v1.Health/Check"),
-    Rule::new("GET /v1/usage", READERS, TenantRule::FromRequest),
-    Rule::new("POST /v1/catalog", Roles::of(&[Role::Admin]), TenantRule::AllTenants),
-    Rule::new("/pulso.v1.QueryService/QueryUsage", READERS, TenantRule::FromRequest),
-    Rule::new(
+    Rule::read("GET /v1/usage", READERS, TenantRule::FromRequest),
+    Rule::write("POST /v1/catalog", Roles::of(&[Role::Admin]), TenantRule::AllTenants),
+    Rule::read("/pulso.v1.QueryService/QueryUsage", READERS, TenantRule::FromRequest),
+    Rule::write(
         "/pulso.v1.CatalogService/Publish",
         Roles::of(&[Role::Admin]),
         TenantRule::AllTenants,
     ),
-    Rule::new("/pulso.v1.IngestService/Ingest", Roles::of(&[Role::Writer]), TenantRule::Any),
+    Rule::send_pulses("/pulso.v1.IngestService/Ingest", Roles::of(&[Role::Writer]), TenantRule::Any),
 ];
 
 struct Fixture {

@@ -9,10 +9,10 @@ const READERS: Roles = Roles::of(&[Role::Admin, Role::Viewer]);
 const ADMIN: Roles = Roles::of(&[Role::Admin]);
 
 const QUERY: Rule =
-    Rule::new("/pulso.v1.QueryService/QueryUsage", READERS, TenantRule::FromRequest);
-const USAGE: Rule = Rule::new("GET /v1/usage", READERS, TenantRule::FromRequest);
-const READ: Rule = Rule::new("GET /v1/catalog/{version}", READERS, TenantRule::Any);
-const PUBLISH: Rule = Rule::new("POST /v1/catalog/{version}", ADMIN, TenantRule::AllTenants);
+    Rule::read("/pulso.v1.QueryService/QueryUsage", READERS, TenantRule::FromRequest);
+const USAGE: Rule = Rule::read("GET /v1/usage", READERS, TenantRule::FromRequest);
+const READ: Rule = Rule::read("GET /v1/catalog/{version}", READERS, TenantRule::Any);
+const PUBLISH: Rule = Rule::write("POST /v1/catalog/{version}", ADMIN, TenantRule::AllTenants);
 const PROBE: Rule = Rule::open("GET /livez");
 
 fn rules() -> Rules {
@@ -76,12 +76,12 @@ fn a_table_with_a_mistake_is_refused() {
     let error = |rules: &[Rule]| Rules::new(rules.iter().copied()).unwrap_err().to_string();
     assert_eq!(error(&[USAGE, USAGE]), "two access rules for GET /v1/usage; keep one");
     for method in ["usage", "/usage", "/a/b/c", "//", "GET v1", "GET ", "FETCH /v1", "HEAD /v1"] {
-        let rule = Rule::new(method, READERS, TenantRule::Any);
+        let rule = Rule::read(method, READERS, TenantRule::Any);
         assert!(error(&[rule]).contains("is no method"), "{method}");
     }
-    let conflict = Rule::new("GET /v1/catalog/{name}", READERS, TenantRule::Any);
+    let conflict = Rule::read("GET /v1/catalog/{name}", READERS, TenantRule::Any);
     assert!(error(&[READ, conflict]).contains("conflict"), "{}", error(&[READ, conflict]));
-    let nobody = Rule::new("GET /v1/usage", Roles::NONE, TenantRule::Any);
+    let nobody = Rule::read("GET /v1/usage", Roles::NONE, TenantRule::Any);
     assert!(error(&[nobody]).contains("names no role"));
     let open_to_some = Rule { roles: ADMIN, ..PROBE };
     assert!(error(&[open_to_some]).contains("GET /livez"));
@@ -115,13 +115,13 @@ fn a_principal_needs_a_role_of_the_rule_and_its_tenants() {
 #[test]
 fn the_table_prints_as_markdown() {
     let expected = "\
-| method | roles | tenants |
-| --- | --- | --- |
-| `/pulso.v1.QueryService/QueryUsage` | admin, viewer | those of the request, narrowed to the credential's |
-| `GET /livez` |  | no credential needed |
-| `GET /v1/catalog/{version}` | admin, viewer | any |
-| `GET /v1/usage` | admin, viewer | those of the request, narrowed to the credential's |
-| `POST /v1/catalog/{version}` | admin | a credential for all |
+| method | does | roles | tenants |
+| --- | --- | --- | --- |
+| `/pulso.v1.QueryService/QueryUsage` | reads | admin, viewer | those of the request, narrowed to the credential's |
+| `GET /livez` | reads |  | no credential needed |
+| `GET /v1/catalog/{version}` | reads | admin, viewer | any |
+| `GET /v1/usage` | reads | admin, viewer | those of the request, narrowed to the credential's |
+| `POST /v1/catalog/{version}` | writes | admin | a credential for all |
 ";
     assert_eq!(rules().markdown(), expected);
 }

@@ -31,9 +31,9 @@ const ADMINS: Roles = Roles::of(&[Role::Admin]);
 
 /// Who may call what.
 pub const RULES: [Rule; 3] = [
-    Rule::new("/pulso.v1.AccessService/CreateKey", ADMINS, TenantRule::AllTenants),
-    Rule::new("/pulso.v1.AccessService/ListKeys", ADMINS, TenantRule::AllTenants),
-    Rule::new("/pulso.v1.AccessService/RevokeKey", ADMINS, TenantRule::AllTenants),
+    Rule::write("/pulso.v1.AccessService/CreateKey", ADMINS, TenantRule::AllTenants),
+    Rule::read("/pulso.v1.AccessService/ListKeys", ADMINS, TenantRule::AllTenants),
+    Rule::write("/pulso.v1.AccessService/RevokeKey", ADMINS, TenantRule::AllTenants),
 ];
 
 struct KeysGrpc {
