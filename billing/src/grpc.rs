@@ -4,7 +4,10 @@
 use std::pin::Pin;
 
 use domain::{BillingStore, PulseLog, UsageStore};
-use edge::{Problem, access::Principal};
+use edge::{
+    Problem,
+    access::{Change, Principal},
+};
 use futures_util::{Stream, TryStreamExt as _};
 use proto::v1::{
     self,
@@ -46,7 +49,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> CatalogService for BillingApi<
         &self,
         request: Request<v1::PublishCatalogueRequest>,
     ) -> Result<Response<v1::PublishCatalogueResponse>, Status> {
-        let outcome = self.publish(request.into_inner()).await;
+        let change = Change::of(request.extensions())?;
+        let outcome = self.publish(request.into_inner(), &change).await;
         Ok(Response::new(outcome?))
     }
 
@@ -82,7 +86,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         &self,
         request: Request<v1::ApplyContractRequest>,
     ) -> Answer<v1::ApplyContractResponse> {
-        let outcome = self.apply(request.into_inner()).await;
+        let change = Change::of(request.extensions())?;
+        let outcome = self.apply(request.into_inner(), &change).await;
         answer(outcome)
     }
 
@@ -100,7 +105,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
     }
 
     async fn start_run(&self, request: Request<v1::StartRunRequest>) -> Answer<v1::Run> {
-        let outcome = self.start(request.into_inner()).await;
+        let change = Change::of(request.extensions())?;
+        let outcome = self.start(request.into_inner(), &change).await;
         answer(outcome)
     }
 
@@ -115,12 +121,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
     }
 
     async fn resume_run(&self, request: Request<v1::ResumeRunRequest>) -> Answer<v1::Run> {
-        let outcome = self.resume(request.into_inner().number).await;
+        let change = Change::of(request.extensions())?;
+        let outcome = self.resume(request.into_inner().number, &change).await;
         answer(outcome)
     }
 
     async fn cancel_run(&self, request: Request<v1::CancelRunRequest>) -> Answer<v1::Run> {
-        let outcome = self.cancel(request.into_inner().number).await;
+        let change = Change::of(request.extensions())?;
+        let outcome = self.cancel(request.into_inner().number, &change).await;
         answer(outcome)
     }
 
@@ -170,10 +178,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
     }
 
     async fn void_invoice(&self, request: Request<v1::VoidInvoiceRequest>) -> Answer<v1::Invoice> {
-        let outcome = {
-            let v1::VoidInvoiceRequest { number, reason } = request.into_inner();
-            self.void(&number, &reason).await
-        };
+        let change = Change::of(request.extensions())?;
+        let v1::VoidInvoiceRequest { number, reason } = request.into_inner();
+        let outcome = self.void(&number, &reason, &change).await;
         answer(outcome)
     }
 
@@ -181,7 +188,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         &self,
         request: Request<v1::CreditInvoiceRequest>,
     ) -> Answer<v1::Invoice> {
-        let outcome = self.credit(request.into_inner()).await;
+        let change = Change::of(request.extensions())?;
+        let outcome = self.credit(request.into_inner(), &change).await;
         answer(outcome)
     }
 
@@ -200,7 +208,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         &self,
         request: Request<v1::RejectMessageRequest>,
     ) -> Answer<v1::Rejection> {
-        let outcome = self.reject(request.into_inner()).await;
+        let change = Change::of(request.extensions())?;
+        let outcome = self.reject(request.into_inner(), &change).await;
         answer(outcome)
     }
 
@@ -216,7 +225,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         &self,
         request: Request<v1::ReplayRejectionRequest>,
     ) -> Answer<v1::Rejection> {
-        let outcome = self.replay(request.into_inner().number).await;
+        let change = Change::of(request.extensions())?;
+        let outcome = self.replay(request.into_inner().number, &change).await;
         answer(outcome)
     }
 

@@ -35,6 +35,7 @@ pub(crate) fn no_log() -> Arc<dyn Refold> {
 pub(crate) fn local<T>(message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.extensions_mut().insert(edge::access::Principal::local());
+    request.extensions_mut().insert(edge::access::Change::default());
     request
 }
 

@@ -8,7 +8,8 @@
 //! of the deployment, in journals of the billing store, as is the [`trail`] of who did what;
 //! [`certificates`] are the clients that are known by theirs;
 //! [`authenticator`] finds the principal of what a request shows; [`rate`] bounds how often anybody asks, and
-//! [`quota`] what one client takes;
+//! [`quota`] what one client takes; [`change`] is what a handler says of its write, and `writes` records
+//! each;
 //! [`layer`] is the gate that does all of it, for both doors;
 //! [`browser`] is what pages of others may read.
 
@@ -30,12 +31,14 @@ mod words;
 pub mod certificates;
 
 pub mod trail;
+pub mod change;
 
 mod cache;
 pub mod authenticator;
 pub mod rate;
 pub mod quota;
 
+mod writes;
 mod watched;
 pub mod layer;
 
@@ -45,6 +48,7 @@ pub mod browser;
 mod samples;
 
 pub use authenticator::Authenticator;
+pub use change::Change;
 pub use layer::{Access, AccessLayer};
 pub use principal::{CredentialKind, IdentityScope, Principal, Role, Roles, Tenants};
 pub use refusal::Refusal;

@@ -181,8 +181,9 @@ pub(crate) async fn serve(
         .layer(OriginLayer)
         .layer(CorrelationLayer)
         .layer(RequestsLayer::new(Methods::of(&names, descriptors)))
-        .layer(RefusalLayer)
         .layer(AccessLayer::grpc(access))
+        // Within the gate, which records why a write was refused.
+        .layer(RefusalLayer)
         .layer(calls.clone())
         // A peer that answers no ping is gone, and the streams it held with it: a client whose
         // machine or network died closes nothing.

@@ -87,12 +87,19 @@ pub fn router(
     // A credential is a header that no browser adds by itself; a certificate is not.
     let guests = Guests { hosts, origins: origins.clone().into() };
     let router = match access.is_on() {
-        true => router.layer(middleware::from_fn_with_state(guests, pages::refuse_certified)),
+        true => {
+            router.layer(middleware::from_fn_with_state(guests.clone(), pages::refuse_certified))
+        }
+        false => router,
+    };
+    let router =
+        router.layer(middleware::from_fn(pace::hold)).layer(AccessLayer::http(access.clone()));
+    // Before the gate, so that a page of others writes nothing into the audit trail either.
+    let router = match access.is_on() {
+        true => router,
         false => router.layer(middleware::from_fn_with_state(guests, pages::refuse)),
     };
     let router = router
-        .layer(middleware::from_fn(pace::hold))
-        .layer(AccessLayer::http(access))
         .layer(middleware::from_fn(problems::dress))
         .layer(RequestsLayer::new(Methods::Http))
         .layer(CorrelationLayer);

@@ -21,7 +21,7 @@ use crate::problem::{reason_of, reasons};
 
 /// The label of what no method has.
 const UNKNOWN: &str = "unknown";
-const OK: &str = "ok";
+pub(crate) const OK: &str = "ok";
 /// The outcome of an answer that its client did not wait for.
 const CANCELLED: &str = "cancelled";
 
@@ -154,7 +154,7 @@ where
 }
 
 /// The outcome that the headers or trailers of a gRPC answer tell, if they do.
-fn grpc_outcome(headers: &HeaderMap) -> Option<&'static str> {
+pub(crate) fn grpc_outcome(headers: &HeaderMap) -> Option<&'static str> {
     let status = Status::from_header_map(headers)?;
     if status.code() == tonic::Code::Ok {
         return Some(OK);

@@ -1,6 +1,8 @@
 //! Server: the doors of a process's stages behind its two listeners, within the bounds that both
 //! share.
 
+use std::sync::Arc;
+
 use axum::Router;
 use runtime::{Health, Shutdown};
 use tokio::net::TcpListener;
@@ -12,6 +14,7 @@ use crate::{
         quota::Quotas,
         rate::Rates,
         rules::RulesError,
+        trail::Record,
     },
     doors::Doors,
     grpc::{self, GrpcError, Services},
@@ -41,6 +44,8 @@ pub struct Process {
     pub rates: Rates,
     /// What a client may take at once.
     pub quotas: Quotas,
+    /// Where writes are recorded.
+    pub trail: Arc<dyn Record>,
     /// Pages of which origins may read answers over HTTP.
     pub origins: Vec<Origin>,
     /// How the doors are reached.
@@ -92,9 +97,9 @@ impl Served {
             Some(authenticator) => {
                 let streams = services.streams(process.descriptors);
                 let quotas = process.quotas.with_streams(streams);
-                Access::new(rules, authenticator, (process.rates, quotas))
+                Access::new(rules, authenticator, (process.rates, quotas), process.trail)
             }
-            None => Access::off(rules, process.rates),
+            None => Access::off(rules, process.rates, process.trail),
         };
         let body_bytes_max = routes.iter().map(|routes| routes.body_bytes_max).max();
         let front = Front {
@@ -123,7 +128,8 @@ impl Edge {
         Self { calls: Calls::new(limits), gate: Gate::new(limits), tls }
     }
 
-    /// Serves both doors until shutdown is requested and every call and request is answered.
+    /// Serves both doors until shutdown is requested, every call and request is answered and every
+    /// write is recorded. Dropping it cuts off what is under way.
     ///
     /// # Errors
     /// When the gRPC listener fails.
@@ -140,10 +146,13 @@ impl Edge {
         let grpc = grpc::serve(
             services,
             (self.listener(grpc, Protocols::Http2), self.calls.clone()),
-            (health, descriptors, access),
+            (health, descriptors, access.clone()),
             shutdown.clone(),
         );
-        tokio::join!(grpc, http).0
+        let _cut_off = access.cut_off_on_drop();
+        let (served, ()) = tokio::join!(grpc, http);
+        access.finish_writes().await;
+        served
     }
 
     fn listener(&self, socket: TcpListener, protocols: Protocols) -> Listener {

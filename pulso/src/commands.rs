@@ -5,11 +5,13 @@
 
 pub mod config;
 mod files;
+mod recorded;
 pub mod schema;
 pub mod shell;
 pub mod topics;
 mod wire;
 pub mod audit;
+pub mod audit_log;
 pub mod bill;
 pub mod catalog;
 pub mod contract;
@@ -30,11 +32,11 @@ use clap::{Parser, Subcommand};
 use runtime::fault;
 
 use self::{
-    audit::AuditArgs, bill::BillCommand, catalog::CatalogCommand, config::ConfigCommand,
-    contract::ContractCommand, dlq::DlqCommand, ingest::IngestArgs, invoice::InvoiceCommand,
-    key::KeyCommand, log::LogCommand, query::QueryCommand, replay::ReplayArgs,
-    schema::SchemaCommand, shell::CompletionsArgs, status::StatusArgs, token::TokenCommand,
-    topics::TopicsCommand,
+    audit::AuditArgs, audit_log::AuditLogArgs, bill::BillCommand, catalog::CatalogCommand,
+    config::ConfigCommand, contract::ContractCommand, dlq::DlqCommand, ingest::IngestArgs,
+    invoice::InvoiceCommand, key::KeyCommand, log::LogCommand, query::QueryCommand,
+    replay::ReplayArgs, schema::SchemaCommand, shell::CompletionsArgs, status::StatusArgs,
+    token::TokenCommand, topics::TopicsCommand,
 };
 use crate::{
     cli::{
@@ -109,6 +111,8 @@ pub enum Command {
     Dlq(DlqCommand),
     /// Fold the log again and compare it with the store.
     Audit(AuditArgs),
+    /// Who changed what and when: every call that writes. For export, `-o jsonl`.
+    AuditLog(AuditLogArgs),
     /// Fold the log again into another epoch, compare it, put it to use.
     Replay(ReplayArgs),
     /// API keys: make, list and revoke them.
@@ -169,6 +173,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Catalog(command) => block_on(catalog::run(&globals, command)),
         Command::Dlq(command) => block_on(dlq::run(&globals, command)),
         Command::Audit(args) => block_on(audit::run(&globals, args)),
+        Command::AuditLog(args) => block_on(audit_log::run(&globals, args)),
         Command::Replay(args) => block_on(replay::run(&globals, args)),
         Command::Key(command) => block_on(key::run(&globals, command)),
         Command::Token(command) => token::run(&globals, command),

@@ -19,7 +19,7 @@ use tonic_prost::ProstCodec;
 
 use crate::harness::{Home, PATIENCE, Server, Settings, billing, now};
 
-fn required() -> Settings {
+pub(crate) fn required() -> Settings {
     Settings::default().without_access().with("PULSO_ACCESS__MODE", "required")
 }
 
@@ -72,7 +72,11 @@ async fn ask(server: &Server, what: &str, key: Option<&str>) -> Option<String> {
     Some(body["reason"].as_str()?.to_owned())
 }
 
-async fn reason(server: &Server, method: &'static str, key: Option<&str>) -> Option<String> {
+pub(crate) async fn reason(
+    server: &Server,
+    method: &'static str,
+    key: Option<&str>,
+) -> Option<String> {
     if method.starts_with('/') {
         return call(server, method, key).await;
     }

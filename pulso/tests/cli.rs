@@ -117,6 +117,7 @@ fn every_command_has_help_with_an_example_or_is_plain() {
         "dlq list",
         "dlq show",
         "audit",
+        "audit-log",
         "bench pipeline",
         "config show",
         "config init",

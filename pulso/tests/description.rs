@@ -240,6 +240,8 @@ impl Asking<'_> {
         self.ask("rejectMessage", "/v1/billing/rejections", &rejected).await;
         self.ask("replayRejection", "/v1/billing/rejections/1:replay", "").await;
         self.ask("listRejections", "/v1/billing/rejections", "").await;
+        let recorded = self.ask("listAuditLog", "/v1/audit-log?page_size=3", "").await;
+        assert_eq!(recorded["entries"].as_array().map(Vec::len), Some(3));
     }
 }
 

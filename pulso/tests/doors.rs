@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::harness::{Home, Server, Settings, http_get, root};
 
 /// Addresses of the process itself, whatever it runs.
-const OWN: [&str; 4] = ["/livez", "/metrics", "/openapi.json", "/readyz"];
+const OWN: [&str; 5] = ["/livez", "/metrics", "/openapi.json", "/readyz", "/v1/audit-log"];
 
 /// The described addresses, after checking that the page names each.
 async fn addresses(server: &Server) -> BTreeSet<String> {

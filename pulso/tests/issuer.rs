@@ -78,6 +78,7 @@ impl Issuer {
 
     fn settings(&self) -> Settings {
         Settings::default()
+            .without_access()
             .with("PULSO_ACCESS__MODE", "required")
             .with("PULSO_ACCESS__TOKEN_ISSUER", &self.url)
             .with("PULSO_ACCESS__TOKEN_AUDIENCES", "pulso")
@@ -92,7 +93,7 @@ impl Issuer {
 }
 
 async fn status(server: &Server, token: &str) -> Option<i32> {
-    server.pulso_with(&["status"], token).await.status.code()
+    server.pulso_with(&["status"], Some(token)).await.status.code()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ mod support;
 
 mod access;
 mod attacks;
+mod audit_log;
 mod bad_input;
 mod billing;
 mod billing_http;

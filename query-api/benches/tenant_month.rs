@@ -25,6 +25,7 @@ use edge::{
         Access, Rules,
         browser::Transport,
         rate::{RateLimits, Rates},
+        trail::Trail,
     },
     http::{Front, Hosts},
     paging::TokenKey,
@@ -35,7 +36,7 @@ use storage::{
     embedded::{
         DataDirectory, EmbeddedStore, EmbeddedUsageStore, FatalHook, OpenOptions, StoreOptions,
     },
-    memory::MemoryLog,
+    memory::{MemoryBillingStore, MemoryLog},
 };
 use tower::ServiceExt as _;
 
@@ -102,7 +103,11 @@ fn front() -> Front {
     Front {
         health: Health::new(),
         render_metrics: Arc::new(String::new),
-        access: Access::off(Rules::new([]).unwrap(), rates),
+        access: Access::off(
+            Rules::new([]).unwrap(),
+            rates,
+            Arc::new(Trail::new(Arc::new(MemoryBillingStore::new()), clock)),
+        ),
         origins: Vec::new(),
         transport: Transport::Plain,
         hosts: Hosts::Any,

@@ -50,6 +50,8 @@ pub const POINTS: &[&str] = &[
     "billing.before_close",
     "billing.before_forward",
     "billing.after_forward",
+    "audit.after_begun",
+    "audit.before_ended",
 ];
 
 /// `PULSO_FAULT` holds something that arms no point.

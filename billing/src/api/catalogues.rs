@@ -7,7 +7,7 @@ use domain::{
     billing::{CatalogueHead, CatalogueVersion},
     hash,
 };
-use edge::{Compute, Problem, problem::reasons};
+use edge::{Compute, Problem, access::Change, problem::reasons};
 use pricing::{CatalogueFile, examples, file};
 use proto::v1;
 
@@ -84,6 +84,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     pub(crate) async fn publish(
         &self,
         request: v1::PublishCatalogueRequest,
+        change: &Change,
     ) -> Result<v1::PublishCatalogueResponse, Problem> {
         let text = request.text;
         let compute = &self.compute;
@@ -93,6 +94,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let (tested, file) = compute.run(testing).await?;
         problems::of_tests(&tested)?;
         let name = file.catalogue.version.as_str();
+        change.about(name);
         let before = self.stored(name).await?;
         if let Some(before) = &before {
             check_same(before, &text)?;
@@ -106,11 +108,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         };
         let already_published = before.is_some();
         if request.validate_only {
+            change.only_checked();
             let catalogue = Some(self.describe(before.unwrap_or(offered)).await?);
             return Ok(v1::PublishCatalogueResponse { catalogue, already_published });
         }
         let stands = self.parts.publisher.store(&offered).await?;
         check_same(&stands, &offered.text)?;
+        if already_published {
+            change.before(&stands.text);
+        }
+        change.after(&stands.text);
         if !stands.active {
             self.parts.publisher.activate(&stands, &file.catalogue).await?;
         }

@@ -3,7 +3,11 @@
 use std::collections::HashSet;
 
 use domain::{BillingStore, PulseLog, Tenant, UsageStore};
-use edge::{Problem, access::Principal, problem::reasons};
+use edge::{
+    Problem,
+    access::{Change, Principal},
+    problem::reasons,
+};
 use pricing::{Amount, invoice::document::Credited};
 use proto::v1;
 use serde_json::Value;
@@ -95,7 +99,13 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     }
 
     /// Takes a final document back.
-    pub(crate) async fn void(&self, number: &str, reason: &str) -> Result<v1::Invoice, Problem> {
+    pub(crate) async fn void(
+        &self,
+        number: &str,
+        reason: &str,
+        change: &Change,
+    ) -> Result<v1::Invoice, Problem> {
+        change.about(number);
         check_words("reason", reason, REASON_BYTES_MAX)?;
         let found = self.parts.voids.void(number, reason).await.map_err(problems::of_billing)?;
         Ok(messages::invoice(&found))
@@ -105,13 +115,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     pub(crate) async fn credit(
         &self,
         request: v1::CreditInvoiceRequest,
+        change: &Change,
     ) -> Result<v1::Invoice, Problem> {
         let v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only } = request;
+        change.about(&number);
         check_words("reason", &reason, REASON_BYTES_MAX)?;
         check_request_id(&request_id)?;
         let request = CreditRequest { credited: credited(&lines)?, reason, request_id };
         let books = &self.parts.books;
         if validate_only {
+            change.only_checked();
             let checked = self.parts.credit_notes.preview(&number, &request).await;
             let (found, content) = checked.map_err(problems::of_billing)?;
             let document_json = content.to_string();

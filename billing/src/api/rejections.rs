@@ -1,7 +1,7 @@
 //! Rejections: messages that a consumer could not take, and their replay.
 
 use domain::{BillingStore, PulseLog, UsageStore};
-use edge::Problem;
+use edge::{Problem, access::Change};
 use proto::v1;
 
 use super::{
@@ -14,12 +14,15 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     pub(crate) async fn reject(
         &self,
         request: v1::RejectMessageRequest,
+        change: &Change,
     ) -> Result<v1::Rejection, Problem> {
         let v1::RejectMessageRequest { message, consumer, reason } = request;
         check_words("consumer", &consumer, CONSUMER_BYTES_MAX)?;
         check_words("reason", &reason, REASON_BYTES_MAX)?;
         let rejected = self.parts.books.rejections.reject(message, &consumer, &reason).await;
-        rejected.map(messages::rejection).map_err(problems::of_billing)
+        let rejected = rejected.map_err(problems::of_billing)?;
+        change.about(&rejected.number.to_string());
+        Ok(messages::rejection(rejected))
     }
 
     /// A page of rejections, in the order of their numbers.
@@ -37,7 +40,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     }
 
     /// Puts the message of a rejection into the outbox again, once.
-    pub(crate) async fn replay(&self, number: u64) -> Result<v1::Rejection, Problem> {
+    pub(crate) async fn replay(
+        &self,
+        number: u64,
+        change: &Change,
+    ) -> Result<v1::Rejection, Problem> {
+        change.about(&number.to_string());
         let replayed = self.parts.books.rejections.replay(number).await;
         replayed.map(messages::rejection).map_err(problems::of_billing)
     }

@@ -1,7 +1,7 @@
 //! Runs: started, listed, shown, continued, cancelled.
 
 use domain::{BillingStore, PulseLog, Tenant, UsageStore};
-use edge::Problem;
+use edge::{Problem, access::Change};
 use proto::v1;
 
 use super::{
@@ -12,7 +12,11 @@ use crate::books::runs::{Run, RunRequest};
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// Opens a run and works on it in the background.
-    pub(crate) async fn start(&self, request: v1::StartRunRequest) -> Result<v1::Run, Problem> {
+    pub(crate) async fn start(
+        &self,
+        request: v1::StartRunRequest,
+        change: &Change,
+    ) -> Result<v1::Run, Problem> {
         let month = month(&request.period)?;
         check_request_id(&request.request_id)?;
         let mut tenants = request.tenants;
@@ -25,6 +29,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let (deltas, request_id) = (request.deltas, request.request_id);
         let request = RunRequest { month, tenants, deltas, request_id };
         let run = self.parts.driver.open(request).await.map_err(problems::of_billing)?;
+        change.about(&run.number.to_string());
         Ok(self.taken_up(&run))
     }
 
@@ -44,13 +49,15 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     }
 
     /// Continues a run in the background, where it is open.
-    pub(crate) async fn resume(&self, number: u64) -> Result<v1::Run, Problem> {
+    pub(crate) async fn resume(&self, number: u64, change: &Change) -> Result<v1::Run, Problem> {
+        change.about(&number.to_string());
         let run = self.parts.books.runs.get(number).await.map_err(problems::of_billing)?;
         Ok(self.taken_up(&run))
     }
 
     /// Cancels a run: its drafts are discarded, what is final stays.
-    pub(crate) async fn cancel(&self, number: u64) -> Result<v1::Run, Problem> {
+    pub(crate) async fn cancel(&self, number: u64, change: &Change) -> Result<v1::Run, Problem> {
+        change.about(&number.to_string());
         let run = self.parts.driver.cancel(number).await.map_err(problems::of_billing)?;
         Ok(messages::run(&run, self.parts.driver.progress(number)))
     }

@@ -1,10 +1,11 @@
 //! HTTP of catalogues: listed, published, shown.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, RawQuery, State},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
+use edge::access::Change;
 use proto::v1;
 
 use super::{Answer, examples, validate_only};
@@ -42,11 +43,13 @@ pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
 )]
 pub(super) async fn publish<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
+    Extension(change): Extension<Change>,
     RawQuery(query): RawQuery,
     text: String,
 ) -> Answer<PublishedCatalogue> {
     let validate_only = validate_only(query.as_deref())?;
-    let published = api.publish(v1::PublishCatalogueRequest { text, validate_only }).await?;
+    let published =
+        api.publish(v1::PublishCatalogueRequest { text, validate_only }, &change).await?;
     Ok(Json(answers::published(&published, validate_only)))
 }
 

@@ -1,11 +1,11 @@
 //! HTTP of contracts: listed, applied, shown.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, RawQuery, State},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
-use edge::parameters::Parameters;
+use edge::{access::Change, parameters::Parameters};
 use proto::v1;
 
 use super::{Answer, examples, validate_only};
@@ -45,11 +45,12 @@ pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
 )]
 pub(super) async fn apply<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
+    Extension(change): Extension<Change>,
     RawQuery(query): RawQuery,
     text: String,
 ) -> Answer<AppliedContract> {
     let validate_only = validate_only(query.as_deref())?;
-    let applied = api.apply(v1::ApplyContractRequest { text, validate_only }).await?;
+    let applied = api.apply(v1::ApplyContractRequest { text, validate_only }, &change).await?;
     Ok(Json(answers::applied(&applied, validate_only)))
 }
 

@@ -10,7 +10,7 @@ use axum::{
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{
     Problem,
-    access::Principal,
+    access::{Change, Principal},
     parameters::Parameters,
     problem::{http::HttpProblem, reasons},
 };
@@ -242,12 +242,13 @@ fn text_of(
 /// `POST /v1/invoices/{invoice}`, whose action is a part of the placeholder.
 pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
+    Extension(change): Extension<Change>,
     Path(invoice): Path<String>,
     request: Request,
 ) -> Result<Response, Response> {
     let done = match invoice.split_once(':') {
-        Some((number, "void")) => void(&api, number, body(request).await?).await,
-        Some((number, "credit")) => credit(&api, number, body(request).await?).await,
+        Some((number, "void")) => void(&api, number, body(request).await?, &change).await,
+        Some((number, "credit")) => credit(&api, number, body(request).await?, &change).await,
         _ => Err(no_action(&invoice, ":void and :credit")),
     };
     done.map(IntoResponse::into_response).map_err(IntoResponse::into_response)
@@ -284,8 +285,9 @@ async fn void<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     number: &str,
     Void { reason }: Void,
+    change: &Change,
 ) -> Answer {
-    Ok(Json(answers::invoice(&api.void(number, &reason).await?)))
+    Ok(Json(answers::invoice(&api.void(number, &reason, change).await?)))
 }
 
 /// What is given back, and why.
@@ -336,10 +338,11 @@ async fn credit<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     number: &str,
     Credit { reason, lines, request_id, validate_only }: Credit,
+    change: &Change,
 ) -> Answer {
     let line = |CreditLine { line, amount }| v1::CreditLine { line, amount };
     let lines = lines.into_iter().map(line).collect();
     let number = number.to_owned();
     let request = v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only };
-    Ok(Json(answers::invoice(&api.credit(request).await?)))
+    Ok(Json(answers::invoice(&api.credit(request, change).await?)))
 }

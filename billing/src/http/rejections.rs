@@ -1,11 +1,11 @@
 //! HTTP of rejections: listed, added, their messages sent again.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, RawQuery, State},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
-use edge::{parameters::Parameters, problem::reasons};
+use edge::{access::Change, parameters::Parameters, problem::reasons};
 use proto::v1;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -64,19 +64,21 @@ pub(super) struct Rejected {
 )]
 pub(super) async fn reject<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
+    Extension(change): Extension<Change>,
     Json(Rejected { message, consumer, reason }): Json<Rejected>,
 ) -> Answer<Rejection> {
     let request = v1::RejectMessageRequest { message, consumer, reason };
-    Ok(Json(answers::rejection(&api.reject(request).await?)))
+    Ok(Json(answers::rejection(&api.reject(request, &change).await?)))
 }
 
 /// `POST /v1/billing/rejections/{rejection}`, whose action is a part of the placeholder.
 pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
+    Extension(change): Extension<Change>,
     Path(rejection): Path<String>,
 ) -> Answer<Rejection> {
     match rejection.split_once(':') {
-        Some((rejection, "replay")) => replay(&api, rejection).await,
+        Some((rejection, "replay")) => replay(&api, rejection, &change).await,
         _ => Err(no_action(&rejection, ":replay")),
     }
 }
@@ -93,7 +95,8 @@ pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
 async fn replay<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     rejection: &str,
+    change: &Change,
 ) -> Answer<Rejection> {
     let number = number(rejection, "rejection", reasons::REJECTION_NOT_FOUND)?;
-    Ok(Json(answers::rejection(&api.replay(number).await?)))
+    Ok(Json(answers::rejection(&api.replay(number, change).await?)))
 }

@@ -1,11 +1,14 @@
 //! HTTP of billing runs: listed, started, shown, resumed, cancelled.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
-use edge::problem::{http::HttpProblem, reasons};
+use edge::{
+    access::Change,
+    problem::{http::HttpProblem, reasons},
+};
 use proto::v1;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -65,10 +68,11 @@ pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
 )]
 pub(super) async fn start<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
+    Extension(change): Extension<Change>,
     Json(Started { period, tenants, deltas, request_id }): Json<Started>,
 ) -> Answer<Run> {
     let request = v1::StartRunRequest { period, tenants, deltas, request_id };
-    Ok(Json(answers::run(&api.start(request).await?)))
+    Ok(Json(answers::run(&api.start(request, &change).await?)))
 }
 
 /// One run and how far it is.
@@ -90,11 +94,12 @@ pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
 /// `POST /v1/billing/runs/{run}`, whose action is a part of the placeholder.
 pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
+    Extension(change): Extension<Change>,
     Path(run): Path<String>,
 ) -> Answer<Run> {
     match run.split_once(':') {
-        Some((run, "resume")) => resume(&api, run).await,
-        Some((run, "cancel")) => cancel(&api, run).await,
+        Some((run, "resume")) => resume(&api, run, &change).await,
+        Some((run, "cancel")) => cancel(&api, run, &change).await,
         _ => Err(no_action(&run, ":resume and :cancel")),
     }
 }
@@ -111,8 +116,9 @@ pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
 async fn resume<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     run: &str,
+    change: &Change,
 ) -> Answer<Run> {
-    Ok(Json(answers::run(&api.resume(run_number(run)?).await?)))
+    Ok(Json(answers::run(&api.resume(run_number(run)?, change).await?)))
 }
 
 /// Ends a run; invoices that it issued stay.
@@ -127,8 +133,9 @@ async fn resume<U: UsageStore, B: BillingStore, L: PulseLog>(
 async fn cancel<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     run: &str,
+    change: &Change,
 ) -> Answer<Run> {
-    Ok(Json(answers::run(&api.cancel(run_number(run)?).await?)))
+    Ok(Json(answers::run(&api.cancel(run_number(run)?, change).await?)))
 }
 
 fn run_number(text: &str) -> Result<u64, HttpProblem> {

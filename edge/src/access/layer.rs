@@ -23,15 +23,26 @@ use tower::{Layer, Service};
 
 use super::{
     authenticator::Authenticator,
+    change::Change,
     principal::Principal,
     quota::{Place, Quotas},
     rate::{Rates, Remaining, TooMany},
     refusal::Refusal,
-    rules::{Found, Rules},
+    rules::{Effect, Found, Rule, Rules},
     shown::Shown,
+    trail::Record,
     watched::{Check, Watch, Watched},
+    writes::{Call, Writes},
 };
-use crate::{Problem, listen::Peer, problem::http::HttpProblem};
+use crate::{
+    CorrelationId, Problem,
+    listen::Peer,
+    problem::{
+        http::{HttpProblem, reason_of},
+        reasons,
+    },
+    requests::{OK, grpc_outcome},
+};
 
 /// Who may come in, for all doors of a process. Clones share it.
 #[derive(Clone, Debug)]
@@ -45,32 +56,46 @@ struct Shared {
     quotas: Quotas,
     /// Of every request while access is off.
     local: Principal,
+    writes: Writes,
 }
 
 impl Access {
-    /// Access by these rules for principals that this authenticator finds.
+    /// Access by these rules for principals that this authenticator finds, with their writes recorded.
     #[must_use]
     pub fn new(
         rules: Rules,
         authenticator: Authenticator,
         (rates, quotas): (Rates, Quotas),
+        trail: Arc<dyn Record>,
     ) -> Self {
-        Self::with(rules, Some(authenticator), (rates, quotas))
+        Self::with(rules, Some(authenticator), (rates, quotas), trail)
     }
 
     fn with(
         rules: Rules,
         authenticator: Option<Authenticator>,
         (rates, quotas): (Rates, Quotas),
+        trail: Arc<dyn Record>,
     ) -> Self {
-        Self(Arc::new(Shared { rules, authenticator, rates, quotas, local: Principal::local() }))
+        let (local, writes) = (Principal::local(), Writes::new(trail));
+        Self(Arc::new(Shared { rules, authenticator, rates, quotas, local, writes }))
     }
 
     /// No access control: every request may do everything, within the rate of its address. For
     /// processes that serve loopback only.
     #[must_use]
-    pub fn off(rules: Rules, rates: Rates) -> Self {
-        Self::with(rules, None, (rates, Quotas::default()))
+    pub fn off(rules: Rules, rates: Rates, trail: Arc<dyn Record>) -> Self {
+        Self::with(rules, None, (rates, Quotas::default()), trail)
+    }
+
+    /// Waits until every write that was begun is recorded to its end. No request may come any more.
+    pub(crate) async fn finish_writes(&self) {
+        self.0.writes.finish().await;
+    }
+
+    /// Cuts off the writes under way when it is dropped.
+    pub(crate) fn cut_off_on_drop(&self) -> CutOff {
+        CutOff(self.clone())
     }
 
     /// Who may call what.
@@ -83,6 +108,15 @@ impl Access {
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.0.authenticator.is_some()
+    }
+}
+
+/// See [`Access::cut_off_on_drop`].
+pub(crate) struct CutOff(Access);
+
+impl Drop for CutOff {
+    fn drop(&mut self) {
+        self.0.0.writes.cut_off();
     }
 }
 
@@ -133,9 +167,9 @@ impl<S, B, A> Service<Request<B>> for Guarded<S>
 where
     S: Service<Request<B>, Response = Response<A>> + Clone + Send + 'static,
     S::Future: Send + 'static,
-    S::Error: 'static,
+    S::Error: Send + 'static,
     B: Send + 'static,
-    A: Default + 'static,
+    A: Default + Send + 'static,
 {
     type Response = Response<Watched<A>>;
     type Error = S::Error;
@@ -150,13 +184,30 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let layer = self.layer.clone();
+        let door = layer.door;
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            let Admitted { remaining, watch } = match layer.admit(&mut parts).await {
+            let Admitted { remaining, watch, write } = match layer.admit(&mut parts).await {
                 Ok(admitted) => admitted,
                 Err(refused) => return Ok(layer.door.write(*refused)),
             };
-            let mut response = inner.call(Request::from_parts(parts, body)).await?;
+            let mut request = Request::from_parts(parts, body);
+            let mut response = match write {
+                None => inner.call(request).await?,
+                Some(call) => {
+                    let handler = move |change: Change| {
+                        request.extensions_mut().insert(change);
+                        inner.call(request)
+                    };
+                    let refused = move |answer: &Result<Response<A>, S::Error>| {
+                        answer.as_ref().map_or(Some(reasons::INTERNAL), |it| door.refused(it))
+                    };
+                    match layer.access.0.writes.run(&call, handler, refused).await {
+                        Ok(answer) => answer?,
+                        Err(problem) => return Ok(layer.door.write(Refused::from(problem))),
+                    }
+                }
+            };
             if let (Door::Http, Some(remaining)) = (layer.door, remaining) {
                 remaining.write(response.headers_mut());
             }
@@ -172,6 +223,8 @@ struct Admitted {
     remaining: Option<Remaining>,
     /// Of a gRPC call with a credential.
     watch: Option<Watch>,
+    /// Where the method writes.
+    write: Option<Call>,
 }
 
 /// A request that does not come in.
@@ -182,9 +235,15 @@ struct Refused {
     verbs: Vec<Method>,
 }
 
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self { problem, remaining: None, verbs: Vec::new() }
+    }
+}
+
 impl From<Problem> for Box<Refused> {
     fn from(problem: Problem) -> Self {
-        Self::new(Refused { problem, remaining: None, verbs: Vec::new() })
+        Self::new(problem.into())
     }
 }
 
@@ -207,15 +266,19 @@ impl AccessLayer {
         let of_address = if is_open { None } else { rates.of_address(peer)? };
         let Some(authenticator) = authenticator else {
             parts.extensions.insert(local.clone());
-            return Ok(Admitted { remaining: of_address, watch: None });
+            let write = match found {
+                Found::Rule(rule) => call_of(rule, local, parts),
+                Found::OtherVerb | Found::Nothing => None,
+            };
+            return Ok(Admitted { remaining: of_address, watch: None, write });
         };
         if is_open {
             return Ok(Admitted::default());
         }
         match self.admit_known(parts, (found, shown), authenticator).await {
-            Ok(Admitted { remaining, watch }) => {
+            Ok(Admitted { remaining, watch, write }) => {
                 let remaining = remaining.map(|remaining| remaining.tighter(of_address));
-                Ok(Admitted { remaining: remaining.or(of_address), watch })
+                Ok(Admitted { remaining: remaining.or(of_address), watch, write })
             }
             // It was counted, whatever came of it.
             Err(mut refused) => {
@@ -232,7 +295,7 @@ impl AccessLayer {
         (found, shown): (Found, Shown),
         authenticator: &Authenticator,
     ) -> Result<Admitted, Box<Refused>> {
-        let Shared { rates, quotas, .. } = &*self.access.0;
+        let Shared { rates, quotas, writes, .. } = &*self.access.0;
         let path = parts.uri.path();
         let rule = match found {
             Found::Rule(rule) => rule,
@@ -240,14 +303,20 @@ impl AccessLayer {
             Found::Nothing => return Err(self.door.no_such(path).into()),
         };
         let principal = authenticator.identify(&shown).await.map_err(Problem::from)?;
-        rule.authorise(&principal)?;
+        let write = call_of(rule, &principal, parts);
+        if let Err(problem) = rule.authorise(&principal) {
+            if let Some(call) = write {
+                writes.refused(&call, &problem).await;
+            }
+            return Err(problem.into());
+        }
         let remaining = rates.of_principal(&principal)?;
         let place = quotas.place(&principal, path)?;
         if let Some(pace) = quotas.pace(&principal) {
             parts.extensions.insert(pace);
         }
         parts.extensions.insert(principal.clone());
-        Ok(Admitted { remaining, watch: self.watch((shown, principal), place) })
+        Ok(Admitted { remaining, watch: self.watch((shown, principal), place), write })
     }
 
     /// Looks at the credential of a gRPC call for as long as its answer lasts. Requests over HTTP are
@@ -286,7 +355,33 @@ impl AccessLayer {
     }
 }
 
+/// What is to be recorded of a request, where its method writes.
+fn call_of(rule: Rule, principal: &Principal, parts: &http::request::Parts) -> Option<Call> {
+    let request_id = || {
+        let id = parts.extensions.get::<CorrelationId>().cloned();
+        id.unwrap_or_else(|| CorrelationId::of_headers(&parts.headers))
+    };
+    (rule.effect == Effect::Writes).then(|| Call {
+        principal: principal.clone(),
+        rule,
+        request_id: request_id(),
+    })
+}
+
 impl Door {
+    /// Why a handler refused, by the head of its answer: methods that write answer with one message,
+    /// so nothing comes behind it.
+    fn refused<A>(self, answer: &Response<A>) -> Option<&'static str> {
+        if self == Self::Grpc {
+            return grpc_outcome(answer.headers()).filter(|outcome| *outcome != OK);
+        }
+        let status = answer.status();
+        let is_error = status.is_client_error() || status.is_server_error();
+        let problem = answer.extensions().get::<HttpProblem>();
+        let reason = problem.map(|HttpProblem(problem)| problem.reason);
+        reason.or_else(|| is_error.then(|| reason_of(status)))
+    }
+
     /// What it answers where it has nothing.
     fn no_such(self, path: &str) -> Problem {
         match self {

@@ -272,11 +272,17 @@ impl Rules {
     /// The table in Markdown, as docs/access.md holds it.
     #[must_use]
     pub fn markdown(&self) -> String {
-        let mut text = String::from("| method | does | roles | tenants |\n| --- | --- | --- | --- |\n");
+        let mut text =
+            String::from("| method | does | roles | tenants |\n| --- | --- | --- | --- |\n");
         for Rule { method, roles, tenants, effect } in self.iter() {
             let roles = if roles.is_empty() { String::new() } else { roles.to_string() };
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "| `{method}` | {} | {roles} | {} |", effect.words(), tenants.words());
+            let _ = writeln!(
+                text,
+                "| `{method}` | {} | {roles} | {} |",
+                effect.words(),
+                tenants.words()
+            );
         }
         text
     }

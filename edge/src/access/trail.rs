@@ -1,4 +1,10 @@
-//! Trail: who changed what and when, in the billing store's journals `audit-2026-01`, one a month.
+//! Trail: who changed what and when, in the billing store's journals.
+//!
+//! Each call that writes has two entries. That it has begun is in the journal of its month,
+//! `audit-2026-01`, before the call changes anything. How it ended is the only entry of a journal of
+//! its own, `audit-2026-01/17` for the call at place 17, so the store itself holds a call to one end
+//! and a reader finds it in one read. A call without an end is under way, or its process died: what
+//! became of it is not known.
 //!
 //! Entries are only ever added. A month is read in pages and found without reading those before it,
 //! so an export needs one page of memory however long the trail is. Of what processes add at once
@@ -6,19 +12,25 @@
 //! the times by as much as the processes' clocks do.
 
 mod entry;
+mod place;
 
 use std::{
     fmt,
-    str::FromStr,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use domain::{BillingStore, Clock, Timestamp, store::StoreError};
+use domain::{
+    BillingStore, Clock, Timestamp,
+    billing::{Appended, ENTRY_BYTES_MAX},
+    store::StoreError,
+};
+use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 
-use super::{journal, principal::Principal};
-use crate::CorrelationId;
+use self::place::Month;
+use super::journal;
 
-pub use entry::{AuditEntry, Evidence, Outcome, TEXT_BYTES_MAX, Who};
+pub use entry::{Begun, Ended, Evidence, Outcome, TARGET_BYTES_MAX, TEXT_BYTES_MAX, Who};
+pub use place::{NotAPlace, TrailPlace};
 
 /// Most months of one query: twenty years.
 pub const MONTHS_MAX: u32 = 240;
@@ -26,77 +38,28 @@ pub const MONTHS_MAX: u32 = 240;
 /// Most entries that one page reads; the page ends there, with what it has found.
 pub const ENTRIES_READ_MAX: usize = 10_000;
 
-/// A month of the years 1 to 9999, in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Month(u32);
+/// A page ends behind the entry whose texts make it longer than this.
+pub const PAGE_BYTES_MAX: usize = 4 << 20;
 
-impl Month {
-    /// The month of a moment.
-    fn of(moment: Timestamp) -> Self {
-        let text = moment.to_string();
-        let number = |text: Option<&str>| text.and_then(|digits| digits.parse::<u32>().ok());
-        let (year, month) = (number(text.get(..4)), number(text.get(5..7)));
-        let (year, month) = year.zip(month).expect("a moment prints as year and month");
-        Self(year * 12 + month - 1)
-    }
+/// Ends of calls that are read at once: with [`TEXT_BYTES_MAX`] before and after, 1 MiB.
+const ENDS_AT_ONCE: usize = 8;
 
-    const fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
+/// Tries to add an end while the store does not answer.
+const END_TRIES_MAX: u32 = 3;
 
-    fn journal(self) -> String {
-        format!("audit-{self}")
-    }
-}
-
-impl fmt::Display for Month {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04}-{:02}", self.0 / 12, self.0 % 12 + 1)
-    }
-}
-
-/// A place in the trail, to read on from. As text: `2026-01/17`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TrailPlace {
-    month: Month,
-    place: u64,
-}
-
-impl fmt::Display for TrailPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.month, self.place)
-    }
-}
-
-/// A text that is no place in the trail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a place in the audit trail; one looks like 2026-01/17")]
-pub struct NotAPlace;
-
-impl FromStr for TrailPlace {
-    type Err = NotAPlace;
-
-    fn from_str(text: &str) -> Result<Self, NotAPlace> {
-        let (month, place) = text.split_once('/').ok_or(NotAPlace)?;
-        let (year, number) = month.split_once('-').ok_or(NotAPlace)?;
-        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let is_month = year.len() == 4 && number.len() == 2 && digits(year) && digits(number);
-        let parsed = (year.parse::<u32>(), number.parse::<u32>(), place.parse::<u64>());
-        match parsed {
-            (Ok(year @ 1..=9_999), Ok(number @ 1..=12), Ok(place))
-                if is_month && digits(text.get(8..).unwrap_or("")) =>
-            {
-                Ok(Self { month: Month(year * 12 + number - 1), place })
-            }
-            _ => Err(NotAPlace),
-        }
-    }
+/// One call, with its end where it has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// That it has begun.
+    pub begun: Begun,
+    /// How it ended; `None` while that is not known.
+    pub ended: Option<Ended>,
 }
 
 /// Which entries to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrailQuery {
-    /// First moment.
+    /// First moment at which a call has begun.
     pub from: Timestamp,
     /// First moment after.
     pub to: Timestamp,
@@ -110,7 +73,7 @@ pub struct TrailQuery {
     pub limit: usize,
 }
 
-/// Entries, oldest first.
+/// Entries in the order in which they were added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrailPage {
     /// The entries. May be fewer than asked for, or none, before the end.
@@ -135,12 +98,34 @@ pub enum TrailError {
     Store(#[from] StoreError),
 }
 
+/// Where the gate records calls, whatever store that is in.
+pub trait Record: Send + Sync + 'static {
+    /// The clock that entries go by.
+    fn clock(&self) -> &Arc<dyn Clock>;
+
+    /// As [`Trail::begin`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn begin<'a>(&'a self, begun: &'a Begun) -> BoxFuture<'a, Result<TrailPlace, StoreError>>;
+
+    /// As [`Trail::end`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn end<'a>(
+        &'a self,
+        call: TrailPlace,
+        ended: &'a Ended,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
 /// The audit trail of a deployment. Share it by `Arc`.
 pub struct Trail<S> {
     store: Arc<S>,
     clock: Arc<dyn Clock>,
-    /// The month that was added to last, and how many entries it has at least.
-    end: Mutex<(Month, u64)>,
+    /// Where the next entry belongs, or a place before.
+    end: Mutex<Option<TrailPlace>>,
 }
 
 impl<S> fmt::Debug for Trail<S> {
@@ -149,94 +134,160 @@ impl<S> fmt::Debug for Trail<S> {
     }
 }
 
+impl<S: BillingStore> Record for Trail<S> {
+    fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    fn begin<'a>(&'a self, begun: &'a Begun) -> BoxFuture<'a, Result<TrailPlace, StoreError>> {
+        Box::pin(Self::begin(self, begun))
+    }
+
+    fn end<'a>(
+        &'a self,
+        call: TrailPlace,
+        ended: &'a Ended,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(Self::end(self, call, ended))
+    }
+}
+
 impl<S: BillingStore> Trail<S> {
     /// The trail in a store.
     #[must_use]
     pub fn new(store: Arc<S>, clock: Arc<dyn Clock>) -> Self {
-        let end = Mutex::new((Month(0), 0));
-        Self { store, clock, end }
+        Self { store, clock, end: Mutex::new(None) }
     }
 
-    /// An entry about a call that is being answered now; [`Trail::record`] adds it.
-    #[must_use]
-    pub fn entry(
-        &self,
-        principal: &Principal,
-        method: &str,
-        request_id: &CorrelationId,
-    ) -> AuditEntry {
-        AuditEntry::new(self.clock.now(), principal, method, request_id)
-    }
-
-    /// Adds an entry, durable on return, and gives its place.
+    /// Adds that a call has begun, durable on return, and gives its place.
     ///
     /// # Errors
-    /// Those of the store. With `Unavailable` it may be there all the same; recording it again could
-    /// then add it twice.
-    pub async fn record(&self, entry: &AuditEntry) -> Result<TrailPlace, StoreError> {
-        let month = Month::of(entry.at);
-        let known_end = match *self.end() {
-            (last, end) if last == month => end,
-            _ => 0,
-        };
-        let place = journal::add(&*self.store, &month.journal(), known_end, entry).await?;
-        let mut end = self.end();
-        if (month, place + 1) > *end {
-            *end = (month, place + 1);
-        }
+    /// Those of the store. With `Unavailable` it may be there all the same, as a call without an end.
+    pub async fn begin(&self, begun: &Begun) -> Result<TrailPlace, StoreError> {
+        let month = Month::of(begun.at);
+        let known = self.known_end().filter(|end| end.month == month);
+        let known = known.map_or(0, |end| end.place);
+        let place = journal::add(&*self.store, &month.journal(), known, begun).await?;
+        let next = Some(TrailPlace { month, place: place + 1 });
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        *end = next.max(*end);
         Ok(TrailPlace { month, place })
     }
 
-    /// Reads a page. Reads at most [`ENTRIES_READ_MAX`] entries; repeat it with `next` until that is
-    /// `None`.
+    /// Adds how a call ended, durable on return. A call has one end: adding another changes nothing.
+    ///
+    /// # Errors
+    /// Those of the store. After `Unavailable` it may be added again.
+    pub async fn end(&self, call: TrailPlace, ended: &Ended) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(ended).expect("entries are plain structures");
+        if bytes.len() > ENTRY_BYTES_MAX {
+            let message = format!("the end of the call at {call} with {} bytes", bytes.len());
+            return Err(StoreError::TooLarge(message));
+        }
+        let journal = call.end_journal();
+        let mut tries = 1;
+        loop {
+            match self.store.append_entry(&journal, 0, &bytes).await {
+                Ok(Appended::Added | Appended::Taken) => return Ok(()),
+                Err(StoreError::Unavailable(_)) if tries < END_TRIES_MAX => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads a page. Reads at most [`ENTRIES_READ_MAX`] calls, and the ends of those that it gives;
+    /// repeat it with `next` until that is `None`.
     ///
     /// # Errors
     /// See [`TrailError`].
     pub async fn page(&self, query: &TrailQuery) -> Result<TrailPage, TrailError> {
         let (first, last) = (Month::of(query.from), Month::of(query.to));
-        if query.from >= query.to || last.0 - first.0 >= MONTHS_MAX {
+        if query.from >= query.to || first.until(last) >= MONTHS_MAX {
             return Err(TrailError::Range { from: query.from, to: query.to });
         }
-        let start = TrailPlace { month: first, place: 0 };
+        let start = TrailPlace::start_of(first);
         let mut at = query.after.map_or(start, |after| after.max(start));
-        let (mut entries, mut reads) = (Vec::new(), 0);
+        let mut page = Page { entries: Vec::new(), bytes: 0, limit: query.limit };
+        let mut reads = 0;
         while at.month <= last {
             let journal = at.month.journal();
-            let read: Vec<AuditEntry> =
+            let read: Vec<Begun> =
                 journal::page(&*self.store, &journal, at.place, journal::PAGE).await?;
             let is_end = read.len() < journal::PAGE;
             reads += read.len();
-            for entry in read {
-                at.place += 1;
-                if query.takes(&entry) {
-                    entries.push(entry);
-                }
-                if entries.len() >= query.limit {
-                    return Ok(TrailPage { entries, next: Some(at) });
-                }
+            let places = (at.place..).map(|place| TrailPlace { place, ..at });
+            at.place += read.len() as u64;
+            let taken = places.zip(read).filter(|(_, begun)| query.takes(begun));
+            if let Some(next) = self.fill(&mut page, taken).await? {
+                return Ok(TrailPage { entries: page.entries, next: Some(next) });
             }
             if is_end {
-                at = TrailPlace { month: at.month.next(), place: 0 };
+                at = TrailPlace::start_of(at.month.next());
             } else if reads >= ENTRIES_READ_MAX {
-                return Ok(TrailPage { entries, next: Some(at) });
+                return Ok(TrailPage { entries: page.entries, next: Some(at) });
             }
         }
-        Ok(TrailPage { entries, next: None })
+        Ok(TrailPage { entries: page.entries, next: None })
     }
 
-    fn end(&self) -> std::sync::MutexGuard<'_, (Month, u64)> {
+    /// Puts calls with their ends onto a page. Gives where the next page begins once this one is full.
+    async fn fill(
+        &self,
+        page: &mut Page,
+        calls: impl Iterator<Item = (TrailPlace, Begun)> + Send,
+    ) -> Result<Option<TrailPlace>, StoreError> {
+        let ends = stream::iter(calls).map(|(place, begun)| self.ended(place, begun));
+        let mut ends = std::pin::pin!(ends.buffered(ENDS_AT_ONCE));
+        while let Some((place, entry)) = ends.try_next().await? {
+            page.bytes += entry.ended.as_ref().map_or(0, Ended::bytes);
+            page.entries.push(entry);
+            if page.is_full() {
+                return Ok(Some(TrailPlace { place: place.place + 1, ..place }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A call with its end.
+    async fn ended(
+        &self,
+        place: TrailPlace,
+        mut begun: Begun,
+    ) -> Result<(TrailPlace, AuditEntry), StoreError> {
+        let ended = match begun.ended.take() {
+            Some(ended) => Some(ended),
+            None => journal::page(&*self.store, &place.end_journal(), 0, 1).await?.pop(),
+        };
+        Ok((place, AuditEntry { begun, ended }))
+    }
+
+    fn known_end(&self) -> Option<TrailPlace> {
         // Holds whole values only, so it is sound whoever panicked.
-        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A page that is being filled.
+struct Page {
+    entries: Vec<AuditEntry>,
+    /// Of the texts of all entries.
+    bytes: usize,
+    limit: usize,
+}
+
+impl Page {
+    fn is_full(&self) -> bool {
+        self.entries.len() >= self.limit || self.bytes >= PAGE_BYTES_MAX
     }
 }
 
 impl TrailQuery {
-    fn takes(&self, entry: &AuditEntry) -> bool {
-        let is_who = |who: &String| *who == entry.who.id || *who == entry.who.name;
-        self.from <= entry.at
-            && entry.at < self.to
+    fn takes(&self, begun: &Begun) -> bool {
+        let is_who = |who: &String| *who == begun.who.id || *who == begun.who.name;
+        self.from <= begun.at
+            && begun.at < self.to
             && self.who.as_ref().is_none_or(is_who)
-            && self.method.as_ref().is_none_or(|method| *method == entry.method)
+            && self.method.as_ref().is_none_or(|method| *method == begun.method)
     }
 }
 

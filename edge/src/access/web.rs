@@ -192,7 +192,7 @@ impl fmt::Debug for Client {
 pub struct Answer {
     /// 200, or a status from 400 to 499 which is no matter of time.
     pub status: StatusCode,
-    /// The body.
+    /// At most as long as was asked for.
     pub body: Vec<u8>,
 }
 

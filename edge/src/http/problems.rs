@@ -14,8 +14,7 @@ use crate::{
     correlation::CorrelationId,
     problem::{
         Problem, ProblemJson,
-        http::{CONTENT_TYPE, HttpProblem},
-        reasons,
+        http::{CONTENT_TYPE, HttpProblem, reason_of},
     },
     requests::Outcome,
 };
@@ -73,23 +72,20 @@ fn written(problem: Problem, mut response: Response, id: Option<&CorrelationId>)
 
 /// What a status without a problem means. `text` is what came with it.
 fn problem_of(status: StatusCode, text: &str) -> Problem {
+    let reason = reason_of(status);
     let or = |usual: &str| if text.is_empty() { usual.to_owned() } else { text.to_owned() };
     match status {
         StatusCode::METHOD_NOT_ALLOWED => Problem::other_verb(),
-        StatusCode::NOT_FOUND => Problem::not_found(reasons::ROUTE_NOT_FOUND, or("not found")),
+        StatusCode::NOT_FOUND => Problem::not_found(reason, or("not found")),
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
             Code::InvalidArgument,
-            reasons::BODY_TOO_LARGE,
+            reason,
             "the body is larger than this address takes; send less at a time",
         ),
-        status if status.is_client_error() => Problem::new(
-            Code::InvalidArgument,
-            reasons::PARAMETER_INVALID,
-            or("the request cannot be read"),
-        ),
-        StatusCode::SERVICE_UNAVAILABLE => {
-            Problem::unavailable(reasons::STORE_UNAVAILABLE, or("try again later"))
+        status if status.is_client_error() => {
+            Problem::new(Code::InvalidArgument, reason, or("the request cannot be read"))
         }
+        StatusCode::SERVICE_UNAVAILABLE => Problem::unavailable(reason, or("try again later")),
         _ => Problem::internal("the server failed; its log says why"),
     }
 }

@@ -1,6 +1,7 @@
 //! Problems over HTTP: RFC 9457 `application/problem+json`, with the same reason and violations as
 //! over gRPC.
 
+use axum::http::StatusCode;
 use serde::Serialize;
 use tonic::Code;
 use utoipa::ToSchema;
@@ -91,9 +92,22 @@ impl From<Problem> for HttpProblem {
 impl axum::response::IntoResponse for HttpProblem {
     fn into_response(self) -> axum::response::Response {
         // The status is set by `dress`; this one only shows if a router forgot that layer.
-        let mut response = axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// Reason of an error's status that came without a problem.
+#[must_use]
+pub fn reason_of(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => reasons::METHOD_NOT_ALLOWED,
+        StatusCode::NOT_FOUND => reasons::ROUTE_NOT_FOUND,
+        StatusCode::PAYLOAD_TOO_LARGE => reasons::BODY_TOO_LARGE,
+        StatusCode::SERVICE_UNAVAILABLE => reasons::STORE_UNAVAILABLE,
+        status if status.is_client_error() => reasons::PARAMETER_INVALID,
+        _ => reasons::INTERNAL,
     }
 }
 

@@ -20,6 +20,7 @@ macro_rules! reasons {
 reasons! {
     ORIGIN_FORBIDDEN "A page of another origin may not do this without a credential of its own.",
     KEY_NOT_FOUND "No API key has this id.",
+    KEYS_OFF "No credentials are asked for here, so API keys are not managed here.",
     CREDENTIAL_MISSING "The request has no credential, and the method needs one.",
     CREDENTIAL_INVALID "The credential is not one of this server's, or is damaged.",
     CREDENTIAL_EXPIRED "The credential has expired, or is not valid yet.",

@@ -16,6 +16,7 @@ use domain::{LogId, PulseLog, Timestamp, generation::Generation, log::LogDrain};
 use edge::access::{
     Access, AccessLayer, Rules,
     rate::{RateLimits, Rates},
+    trail::Trail,
 };
 use http_body_util::BodyExt;
 use ingestor_api::{Ingest, Limits, Packers, Ports};
@@ -24,7 +25,7 @@ use proto::v1::{
     self, ingest_service_client::IngestServiceClient, usage_service_client::UsageServiceClient,
 };
 use runtime::Shutdown;
-use storage::memory::MemoryLog;
+use storage::memory::{MemoryBillingStore, MemoryLog};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{
@@ -70,6 +71,7 @@ impl Server {
         let access = Access::off(
             Rules::new(ingestor_api::RULES).unwrap(),
             Rates::new(&RateLimits::default(), &clock),
+            Arc::new(Trail::new(Arc::new(MemoryBillingStore::new()), clock)),
         );
         let router = tonic::transport::Server::builder()
             .layer(AccessLayer::grpc(access))

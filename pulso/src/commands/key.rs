@@ -16,7 +16,7 @@ use proto::{
 use runtime::clock;
 use serde_json::{Value, json};
 
-use super::wire;
+use super::{recorded::recorded, wire};
 use crate::{
     cli::Globals,
     client,
@@ -150,6 +150,7 @@ async fn create_in_store(
     globals: &Globals,
     request: &CreateKeyRequest,
 ) -> Result<CreateKeyResponse, Failure> {
+    const COMMAND: &str = "pulso key create --local";
     let refused = |problem: Problem| Failure::status(&problem.into());
     let new = access::new_key(request).map_err(refused)?;
     let loaded = globals.serving.load()?;
@@ -158,12 +159,13 @@ async fn create_in_store(
         return Err(Failure::new(Exit::Config, message));
     }
     let stores = OpenStores::open(&loaded).await?;
-    let billing = Arc::clone(&stores.billing);
-    let created = async {
-        let keys = access::open_keys(&loaded.config, billing).await?;
-        let created = keys.create(new, "pulso key create --local").await;
-        created.map_err(|error| refused(access::problem_of(error)))
-    };
+    let created = recorded(&stores.billing, COMMAND, async |change| {
+        let keys = access::open_keys(&loaded.config, Arc::clone(&stores.billing)).await?;
+        let created = keys.create(new, COMMAND).await;
+        let created = created.map_err(|error| refused(access::problem_of(error)))?;
+        change.about(&created.1.id);
+        Ok(created)
+    });
     let created = created.await;
     stores.close().await;
     let (key, info) = created?;

@@ -8,7 +8,7 @@
 
 mod rebase;
 
-use std::{io::Write, time::Duration};
+use std::{io::Write, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use domain::{
@@ -22,13 +22,13 @@ use proto::record;
 use runtime::Backoff;
 use serde_json::{Value, json};
 use storage::{
-    choice::Usage,
+    choice::{Billing, Usage},
     identity,
     kafka::{KafkaLog, topics},
 };
 
 use self::rebase::RebaseArgs;
-use super::wire;
+use super::{recorded::recorded, wire};
 use crate::{
     cli::Globals,
     config::{Loaded, urls::Servers},
@@ -83,10 +83,22 @@ pub async fn run(globals: &Globals, command: LogCommand) -> Result<Exit, Failure
     match command {
         LogCommand::Rebase(args) => rebase::run(globals, args).await,
         LogCommand::Show => on_growth(globals, async |growth| growth.show().await).await,
-        LogCommand::Grow(args) => {
-            on_growth(globals, async |growth| growth.grow(args.partitions).await).await
+        LogCommand::Grow(GrowArgs { partitions }) => {
+            let grow = async |growth: &Growth<'_>| {
+                recorded(growth.billing, "pulso log grow", async |change| {
+                    change.about(&counted(partitions, "partition"));
+                    growth.grow(partitions).await
+                })
+                .await
+            };
+            on_growth(globals, grow).await
         }
-        LogCommand::Seal => on_growth(globals, async |growth| growth.seal().await).await,
+        LogCommand::Seal => {
+            let seal = async |growth: &Growth<'_>| {
+                recorded(growth.billing, "pulso log seal", async |_| growth.seal().await).await
+            };
+            on_growth(globals, seal).await
+        }
     }
 }
 
@@ -97,7 +109,8 @@ async fn on_growth(
     let loaded = globals.serving.load()?;
     let brokers = kafka::brokers(&loaded)?;
     let store = OpenStores::open(&loaded).await?;
-    let done = work(&Growth { loaded: &loaded, brokers, usage: &store.usage }).await;
+    let (usage, billing) = (&store.usage, &store.billing);
+    let done = work(&Growth { loaded: &loaded, brokers, usage, billing }).await;
     store.close().await;
     Printer::new(globals.output).print(&done?)?;
     Ok(Exit::Success)
@@ -108,6 +121,7 @@ struct Growth<'a> {
     loaded: &'a Loaded,
     brokers: &'a Servers,
     usage: &'a Usage,
+    billing: &'a Arc<Billing>,
 }
 
 /// What the registry and the journal say.

@@ -10,6 +10,7 @@ use domain::{
     BillingStore as _, Epoch, NoFeed, Offset, PulseLog as _, Timestamp, Total, UsageStore as _,
     epochs::Declared,
 };
+use edge::access::Change;
 use ingestor_consumer::{
     Consumer, ConsumerPorts, Work,
     replay::{self, Comparison, Difference, ReplayError, ReplayFrom, ReplayPlan},
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use storage::choice::{Log, Usage};
 use tokio::time::Instant;
 
-use super::wire;
+use super::{recorded::recorded, wire};
 use crate::{
     cli::{Globals, serving::Stage},
     config::Loaded,
@@ -172,9 +173,15 @@ fn generation(backends: &Backends, number: usize) -> Result<Arc<Log>, Failure> {
 
 async fn run_on(replay: &Replay<'_>, args: ReplayArgs) -> Result<(Answer, Exit), Failure> {
     match args.command {
-        None => replay.fold(args).await,
+        None => {
+            let folding = async |change: &Change| replay.fold(args, change).await;
+            recorded(&replay.backends.billing, "pulso replay", folding).await
+        }
         Some(ReplayCommand::Compare { epoch, with }) => replay.compare(epoch, with).await,
-        Some(ReplayCommand::Swap { epoch }) => replay.swap(epoch).await,
+        Some(ReplayCommand::Swap { epoch }) => {
+            let swapping = async |change: &Change| replay.swap(epoch, change).await;
+            recorded(&replay.backends.billing, "pulso replay swap", swapping).await
+        }
         Some(ReplayCommand::List) => replay.list().await,
     }
 }
@@ -184,8 +191,9 @@ impl Replay<'_> {
         failure(&error, self.of)
     }
 
-    async fn fold(&self, args: ReplayArgs) -> Result<(Answer, Exit), Failure> {
+    async fn fold(&self, args: ReplayArgs, change: &Change) -> Result<(Answer, Exit), Failure> {
         let into = Epoch(args.into.unwrap_or_default());
+        change.about(&self.epoch(into));
         let of = args.generation.map_or_else(String::new, |of| format!(" --generation {of}"));
         let from = args.from.from.map_or(ReplayFrom::Start, ReplayFrom::Time);
         let declared = match &args.dimensions_of {
@@ -238,6 +246,17 @@ impl Replay<'_> {
         Ok((answer, Exit::Success))
     }
 
+    /// An epoch as the audit trail names it.
+    fn epoch(&self, epoch: Epoch) -> String {
+        format!("epoch {epoch} of generation {}", self.of.number)
+    }
+
+    /// The epoch in use.
+    async fn active(&self) -> Result<Epoch, Failure> {
+        let journal = self.backends.usage.journal().await.map_err(Failure::internal)?;
+        Ok(journal.log(self.log.generation().log_id).active())
+    }
+
     /// A consumer that folds one epoch.
     async fn rebuilding(&self, epoch: Epoch) -> Result<Consumer<Log, Usage>, Failure> {
         let ports = ConsumerPorts {
@@ -264,8 +283,7 @@ impl Replay<'_> {
     }
 
     async fn compare(&self, epoch: u16, with: Option<u16>) -> Result<(Answer, Exit), Failure> {
-        let journal = self.backends.usage.journal().await.map_err(Failure::internal)?;
-        let active = journal.log(self.log.generation().log_id).active();
+        let active = self.active().await?;
         let epochs = [with.map_or(active, Epoch), Epoch(epoch)];
         let mut differences = Vec::new();
         let visit = |found: Difference| differences.push(difference(&found));
@@ -304,8 +322,10 @@ impl Replay<'_> {
         Ok((answer, exit))
     }
 
-    async fn swap(&self, epoch: u16) -> Result<(Answer, Exit), Failure> {
+    async fn swap(&self, epoch: u16, change: &Change) -> Result<(Answer, Exit), Failure> {
         let epoch = Epoch(epoch);
+        change.about(&self.epoch(epoch));
+        change.before(&self.epoch(self.active().await?));
         let mut swapped = replay::swap(&*self.log, &*self.backends.usage, epoch).await;
         if matches!(swapped, Err(ReplayError::Behind { .. })) {
             // Segments were closed since it was folded.
@@ -320,6 +340,7 @@ impl Replay<'_> {
             consumer.shutdown().await;
         }
         swapped.map_err(|error| self.failure(error))?;
+        change.after(&self.epoch(epoch));
         let answer = Answer::single(json!({ "epoch": epoch.0 }), &["epoch"]).note(format!(
         "epoch {epoch} is in use: queries and bills see it now, and the consumer folds it from its next tick on"
     ));

@@ -1,5 +1,7 @@
-//! Access: who may come in, from the configuration and the keys in the billing store.
+//! Access: who may come in, from the configuration and the keys in the billing store, and the trail of
+//! what they changed.
 
+pub(crate) mod audit_log;
 mod grpc;
 mod tokens;
 
@@ -21,6 +23,7 @@ use edge::{
         keys::{KeyOptions, Keys},
         quota::{QuotaLimits, Quotas},
         rate::{Rate, RateLimits, Rates},
+        trail::Trail,
     },
     http::Hosts,
 };
@@ -34,6 +37,7 @@ use crate::{
     exit::{Exit, Failure},
 };
 
+use audit_log::AuditLog;
 pub use grpc::RULES;
 pub(crate) use grpc::{key_document, new_key, problem_of};
 
@@ -45,6 +49,7 @@ pub(super) struct Opened {
     pub(super) quotas: Quotas,
     pub(super) origins: Vec<Origin>,
     pub(super) hosts: Hosts,
+    pub(super) trail: Arc<Trail<Billing>>,
     keys: Option<Arc<Keys<Billing>>>,
     ring: Option<Arc<KeyRing>>,
     certificates: Option<Arc<Certificates>>,
@@ -99,12 +104,14 @@ pub(super) async fn open(config: &Config, billing: &Arc<Billing>) -> Result<Open
         AccessMode::Off => Hosts::Local,
         AccessMode::Open | AccessMode::Required => Hosts::Any,
     };
+    let trail = Arc::new(Trail::new(Arc::clone(billing), Arc::clone(&clock)));
     let mut opened = Opened {
         authenticator: None,
         rates,
         quotas,
         origins,
         hosts,
+        trail,
         keys: None,
         ring: None,
         certificates: None,
@@ -139,9 +146,9 @@ pub(crate) fn load_certificates(settings: &Access) -> Result<Option<Certificates
 }
 
 impl Opened {
-    /// What manages the keys, where there are any.
-    pub(super) fn doors(&self) -> Option<Doors> {
-        self.keys.clone().map(grpc::doors)
+    /// What manages the keys, where there are any, and shows the audit trail.
+    pub(super) fn doors(&self) -> Doors {
+        grpc::doors(self.keys.clone(), Arc::new(AuditLog::new(Arc::clone(&self.trail))))
     }
 
     /// Keeps keys, key sets and names of certificates up to date until shutdown.

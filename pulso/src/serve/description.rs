@@ -28,7 +28,10 @@ pub fn rules() -> Vec<Rule> {
 #[must_use]
 pub fn openapi() -> String {
     let rules = Rules::new(rules()).expect("the documented table of access is made of these rules");
-    let described = http::described([billing::http::openapi(), query_api::http::openapi()], &rules);
+    let described = http::described(
+        [super::access::audit_log::openapi(), billing::http::openapi(), query_api::http::openapi()],
+        &rules,
+    );
     let text = serde_json::to_string_pretty(&described).expect("a description is strings and maps");
     text + "\n"
 }

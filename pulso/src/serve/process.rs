@@ -169,7 +169,7 @@ impl Process {
             stages.push(AuditService::new(backends.logs(), usage, ids).doors());
         }
         let access = access::open(config, &backends.billing).await?;
-        stages.extend(access.doors());
+        stages.push(access.doors());
         tasks.extend(access.keep(&health, &shutdown));
         let compute = Compute::new(compute_config(config));
         if plan.runs(Stage::Price) {
@@ -195,6 +195,7 @@ impl Process {
             authenticator: access.authenticator,
             rates: access.rates,
             quotas: access.quotas,
+            trail: access.trail,
             origins: access.origins,
             transport: if is_secure { Transport::Tls } else { Transport::Plain },
             hosts: access.hosts,

@@ -26,13 +26,14 @@ use edge::{
         browser::Transport,
         layer::Guarded,
         rate::{RateLimits, Rates},
+        trail::Trail,
     },
     http::{Front, Hosts},
     paging::TokenKey,
 };
 use query_api::{QueryApi, QueryConfig};
 use runtime::Health;
-use storage::memory::{MemoryLog, MemoryUsageStore};
+use storage::memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore};
 use tower::Layer as _;
 
 /// 2024-09-01T00:00:00Z in hours since 1970.
@@ -250,7 +251,8 @@ impl Clock for HandClock {
 pub(crate) fn access() -> Access {
     let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::EPOCH);
     let rates = Rates::new(&RateLimits::default(), &clock);
-    Access::off(Rules::new([]).unwrap(), rates)
+    let trail = Trail::new(Arc::new(MemoryBillingStore::new()), clock);
+    Access::off(Rules::new([]).unwrap(), rates, Arc::new(trail))
 }
 
 /// A service behind the gate that every call passes.

@@ -71,6 +71,7 @@ pub const METRICS: &[Metric] = &[
         "Waits and refusals because a client sends more bytes a second than it may, by outcome.",
     ),
     counter("pulso_access_refusals_total", "Requests that access refused, by reason."),
+    counter("pulso_audit_entries_total", "Entries of the audit trail, by step and outcome."),
     counter("pulso_ingest_pulses_total", "Pulses received, by outcome."),
     counter("pulso_ingest_batches_total", "Batches received, by outcome."),
     seconds("pulso_ingest_append_seconds", "Time from a batch's arrival until it is durable."),

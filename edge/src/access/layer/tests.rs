@@ -18,7 +18,8 @@ use crate::{
         quota::QuotaLimits,
         rate::{Rate, RateLimits},
         rules::{Rule, TenantRule},
-        samples::{NOW, SetClock},
+        samples::{Fickle, NOW, SetClock},
+        trail::{AuditEntry, Outcome, Trail, TrailQuery},
     },
     listen::TlsPeer,
     problem::{reason_of, reasons},
@@ -37,12 +38,17 @@ const RULES: [Rule; 7] = [
         Roles::of(&[Role::Admin]),
         TenantRule::AllTenants,
     ),
-    Rule::send_pulses("/pulso.v1.IngestService/Ingest", Roles::of(&[Role::Writer]), TenantRule::Any),
+    Rule::send_pulses(
+        "/pulso.v1.IngestService/Ingest",
+        Roles::of(&[Role::Writer]),
+        TenantRule::Any,
+    ),
 ];
 
 struct Fixture {
     keys: Arc<Keys<MemoryBillingStore>>,
     clock: SetClock,
+    trail: Arc<Trail<Fickle>>,
     access: Access,
 }
 
@@ -66,8 +72,10 @@ impl Fixture {
         let authenticator =
             Authenticator::new(clock.shared()).with_keys(Arc::clone(&keys) as Arc<dyn ApiKeys>);
         let rates = Rates::new(&limits, &clock.shared());
-        let access = Access::new(Rules::new(RULES).unwrap(), authenticator, (rates, quotas));
-        Self { keys, clock, access }
+        let trail = Arc::new(Trail::new(Arc::new(Fickle::default()), clock.shared()));
+        let rules = Rules::new(RULES).unwrap();
+        let access = Access::new(rules, authenticator, (rates, quotas), Arc::clone(&trail) as _);
+        Self { keys, clock, trail, access }
     }
 
     async fn key(&self, roles: Roles, tenants: Tenants) -> String {
@@ -225,7 +233,8 @@ async fn handlers_see_the_principal_and_never_the_credential() {
 #[tokio::test]
 async fn while_access_is_off_every_request_is_local() {
     let rates = Rates::new(&RateLimits::default(), &SetClock::new().shared());
-    let access = Access::off(Rules::new(RULES).unwrap(), rates);
+    let trail = Arc::new(Trail::new(Arc::new(Fickle::default()), SetClock::new().shared()));
+    let access = Access::off(Rules::new(RULES).unwrap(), rates, Arc::clone(&trail) as _);
     assert!(!access.is_on() && Fixture::new().await.access.is_on());
     for method in ["GET /v1/usage", "POST /v1/catalog", "/pulso.v1.IngestService/Ingest"] {
         for credential in [None, Some("whatever")] {
@@ -237,6 +246,58 @@ async fn while_access_is_off_every_request_is_local() {
     // The router answers for what it has not got.
     assert!(send(&access, "GET /v1/new", None).await.seen.is_some());
     assert!(Principal::of(&http::Extensions::new()).is_err(), "a handler without a gate");
+    assert!(Change::of(&http::Extensions::new()).is_err(), "a handler that nobody records");
+    let recorded = entries(&trail).await;
+    assert_eq!(recorded.len(), 1, "{recorded:?}");
+    assert_eq!(
+        (&*recorded[0].begun.who.id, &*recorded[0].begun.method),
+        ("local", "POST /v1/catalog")
+    );
+}
+
+/// All that was recorded.
+async fn entries(trail: &Trail<Fickle>) -> Vec<AuditEntry> {
+    let moment = |seconds| domain::Timestamp::from_parts(seconds, 0).unwrap();
+    let (from, to) = (moment(NOW - 1), moment(NOW + 86_400));
+    let query = TrailQuery { from, to, who: None, method: None, after: None, limit: 1_000 };
+    trail.page(&query).await.unwrap().entries
+}
+
+#[tokio::test]
+async fn each_write_of_a_known_client_is_recorded_once_and_nothing_of_an_unknown_one() {
+    let fixture = Fixture::new().await;
+    let admin = fixture.key(Roles::of(&[Role::Admin]), Tenants::ALL).await;
+    let viewer = fixture.key(Roles::of(&[Role::Viewer]), Tenants::ALL).await;
+    let writer = fixture.key(Roles::of(&[Role::Writer]), Tenants::ALL).await;
+    for key in [Some(&*admin), Some(&*viewer), Some(&*writer), Some("guess"), None] {
+        for rule in RULES {
+            fixture.send(rule.method, key).await;
+        }
+    }
+    let found: Vec<_> = entries(&fixture.trail)
+        .await
+        .into_iter()
+        .map(|AuditEntry { begun, ended }| {
+            (begun.who.roles.to_string(), begun.who.kind, begun.method, ended.unwrap().outcome)
+        })
+        .collect();
+    let expected: Vec<_> = ["admin", "viewer", "writer"]
+        .into_iter()
+        .flat_map(|role| {
+            ["POST /v1/catalog", "/pulso.v1.CatalogService/Publish"].map(|method| {
+                let reason = reasons::ROLE_MISSING.to_owned();
+                let outcome = match role {
+                    "admin" => Outcome::Done,
+                    _ => Outcome::Refused { reason },
+                };
+                (role.to_owned(), "api_key".to_owned(), method.to_owned(), outcome)
+            })
+        })
+        .collect();
+    assert_eq!(found, expected);
+    let secrets = [&admin, &viewer, &writer].map(|key| key[23..].to_owned());
+    let recorded = format!("{:?}", entries(&fixture.trail).await);
+    assert!(secrets.iter().all(|secret| !recorded.contains(secret.as_str())), "a key is recorded");
 }
 
 #[tokio::test]

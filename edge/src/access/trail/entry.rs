@@ -1,4 +1,4 @@
-//! One entry of the audit trail.
+//! What the audit trail keeps of a call: that it has begun, and how it ended.
 
 use domain::Timestamp;
 use ring::digest::{SHA256, digest};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    CorrelationId, Problem,
+    CorrelationId,
     access::{
         journal::moment,
         principal::{Principal, Roles},
@@ -16,31 +16,26 @@ use crate::{
 /// Most bytes of a text that an entry holds as it is.
 pub const TEXT_BYTES_MAX: usize = 64 << 10;
 
-/// What somebody did, or tried to do. As JSON it is one line of an export.
+/// Most bytes of the name of what a call is about.
+pub const TARGET_BYTES_MAX: usize = 1_024;
+
+/// A call that has begun. It is in the trail before the call changes anything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuditEntry {
-    /// When it was answered.
+pub struct Begun {
+    /// When it came in.
     #[serde(with = "moment")]
     pub at: Timestamp,
-    /// Tells entries apart.
+    /// Tells calls apart.
     pub id: String,
-    /// Who.
+    /// Who called.
     pub who: Who,
-    /// What was called, as the rule table names it.
+    /// What was called, as the rule table names it; for a command on the store itself, its words.
     pub method: String,
     /// The request's id, which logs have too.
     pub request_id: String,
-    /// What it was about: a key's id, a catalogue's version, a run's number.
+    /// How it ended, where that is known at once: the gate refused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
-    /// Configuration before, where the call changes some.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Evidence>,
-    /// Configuration after.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Evidence>,
-    /// What became of it.
-    pub outcome: Outcome,
+    pub ended: Option<Ended>,
 }
 
 /// Who did something, as the credential said at the time.
@@ -56,15 +51,37 @@ pub struct Who {
     pub roles: Roles,
 }
 
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When.
+    #[serde(with = "moment")]
+    pub at: Timestamp,
+    /// What it was about: a key's id, a catalogue's version, a run's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Configuration before, where the call changes some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Evidence>,
+    /// Configuration after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Evidence>,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
 /// What became of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "result", rename_all = "snake_case")]
+#[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     /// It was done.
     Done,
+    /// It was only checked, as the caller asked; nothing has changed.
+    Checked,
     /// It was refused or failed.
     Refused {
-        /// A word of the table of reasons.
+        /// A word of the table of reasons; for a command, why it failed.
         reason: String,
     },
 }
@@ -96,57 +113,58 @@ impl Evidence {
         let sha256 = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Self::Digest { sha256, bytes: text.len() as u64 }
     }
+
+    /// Bytes that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Digest { sha256, .. } => sha256.len(),
+        }
+    }
 }
 
-impl AuditEntry {
-    /// What a principal called, and that it was done.
+impl Who {
+    /// Whoever a credential names.
     #[must_use]
-    pub fn new(
-        at: Timestamp,
-        principal: &Principal,
-        method: impl Into<String>,
-        request_id: &CorrelationId,
-    ) -> Self {
-        let who = Who {
+    pub fn of(principal: &Principal) -> Self {
+        Self {
             id: principal.id.clone(),
             name: principal.name.clone(),
             kind: principal.kind.as_str().to_owned(),
             roles: principal.roles,
-        };
+        }
+    }
+}
+
+impl Begun {
+    /// What a principal has called.
+    #[must_use]
+    pub fn new(
+        at: Timestamp,
+        principal: &Principal,
+        method: &str,
+        request_id: &CorrelationId,
+    ) -> Self {
         Self {
             at,
             id: Uuid::new_v4().to_string(),
-            who,
-            method: method.into(),
+            who: Who::of(principal),
+            method: method.to_owned(),
             request_id: request_id.as_str().to_owned(),
-            target: None,
-            before: None,
-            after: None,
-            outcome: Outcome::Done,
+            ended: None,
         }
     }
+}
 
-    /// The same, about something. Beyond a kibibyte the name of it is cut.
+impl Ended {
+    /// A call that ended so, about nothing in particular.
     #[must_use]
-    pub fn about(mut self, target: &str) -> Self {
-        self.target = Some(target[..target.floor_char_boundary(1_024)].to_owned());
-        self
+    pub const fn new(at: Timestamp, outcome: Outcome) -> Self {
+        Self { at, target: None, before: None, after: None, outcome }
     }
 
-    /// The same, with the configuration before and after.
-    #[must_use]
-    pub fn changing(mut self, before: Option<&str>, after: Option<&str>) -> Self {
-        (self.before, self.after) = (before.map(Evidence::of), after.map(Evidence::of));
-        self
-    }
-
-    /// The same, with what became of it.
-    #[must_use]
-    pub fn ended<T>(mut self, answer: &Result<T, Problem>) -> Self {
-        self.outcome = match answer {
-            Ok(_) => Outcome::Done,
-            Err(problem) => Outcome::Refused { reason: problem.reason.to_owned() },
-        };
-        self
+    /// Bytes of the texts that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        [&self.before, &self.after].into_iter().flatten().map(Evidence::bytes).sum()
     }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use domain::{
     Clock as _, Epoch, Partition, PulseLog as _, Timestamp, UsageStore as _, rebase::Rebase,
 };
+use edge::access::Change;
 use ingestor_consumer::rebase::{self, Asked};
 use runtime::clock;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use storage::choice::Log;
 
 use crate::{
     cli::{Globals, serving::Stage},
-    commands::wire,
+    commands::{recorded::recorded, wire},
     config::value::parse_duration,
     exit::{Exit, Failure},
     output::{Answer, Printer},
@@ -64,7 +65,13 @@ pub(super) async fn run(globals: &Globals, args: RebaseArgs) -> Result<Exit, Fai
     let loaded = globals.serving.load()?;
     // As a stage that reads every generation and drains none.
     let backends = backends::open(&loaded, &[Stage::Query]).await?;
-    let done = if args.list { list(&backends).await } else { take_back(&backends, &args).await };
+    let done = match args.list {
+        true => list(&backends).await,
+        false => {
+            let taking = async |change: &Change| take_back(&backends, &args, change).await;
+            recorded(&backends.billing, "pulso log rebase", taking).await
+        }
+    };
     backends.close().await;
     Printer::new(globals.output).print(&done?)?;
     Ok(Exit::Success)
@@ -86,7 +93,16 @@ async fn list(backends: &Backends) -> Result<Answer, Failure> {
     Ok(Answer::list(json!({ "rebases": listed }), "rebases", &COLUMNS))
 }
 
-async fn take_back(backends: &Backends, args: &RebaseArgs) -> Result<Answer, Failure> {
+async fn take_back(
+    backends: &Backends,
+    args: &RebaseArgs,
+    change: &Change,
+) -> Result<Answer, Failure> {
+    let about = |partition| format!("partition {partition}");
+    change.about(&args.partition.map_or_else(|| "all partitions".to_owned(), about));
+    if args.validate_only {
+        change.only_checked();
+    }
     let now = clock::system().now();
     let reason = args.reason.clone().unwrap_or_default();
     let asked = Asked { now, ahead: args.ahead, reason };
@@ -112,6 +128,9 @@ async fn take_back(backends: &Backends, args: &RebaseArgs) -> Result<Answer, Fai
     notes.dedup();
     if listed.is_empty() {
         notes.push("no append time is more than 10 minutes ahead of this machine's clock".into());
+    }
+    if !args.validate_only {
+        change.after(&Value::from(listed.clone()).to_string());
     }
     let answer = Answer::list(json!({ "rebases": listed }), "rebases", &COLUMNS);
     Ok(notes.into_iter().fold(answer, Answer::note))

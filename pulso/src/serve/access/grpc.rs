@@ -1,4 +1,4 @@
-//! The gRPC door of the API keys, `AccessService`.
+//! The gRPC door of the API keys and the audit trail, `AccessService`.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use domain::{Name, Timestamp};
 use edge::{
     Doors, Problem, Violation,
     access::{
-        Principal, Role, Roles, Rule, TenantRule, Tenants,
+        Change, Principal, Role, Roles, Rule, TenantRule, Tenants,
         keys::{KeyInfo, Keys, KeysError, NewKey},
     },
     grpc::Services,
@@ -23,42 +23,65 @@ use proto::{
 use storage::choice::Billing;
 use tonic::{Request, Response, Status};
 
+use super::audit_log::{self, AuditLog};
+
 /// Most bytes of a request: 64 tenants of 128 bytes, and what is around them.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
 
 /// Who may manage keys.
 const ADMINS: Roles = Roles::of(&[Role::Admin]);
 
+/// Who may read what others did.
+const OPERATORS: Roles = Roles::of(&[Role::Admin, Role::Operator]);
+
 /// Who may call what.
-pub const RULES: [Rule; 3] = [
+pub const RULES: [Rule; 5] = [
     Rule::write("/pulso.v1.AccessService/CreateKey", ADMINS, TenantRule::AllTenants),
     Rule::read("/pulso.v1.AccessService/ListKeys", ADMINS, TenantRule::AllTenants),
     Rule::write("/pulso.v1.AccessService/RevokeKey", ADMINS, TenantRule::AllTenants),
+    Rule::read("/pulso.v1.AccessService/ListAuditLog", OPERATORS, TenantRule::AllTenants),
+    Rule::read("GET /v1/audit-log", OPERATORS, TenantRule::AllTenants),
 ];
 
-struct KeysGrpc {
-    keys: Arc<Keys<Billing>>,
+struct AccessGrpc {
+    /// Absent where no credentials are asked for: whoever reaches such a process is not thereby one who
+    /// may make keys for others.
+    keys: Option<Arc<Keys<Billing>>>,
+    audit_log: Arc<AuditLog>,
 }
 
-/// What serves the keys.
-pub(super) fn doors(keys: Arc<Keys<Billing>>) -> Doors {
-    let service = AccessServiceServer::new(KeysGrpc { keys });
+impl AccessGrpc {
+    fn keys(&self) -> Result<&Keys<Billing>, Problem> {
+        self.keys.as_deref().ok_or_else(|| {
+            let message = "API keys are managed through a server where access.mode = `required`; `pulso key create --local` makes one in the store";
+            Problem::failed_precondition(reasons::KEYS_OFF, message)
+        })
+    }
+}
+
+/// What serves the keys, where there are any, and the audit trail.
+pub(super) fn doors(keys: Option<Arc<Keys<Billing>>>, audit_log: Arc<AuditLog>) -> Doors {
+    let http = audit_log::routes(&audit_log);
+    let service = AccessServiceServer::new(AccessGrpc { keys, audit_log });
     Doors {
         grpc: Services::default().with(service, REQUEST_BYTES_MAX),
+        http,
+        openapi: audit_log::openapi(),
         rules: RULES.to_vec(),
-        ..Doors::default()
     }
 }
 
 #[tonic::async_trait]
-impl AccessService for KeysGrpc {
+impl AccessService for AccessGrpc {
     async fn create_key(
         &self,
         request: Request<v1::CreateKeyRequest>,
     ) -> Result<Response<v1::CreateKeyResponse>, Status> {
         let principal = Principal::of(request.extensions())?;
-        let new = new_key(&request.into_inner())?;
-        let (key, info) = self.keys.create(new, &principal.name).await.map_err(problem_of)?;
+        let change = Change::of(request.extensions())?;
+        let (keys, new) = (self.keys()?, new_key(&request.into_inner())?);
+        let (key, info) = keys.create(new, &principal.name).await.map_err(problem_of)?;
+        change.about(&info.id);
         tracing::info!(id = info.id, name = info.name, by = principal.name, "an API key was made");
         let text = key.reveal();
         Ok(Response::new(v1::CreateKeyResponse { key: Some(key_document(info, None)), text }))
@@ -71,7 +94,8 @@ impl AccessService for KeysGrpc {
         let v1::ListKeysRequest { page_size, page_token } = request.into_inner();
         let size = paging::size(&paging::size_text(page_size))
             .map_err(|(reason, message)| Problem::invalid("page_size", reason, message))?;
-        let page = self.keys.page(&page_token, size).await.map_err(|error| match error {
+        let book = self.keys()?;
+        let page = book.page(&page_token, size).await.map_err(|error| match error {
             KeysError::NotFound(_) => {
                 let message = "not a token of this list; leave it out to start from the first page";
                 Problem::invalid("page_token", reasons::PAGE_TOKEN_INVALID, message)
@@ -80,7 +104,7 @@ impl AccessService for KeysGrpc {
         })?;
         let mut keys = Vec::new();
         for info in page.keys {
-            let used = self.keys.last_used(&info.id).await.map_err(Problem::from)?;
+            let used = book.last_used(&info.id).await.map_err(Problem::from)?;
             keys.push(key_document(info, used));
         }
         let next_page_token = page.next.unwrap_or_default();
@@ -92,10 +116,19 @@ impl AccessService for KeysGrpc {
         request: Request<v1::RevokeKeyRequest>,
     ) -> Result<Response<v1::Key>, Status> {
         let principal = Principal::of(request.extensions())?;
-        let id = request.into_inner().id;
-        let info = self.keys.revoke(&id, &principal.name).await.map_err(problem_of)?;
+        let change = Change::of(request.extensions())?;
+        let (keys, id) = (self.keys()?, request.into_inner().id);
+        let info = keys.revoke(&id, &principal.name).await.map_err(problem_of)?;
+        change.about(&info.id);
         tracing::info!(id = info.id, by = principal.name, "an API key was revoked");
         Ok(Response::new(key_document(info, None)))
+    }
+
+    async fn list_audit_log(
+        &self,
+        request: Request<v1::ListAuditLogRequest>,
+    ) -> Result<Response<v1::ListAuditLogResponse>, Status> {
+        Ok(Response::new(self.audit_log.list(&request.into_inner()).await?))
     }
 }
 
