@@ -4,18 +4,17 @@
 //! builds one [`Answer`] and does not know how it will be printed: the table and the CSV are drawn
 //! from the same records that JSON shows.
 
+pub mod pages;
 pub mod progress;
 
-use std::{
-    io::{self, IsTerminal, Write},
-    ops::ControlFlow,
-};
+use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use comfy_table::{Cell, CellAlignment, Table};
 use domain::Quantity;
 use serde_json::Value;
 
+use self::pages::{Header, Pages};
 use crate::exit::Failure;
 
 /// How answers are printed.
@@ -110,7 +109,7 @@ impl Printer {
     /// A printer for an answer that comes in pages.
     #[must_use]
     pub const fn pages(self) -> Pages {
-        Pages { format: self.format, header: Header::Wanted }
+        Pages::new(self.format)
     }
 
     /// Prints text as it is, for commands whose answer is a file.
@@ -152,42 +151,6 @@ impl Printer {
         out.flush()?;
         // JSON carries in its document what the notes say.
         if self.format == Format::Csv { write_notes(answer, aside) } else { Ok(()) }
-    }
-}
-
-/// Prints the records of an answer page by page, as JSON lines, or as CSV with one header above all.
-#[derive(Clone, Copy, Debug)]
-pub struct Pages {
-    format: Format,
-    header: Header,
-}
-
-/// Whether CSV begins with the names of its columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Header {
-    Wanted,
-    Printed,
-}
-
-impl Pages {
-    /// Prints a page. Breaks when the reader has gone away.
-    ///
-    /// # Errors
-    /// When stdout cannot be written.
-    pub fn print(&mut self, page: &Answer) -> Result<ControlFlow<()>, Failure> {
-        let result = self.write(page, &mut io::stdout().lock());
-        let gone = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-        written(result)?;
-        Ok(if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    }
-
-    fn write(&mut self, page: &Answer, out: &mut dyn Write) -> io::Result<()> {
-        match self.format {
-            Format::Csv => write_csv(page, out, self.header)?,
-            Format::Table | Format::Json | Format::Jsonl => write_jsonl(page, out)?,
-        }
-        self.header = Header::Printed;
-        out.flush()
     }
 }
 
@@ -370,17 +333,6 @@ mod tests {
         for format in [Format::Table, Format::Json, Format::Jsonl, Format::Csv] {
             let error = Printer::new(format).write(&answer, &mut Gone, &mut Vec::new());
             assert_eq!(error.unwrap_err().kind(), io::ErrorKind::BrokenPipe, "{format:?}");
-        }
-    }
-
-    #[test]
-    fn pages_of_csv_have_one_header_and_pages_of_lines_have_none() {
-        for (format, lines) in [(Format::Csv, 1 + 2 * 2), (Format::Jsonl, 2 * 2)] {
-            let (mut pages, mut out) = (Printer::new(format).pages(), Vec::new());
-            pages.write(&sample(), &mut out).unwrap();
-            pages.write(&sample(), &mut out).unwrap();
-            let out = String::from_utf8(out).unwrap();
-            assert_eq!(out.lines().count(), lines, "{out}");
         }
     }
 

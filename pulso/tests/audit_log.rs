@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     access::{create, reason, required, text},
-    harness::{Home, PATIENCE, Server, Settings, billing, http},
+    harness::{Home, PATIENCE, Server, Settings, billing, http, program},
 };
 
 const CONTRACT: &str = r#"
@@ -219,4 +219,144 @@ async fn pages_of_others_and_keys_of_a_process_that_asks_for_none_are_refused() 
         assert!(status == 400 && answer.contains(reason), "{what}: {status} {answer}");
     }
     server.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_on_the_store_itself_are_recorded_as_calls_are() {
+    let home = Home::new();
+    Server::start(&home, &Settings::default().without_access()).await.terminate().await;
+    let key = create(&home, &["ops", "--role", "admin", "--tenant", "*"], None);
+    for (arguments, code) in [
+        (&["replay", "--from-start", "--into", "1"][..], 0),
+        (&["replay", "swap", "1"], 0),
+        (&["replay", "swap", "7"], 65),
+        (&["replay", "list"], 0),
+        (&["log", "rebase", "--reason", "a test", "--validate-only"], 0),
+        (&["log", "rebase", "--reason", "a test", "--partition", "2"], 0),
+        (&["log", "rebase", "--list"], 0),
+    ] {
+        let output = home.command(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    }
+    let server = Server::start(&home, &Settings::default().without_access()).await;
+    let found = audit_log(&server, &[]).await;
+    let told = found.iter().map(|entry| {
+        ["method", "target", "outcome", "reason"].map(|name| entry[name].as_str().unwrap_or("-"))
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            ["pulso key create --local", key["id"].as_str().unwrap(), "done", "-"],
+            ["pulso replay", "epoch 1 of generation 1", "done", "-"],
+            ["pulso replay swap", "epoch 1 of generation 1", "done", "-"],
+            ["pulso replay swap", "epoch 7 of generation 1", "refused", "exit 65"],
+            ["pulso log rebase", "all partitions", "checked", "-"],
+            ["pulso log rebase", "partition 2", "done", "-"],
+        ]
+    );
+    assert_eq!(found[2]["before"]["text"], "epoch 0 of generation 1");
+    assert_eq!(found[2]["after"]["text"], "epoch 1 of generation 1");
+    assert!(found.iter().all(|entry| entry["who"]["id"] == "local"), "{found:?}");
+    server.terminate().await;
+}
+
+/// Calls that are exported.
+const MANY: u64 = 20_000;
+
+/// Puts calls of January 2024 into the store of a server that does not run: one a minute, by ada and
+/// grace in turns.
+fn fill(home: &Home) {
+    let mut store = rusqlite::Connection::open(home.data().join("store.db")).unwrap();
+    let all = store.transaction().unwrap();
+    let mut insert = all.prepare("INSERT INTO journal_entry VALUES (?1, ?2, ?3)").unwrap();
+    for place in 0..MANY {
+        let number = i64::try_from(place).unwrap();
+        let at = domain::Timestamp::from_parts(1_704_067_200 + 60 * number, 0);
+        let at = at.unwrap().to_string();
+        let (name, method) = match place % 2 {
+            0 => ("ada", "POST /v1/contracts"),
+            _ => ("grace", "POST /v1/catalog"),
+        };
+        let who = json!({"id": name, "name": name, "kind": "token", "roles": ["admin"]});
+        let begun = json!({"at": at, "id": place.to_string(), "who": who, "method": method, "request_id": "r"});
+        let text = json!({"text": "x".repeat(200)});
+        let ended = json!({"at": at, "target": "t", "after": text, "outcome": "done"});
+        insert.execute(("audit-2024-01", number, begun.to_string().as_bytes())).unwrap();
+        let journal = format!("audit-2024-01/{place}");
+        insert.execute((journal, 0, ended.to_string().as_bytes())).unwrap();
+    }
+    drop(insert);
+    all.commit().unwrap();
+}
+
+/// What a client command prints, and the most KiB that it held.
+async fn peak_of(server: &Server, arguments: &[&str]) -> (String, i64) {
+    use std::io::Read as _;
+    let mut command = program();
+    command.env_remove("PULSO_KEY");
+    command.args(arguments).args(["--server", &server.grpc]).stdout(std::process::Stdio::piped());
+    let child = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        let mut printed = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        // SAFETY: numbers and structures of this frame; nobody else waits for the child.
+        let (ended, held) = unsafe {
+            let (mut status, mut usage) = (0, std::mem::zeroed::<libc::rusage>());
+            let pid = i32::try_from(child.id()).unwrap();
+            (libc::wait4(pid, &raw mut status, 0, &raw mut usage) == pid && status == 0, usage)
+        };
+        assert!(ended, "{printed:.400}");
+        (printed, held.ru_maxrss)
+    });
+    child.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_has_every_call_once_and_holds_one_page() {
+    let home = Home::new();
+    Server::start(&home, &Settings::default().without_access()).await.terminate().await;
+    fill(&home);
+    let server = Server::start(&home, &Settings::default().without_access()).await;
+    let (_, of_one_page) =
+        peak_of(&server, &["audit-log", "--to", "2024-01-01T16:00:00Z", "-o", "jsonl"]).await;
+    let (lines, of_all) = peak_of(&server, &["audit-log", "-o", "jsonl"]).await;
+    let ids: Vec<u64> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().parse())
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert!(ids.into_iter().eq(0..MANY), "in order, each once");
+    let (document, at_once) = peak_of(&server, &["audit-log", "-o", "json"]).await;
+    assert_eq!(entries(&serde_json::from_str(&document).unwrap()).len() as u64, MANY);
+    eprintln!("KiB held: one page {of_one_page}, all by lines {of_all}, as a document {at_once}");
+    let most = of_one_page + (8 << 10);
+    assert!(of_all < most && at_once > most, "{of_one_page} {of_all} {at_once} KiB");
+    let (csv, _) = peak_of(&server, &["audit-log", "--who", "ada", "-o", "csv"]).await;
+    assert_eq!(csv.lines().count() as u64, 1 + MANY / 2);
+    assert!(csv.starts_with("at,ended_at,id,who.id,"), "{csv:.200}");
+    let day = ["--from", "2024-01-03", "--to", "2024-01-04", "--method", "POST /v1/catalog"];
+    let of_day = audit_log(&server, &day).await;
+    assert_eq!(of_day.len(), 1_440 / 2);
+    assert!(of_day.iter().all(|entry| entry["who"]["name"] == "grace"));
+    let table = server.pulso(&[&["audit-log"], &day[..]].concat()).await;
+    assert!(String::from_utf8(table.stdout).unwrap().ends_with("720 calls\n"));
+    pages_go_with_their_question(&server).await;
+    server.terminate().await;
+}
+
+/// A page has as many entries as asked for, and its token fits no other question.
+async fn pages_go_with_their_question(server: &Server) {
+    let page = async |query: &str| {
+        let (status, answer) = http(&server.http, &format!("GET /v1/audit-log?{query}"), "").await;
+        (status, serde_json::from_str::<Value>(&answer).unwrap())
+    };
+    let (_, first) = page("who=ada").await;
+    assert_eq!(entries(&first).len(), 50);
+    let token = first["next_page_token"].as_str().unwrap();
+    let (_, second) = page(&format!("who=ada&page_size=1000&page_token={token}")).await;
+    let ids = (entries(&second)[0]["id"].clone(), entries(&second).len());
+    assert_eq!(ids, (json!("100"), 1_000));
+    let (status, refused) = page(&format!("who=grace&page_token={token}")).await;
+    assert_eq!((status, &refused["reason"]), (400, &json!("PAGE_TOKEN_INVALID")));
 }

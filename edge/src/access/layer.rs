@@ -7,26 +7,24 @@
 //!
 //! While access is off, every request has the [local principal](Principal::local).
 
+mod door;
+
 use std::{
     sync::Arc,
     task::{Context, Poll},
 };
 
 use futures_util::future::BoxFuture;
-use http::{
-    HeaderValue, Method, Request, Response,
-    header::{ALLOW, WWW_AUTHENTICATE},
-};
-use metrics::counter;
-use tonic::{Code, Status};
+use http::{Method, Request, Response};
 use tower::{Layer, Service};
 
+use self::door::{Door, Refused};
 use super::{
     authenticator::Authenticator,
     change::Change,
     principal::Principal,
     quota::{Place, Quotas},
-    rate::{Rates, Remaining, TooMany},
+    rate::{Rates, Remaining},
     refusal::Refusal,
     rules::{Effect, Found, Rule, Rules},
     shown::Shown,
@@ -34,15 +32,7 @@ use super::{
     watched::{Check, Watch, Watched},
     writes::{Call, Writes},
 };
-use crate::{
-    CorrelationId, Problem,
-    listen::Peer,
-    problem::{
-        http::{HttpProblem, reason_of},
-        reasons,
-    },
-    requests::{OK, grpc_outcome},
-};
+use crate::{CorrelationId, Problem, listen::Peer, problem::reasons};
 
 /// Who may come in, for all doors of a process. Clones share it.
 #[derive(Clone, Debug)]
@@ -127,13 +117,6 @@ pub struct AccessLayer {
     door: Door,
 }
 
-/// Which door a layer is for: how methods are named, and refusals written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Door {
-    Grpc,
-    Http,
-}
-
 impl AccessLayer {
     /// The layer of the gRPC door.
     #[must_use]
@@ -184,29 +167,20 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let layer = self.layer.clone();
-        let door = layer.door;
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             let Admitted { remaining, watch, write } = match layer.admit(&mut parts).await {
                 Ok(admitted) => admitted,
                 Err(refused) => return Ok(layer.door.write(*refused)),
             };
-            let mut request = Request::from_parts(parts, body);
-            let mut response = match write {
-                None => inner.call(request).await?,
-                Some(call) => {
-                    let handler = move |change: Change| {
-                        request.extensions_mut().insert(change);
-                        inner.call(request)
-                    };
-                    let refused = move |answer: &Result<Response<A>, S::Error>| {
-                        answer.as_ref().map_or(Some(reasons::INTERNAL), |it| door.refused(it))
-                    };
-                    match layer.access.0.writes.run(&call, handler, refused).await {
-                        Ok(answer) => answer?,
-                        Err(problem) => return Ok(layer.door.write(Refused::from(problem))),
-                    }
-                }
+            let request = Request::from_parts(parts, body);
+            let answered = match write {
+                None => Ok(inner.call(request).await),
+                Some(call) => layer.write(&call, inner, request).await,
+            };
+            let mut response = match answered {
+                Ok(answer) => answer?,
+                Err(problem) => return Ok(layer.door.write(problem.into())),
             };
             if let (Door::Http, Some(remaining)) = (layer.door, remaining) {
                 remaining.write(response.headers_mut());
@@ -225,33 +199,6 @@ struct Admitted {
     watch: Option<Watch>,
     /// Where the method writes.
     write: Option<Call>,
-}
-
-/// A request that does not come in.
-struct Refused {
-    problem: Problem,
-    remaining: Option<Remaining>,
-    /// The verbs that the path takes, where another one came.
-    verbs: Vec<Method>,
-}
-
-impl From<Problem> for Refused {
-    fn from(problem: Problem) -> Self {
-        Self { problem, remaining: None, verbs: Vec::new() }
-    }
-}
-
-impl From<Problem> for Box<Refused> {
-    fn from(problem: Problem) -> Self {
-        Self::new(problem.into())
-    }
-}
-
-impl From<Box<TooMany>> for Box<Refused> {
-    fn from(too_many: Box<TooMany>) -> Self {
-        let TooMany { problem, remaining } = *too_many;
-        Self::new(Refused { problem, remaining: Some(remaining), verbs: Vec::new() })
-    }
 }
 
 impl AccessLayer {
@@ -319,6 +266,31 @@ impl AccessLayer {
         Ok(Admitted { remaining, watch: self.watch((shown, principal), place), write })
     }
 
+    /// Has a handler do a write that is recorded.
+    async fn write<S, B, A>(
+        &self,
+        call: &Call,
+        mut handler: S,
+        mut request: Request<B>,
+    ) -> Result<Result<Response<A>, S::Error>, Problem>
+    where
+        S: Service<Request<B>, Response = Response<A>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        B: Send + 'static,
+        A: Send + 'static,
+    {
+        let door = self.door;
+        let handle = move |change: Change| {
+            request.extensions_mut().insert(change);
+            handler.call(request)
+        };
+        let refused = move |answer: &Result<Response<A>, S::Error>| {
+            answer.as_ref().map_or(Some(reasons::INTERNAL), |answer| door.refused(answer))
+        };
+        self.access.0.writes.run(call, handle, refused).await
+    }
+
     /// Looks at the credential of a gRPC call for as long as its answer lasts. Requests over HTTP are
     /// short.
     fn watch(&self, begun: (Shown, Principal), place: Option<Place>) -> Option<Watch> {
@@ -366,54 +338,6 @@ fn call_of(rule: Rule, principal: &Principal, parts: &http::request::Parts) -> O
         rule,
         request_id: request_id(),
     })
-}
-
-impl Door {
-    /// Why a handler refused, by the head of its answer: methods that write answer with one message,
-    /// so nothing comes behind it.
-    fn refused<A>(self, answer: &Response<A>) -> Option<&'static str> {
-        if self == Self::Grpc {
-            return grpc_outcome(answer.headers()).filter(|outcome| *outcome != OK);
-        }
-        let status = answer.status();
-        let is_error = status.is_client_error() || status.is_server_error();
-        let problem = answer.extensions().get::<HttpProblem>();
-        let reason = problem.map(|HttpProblem(problem)| problem.reason);
-        reason.or_else(|| is_error.then(|| reason_of(status)))
-    }
-
-    /// What it answers where it has nothing.
-    fn no_such(self, path: &str) -> Problem {
-        match self {
-            Self::Grpc => Problem::no_method(path),
-            Self::Http => Problem::no_route(path),
-        }
-    }
-
-    fn write<A: Default>(self, refused: Refused) -> Response<A> {
-        let Refused { problem, remaining, verbs } = refused;
-        counter!("pulso_access_refusals_total", "reason" => problem.reason).increment(1);
-        if self == Self::Grpc {
-            return Status::from(problem).into_http();
-        }
-        let mut response = Response::new(A::default());
-        // The status is set by the layer that writes problems out; without it, this one shows.
-        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-        let headers = response.headers_mut();
-        if problem.code == Code::Unauthenticated {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pulso\""));
-        }
-        if !verbs.is_empty() {
-            let verbs: Vec<_> = verbs.iter().map(Method::as_str).collect();
-            let allow = HeaderValue::from_str(&verbs.join(",")).expect("verbs are letters");
-            headers.insert(ALLOW, allow);
-        }
-        if let Some(remaining) = remaining {
-            remaining.write(headers);
-        }
-        response.extensions_mut().insert(HttpProblem(problem));
-        response
-    }
 }
 
 #[cfg(test)]

@@ -14,10 +14,7 @@
 mod entry;
 mod place;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt, sync::Arc};
 
 use domain::{
     BillingStore, Clock, Timestamp,
@@ -25,6 +22,7 @@ use domain::{
     store::StoreError,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
+use tokio::sync::Mutex;
 
 use self::place::Month;
 use super::journal;
@@ -124,8 +122,9 @@ pub trait Record: Send + Sync + 'static {
 pub struct Trail<S> {
     store: Arc<S>,
     clock: Arc<dyn Clock>,
-    /// Where the next entry belongs, or a place before.
-    end: Mutex<Option<TrailPlace>>,
+    /// Where the next entry belongs, or a place before. Held while an entry is added, across that await:
+    /// entries of one process that went for the same place together would take it from each other.
+    next: Mutex<Option<TrailPlace>>,
 }
 
 impl<S> fmt::Debug for Trail<S> {
@@ -156,7 +155,7 @@ impl<S: BillingStore> Trail<S> {
     /// The trail in a store.
     #[must_use]
     pub fn new(store: Arc<S>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, end: Mutex::new(None) }
+        Self { store, clock, next: Mutex::new(None) }
     }
 
     /// Adds that a call has begun, durable on return, and gives its place.
@@ -165,12 +164,10 @@ impl<S: BillingStore> Trail<S> {
     /// Those of the store. With `Unavailable` it may be there all the same, as a call without an end.
     pub async fn begin(&self, begun: &Begun) -> Result<TrailPlace, StoreError> {
         let month = Month::of(begun.at);
-        let known = self.known_end().filter(|end| end.month == month);
-        let known = known.map_or(0, |end| end.place);
+        let mut next = self.next.lock().await;
+        let known = next.filter(|next| next.month == month).map_or(0, |next| next.place);
         let place = journal::add(&*self.store, &month.journal(), known, begun).await?;
-        let next = Some(TrailPlace { month, place: place + 1 });
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        *end = next.max(*end);
+        *next = Some(TrailPlace { month, place: place + 1 });
         Ok(TrailPlace { month, place })
     }
 
@@ -259,11 +256,6 @@ impl<S: BillingStore> Trail<S> {
             None => journal::page(&*self.store, &place.end_journal(), 0, 1).await?.pop(),
         };
         Ok((place, AuditEntry { begun, ended }))
-    }
-
-    fn known_end(&self) -> Option<TrailPlace> {
-        // Holds whole values only, so it is sound whoever panicked.
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,6 +9,9 @@ use domain::{Clock, Name, Tenant};
 use storage::memory::MemoryBillingStore;
 use tower::ServiceExt;
 
+use http::header::{ALLOW, WWW_AUTHENTICATE};
+use tonic::Status;
+
 use super::*;
 use crate::{
     access::{
@@ -22,7 +25,7 @@ use crate::{
         trail::{AuditEntry, Outcome, Trail, TrailQuery},
     },
     listen::TlsPeer,
-    problem::{reason_of, reasons},
+    problem::{http::HttpProblem, reason_of, reasons},
 };
 
 const READERS: Roles = Roles::of(&[Role::Admin, Role::Operator, Role::Analyst, Role::Viewer]);
@@ -48,6 +51,8 @@ const RULES: [Rule; 7] = [
 struct Fixture {
     keys: Arc<Keys<MemoryBillingStore>>,
     clock: SetClock,
+    /// What the trail is kept in.
+    store: Fickle,
     trail: Arc<Trail<Fickle>>,
     access: Access,
 }
@@ -72,10 +77,11 @@ impl Fixture {
         let authenticator =
             Authenticator::new(clock.shared()).with_keys(Arc::clone(&keys) as Arc<dyn ApiKeys>);
         let rates = Rates::new(&limits, &clock.shared());
-        let trail = Arc::new(Trail::new(Arc::new(Fickle::default()), clock.shared()));
+        let store = Fickle::default();
+        let trail = Arc::new(Trail::new(Arc::new(store.clone()), clock.shared()));
         let rules = Rules::new(RULES).unwrap();
         let access = Access::new(rules, authenticator, (rates, quotas), Arc::clone(&trail) as _);
-        Self { keys, clock, trail, access }
+        Self { keys, clock, store, trail, access }
     }
 
     async fn key(&self, roles: Roles, tenants: Tenants) -> String {
@@ -298,6 +304,23 @@ async fn each_write_of_a_known_client_is_recorded_once_and_nothing_of_an_unknown
     let secrets = [&admin, &viewer, &writer].map(|key| key[23..].to_owned());
     let recorded = format!("{:?}", entries(&fixture.trail).await);
     assert!(secrets.iter().all(|secret| !recorded.contains(secret.as_str())), "a key is recorded");
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_is_not_written_and_can_still_be_read() {
+    let fixture = Fixture::new().await;
+    let key = fixture.key(Roles::of(&[Role::Admin]), Tenants::ALL).await;
+    fixture.store.go_away();
+    for rule in RULES {
+        let answer = fixture.send(rule.method, Some(&key)).await;
+        let expected = match rule.effect {
+            Effect::Writes => Some(reasons::STORE_UNAVAILABLE),
+            Effect::SendsPulses => Some(reasons::ROLE_MISSING),
+            Effect::Reads => None,
+        };
+        assert_eq!(answer.reason.as_deref(), expected, "{rule:?}");
+        assert_eq!(answer.seen.is_some(), expected.is_none(), "{rule:?}");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::{
         change::Change,
         principal::{Parts, Principal},
         samples::{NOW, SetClock, on_every_store},
+        writes::WRITES_AT_ONCE_MAX,
     },
     problem::reasons,
 };
@@ -18,6 +19,7 @@ use crate::{
 on_every_store! {
     an_entry_says_who_did_what_to_what_and_how_it_ended
     entries_of_several_processes_are_all_there_once_in_one_order
+    as_many_calls_as_may_be_begin_together
     a_range_is_read_in_pages_over_months
 }
 
@@ -115,6 +117,16 @@ async fn entries_of_several_processes_are_all_there_once_in_one_order(store: imp
     let read = read(&processes[0], whole(4)).await;
     assert_eq!(read, expected.collect::<Vec<_>>());
     assert_eq!(read.len(), 15);
+}
+
+async fn as_many_calls_as_may_be_begin_together(store: impl BillingStore) {
+    let trail = Trail::new(Arc::new(store), SetClock::new().shared());
+    let calls: Vec<_> = (0..WRITES_AT_ONCE_MAX)
+        .map(|call| begun(&trail, &Principal::local(), &call.to_string()))
+        .collect();
+    let begin = calls.iter().map(|call| trail.begin(call));
+    futures_util::future::try_join_all(begin).await.unwrap();
+    assert_eq!(read(&trail, whole(1_000)).await.len(), WRITES_AT_ONCE_MAX);
 }
 
 async fn a_range_is_read_in_pages_over_months(store: impl BillingStore) {

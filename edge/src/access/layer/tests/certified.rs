@@ -30,14 +30,15 @@ impl Certified {
         ]});
         fs::write(&path, document.to_string()).unwrap();
         let certificates = Arc::new(Certificates::load(path).unwrap());
-        let Fixture { keys, clock, .. } = Fixture::new().await;
+        let Fixture { keys, clock, store, trail, .. } = Fixture::new().await;
         let authenticator = Authenticator::new(clock.shared())
             .with_keys(Arc::clone(&keys) as Arc<dyn ApiKeys>)
             .with_certificates(Arc::clone(&certificates));
         let rates = Rates::new(&RateLimits::default(), &clock.shared());
-        let access =
-            Access::new(Rules::new(RULES).unwrap(), authenticator, (rates, Quotas::default()));
-        Self { fixture: Fixture { keys, clock, access }, certificates, directory }
+        let rules = Rules::new(RULES).unwrap();
+        let within = (rates, Quotas::default());
+        let access = Access::new(rules, authenticator, within, Arc::clone(&trail) as _);
+        Self { fixture: Fixture { keys, clock, store, trail, access }, certificates, directory }
     }
 
     fn write(&self, clients: &serde_json::Value) {
