@@ -1,6 +1,8 @@
 //! What the audit trail adds to a write, on the embedded store: time beside one bare append, and bytes
 //! on the disk. `cargo bench -p edge --bench trail`.
 
+#![expect(clippy::print_stdout, reason = "a bench reports to whoever runs it")]
+
 use std::{
     fs,
     path::Path,
@@ -22,9 +24,9 @@ use storage::embedded::{
     DataDirectory, EmbeddedBillingStore, EmbeddedStore, FatalHook, OpenOptions, StoreOptions,
 };
 
-const ONE_BY_ONE: u64 = 500;
+const ONE_BY_ONE: u32 = 500;
 const AT_ONCE: usize = 64;
-const TOGETHER: u64 = 10_000;
+const TOGETHER: u32 = 10_000;
 
 fn main() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -39,7 +41,7 @@ fn main() {
     runtime.block_on(together(store.billing()));
     store.close();
     let grown = bytes(directory.path()).saturating_sub(before);
-    println!("{} bytes on the disk a write without texts", grown / TOGETHER);
+    println!("{} bytes on the disk a write without texts", grown / u64::from(TOGETHER));
 }
 
 fn open(data: &DataDirectory) -> EmbeddedStore {
@@ -49,7 +51,7 @@ fn open(data: &DataDirectory) -> EmbeddedStore {
 
 async fn one_by_one(store: EmbeddedBillingStore) {
     let start = Instant::now();
-    for place in 0..ONE_BY_ONE {
+    for place in 0..u64::from(ONE_BY_ONE) {
         store.append_entry("bare", place, &[b'x'; 300]).await.expect("a new place");
     }
     report("one bare append, one by one", start.elapsed(), ONE_BY_ONE);
@@ -79,8 +81,8 @@ async fn write(trail: &Trail<EmbeddedBillingStore>) {
     trail.end(place, &change.ended(now, None)).await.expect("the store is there");
 }
 
-fn report(what: &str, took: Duration, of: u64) {
-    println!("{what:<40} {:>8.1} us", took.as_secs_f64() * 1e6 / of as f64);
+fn report(what: &str, took: Duration, of: u32) {
+    println!("{what:<40} {:>10.2?}", took / of);
 }
 
 fn bytes(directory: &Path) -> u64 {

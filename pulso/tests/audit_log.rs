@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use edge::access::Effect;
+use edge::{access::Effect, problem::reasons};
 use pulso::serve::description::rules;
 use serde_json::{Value, json};
 
@@ -58,6 +58,8 @@ async fn each_method_that_writes_is_recorded_once_with_its_end_and_no_other_is()
     for entry in &recorded[made..] {
         assert_eq!(entry["who"]["kind"], "api_key", "{entry}");
         assert!(entry["ended_at"].is_string() && entry["request_id"].is_string(), "{entry}");
+        let reason = entry["reason"].as_str().unwrap();
+        assert!(reasons::meaning(reason).is_some(), "{entry}");
         let (who, outcome) = (&entry["who"]["name"], &entry["outcome"]);
         let method = entry["method"].as_str().unwrap();
         let seen = (who.as_str().unwrap(), outcome.as_str().unwrap());
@@ -291,6 +293,7 @@ fn fill(home: &Home) {
 }
 
 /// What a client command prints, and the most KiB that it held.
+#[expect(clippy::zombie_processes, reason = "`wait4` waits for it, and says what it held")]
 async fn peak_of(server: &Server, arguments: &[&str]) -> (String, i64) {
     use std::io::Read as _;
     let mut command = program();

@@ -18,7 +18,8 @@ use crate::{
   pulso audit
   pulso audit -o json
 
-Exits with 0 only when everything agrees, with 1 when something does not.")]
+Exits with 0 only when everything agrees, with 1 when something does not. Who changed what is in
+`pulso audit-log`.")]
 pub struct AuditArgs {}
 
 /// Runs the command.
