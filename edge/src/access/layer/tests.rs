@@ -254,7 +254,7 @@ async fn while_access_is_off_every_request_is_local() {
     assert!(Principal::of(&http::Extensions::new()).is_err(), "a handler without a gate");
     assert!(Change::of(&http::Extensions::new()).is_err(), "a handler that nobody records");
     let recorded = entries(&trail).await;
-    assert_eq!(recorded.len(), 1, "{recorded:?}");
+    assert_eq!(recorded.len(), 2, "{recorded:?}");
     assert_eq!(
         (&*recorded[0].begun.who.id, &*recorded[0].begun.method),
         ("local", "POST /v1/catalog")
