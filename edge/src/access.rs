@@ -1,22 +1,19 @@
 //! Access: who may call what, and for which tenants.
 //!
 //! In reading order: [`principal`] is who makes a request; [`rules`] is the one table from method to
-//! roles and tenants, which denies what it does not name; [`shown`] is what a request shows of who makes
-//! it; [`refusal`] says why a credential does not count; [`web`] asks an issuer over HTTP, [`jwt`] checks
-//! tokens by its keys, [`issuer`] finds its addresses; [`api_key`] is the text and the hash of a key, and
-//! [`keys`] are those
-//! of the deployment, in journals of the billing store, as is the [`trail`] of who did what;
-//! [`certificates`] are the clients that are known by theirs;
-//! [`authenticator`] finds the principal of what a request shows; [`rate`] bounds how often anybody asks, and
-//! [`quota`] what one client takes; [`change`] is what a handler says of its write, and `writes` records
-//! each;
+//! roles and tenants, which denies what it does not name; [`refusal`] says why a credential does not
+//! count; [`web`] asks an issuer over HTTP, [`jwt`] checks tokens by its keys, [`issuer`] finds its
+//! addresses; [`api_key`] is the text and the hash of a key, and [`keys`] are those of the deployment, in journals of the billing store, as is the [`trail`] of who did what;
+//! [`certificates`] are the clients that are known by theirs; [`session`] is the cookie of a person who
+//! logged in, bound to the [`origin`] of its pages; [`shown`] is what a request shows of who makes it;
+//! [`authenticator`] finds the principal of that; [`rate`] bounds how often anybody asks, and [`quota`]
+//! what one client takes; [`change`] is what a handler says of its write, and `writes` records each;
 //! [`layer`] is the gate that does all of it, for both doors;
 //! [`browser`] is what pages of others may read.
 
 pub mod principal;
 pub mod rules;
 
-pub mod shown;
 pub mod refusal;
 
 pub mod web;
@@ -33,6 +30,13 @@ pub mod certificates;
 pub mod trail;
 pub mod change;
 
+pub(crate) mod seal;
+pub(crate) mod cookie;
+pub mod origin;
+pub mod session;
+
+pub mod shown;
+
 mod cache;
 pub mod authenticator;
 pub mod rate;
@@ -45,7 +49,7 @@ pub mod layer;
 pub mod browser;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 
 pub use authenticator::Authenticator;
 pub use change::Change;

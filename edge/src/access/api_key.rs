@@ -11,7 +11,7 @@
 use std::{fmt, str::FromStr};
 
 use ring::{
-    hmac,
+    aead, hkdf, hmac,
     rand::{SecureRandom, SystemRandom},
 };
 
@@ -136,7 +136,10 @@ impl fmt::Debug for ApiKey {
 /// What hashes of keys are made with, so that whoever reads the store alone cannot try keys. Never
 /// printed.
 #[derive(Clone)]
-pub struct ServerSecret(hmac::Key);
+pub struct ServerSecret {
+    hashing: hmac::Key,
+    sealing: hkdf::Prk,
+}
 
 /// A server secret that protects nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,7 +153,10 @@ impl ServerSecret {
     /// When it has fewer than 32 bytes.
     pub fn new(secret: &[u8]) -> Result<Self, SecretTooShort> {
         match secret.len() {
-            SERVER_SECRET_BYTES_MIN.. => Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, secret))),
+            SERVER_SECRET_BYTES_MIN.. => Ok(Self {
+                hashing: hmac::Key::new(hmac::HMAC_SHA256, secret),
+                sealing: hkdf::Salt::new(hkdf::HKDF_SHA256, b"pulso sealing 1").extract(secret),
+            }),
             short => Err(SecretTooShort(short)),
         }
     }
@@ -162,18 +168,25 @@ impl ServerSecret {
 
     /// Tells secrets apart without giving them away: the first 8 bytes of a hash.
     pub(super) fn fingerprint(&self) -> String {
-        let tag = hmac::sign(&self.0, b"pulso server secret 1");
+        let tag = hmac::sign(&self.hashing, b"pulso server secret 1");
         hex(&tag.as_ref()[..8])
+    }
+
+    /// A key for sealing, of its own for each context.
+    pub(super) fn sealing_key(&self, context: &[u8]) -> aead::UnboundKey {
+        let context = [context];
+        let derived = self.sealing.expand(&context, &aead::AES_256_GCM);
+        derived.expect("a key is shorter than 255 digests").into()
     }
 
     /// The hash under which a key is kept: HMAC-SHA-256, in 64 digits.
     pub(super) fn hash(&self, key: &ApiKey) -> String {
-        hex(hmac::sign(&self.0, &message(key)).as_ref())
+        hex(hmac::sign(&self.hashing, &message(key)).as_ref())
     }
 
     /// Compares a key with a kept hash, in time that does not depend on either.
     pub(super) fn is_hash(&self, key: &ApiKey, hash: &[u8]) -> bool {
-        hmac::verify(&self.0, &message(key), hash).is_ok()
+        hmac::verify(&self.hashing, &message(key), hash).is_ok()
     }
 }
 
@@ -197,7 +210,7 @@ fn message(key: &ApiKey) -> Vec<u8> {
     [&b"pulso api key 1"[..], &key.id.0.to_be_bytes(), &key.secret].concat()
 }
 
-fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).expect("the system has random numbers");
     bytes

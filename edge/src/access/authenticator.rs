@@ -11,16 +11,20 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use domain::{BillingStore, Clock, Timestamp};
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{
+    HeaderMap,
+    header::{AUTHORIZATION, COOKIE},
+};
 
 use super::{
     api_key::{ApiKey, KeyTextError, PREFIX},
-    cache::{Cache, digest_of},
+    cache::{Cache, Digest, digest_of},
     certificates::Certificates,
     jwt::{TOKEN_BYTES_MAX, Tokens},
     keys::{Keys, Known, Usage},
     principal::{CredentialKind, Principal},
     refusal::Refusal,
+    session::Sessions,
     shown::{API_KEY_HEADER, Shown},
 };
 
@@ -58,6 +62,7 @@ pub struct Authenticator {
     tokens: Option<Tokens>,
     keys: Option<Arc<dyn ApiKeys>>,
     certificates: Option<Arc<Certificates>>,
+    sessions: Option<Arc<Sessions>>,
     clock: Arc<dyn Clock>,
     remembered: Cache<Remembered>,
 }
@@ -91,7 +96,7 @@ impl Authenticator {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let remembered = Cache::new(REMEMBERED_ENTRIES_MAX);
-        Self { tokens: None, keys: None, certificates: None, clock, remembered }
+        Self { tokens: None, keys: None, certificates: None, sessions: None, clock, remembered }
     }
 
     /// The same, which takes the tokens of an issuer too.
@@ -112,6 +117,17 @@ impl Authenticator {
         Self { certificates: Some(certificates), ..self }
     }
 
+    /// The same, which takes the sessions of people too.
+    #[must_use]
+    pub fn with_sessions(self, sessions: Arc<Sessions>) -> Self {
+        Self { sessions: Some(sessions), ..self }
+    }
+
+    /// The sessions of people, where they can log in.
+    pub(super) fn sessions(&self) -> Option<&Sessions> {
+        self.sessions.as_deref()
+    }
+
     /// Finds out who makes a request that shows this: by its headers, and by its certificate where no
     /// header has a credential.
     ///
@@ -126,13 +142,14 @@ impl Authenticator {
         }
     }
 
-    /// Finds out who makes a request with these headers.
+    /// Finds out who makes a request with these headers. `cookie` is the value of a session's cookie and
+    /// nothing else; the gate takes it out of what a browser sent.
     ///
     /// # Errors
     /// Why it has no principal. No text of it holds any of the credential.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
-        let credential = credential(headers)?;
-        let digest = digest_of(credential);
+        let presented = self.presented(headers)?;
+        let digest = presented.digest();
         if let Some(remembered) = self.remembered.get(&digest) {
             let now = self.clock.now();
             if self.holds(&remembered, now) {
@@ -143,7 +160,10 @@ impl Authenticator {
             }
             self.remembered.remove(&digest);
         }
-        let checked = self.check(credential).await?;
+        let checked = match presented {
+            Presented::Text(credential) => self.check(credential).await?,
+            Presented::Session(sessions, value) => self.check_session(sessions, value)?,
+        };
         let principal = checked.principal.clone();
         self.remembered.put(digest, checked);
         Ok(principal)
@@ -163,9 +183,51 @@ impl Authenticator {
                 self.tokens.as_ref().map_or(0, |tokens| tokens.ring().generation())
             }
             CredentialKind::ApiKey => self.keys.as_ref().map_or(0, |keys| keys.generation()),
-            // Not remembered.
-            CredentialKind::Local | CredentialKind::Certificate => 0,
+            // Not remembered, or not by keys that change.
+            CredentialKind::Local | CredentialKind::Certificate | CredentialKind::Session => 0,
         }
+    }
+
+    /// The one credential of a request. Where nobody logs in, cookies are those of others.
+    fn presented<'h>(&'h self, headers: &'h HeaderMap) -> Result<Presented<'h>, Refusal> {
+        let sessions = self.sessions();
+        let cookies = sessions.map(|sessions| (sessions, headers.get_all(COOKIE)));
+        let cookies = cookies
+            .into_iter()
+            .flat_map(|(sessions, values)| values.iter().map(move |value| (Some(sessions), value)));
+        let texts = headers.get_all(AUTHORIZATION).iter().chain(headers.get_all(API_KEY_HEADER));
+        let mut all = texts.map(|value| (None, value)).chain(cookies);
+        let (sessions, first) = all.next().ok_or(Refusal::Missing)?;
+        if all.next().is_some() {
+            // Whoever stands in between may have looked at the other one.
+            return Err(Refusal::Invalid(
+                "the request has more than one; send one header with one",
+            ));
+        }
+        let text = first.to_str().map_err(|_| Refusal::Invalid("it is not plain ASCII"))?;
+        let credential = match sessions.is_some() || headers.contains_key(API_KEY_HEADER) {
+            true => text,
+            false => bearer(text)?,
+        };
+        match credential.len() {
+            0 => Err(Refusal::Missing),
+            1..=TOKEN_BYTES_MAX => Ok(match sessions {
+                Some(sessions) => Presented::Session(sessions, credential),
+                None => Presented::Text(credential),
+            }),
+            _ => Err(Refusal::Invalid("it is longer than 8192 bytes")),
+        }
+    }
+
+    fn check_session(&self, sessions: &Sessions, value: &str) -> Result<Remembered, Refusal> {
+        let session = sessions.open(value, &*self.clock)?;
+        Ok(Remembered {
+            principal: session.principal,
+            until: Some(session.until),
+            checked_at: self.clock.elapsed(),
+            generation: 0,
+            usage: None,
+        })
     }
 
     async fn check(&self, credential: &str) -> Result<Remembered, Refusal> {
@@ -204,23 +266,23 @@ impl Authenticator {
     }
 }
 
-/// The one credential of a request.
-fn credential(headers: &HeaderMap) -> Result<&str, Refusal> {
-    let mut all = headers.get_all(AUTHORIZATION).iter().chain(headers.get_all(API_KEY_HEADER));
-    let first = all.next().ok_or(Refusal::Missing)?;
-    if all.next().is_some() {
-        // Whoever stands in between may have looked at the other one.
-        return Err(Refusal::Invalid("the request has more than one; send one header with one"));
-    }
-    let text = first.to_str().map_err(|_| Refusal::Invalid("it is not plain ASCII"))?;
-    let credential = match headers.contains_key(API_KEY_HEADER) {
-        true => text,
-        false => bearer(text)?,
-    };
-    match credential.len() {
-        0 => Err(Refusal::Missing),
-        1..=TOKEN_BYTES_MAX => Ok(credential),
-        _ => Err(Refusal::Invalid("it is longer than 8192 bytes")),
+/// What a request shows.
+#[derive(Clone, Copy)]
+enum Presented<'h> {
+    /// A token or an API key.
+    Text(&'h str),
+    /// The value of a session's cookie.
+    Session(&'h Sessions, &'h str),
+}
+
+impl Presented<'_> {
+    /// A session sent as a token would be used where no page is asked for, so the two never meet: no
+    /// header has a NUL.
+    fn digest(self) -> Digest {
+        match self {
+            Self::Text(credential) => digest_of(credential),
+            Self::Session(_, value) => digest_of(&format!("\0{value}")),
+        }
     }
 }
 

@@ -1,14 +1,14 @@
 //! Browsers: which pages of others may read answers, and what a browser may make of ours.
 //!
 //! Closed unless listed: without origins no answer allows another page anything, and OPTIONS is
-//! refused like any verb without a rule. Credentials are headers, never cookies, so a page of others
-//! cannot use what a browser holds.
+//! refused like any verb without a rule. A session is the one credential that a browser adds by itself;
+//! [`session`](super::session) says what a page of others can do with it: nothing.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use axum::{Router, response::Response};
 use http::{
-    HeaderName, HeaderValue, Method, Uri,
+    HeaderName, HeaderValue, Method,
     header::{
         AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
         STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -17,53 +17,12 @@ use http::{
 use tower_http::{cors::CorsLayer, set_header::SetResponseHeaderLayer};
 
 use super::shown::API_KEY_HEADER;
-use crate::{correlation, host};
+use crate::correlation;
+
+pub use super::origin::{NotAnOrigin, Origin};
 
 /// How long a browser may remember what a preflight said.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
-
-/// An origin that is no origin.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is no origin; write scheme and host, such as https://app.example or \
-     http://localhost:3000, and list each, because `*` would open answers to every page"
-)]
-pub struct NotAnOrigin(String);
-
-/// Where a page comes from: `https://app.example`, lowercase and without a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin(HeaderValue);
-
-impl FromStr for Origin {
-    type Err = NotAnOrigin;
-
-    fn from_str(text: &str) -> Result<Self, NotAnOrigin> {
-        let refused = || NotAnOrigin(text.chars().take(128).collect());
-        let uri: Uri = text.parse().map_err(|_| refused())?;
-        let (Some(scheme @ ("http" | "https")), Some(host)) = (uri.scheme_str(), uri.host()) else {
-            return Err(refused());
-        };
-        let default = if scheme == "http" { 80 } else { 443 };
-        let port = uri.port_u16().filter(|port| *port != default);
-        let port = port.map_or_else(String::new, |port| format!(":{port}"));
-        // A browser sends exactly this, so anything else would never match.
-        let origin = format!("{scheme}://{}{port}", host.to_ascii_lowercase());
-        match is_host(host) && origin == text {
-            true => HeaderValue::from_str(text).map(Self).map_err(|_| refused()),
-            false => Err(refused()),
-        }
-    }
-}
-
-/// Tells whether a host is a name of letters, digits, hyphens and dots, or an address. The grammar of
-/// addresses has more, which no browser sends: `*`, commas, quotes.
-fn is_host(host: &str) -> bool {
-    let is_name = |name: &str| {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-        !name.is_empty() && name.bytes().all(fits)
-    };
-    is_name(host) || host.starts_with('[') && host::address(host).is_some_and(|ip| ip.is_ipv6())
-}
 
 /// How a door is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +49,7 @@ fn cors(origins: &[Origin]) -> CorsLayer {
     ];
     let exposed = RATE_LIMIT.into_iter().chain([RETRY_AFTER, correlation::HEADER]);
     CorsLayer::new()
-        .allow_origin(origins.iter().map(|origin| origin.0.clone()).collect::<Vec<_>>())
+        .allow_origin(origins.iter().map(|origin| origin.header().clone()).collect::<Vec<_>>())
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([AUTHORIZATION, API_KEY_HEADER, CONTENT_TYPE, correlation::HEADER])
         .expose_headers(exposed.collect::<Vec<_>>())
@@ -199,38 +158,5 @@ mod tests {
         let page = send(&[], Transport::Plain, "PAGE", "https://app.example").await;
         assert_eq!(header(&page, "x-frame-options"), Some("SAMEORIGIN"));
         assert!(header(&page, "content-security-policy").unwrap().contains("script-src 'self';"));
-    }
-
-    #[test]
-    fn an_origin_is_written_as_a_browser_sends_it() {
-        for text in ["https://app.example", "http://localhost:3000", "http://[::1]:9"] {
-            assert!(text.parse::<Origin>().is_ok(), "{text}");
-        }
-        for text in [
-            "*",
-            "null",
-            "",
-            "app.example",
-            "https://app.example/",
-            "https://app.example/a",
-            "https://*.example",
-            "https://App.example",
-            "https://app.example:443",
-            "http://app.example:80",
-            "https://a@app.example",
-            "ftp://app.example",
-            "https://",
-            "https://app.example,https://b.example",
-            "https://app.example?x",
-            "https://,pp.example",
-            "https://app'.example",
-            "https://[::1",
-            "https://[::g]",
-            "https://:443",
-            "https://a:",
-            "https://a:0443",
-        ] {
-            assert!(text.parse::<Origin>().is_err(), "{text}");
-        }
     }
 }

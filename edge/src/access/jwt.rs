@@ -17,6 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{Clock, Timestamp};
 use jsonwebtoken::{Validation, errors::ErrorKind};
+use serde_json::Value;
 
 use self::{claims::Claims, header::Header, keyring::KeyRing, unique::Object};
 use super::{principal::Principal, refusal::Refusal};
@@ -107,6 +108,36 @@ impl Tokens {
     /// # Errors
     /// `Invalid`, `Expired` or `NotYet`.
     pub async fn verify(&self, token: &str) -> Result<Verified, Refusal> {
+        let (claims, generation) = self.signed(token).await?;
+        self.verified(&claims, generation)
+    }
+
+    /// Checks the ID token of a login, which has to be for the one audience of these options and to
+    /// repeat the login's nonce (OpenID Connect Core 1.0, 3.1.3.7).
+    ///
+    /// # Errors
+    /// As [`Tokens::verify`].
+    pub async fn verify_login(&self, token: &str, nonce: &str) -> Result<Verified, Refusal> {
+        let (claims, generation) = self.signed(token).await?;
+        if claims.text("nonce") != Some(nonce) {
+            return Err(Refusal::Invalid(
+                "the token answers another login: its nonce does not fit",
+            ));
+        }
+        let is_for_several =
+            claims.0.get("aud").and_then(Value::as_array).is_some_and(|all| all.len() > 1);
+        let is_ours = match claims.0.get("azp") {
+            None => !is_for_several,
+            Some(party) => self.options.audiences.iter().any(|audience| party == audience),
+        };
+        match is_ours {
+            true => self.verified(&claims, generation),
+            false => Err(Refusal::Invalid("the token was made for another client: see its azp")),
+        }
+    }
+
+    /// The claims of a token whose signature and audience fit, and the generation of the key.
+    async fn signed(&self, token: &str) -> Result<(Object, u64), Refusal> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Refusal::Invalid("the token is longer than 8192 bytes"));
         }
@@ -122,7 +153,11 @@ impl Tokens {
         validation.validate_exp = false;
         let decoded = jsonwebtoken::decode::<Object>(token, &key.key, &validation)
             .map_err(|error| refusal(error.kind()))?;
-        let claims = Claims::read(&decoded.claims, &self.options)?;
+        Ok((decoded.claims, generation))
+    }
+
+    fn verified(&self, claims: &Object, generation: u64) -> Result<Verified, Refusal> {
+        let claims = Claims::read(claims, &self.options)?;
         let until = claims.check_time(self.clock.now(), self.options.skew)?;
         Ok(Verified { principal: claims.into_principal(&self.options), until, generation })
     }

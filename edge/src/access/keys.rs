@@ -191,6 +191,12 @@ impl<S: BillingStore> Keys<S> {
         Ok(keys)
     }
 
+    /// The server secret of the deployment, the same in every process.
+    #[must_use]
+    pub const fn secret(&self) -> &ServerSecret {
+        &self.secret
+    }
+
     /// Makes a key. Its secret is in the answer and nowhere else.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, header::COOKIE};
 use tower::{Layer, Service};
 
 use self::door::{Door, Refused};
@@ -205,7 +205,9 @@ impl AccessLayer {
     /// Lets a request in, with its principal, or says why not.
     async fn admit(&self, parts: &mut http::request::Parts) -> Result<Admitted, Box<Refused>> {
         let Shared { authenticator, rates, local, .. } = &*self.access.0;
-        let shown = Shown::take(parts);
+        // A browser adds its cookie to any request, so calls over gRPC do not count by it.
+        let sessions = authenticator.as_ref().filter(|_| self.door == Door::Http);
+        let shown = Shown::take(parts, sessions.and_then(Authenticator::sessions));
         let found = self.find(&parts.method, parts.uri.path());
         let is_open = matches!(found, Found::Rule(rule) if rule.is_open());
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
@@ -250,6 +252,12 @@ impl AccessLayer {
             Found::Nothing => return Err(self.door.no_such(path).into()),
         };
         let principal = authenticator.identify(&shown).await.map_err(Problem::from)?;
+        if let (Some(sessions), true) =
+            (authenticator.sessions(), shown.headers.contains_key(COOKIE))
+        {
+            // Before anything is recorded: a page of others writes nothing.
+            sessions.check_page(&parts.method, &parts.headers)?;
+        }
         let write = call_of(rule, &principal, parts);
         if let Err(problem) = rule.authorise(&principal) {
             if let Some(call) = write {

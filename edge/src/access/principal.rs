@@ -233,6 +233,8 @@ pub enum CredentialKind {
     Token,
     /// A client certificate.
     Certificate,
+    /// The cookie of a person who logged in.
+    Session,
 }
 
 impl CredentialKind {
@@ -244,6 +246,7 @@ impl CredentialKind {
             Self::ApiKey => "api_key",
             Self::Token => "token",
             Self::Certificate => "certificate",
+            Self::Session => "session",
         }
     }
 }

@@ -27,32 +27,33 @@ use serde_json::{Value, json};
 use super::jwt::source::{KeySource, SourceError};
 
 pub(crate) use site::{Script, Site};
-pub(super) use store::{Fickle, embedded, on_every_store};
+pub(crate) use store::Fickle;
+pub(super) use store::{embedded, on_every_store};
 
 pub(super) const ISSUER: &str = "https://issuer.example";
 pub(super) const AUDIENCE: &str = "pulso";
 
 /// The moment at which tests begin: 2026-01-01T00:00:00Z.
-pub(super) const NOW: i64 = 1_767_225_600;
+pub(crate) const NOW: i64 = 1_767_225_600;
 
 /// A clock that a test sets, in seconds.
 #[derive(Clone, Debug)]
-pub(super) struct SetClock(Arc<AtomicI64>);
+pub(crate) struct SetClock(Arc<AtomicI64>);
 
 impl SetClock {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(AtomicI64::new(NOW)))
     }
 
-    pub(super) fn set(&self, seconds: i64) {
+    pub(crate) fn set(&self, seconds: i64) {
         self.0.store(seconds, Ordering::SeqCst);
     }
 
-    pub(super) fn pass(&self, seconds: i64) {
+    pub(crate) fn pass(&self, seconds: i64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    pub(super) fn shared(&self) -> Arc<dyn Clock> {
+    pub(crate) fn shared(&self) -> Arc<dyn Clock> {
         Arc::new(self.clone())
     }
 }
@@ -63,13 +64,13 @@ impl Clock for SetClock {
     }
 }
 
-pub(super) fn base64url(bytes: impl AsRef<[u8]>) -> String {
+pub(crate) fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// How a token is signed.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum By {
+pub(crate) enum By {
     Ed,
     Ec,
     Rsa,
@@ -80,7 +81,7 @@ pub(super) enum By {
 }
 
 /// Signs tokens with a key of each kind.
-pub(super) struct Issuer {
+pub(crate) struct Issuer {
     ed: Ed25519KeyPair,
     ec: EcdsaKeyPair,
     rsa: RsaKeyPair,
@@ -88,7 +89,7 @@ pub(super) struct Issuer {
 }
 
 impl Issuer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let random = SystemRandom::new();
         let ed = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
         let by_p256 = &ECDSA_P256_SHA256_FIXED_SIGNING;
@@ -103,18 +104,18 @@ impl Issuer {
         }
     }
 
-    pub(super) fn ed_jwk(&self, kid: &str) -> Value {
+    pub(crate) fn ed_jwk(&self, kid: &str) -> Value {
         let x = base64url(self.ed.public_key());
         json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": kid, "x": x})
     }
 
-    pub(super) fn ec_jwk(&self, kid: &str) -> Value {
+    pub(crate) fn ec_jwk(&self, kid: &str) -> Value {
         let point = self.ec.public_key().as_ref();
         let (x, y) = (base64url(&point[1..33]), base64url(&point[33..]));
         json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": kid, "x": x, "y": y})
     }
 
-    pub(super) fn rsa_jwk(&self, kid: &str) -> Value {
+    pub(crate) fn rsa_jwk(&self, kid: &str) -> Value {
         let (n, e) = (base64url(self.modulus()), base64url([1, 0, 1]));
         json!({"kty": "RSA", "use": "sig", "key_ops": ["verify"], "kid": kid, "n": n, "e": e})
     }
@@ -124,12 +125,12 @@ impl Issuer {
     }
 
     /// All three keys: `ed`, `ec`, `rsa`.
-    pub(super) fn document(&self) -> String {
+    pub(crate) fn document(&self) -> String {
         jwks(&[self.ed_jwk("ed"), self.ec_jwk("ec"), self.rsa_jwk("rsa")])
     }
 
     /// A token of any texts, signed over what they are.
-    pub(super) fn sign(&self, header: &str, claims: &str, by: By) -> String {
+    pub(crate) fn sign(&self, header: &str, claims: &str, by: By) -> String {
         let message = format!("{}.{}", base64url(header), base64url(claims));
         let bytes = message.as_bytes();
         let hmac = |secret: &[u8]| {
@@ -150,7 +151,7 @@ impl Issuer {
     }
 
     /// A good token with these claims, signed by Ed25519.
-    pub(super) fn token(&self, claims: &Value) -> String {
+    pub(crate) fn token(&self, claims: &Value) -> String {
         self.sign(r#"{"alg":"EdDSA","kid":"ed"}"#, &claims.to_string(), By::Ed)
     }
 }
@@ -183,22 +184,22 @@ struct Served {
 }
 
 impl SetSource {
-    pub(super) fn new(document: impl Into<String>) -> Self {
+    pub(crate) fn new(document: impl Into<String>) -> Self {
         let source = Self::default();
         source.set(Some(document.into()));
         source
     }
 
     /// The document from now on; `None` when it cannot be had.
-    pub(super) fn set(&self, document: Option<String>) {
+    pub(crate) fn set(&self, document: Option<String>) {
         self.0.lock().unwrap().document = document;
     }
 
-    pub(super) fn document(&self) -> Option<String> {
+    pub(crate) fn document(&self) -> Option<String> {
         self.0.lock().unwrap().document.clone()
     }
 
-    pub(super) fn loads(&self) -> usize {
+    pub(crate) fn loads(&self) -> usize {
         self.0.lock().unwrap().loads
     }
 }

@@ -5,6 +5,8 @@
 //! length. Redirects are not followed: whoever can redirect could name another issuer's keys. TLS is
 //! checked against the system's authorities or those of one file.
 
+mod address;
+
 use std::{
     error::Error as _,
     fmt,
@@ -19,7 +21,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri,
+    HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION},
 };
 use http_body_util::BodyExt as _;
@@ -37,95 +39,15 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::host;
+pub(super) use address::is_loopback;
+pub use address::{Address, Untrusted};
 
 /// Most bytes of an answer's head, and most headers in it.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 const HEADERS_MAX: usize = 100;
 
-/// Most bytes of an address.
-const ADDRESS_BYTES_MAX: usize = 2_048;
-
 /// Most bytes of a file with authorities: a system's whole bundle has some 200 KiB.
 const CA_BYTES_MAX: u64 = 1 << 20;
-
-/// An address that cannot be trusted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is no address to ask an issuer at: whoever can change what it answers can sign any token; \
-     use https, or http on loopback by its number"
-)]
-pub struct Untrusted(String);
-
-/// An address whose answers nobody on the way can change: `https`, or `http` on loopback.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Address {
-    text: String,
-    uri: Uri,
-}
-
-impl Address {
-    /// Reads an address.
-    ///
-    /// # Errors
-    /// For one that is neither `https` nor `http` on an address of loopback, has a user or a fragment,
-    /// or is longer than 2,048 bytes.
-    pub fn parse(text: &str) -> Result<Self, Untrusted> {
-        let refused = || Untrusted(text.chars().take(256).collect());
-        let uri: Uri = text.parse().map_err(|_| refused())?;
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(refused)?;
-        let is_trusted = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => is_loopback(host),
-            _ => false,
-        };
-        let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-        // A fragment is for browsers, and other characters are none of an address.
-        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-        match is_trusted && is_plain && !has_user && text.len() <= ADDRESS_BYTES_MAX {
-            true => Ok(Self { text: text.to_owned(), uri }),
-            false => Err(refused()),
-        }
-    }
-
-    /// As it was written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Tells whether it is asked by TLS.
-    #[must_use]
-    pub fn is_secure(&self) -> bool {
-        self.uri.scheme_str() == Some("https")
-    }
-
-    fn host(&self) -> &str {
-        let host = self.uri.host().expect("a parsed address has a host");
-        host::without_brackets(host)
-    }
-
-    fn port(&self) -> u16 {
-        self.uri.port_u16().unwrap_or(if self.is_secure() { 443 } else { 80 })
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl fmt::Debug for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.text, f)
-    }
-}
-
-/// Tells whether a host is this machine, by its number: a name may lead anywhere.
-pub(super) fn is_loopback(host: &str) -> bool {
-    host::address(host).is_some_and(|address| address.is_loopback())
-}
 
 /// Why there is no answer to work with. The words are for a person.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -192,7 +114,7 @@ impl fmt::Debug for Client {
 pub struct Answer {
     /// 200, or a status from 400 to 499 which is no matter of time.
     pub status: StatusCode,
-    /// At most as long as was asked for.
+    /// Its body, within the bound that was asked for.
     pub body: Vec<u8>,
 }
 
@@ -293,8 +215,8 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 fn request(method: Method, address: &Address) -> http::request::Builder {
-    let path = address.uri.path_and_query().map_or("/", |path| path.as_str());
-    let host = address.uri.authority().map_or("", |authority| authority.as_str());
+    let path = address.path();
+    let host = address.authority();
     Request::builder()
         .method(method)
         .uri(path)

@@ -25,6 +25,8 @@ reasons! {
     CREDENTIAL_INVALID "The credential is not one of this server's, or is damaged.",
     CREDENTIAL_EXPIRED "The credential has expired, or is not valid yet.",
     CREDENTIAL_REVOKED "The credential was revoked.",
+    LOGIN_FAILED "Nobody was logged in; the login may be begun again.",
+    ISSUER_UNAVAILABLE "The issuer of tokens does not answer as it should; try again later.",
     ROLE_MISSING "The credential has none of the roles that may call the method.",
     TENANT_FORBIDDEN "The credential is not for the tenant.",
     RATE_LIMITED "The credential, or the client's address, makes more requests a second than it may; send the same again after the given wait.",

@@ -4,6 +4,7 @@
 pub(crate) mod audit_log;
 mod grpc;
 mod tokens;
+mod login;
 
 use std::{
     net::SocketAddr,
@@ -19,13 +20,14 @@ use edge::{
         api_key::ServerSecret,
         browser::Origin,
         certificates::Certificates,
-        jwt::keyring::KeyRing,
+        jwt::{TokenOptions, Tokens, keyring::KeyRing},
         keys::{KeyOptions, Keys},
         quota::{QuotaLimits, Quotas},
         rate::{Rate, RateLimits, Rates},
         trail::Trail,
     },
     http::Hosts,
+    login::Login,
 };
 use runtime::{Health, Shutdown, clock};
 use storage::choice::Billing;
@@ -53,6 +55,7 @@ pub(super) struct Opened {
     keys: Option<Arc<Keys<Billing>>>,
     ring: Option<Arc<KeyRing>>,
     certificates: Option<Arc<Certificates>>,
+    login: Option<Arc<Login>>,
 }
 
 /// Checks that nobody unknown can reach a process that asks for no credentials.
@@ -115,6 +118,7 @@ pub(super) async fn open(config: &Config, billing: &Arc<Billing>) -> Result<Open
         keys: None,
         ring: None,
         certificates: None,
+        login: None,
     };
     if settings.mode != AccessMode::Required {
         return Ok(opened);
@@ -122,9 +126,23 @@ pub(super) async fn open(config: &Config, billing: &Arc<Billing>) -> Result<Open
     let keys = Arc::new(open_keys(config, Arc::clone(billing)).await?);
     let mut authenticator = Authenticator::new(Arc::clone(&clock)).with_keys(keys.clone());
     if let Some(issuer) = settings.token_issuer.get() {
-        let tokens = tokens::open(settings, issuer, clock).await?;
-        opened.ring = Some(Arc::clone(tokens.ring()));
-        authenticator = authenticator.with_tokens(tokens);
+        let audiences = tokens::audiences(settings)?;
+        let login = login::prepare(settings, issuer, keys.secret())?;
+        let ring = tokens::ring(settings, issuer, Arc::clone(&clock)).await?;
+        if let Some(audiences) = audiences {
+            let options = TokenOptions { audiences, ..TokenOptions::new(issuer, "") };
+            let tokens = Tokens::new(options, Arc::clone(&ring), Arc::clone(&clock));
+            authenticator = authenticator.with_tokens(tokens);
+        }
+        if let Some(login) = login {
+            let (login, sessions) = login.open(&ring, &clock);
+            authenticator = authenticator.with_sessions(sessions);
+            opened.login = Some(login);
+        }
+        opened.ring = Some(ring);
+    } else if settings.login_client_id.get().is_some() {
+        let message = "access.token_issuer is empty, and access.login_client_id needs it";
+        return Err(Failure::new(Exit::Config, message));
     }
     if let Some(certificates) = load_certificates(settings)?.map(Arc::new) {
         authenticator = authenticator.with_certificates(Arc::clone(&certificates));
@@ -146,9 +164,11 @@ pub(crate) fn load_certificates(settings: &Access) -> Result<Option<Certificates
 }
 
 impl Opened {
-    /// What manages the keys, where there are any, and shows the audit trail.
-    pub(super) fn doors(&self) -> Doors {
-        grpc::doors(self.keys.clone(), Arc::new(AuditLog::new(Arc::clone(&self.trail))))
+    /// What manages the keys, where there are any, and shows the audit trail; and what logs people in.
+    pub(super) fn doors(&self) -> Vec<Doors> {
+        let audit_log = Arc::new(AuditLog::new(Arc::clone(&self.trail)));
+        let own = grpc::doors(self.keys.clone(), audit_log);
+        [own].into_iter().chain(self.login.clone().map(Login::doors)).collect()
     }
 
     /// Keeps keys, key sets and names of certificates up to date until shutdown.

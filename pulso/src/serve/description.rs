@@ -12,6 +12,7 @@ pub fn rules() -> Vec<Rule> {
     [
         &edge::grpc::OWN_RULES[..],
         &http::OWN_RULES,
+        &edge::login::RULES,
         &ingestor_api::RULES,
         &ingestor_consumer::grpc::RULES,
         &billing::RULES,

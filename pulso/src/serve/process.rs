@@ -169,7 +169,7 @@ impl Process {
             stages.push(AuditService::new(backends.logs(), usage, ids).doors());
         }
         let access = access::open(config, &backends.billing).await?;
-        stages.push(access.doors());
+        stages.extend(access.doors());
         tasks.extend(access.keep(&health, &shutdown));
         let compute = Compute::new(compute_config(config));
         if plan.runs(Stage::Price) {

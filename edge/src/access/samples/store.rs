@@ -52,7 +52,7 @@ pub(in crate::access) use on_every_store;
 
 /// A store in memory that a test takes away and gives back.
 #[derive(Clone, Default)]
-pub(in crate::access) struct Fickle {
+pub(crate) struct Fickle {
     store: MemoryBillingStore,
     is_away: Arc<AtomicBool>,
 }

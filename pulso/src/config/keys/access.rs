@@ -1,7 +1,7 @@
 //! The settings of access: who may call what, and how the process knows them.
 
 use super::{
-    GIB, SECOND,
+    GIB, HOUR, SECOND,
     table::{Key, default_of},
 };
 use crate::config::{
@@ -36,6 +36,20 @@ sections! {
         issuer_wait: Span<0, { 600 * SECOND }> = "30s";
         /// File with the clients that are known by names in their certificates (docs/access.md), JSON.
         certificates: Text = "";
+        /// As which client of the issuer people log in by a browser. Nothing: nobody does.
+        login_client_id: Text = "";
+        /// Its secret. Better by a file: PULSO_ACCESS__LOGIN_CLIENT_SECRET_FILE names one. Nothing: the
+        /// issuer knows the client as a public one.
+        login_client_secret: Secret = "";
+        /// What a login asks the issuer for, between blanks. `openid` is among them, and whatever puts
+        /// roles and tenants into the ID token.
+        login_scopes: Text = "openid";
+        /// Where browsers reach the deployment: `https://` and a host, or `http://` and one of loopback.
+        /// The issuer sends them back to `/login/callback` there.
+        public_url: Text = "";
+        /// How long a login counts at most; it ends earlier with the ID token. It cannot be taken back,
+        /// so with a long one a person who may not come in any more still does.
+        session_max: Span<{ 60 * SECOND }, { 24 * HOUR }> = "8h";
         /// Requests a second of one client, over all its credentials. A stream counts once.
         requests_per_client: Count<1, 1_000_000_000> = "10000";
         /// Requests a second of one address, those with wrong credentials included.

@@ -10,7 +10,6 @@ use domain::Clock;
 use edge::access::{
     issuer::{DiscoveredKeys, Issuer},
     jwt::{
-        TokenOptions, Tokens,
         keyring::{KeyRing, ReloadError, ReloadOptions},
         source::{FileSource, KeySource, UrlSource},
     },
@@ -22,33 +21,39 @@ use crate::{
     exit::{Exit, Failure},
 };
 
-/// Opens what checks the tokens of an issuer.
+/// Whom tokens of programs are for; `None` where only people log in.
+///
+/// # Errors
+/// With the configuration code, which names the setting.
+pub(super) fn audiences(settings: &Access) -> Result<Option<Vec<String>>, Failure> {
+    let audiences: Vec<_> = settings.token_audiences.iter().map(str::to_owned).collect();
+    match (audiences.is_empty(), settings.login_client_id.get()) {
+        (false, _) => Ok(Some(audiences)),
+        (true, Some(_)) => Ok(None),
+        (true, None) => {
+            Err(wrong("access.token_audiences is empty, and access.token_issuer needs it"))
+        }
+    }
+}
+
+/// Loads the keys of an issuer.
 ///
 /// # Errors
 /// With the configuration code, which names the setting; as unavailable when the issuer does not answer
 /// in time.
-pub(super) async fn open(
+pub(super) async fn ring(
     settings: &Access,
     issuer: &str,
     clock: Arc<dyn Clock>,
-) -> Result<Tokens, Failure> {
-    let audiences = audiences(settings)?;
-    let ring = Arc::new(ring(settings, issuer, Arc::clone(&clock)).await?);
-    let options = TokenOptions { audiences, ..TokenOptions::new(issuer, "") };
-    Ok(Tokens::new(options, ring, clock))
-}
-
-fn audiences(settings: &Access) -> Result<Vec<String>, Failure> {
-    match settings.token_audiences.is_empty() {
-        true => Err(wrong("access.token_audiences is empty, and access.token_issuer needs it")),
-        false => Ok(settings.token_audiences.iter().map(str::to_owned).collect()),
-    }
-}
-
-async fn ring(settings: &Access, issuer: &str, clock: Arc<dyn Clock>) -> Result<KeyRing, Failure> {
-    match settings.token_keys.get() {
+) -> Result<Arc<KeyRing>, Failure> {
+    let ring = match settings.token_keys.get() {
         None => {
-            let source = DiscoveredKeys(self::issuer(settings, issuer)?);
+            let issuer = Issuer::new(issuer, client(settings)?).map_err(|error| {
+                wrong(format_args!(
+                    "access.token_keys is empty, and the keys cannot be looked for below access.token_issuer: {error}"
+                ))
+            })?;
+            let source = DiscoveredKeys(issuer);
             load(settings, "access.token_issuer", source, clock).await
         }
         Some(url) if url.contains("://") => {
@@ -58,19 +63,15 @@ async fn ring(settings: &Access, issuer: &str, clock: Arc<dyn Clock>) -> Result<
             load(settings, "access.token_keys", source, clock).await
         }
         Some(path) => load(settings, "access.token_keys", FileSource::new(path), clock).await,
-    }
+    };
+    ring.map(Arc::new)
 }
 
-/// The issuer, which says by itself where its addresses are.
-fn issuer(settings: &Access, name: &str) -> Result<Issuer, Failure> {
-    Issuer::new(name, client(settings)?).map_err(|error| {
-        wrong(format_args!(
-            "access.token_keys is empty, and the keys cannot be looked for below access.token_issuer: {error}"
-        ))
-    })
-}
-
-fn client(settings: &Access) -> Result<Client, Failure> {
+/// What asks the issuer.
+///
+/// # Errors
+/// With the configuration code, for a file of authorities that cannot be used.
+pub(super) fn client(settings: &Access) -> Result<Client, Failure> {
     Client::new(settings.issuer_ca_file.get().map(Path::new), Patience::default())
         .map_err(|error| wrong(format_args!("access.issuer_ca_file: {error}")))
 }
