@@ -161,6 +161,15 @@ pub(super) fn access_texts() -> Vec<Vec<u8>> {
     let key = format!("pulso_0123456789abcdef_{}82f2dcfe", "a5".repeat(32));
     let body = format!("0123456789abcdef_{}", "5a".repeat(32));
     let name = "uri:spiffe://example.org/meter";
-    let others = [&*body, "https://app.example", "http://[::1]:9", "2026-01/17", name];
+    let session = "A".repeat(64);
+    let others = [
+        &*body,
+        "https://app.example",
+        "http://[::1]:9",
+        "2026-01/17",
+        name,
+        "http://127.0.0.1/k?a",
+        &session,
+    ];
     [key].into_iter().chain(others.map(str::to_owned)).map(String::into_bytes).collect()
 }

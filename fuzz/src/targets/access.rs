@@ -6,7 +6,7 @@ use domain::{Clock, Timestamp};
 use edge::{
     access::{
         Refusal,
-        api_key::{ApiKey, KEY_TEXT_BYTES},
+        api_key::{ApiKey, KEY_TEXT_BYTES, ServerSecret},
         browser::Origin,
         jwt::{
             TOKEN_BYTES_MAX, TokenOptions, Tokens, Verified,
@@ -14,7 +14,9 @@ use edge::{
             keys::{DOCUMENT_BYTES_MAX, KEYS_MAX, KeySet},
             source::{KeySource, SourceError},
         },
+        session::Sessions,
         trail::TrailPlace,
+        web::Address,
     },
     listen::PeerName,
 };
@@ -50,6 +52,12 @@ fn now() -> Timestamp {
 }
 
 thread_local! {
+    /// The sessions of a deployment.
+    static SESSIONS: Sessions = {
+        let secret = ServerSecret::new(&[7; 32]).expect("32 bytes are enough");
+        let origin = "https://a.example".parse().expect("an origin");
+        Sessions::new(&secret, "https://i.example", origin).expect("pages by TLS")
+    };
     /// What checks tokens, made once because it holds a set of keys.
     static TOKENS: (Tokens, tokio::runtime::Runtime) = {
         let x = base64url(signer().public_key().as_ref());
@@ -135,7 +143,8 @@ pub(super) fn key_set(bytes: &[u8]) {
 }
 
 /// A key reads only as it was revealed and prints without its secret; an origin, a place in the audit
-/// trail and a name in a certificate print as they are read.
+/// trail and a name in a certificate print as they are read; an issuer is asked where nobody on the way
+/// can answer; no text is a session that nobody sealed.
 pub(super) fn texts(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     // With a checksum that fits, so that more than the checksum is read.
@@ -155,6 +164,13 @@ pub(super) fn texts(bytes: &[u8]) {
         assert!((1..=256).contains(&name.as_str().len()) && !text.chars().any(char::is_control));
         assert!(matches!(name, PeerName::CommonName(_)) || !text.contains('*'), "{text}");
     }
+    if let Ok(address) = Address::parse(text) {
+        let is_secure = text.get(..8).is_some_and(|begin| begin.eq_ignore_ascii_case("https://"));
+        assert_eq!((address.as_str(), address.is_secure()), (text, is_secure));
+        assert!(is_secure || text.contains("127.") || text.contains(":1]"), "{text}");
+        assert!(!text.contains('#') && text.bytes().all(|byte| byte.is_ascii_graphic()), "{text}");
+    }
+    SESSIONS.with(|sessions| assert!(sessions.open(text, &now).is_err(), "{text}"));
     if text.parse::<Origin>().is_ok() {
         assert!(text.starts_with("http") && !text.contains(['*', '@', ',', ' ']), "{text}");
     }
