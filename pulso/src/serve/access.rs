@@ -97,7 +97,11 @@ pub(crate) async fn open_keys(
 ///
 /// # Errors
 /// With the configuration code, which names the setting; those of the store.
-pub(super) async fn open(config: &Config, billing: &Arc<Billing>) -> Result<Opened, Failure> {
+pub(super) async fn open(
+    config: &Config,
+    billing: &Arc<Billing>,
+    shutdown: &Shutdown,
+) -> Result<Opened, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(clock::system());
     let settings = &config.access;
     let rates = Rates::new(&rate_limits(settings), &clock);
@@ -128,7 +132,7 @@ pub(super) async fn open(config: &Config, billing: &Arc<Billing>) -> Result<Open
     if let Some(issuer) = settings.token_issuer.get() {
         let audiences = tokens::audiences(settings)?;
         let login = login::prepare(settings, issuer, keys.secret())?;
-        let ring = tokens::ring(settings, issuer, Arc::clone(&clock)).await?;
+        let ring = tokens::ring(settings, issuer, Arc::clone(&clock), shutdown).await?;
         if let Some(audiences) = audiences {
             let options = TokenOptions { audiences, ..TokenOptions::new(issuer, "") };
             let tokens = Tokens::new(options, Arc::clone(&ring), Arc::clone(&clock));

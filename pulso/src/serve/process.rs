@@ -168,7 +168,7 @@ impl Process {
             let (usage, ids) = (Arc::clone(&backends.usage), consuming::ids_memory(config));
             stages.push(AuditService::new(backends.logs(), usage, ids).doors());
         }
-        let access = access::open(config, &backends.billing).await?;
+        let access = access::open(config, &backends.billing, &shutdown).await?;
         stages.extend(access.doors());
         tasks.extend(access.keep(&health, &shutdown));
         let compute = Compute::new(compute_config(config));

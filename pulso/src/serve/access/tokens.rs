@@ -15,6 +15,7 @@ use edge::access::{
     },
     web::{Address, Client, Patience},
 };
+use runtime::Shutdown;
 
 use crate::{
     config::keys::Access,
@@ -40,8 +41,23 @@ pub(super) fn audiences(settings: &Access) -> Result<Option<Vec<String>>, Failur
 ///
 /// # Errors
 /// With the configuration code, which names the setting; as unavailable when the issuer does not answer
-/// in time.
+/// in time, or the process is asked to end meanwhile.
 pub(super) async fn ring(
+    settings: &Access,
+    issuer: &str,
+    clock: Arc<dyn Clock>,
+    shutdown: &Shutdown,
+) -> Result<Arc<KeyRing>, Failure> {
+    tokio::select! {
+        ring = loaded(settings, issuer, clock) => ring,
+        () = shutdown.requested() => {
+            let message = "the process is asked to end, and the issuer's keys are not there yet";
+            Err(Failure::new(Exit::Unavailable, message))
+        }
+    }
+}
+
+async fn loaded(
     settings: &Access,
     issuer: &str,
     clock: Arc<dyn Clock>,
@@ -101,4 +117,26 @@ fn failure(setting: &str, error: &ReloadError) -> Failure {
 
 fn wrong(message: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Config, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::clock;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn a_process_that_is_asked_to_end_waits_for_no_issuer() {
+        let settings = Config::default().access;
+        let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (clock, shutdown) = (Arc::new(clock::system()), Shutdown::new());
+        shutdown.request();
+        let begun = std::time::Instant::now();
+        let ring = ring(&settings, &format!("http://{away}"), clock, &shutdown).await;
+        let failure = ring.unwrap_err();
+        assert_eq!(failure.exit, Exit::Unavailable);
+        assert!(failure.message.contains("asked to end"), "{failure}");
+        assert!(begun.elapsed() < settings.issuer_wait.duration());
+    }
 }
