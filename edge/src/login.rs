@@ -1,7 +1,7 @@
 //! Login: how a person who opens a page in a browser becomes somebody, by the issuer whose tokens count.
 //!
 //! The authorization code flow of OpenID Connect with PKCE: `GET /login` sends the browser to the
-//! issuer and leaves it a sealed [ticket]; `GET /login/callback` takes the issuer's answer, exchanges its
+//! issuer and leaves it a sealed ticket; `GET /login/callback` takes the issuer's answer, exchanges its
 //! code, checks the ID token as any token, and begins a [session](crate::access::session); `POST
 //! /logout` ends it. No process keeps anything between the two steps, so that each may answer either.
 //! These routes need no credential, so their requests are counted by address here, and the issuer is

@@ -51,6 +51,15 @@ impl Fixture {
 
     /// A process of a deployment with this secret, and of the client with this one.
     async fn with(provider: Provider, secret: &ServerSecret, client: Option<&str>) -> Self {
+        Self::at(PAGES, provider, secret, client).await
+    }
+
+    async fn at(
+        pages: &str,
+        provider: Provider,
+        secret: &ServerSecret,
+        client: Option<&str>,
+    ) -> Self {
         let clock = SetClock::new();
         let web = Client::new(None, Patience::default()).unwrap();
         let issuer = Issuer::new(&provider.url, web).unwrap();
@@ -58,7 +67,7 @@ impl Fixture {
         let ring = KeyRing::load(source, ReloadOptions::default(), clock.shared()).await.unwrap();
         let options = TokenOptions::new(&provider.url, CLIENT);
         let tokens = Tokens::new(options, Arc::new(ring), clock.shared());
-        let sessions = Sessions::new(secret, &provider.url, PAGES.parse().unwrap()).unwrap();
+        let sessions = Sessions::new(secret, &provider.url, pages.parse().unwrap()).unwrap();
         let sessions = Arc::new(sessions);
         let options = LoginOptions {
             client_id: CLIENT.to_owned(),
@@ -164,7 +173,8 @@ impl Browser {
 
     fn keep(&mut self, set: &str) {
         let (pair, attributes) = set.split_once("; ").unwrap();
-        assert!(attributes.starts_with("Path=/; HttpOnly; SameSite=Lax; Max-Age="), "{set}");
+        assert!(attributes.starts_with("Path=/; HttpOnly; SameSite=Lax; "), "{set}");
+        assert_eq!(pair.starts_with("__Host-"), attributes.contains("; Secure; "), "{set}");
         let (name, value) = pair.split_once('=').unwrap();
         self.cookies.retain(|(kept, _)| kept != name);
         if !attributes.ends_with("Max-Age=0") {
@@ -223,6 +233,31 @@ async fn a_person_logs_in_by_every_kind_of_key_and_client_and_out_again() {
         assert_eq!((got.location(), browser.cookies.len()), ("/", 0));
         assert_eq!(browser.get("/who").await.refusal().1, "CREDENTIAL_MISSING");
     }
+}
+
+#[tokio::test]
+async fn over_tls_every_cookie_is_bound_to_the_host_and_to_tls() {
+    const SECURE: &str = "https://usage.example";
+    let provider = Provider::start(Conduct::default()).await;
+    let fixture = Fixture::at(SECURE, provider, &secret(7), None).await;
+    let mut browser = fixture.browser();
+    let got = browser.get("/login").await;
+    assert!(got.location().contains("redirect_uri=https%3A%2F%2Fusage.example%2Flogin%2Fcallback"));
+    let names: Vec<_> = browser.cookies.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(names, ["__Host-pulso_login"]);
+    assert_eq!(browser.log_in(&fixture, "").await.location(), "/");
+    let names: Vec<_> = browser.cookies.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(names, ["__Host-pulso_session"]);
+    assert_eq!(browser.get("/who").await.body, json!("ada"));
+    for (origin, is_let_in) in [(SECURE, true), (PAGES, false)] {
+        let got = browser.send("POST", "/who", &[("origin", origin)]).await;
+        assert_eq!(got.status == StatusCode::OK, is_let_in, "{origin}");
+    }
+    // A cookie that a page of a neighbouring name planted has no such name.
+    let session = browser.cookie("__Host-pulso_session").unwrap();
+    let mut planted = fixture.browser();
+    planted.set("pulso_session", &session);
+    assert_eq!(planted.get("/who").await.refusal().1, "CREDENTIAL_MISSING");
 }
 
 #[tokio::test]
