@@ -138,6 +138,8 @@ impl Services {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(descriptors)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // What errors carry, `google.rpc.ErrorInfo` and others: tools print what they know.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         };
         // A stream of questions, on which a person at a tool may be quiet.
         let newer = reflection().build_v1()?;

@@ -1,10 +1,12 @@
 //! Bad input and trouble, from outside: every refusal has a reason, nothing that a client sends ends
 //! the server, and what an operator has to know is where an operator looks.
 
-use std::{future::poll_fn, pin::Pin, time::Instant};
+use std::{collections::BTreeSet, future::poll_fn, pin::Pin, time::Instant};
 
 use crate::harness::{self, Home, PATIENCE, Server, Settings, now};
 use edge::problem::reason_of;
+use prost::Message as _;
+use prost_types::FileDescriptorProto;
 use proto::v1::{
     Decimal, Pulse, PulseBatch, UsageInfoRequest, ingest_service_client::IngestServiceClient,
     usage_service_client::UsageServiceClient,
@@ -25,7 +27,7 @@ use tonic::{
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::v1alpha::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-    server_reflection_request::MessageRequest,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
 /// The services, as their clients name them.
@@ -146,6 +148,35 @@ async fn health_answers_for_each_service_and_reflection_under_its_older_name_too
     for name in SERVICES {
         assert!(listed.contains(name), "{name} is not in {listed}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reflection_knows_what_errors_carry() {
+    let home = Home::new();
+    let server = Server::start(&home, &Settings::default()).await;
+    let mut reflection = ServerReflectionClient::new(server.channel().await);
+    let symbols = ["Status", "ErrorInfo", "BadRequest", "RetryInfo"];
+    let mut wanted: Vec<_> = symbols
+        .map(|name| MessageRequest::FileContainingSymbol(format!("google.rpc.{name}")))
+        .into();
+    let mut known = BTreeSet::new();
+    // Each file, and then what it imports, as tools ask.
+    while let Some(message) = wanted.pop() {
+        let request =
+            ServerReflectionRequest { host: String::new(), message_request: Some(message.clone()) };
+        let asked = reflection.server_reflection_info(tokio_stream::iter([request])).await;
+        let answer = asked.unwrap().into_inner().message().await.unwrap().unwrap();
+        let Some(MessageResponse::FileDescriptorResponse(files)) = answer.message_response else {
+            panic!("{message:?}: {answer:?}")
+        };
+        for file in files.file_descriptor_proto {
+            let file = FileDescriptorProto::decode(&*file).unwrap();
+            if known.insert(file.name().to_owned()) {
+                wanted.extend(file.dependency.into_iter().map(MessageRequest::FileByFilename));
+            }
+        }
+    }
+    assert!(known.contains("google/protobuf/any.proto"), "{known:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
