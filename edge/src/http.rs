@@ -15,6 +15,7 @@ use axum::{Router, http::header, middleware, response::IntoResponse, routing::ge
 use runtime::Health;
 use utoipa::openapi::OpenApi;
 
+pub(crate) use self::openapi::methods;
 use self::pages::Guests;
 pub use self::{openapi::described, pages::Hosts};
 use crate::{
@@ -96,29 +97,6 @@ pub fn router(
         .layer(RequestsLayer::new(Methods::Http))
         .layer(CorrelationLayer);
     browser::guard(router, &origins, transport)
-}
-
-/// Every described route as a rule names it, `GET /v1/usage`. What follows a placeholder within a segment
-/// is a part of the placeholder to the router: `/v1/invoices/{invoice}:void`.
-pub(crate) fn methods(description: &OpenApi) -> Vec<String> {
-    let mut methods = vec!["GET /".to_owned()];
-    for (path, item) in &description.paths.paths {
-        let segments = path.split('/').map(|segment| match segment.split_once('}') {
-            Some((placeholder, _)) => format!("{placeholder}}}"),
-            None => segment.to_owned(),
-        });
-        let pattern = segments.collect::<Vec<_>>().join("/");
-        let verbs = [
-            ("GET", &item.get),
-            ("POST", &item.post),
-            ("PUT", &item.put),
-            ("PATCH", &item.patch),
-            ("DELETE", &item.delete),
-        ];
-        let described = verbs.into_iter().filter(|(_, operation)| operation.is_some());
-        methods.extend(described.map(|(verb, _)| format!("{verb} {pattern}")));
-    }
-    methods
 }
 
 /// A body with its media type.

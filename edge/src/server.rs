@@ -77,10 +77,12 @@ impl Served {
             descriptions.push(doors.openapi);
             rules.extend(doors.rules);
         }
-        let description = http::described(descriptions);
         let rules = Rules::new(rules)?;
+        let description = http::described(descriptions, &rules);
         let mut known = services.methods(process.descriptors);
         known.extend(http::methods(&description));
+        // The page at `/` is for people and described to nobody else.
+        known.push("GET /".to_owned());
         let own = grpc::OWN_RULES.iter().map(|rule| rule.method);
         rules.check(known.iter().map(String::as_str).chain(own))?;
         let access = match process.authenticator {

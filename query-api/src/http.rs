@@ -1,6 +1,7 @@
 //! The HTTP door: the routes of the reads.
 
 mod documents;
+mod examples;
 mod operations;
 mod usage;
 

@@ -30,7 +30,7 @@ pub enum TenantRule {
 
 impl TenantRule {
     /// The words of the printed table.
-    const fn words(self) -> &'static str {
+    pub(crate) const fn words(self) -> &'static str {
         match self {
             Self::Any => "any",
             Self::FromRequest => "those of the request, narrowed to the credential's",
@@ -191,6 +191,12 @@ impl Rules {
             return Ok(());
         }
         Err(RulesError::Incomplete { without_rule, without_method })
+    }
+
+    /// The rule of a method, by its name in the table.
+    #[must_use]
+    pub fn of_method(&self, method: &str) -> Option<Rule> {
+        self.0.by_method.get(method).copied()
     }
 
     /// The rule of a gRPC call, by its path.

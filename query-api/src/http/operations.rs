@@ -16,7 +16,10 @@ use edge::{
     problem::{Problem, ProblemJson, Violation, http::HttpProblem, reasons},
 };
 
-use super::documents::{DeadLetterEntry, DeadLettersDocument, StatusDocument};
+use super::{
+    documents::{DeadLetterEntry, DeadLettersDocument, StatusDocument},
+    examples,
+};
 use crate::{api::QueryApi, dead_letters::DeadLettersRequest};
 
 /// The parameters of `/v1/dlq`.
@@ -32,9 +35,10 @@ pub(super) const DEAD_LETTER_PARAMETERS: [&str; 1] = ["generation"];
 #[utoipa::path(
     get,
     path = "/v1/status",
+    operation_id = "getStatus",
     tag = "operations",
     responses(
-        (status = 200, description = "The status at this moment.", body = StatusDocument),
+        (status = 200, description = "The status at this moment.", body = StatusDocument, example = json!(examples::status())),
         (status = 400, description = "A parameter was given.", body = ProblemJson, content_type = "application/problem+json"),
         (status = 406, description = "JSON is not accepted.", body = ProblemJson, content_type = "application/problem+json"),
     ),
@@ -56,16 +60,17 @@ pub(super) async fn status<U: UsageStore, L: PulseLog>(
 #[utoipa::path(
     get,
     path = "/v1/dlq",
+    operation_id = "listDeadLetters",
     tag = "operations",
     params(
-        ("generation" = Option<u32>, Query, description = "Generation of the log, from 1; the newest when left out.", minimum = 1),
-        ("reason" = Option<String>, Query, description = "Only groups with this reason, for example `too_late`."),
-        ("tenant" = Option<String>, Query, description = "Only groups of this tenant."),
-        ("page_size" = Option<u16>, Query, description = "50 when left out.", minimum = 1, maximum = 1000),
-        ("page_token" = Option<String>, Query, description = "From the answer before. `generation`, `reason` and `tenant` must stay as they were."),
+        ("generation" = Option<u32>, Query, description = "Generation of the log, from 1; the newest when left out.", minimum = 1, example = 1),
+        ("reason" = Option<String>, Query, description = "Only groups with this reason, for example `too_late`.", example = "too_late"),
+        ("tenant" = Option<String>, Query, description = "Only groups of this tenant.", max_length = 128, example = "acme"),
+        ("page_size" = Option<u16>, Query, description = "50 when left out.", minimum = 1, maximum = 1000, example = 50),
+        ("page_token" = Option<String>, Query, description = "From the answer before. `generation`, `reason` and `tenant` must stay as they were.", example = "AQAAAAAAAAAq"),
     ),
     responses(
-        (status = 200, description = "One page.", body = DeadLettersDocument),
+        (status = 200, description = "One page.", body = DeadLettersDocument, example = json!(examples::dead_letters())),
         (status = 400, description = "A parameter is wrong.", body = ProblemJson, content_type = "application/problem+json"),
         (status = 406, description = "JSON is not accepted.", body = ProblemJson, content_type = "application/problem+json"),
         (status = 503, description = "The store does not answer now.", body = ProblemJson, content_type = "application/problem+json"),
@@ -94,15 +99,16 @@ pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
 #[utoipa::path(
     get,
     path = "/v1/dlq/{partition}/{offset}/{index}",
+    operation_id = "getDeadLetter",
     tag = "operations",
     params(
-        ("partition" = u32, Path, description = "The partition."),
-        ("offset" = u64, Path, description = "The record."),
-        ("index" = u32, Path, description = "Place of the pulse in the record; 0 for a whole record."),
-        ("generation" = Option<u32>, Query, description = "Generation of the log, from 1; the newest when left out.", minimum = 1),
+        ("partition" = u32, Path, description = "The partition.", maximum = 65535, example = 0),
+        ("offset" = String, Path, description = "The record, a 64-bit integer as answers write it.", pattern = "^[0-9]{1,20}$", example = "42"),
+        ("index" = u32, Path, description = "Place of the pulse in the record; 0 for a whole record.", example = 0),
+        ("generation" = Option<u32>, Query, description = "Generation of the log, from 1; the newest when left out.", minimum = 1, example = 1),
     ),
     responses(
-        (status = 200, description = "The dead letter, with `payload`.", body = DeadLetterEntry),
+        (status = 200, description = "The dead letter, with `payload`.", body = DeadLetterEntry, example = json!(examples::dead_letter())),
         (status = 400, description = "The place is not three numbers, a parameter is wrong, or the log cannot be read there.", body = ProblemJson, content_type = "application/problem+json"),
         (status = 404, description = "No dead letter stands there.", body = ProblemJson, content_type = "application/problem+json"),
         (status = 406, description = "JSON is not accepted.", body = ProblemJson, content_type = "application/problem+json"),

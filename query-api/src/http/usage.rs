@@ -16,7 +16,7 @@ use edge::{
     problem::{Problem, ProblemJson, http::HttpProblem},
 };
 
-use super::documents::UsageDocument;
+use super::{documents::UsageDocument, examples};
 use crate::{
     api::{QueryApi, UsageAnswer},
     usage::{
@@ -66,23 +66,24 @@ const CSV_HEADER: [&str; 11] = [
 #[utoipa::path(
     get,
     path = "/v1/usage",
+    operation_id = "queryUsage",
     tag = "usage",
     params(
-        ("tenant" = Option<String>, Query, description = "One tenant; all when left out.", max_length = 128),
-        ("sku" = Option<String>, Query, description = "One SKU; all when left out.", max_length = 128),
-        ("unit" = Option<String>, Query, description = "One unit; all when left out.", max_length = 128),
+        ("tenant" = Option<String>, Query, description = "One tenant; all when left out.", max_length = 128, example = "acme"),
+        ("sku" = Option<String>, Query, description = "One SKU; all when left out.", max_length = 128, example = "vm.standard"),
+        ("unit" = Option<String>, Query, description = "One unit; all when left out.", max_length = 128, example = "hour"),
         ("from" = String, Query, description = "First moment that counts: an RFC 3339 instant on an edge of the store's windows (a whole hour), or a date, which means its start in time_zone.", example = "2024-09-01T00:00:00Z"),
         ("to" = String, Query, description = "First moment that counts no more, written as `from`.", example = "2024-10-01"),
         ("window" = String, Query, description = "`PT1H` (an hour of UTC), `P1D` or `P1M` (a day or month of time_zone), or `total` (the whole range).", example = "P1D", pattern = "^(PT1H|P1D|P1M|total)$"),
         ("group_by" = Option<String>, Query, description = "Comma-separated: any of tenant, product_sku, use_unity and names of dimensions (`dimensions.tenant` where a dimension is called like a field). What is not named is added up. All of them when left out.", example = "product_sku,region"),
         ("time_zone" = Option<String>, Query, description = "IANA name; UTC when left out. Its days and months must start on edges of the store's windows.", example = "Europe/Berlin"),
-        ("page_size" = Option<u16>, Query, description = "50 when left out.", minimum = 1, maximum = 1000),
-        ("page_token" = Option<String>, Query, description = "From the answer before. Every other parameter but page_size must stay as it was."),
+        ("page_size" = Option<u16>, Query, description = "50 when left out.", minimum = 1, maximum = 1000, example = 50),
+        ("page_token" = Option<String>, Query, description = "From the answer before. Every other parameter but page_size must stay as it was.", example = "AQAAAAAAAAAq"),
     ),
     responses(
         (status = 200, description = "One page.", content(
-            (UsageDocument = "application/json"),
-            (String = "text/csv"),
+            (UsageDocument = "application/json", example = json!(examples::usage())),
+            (String = "text/csv", example = json!(examples::USAGE_CSV)),
         ), headers(
             ("x-next-page-token" = String, description = "CSV only: for the page after this; absent on the last."),
             ("x-as-of" = String, description = "CSV only: all that reached the log before this moment is in the answer."),

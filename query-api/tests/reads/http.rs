@@ -33,7 +33,7 @@ impl Answer {
 pub(crate) fn router(bench: &Bench) -> Router {
     let other = Router::new().route("/v1/pulses", post(async |body: String| body));
     let routes = [query_api::http::routes(bench.api.clone()), Routes::new(other, 1 << 20)];
-    let description = edge::http::described([query_api::http::openapi()]);
+    let description = crate::openapi::document();
     edge::http::router(routes, description, front(&bench.health))
 }
 

@@ -2,13 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use edge::problem::{Problem, ProblemJson, Violation, reasons};
+use edge::{
+    access::Rules,
+    problem::{Problem, ProblemJson, Violation, reasons},
+};
 use serde_json::Value;
+use utoipa::openapi::OpenApi;
 
 use crate::{http::get, support::Bench};
 
+/// What a process of this stage alone serves.
+pub(crate) fn document() -> OpenApi {
+    let rules = [&query_api::RULES[..], &edge::http::OWN_RULES].concat();
+    edge::http::described([query_api::http::openapi()], &Rules::new(rules).unwrap())
+}
+
 fn description() -> Value {
-    serde_json::to_value(edge::http::described([query_api::http::openapi()])).unwrap()
+    serde_json::to_value(document()).unwrap()
 }
 
 #[test]
