@@ -1,5 +1,7 @@
 //! Billing over HTTP: the same answers and refusals as the commands get over gRPC.
 
+use std::collections::BTreeSet;
+
 use crate::harness::{Home, PATIENCE, Server, Settings, http};
 use serde_json::{Value, json};
 
@@ -181,14 +183,17 @@ async fn the_description_names_every_route_of_billing_and_no_other() {
     let settings = Settings::default().with("PULSO_BILLING__SCHEDULE", "off");
     let server = Server::start(&home, &settings).await;
     let description = ok(&server, "GET /openapi.json", "").await;
-    let mut described = 0;
+    let mut described = BTreeSet::new();
     for (path, item) in description["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             if operation["tags"] != json!(["billing"]) {
                 continue;
             }
-            described += 1;
-            let mut address = path.replace("{action}", "cancel");
+            // An action is behind the placeholder of its route.
+            let route =
+                path.split_once("}:").map_or(path.clone(), |(route, _)| format!("{route}}}"));
+            described.insert((method, route));
+            let mut address = path.clone();
             for name in ["version", "name", "run", "rejection", "invoice"] {
                 address = address.replace(&format!("{{{name}}}"), "7");
             }
@@ -199,5 +204,41 @@ async fn the_description_names_every_route_of_billing_and_no_other() {
     }
     let routes = include_str!("../../billing/src/http.rs");
     let handlers = routes.matches("::<U, B, L>)").count();
-    assert_eq!(described, handlers, "a route without a description, or the other way round");
+    assert_eq!(described.len(), handlers, "a route without a description, or the other way round");
+    // A refusal of an unknown action names those that there are.
+    for (what, paths) in [
+        ("GET /v1/invoices/7:x", "/v1/invoices/{invoice}:"),
+        ("POST /v1/invoices/7:x", "/v1/invoices/{invoice}:"),
+        ("POST /v1/billing/runs/7:x", "/v1/billing/runs/{run}:"),
+        ("POST /v1/billing/rejections/7:x", "/v1/billing/rejections/{rejection}:"),
+    ] {
+        let (_, problem) = ask(&server, what, "").await;
+        let (_, known) = problem["detail"].as_str().unwrap().split_once("there are ").unwrap();
+        let known: BTreeSet<_> =
+            known.split([',', ' ']).filter_map(|word| word.strip_prefix(':')).collect();
+        let verb = what.split_once(' ').unwrap().0.to_lowercase();
+        let all = description["paths"].as_object().unwrap().iter();
+        let all = all.filter(|(_, item)| item.get(&verb).is_some());
+        let described: BTreeSet<_> = all.filter_map(|(path, _)| path.strip_prefix(paths)).collect();
+        assert_eq!(known, described, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_on_an_invoice_takes_its_own_fields_and_parameters_only() {
+    let home = Home::new();
+    let settings = Settings::default().with("PULSO_BILLING__SCHEDULE", "off");
+    let server = Server::start(&home, &settings).await;
+    // It would be done, though the client asked for a check only.
+    let void = json!({"reason": "wrong", "validate_only": true}).to_string();
+    for (what, body, reason, said) in [
+        ("POST /v1/invoices/7:void", &*void, "PARAMETER_INVALID", "unknown field `validate_only`"),
+        ("GET /v1/invoices/7?line=1", "", "PARAMETER_UNKNOWN", "takes none"),
+        ("GET /v1/invoices/7:verify?line=1", "", "PARAMETER_UNKNOWN", "there are from_log"),
+        ("GET /v1/invoices/7:html?pulses=1", "", "PARAMETER_UNKNOWN", "takes none"),
+    ] {
+        let (status, problem) = ask(&server, what, body).await;
+        assert_eq!((status, problem["reason"].as_str()), (400, Some(reason)), "{what}: {problem}");
+        assert!(problem.to_string().contains(said), "{what}: {problem}");
+    }
 }

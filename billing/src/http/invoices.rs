@@ -3,7 +3,7 @@
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{Path, RawQuery, State},
+    extract::{FromRequest as _, Path, RawQuery, Request, State},
     http::header,
     response::{Html, IntoResponse, Response},
 };
@@ -16,41 +16,53 @@ use edge::{
 };
 use futures_util::{Stream, StreamExt as _, future, stream};
 use proto::v1;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use utoipa::ToSchema;
 
-use super::{Answer, Answers, no_action, page_of};
+use super::{Answer, Answers, examples, no_action, page_of};
 use crate::{
     answers::{self, explanation::ExplanationText},
     api::BillingApi,
     print,
 };
 
+/// A page of invoices.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Invoices {
+    /// In the order of their numbers, without their lines.
+    #[schema(value_type = Vec<Object>)]
+    invoices: Vec<Value>,
+    /// For the page after this; empty on the last.
+    next_page_token: String,
+}
+
 /// Invoices in the order of their numbers, or all documents of one tenant.
 #[utoipa::path(
     get,
     path = "/v1/invoices",
+    operation_id = "listInvoices",
     tag = "billing",
     params(
-        ("tenant" = Option<String>, Query, description = "Only this tenant's, drafts too; then there are no pages."),
-        ("page_size" = Option<i32>, Query, description = "50 by default, at most 1000."),
-        ("page_token" = Option<String>, Query, description = "Of the page before."),
+        ("tenant" = Option<String>, Query, description = "Only this tenant's, drafts too; then there are no pages.", max_length = 128, example = "acme"),
+        ("page_size" = Option<i32>, Query, description = "50 when left out.", minimum = 1, maximum = 1000, example = 50),
+        ("page_token" = Option<String>, Query, description = "From the answer before.", example = "51"),
     ),
-    responses(Answers),
+    responses((status = 200, description = "One page.", body = Invoices, example = json!(examples::invoices()))),
 )]
 pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(principal): Extension<Principal>,
     RawQuery(query): RawQuery,
-) -> Answer {
+) -> Answer<Invoices> {
     let known = ["tenant", "page_size", "page_token"];
     let parameters = Parameters::parse(query.as_deref(), &known, &[])?;
     let (page_size, page_token) = page_of(&parameters)?;
     let tenant = parameters.text("tenant");
     let request = v1::ListInvoicesRequest { tenant, page_size, page_token };
     let page = api.invoices(&request, &principal).await?;
-    let listed: Vec<Value> = page.invoices.iter().map(answers::invoice).collect();
-    Ok(Json(json!({"invoices": listed, "next_page_token": page.next_page_token})))
+    let invoices = page.invoices.iter().map(answers::invoice).collect();
+    Ok(Json(Invoices { invoices, next_page_token: page.next_page_token }))
 }
 
 fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
@@ -61,57 +73,143 @@ fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
     })
 }
 
-/// One invoice with its lines. With `:explain` behind the number why it comes to that, with `:verify` what differs when it is computed again, with `:html` or `:pdf` a page to print.
-#[utoipa::path(
-    get,
-    path = "/v1/invoices/{invoice}",
-    tag = "billing",
-    params(
-        ("invoice" = String, Path, description = "`INV-000042`, or the digits."),
-        ("line" = Option<u32>, Query, description = "With `:explain`, the place of one line."),
-        ("pulses" = Option<bool>, Query, description = "With `:explain`, go on to the pulses in the log."),
-        ("hour" = Option<String>, Query, description = "With `pulses`, of this hour only: its start, in RFC 3339."),
-        ("from_log" = Option<bool>, Query, description = "With `:verify`, compute from the pulses in the log."),
-    ),
-    responses(Answers),
-)]
-pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
+/// `GET /v1/invoices/{invoice}`, where an action may be a part of the placeholder.
+pub(super) async fn get<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(principal): Extension<Principal>,
     Path(invoice): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, HttpProblem> {
-    let flags = ["pulses", "from_log"];
-    let parameters = Parameters::parse(query.as_deref(), &["line", "hour"], &flags)?;
-    let line = parameters.number("line", reasons::PARAMETER_INVALID)?;
-    let (pulses, from_log) = (parameters.is_set("pulses")?, parameters.is_set("from_log")?);
-    let hour = parameters.get("hour");
-    let number = invoice.split_once(':').map_or(&*invoice, |(number, _)| number);
-    api.check_tenant(number, &principal).await?;
-    let document = match invoice.split_once(':') {
-        None => return json(api.invoice_as(&invoice, |invoice| invoice.to_string()).await?),
-        Some((number, "explain")) => {
-            let hour = hour.map(moment_of).transpose()?;
-            let request =
-                v1::ExplainInvoiceRequest { number: number.to_owned(), line, pulses, hour };
-            let parts = api.explain(&request).await?;
-            return json(Body::from_stream(text_of(parts)));
-        }
-        Some((number, "verify")) => {
-            let request = v1::VerifyInvoiceRequest { number: number.to_owned(), from_log };
-            answers::verification(number, &api.verify(&request).await?)
-        }
-        Some((number, "html")) => {
-            let page = api.invoice_as(number, |invoice| print::html(&invoice)).await?;
-            return Ok(Html(page).into_response());
-        }
-        Some((number, "pdf")) => {
-            let drawn = api.invoice_as(number, |invoice| print::pdf(&invoice)).await?;
-            return pdf(drawn);
-        }
-        Some(_) => return Err(no_action(&invoice, ":explain, :verify, :html and :pdf")),
+    let (number, action) = match invoice.split_once(':') {
+        Some((number, action)) => (number, Some(action)),
+        None => (&*invoice, None),
     };
-    Ok(Json(document).into_response())
+    api.check_tenant(number, &principal).await?;
+    let query = query.as_deref();
+    match action {
+        None => show(&api, number, query).await,
+        Some("explain") => explain(&api, number, query).await,
+        Some("verify") => verify(&api, number, query).await,
+        Some("html") => html(&api, number, query).await,
+        Some("pdf") => pdf(&api, number, query).await,
+        Some(_) => Err(no_action(&invoice, ":explain, :verify, :html and :pdf")),
+    }
+}
+
+/// One invoice with its lines.
+#[utoipa::path(
+    get,
+    path = "/v1/invoices/{invoice}",
+    operation_id = "getInvoice",
+    tag = "billing",
+    params(("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042")),
+    responses(Answers),
+)]
+async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
+    api: &BillingApi<U, B, L>,
+    number: &str,
+    query: Option<&str>,
+) -> Result<Response, HttpProblem> {
+    Parameters::parse(query, &[], &[])?;
+    json(api.invoice_as(number, |invoice| invoice.to_string()).await?)
+}
+
+/// Why an invoice comes to what it comes to.
+///
+/// Each line with its steps and the hours of usage behind it, and on request the pulses behind those,
+/// which are read from the log.
+#[utoipa::path(
+    get,
+    path = "/v1/invoices/{invoice}:explain",
+    operation_id = "explainInvoice",
+    tag = "billing",
+    params(
+        ("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042"),
+        ("line" = Option<u32>, Query, description = "The place of one line, from 1; all when left out.", minimum = 1, example = 1),
+        ("pulses" = Option<bool>, Query, description = "Go on to the pulses in the log.", example = true),
+        ("hour" = Option<String>, Query, description = "With `pulses`, of this hour only: its start, in RFC 3339.", example = "2024-09-03T10:00:00Z"),
+    ),
+    responses(Answers),
+)]
+async fn explain<U: UsageStore, B: BillingStore, L: PulseLog>(
+    api: &BillingApi<U, B, L>,
+    number: &str,
+    query: Option<&str>,
+) -> Result<Response, HttpProblem> {
+    let parameters = Parameters::parse(query, &["line", "hour"], &["pulses"])?;
+    let request = v1::ExplainInvoiceRequest {
+        number: number.to_owned(),
+        line: parameters.number("line", reasons::PARAMETER_INVALID)?,
+        pulses: parameters.is_set("pulses")?,
+        hour: parameters.get("hour").map(moment_of).transpose()?,
+    };
+    json(Body::from_stream(text_of(api.explain(&request).await?)))
+}
+
+/// Computes an invoice again and says what differs.
+#[utoipa::path(
+    get,
+    path = "/v1/invoices/{invoice}:verify",
+    operation_id = "verifyInvoice",
+    tag = "billing",
+    params(
+        ("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042"),
+        ("from_log" = Option<bool>, Query, description = "Compute from the pulses in the log instead of the stored totals.", example = true),
+    ),
+    responses(Answers),
+)]
+async fn verify<U: UsageStore, B: BillingStore, L: PulseLog>(
+    api: &BillingApi<U, B, L>,
+    number: &str,
+    query: Option<&str>,
+) -> Result<Response, HttpProblem> {
+    let from_log = Parameters::parse(query, &[], &["from_log"])?.is_set("from_log")?;
+    let request = v1::VerifyInvoiceRequest { number: number.to_owned(), from_log };
+    let verified = api.verify(&request).await?;
+    Ok(Json(answers::verification(number, &verified)).into_response())
+}
+
+/// An invoice as a page to print.
+#[utoipa::path(
+    get,
+    path = "/v1/invoices/{invoice}:html",
+    operation_id = "renderInvoiceHtml",
+    tag = "billing",
+    params(("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042")),
+    responses((status = 200, description = "The page.", body = String, content_type = "text/html", example = "<!doctype html>")),
+)]
+async fn html<U: UsageStore, B: BillingStore, L: PulseLog>(
+    api: &BillingApi<U, B, L>,
+    number: &str,
+    query: Option<&str>,
+) -> Result<Response, HttpProblem> {
+    Parameters::parse(query, &[], &[])?;
+    let page = api.invoice_as(number, |invoice| print::html(&invoice)).await?;
+    Ok(Html(page).into_response())
+}
+
+/// An invoice as PDF.
+///
+/// Refused with `PDF_UNAVAILABLE` by a program that was built without it.
+#[utoipa::path(
+    get,
+    path = "/v1/invoices/{invoice}:pdf",
+    operation_id = "renderInvoicePdf",
+    tag = "billing",
+    params(("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042")),
+    responses((status = 200, description = "The document.", body = [u8], content_type = "application/pdf")),
+)]
+async fn pdf<U: UsageStore, B: BillingStore, L: PulseLog>(
+    api: &BillingApi<U, B, L>,
+    number: &str,
+    query: Option<&str>,
+) -> Result<Response, HttpProblem> {
+    Parameters::parse(query, &[], &[])?;
+    let drawn = api.invoice_as(number, |invoice| print::pdf(&invoice)).await?;
+    let drawn = drawn.map_err(|error| {
+        Problem::failed_precondition(reasons::PDF_UNAVAILABLE, error.to_string())
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/pdf")], drawn).into_response())
 }
 
 fn json(body: impl Into<Body>) -> Result<Response, HttpProblem> {
@@ -141,57 +239,107 @@ fn text_of(
     })
 }
 
-fn pdf(drawn: Result<Vec<u8>, print::PdfError>) -> Result<Response, HttpProblem> {
-    let pdf = drawn.map_err(|error| {
-        Problem::failed_precondition(reasons::PDF_UNAVAILABLE, error.to_string())
-    })?;
-    Ok(([(header::CONTENT_TYPE, "application/pdf")], pdf).into_response())
-}
-
-/// What is to be done with an invoice.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Action {
-    reason: String,
-    lines: Vec<CreditLine>,
-    request_id: String,
-    validate_only: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CreditLine {
-    #[serde(default)]
-    line: u32,
-    amount: String,
-}
-
-/// With `:void` behind the number takes a final invoice back, with `:credit` gives back a part of it.
-#[utoipa::path(
-    post,
-    path = "/v1/invoices/{invoice}",
-    tag = "billing",
-    params(("invoice" = String, Path, description = "`INV-000042:void` or `INV-000042:credit`.")),
-    request_body(content = Object, content_type = "application/json", description = "`reason`; with `:credit` also `lines` of `line` (its place, 0 for the whole) and `amount`, and `request_id`, `validate_only`."),
-    responses(Answers),
-)]
+/// `POST /v1/invoices/{invoice}`, whose action is a part of the placeholder.
 pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Path(invoice): Path<String>,
-    Json(action): Json<Action>,
-) -> Answer {
-    let Action { reason, lines, request_id, validate_only } = action;
+    request: Request,
+) -> Result<Response, Response> {
     let done = match invoice.split_once(':') {
-        Some((number, "void")) => api.void(number, &reason).await?,
-        Some((number, "credit")) => {
-            let line = |CreditLine { line, amount }| v1::CreditLine { line, amount };
-            let lines = lines.into_iter().map(line).collect();
-            let number = number.to_owned();
-            let request =
-                v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only };
-            api.credit(request).await?
-        }
-        _ => return Err(no_action(&invoice, ":void and :credit")),
+        Some((number, "void")) => void(&api, number, body(request).await?).await,
+        Some((number, "credit")) => credit(&api, number, body(request).await?).await,
+        _ => Err(no_action(&invoice, ":void and :credit")),
     };
-    Ok(Json(answers::invoice(&done)))
+    done.map(IntoResponse::into_response).map_err(IntoResponse::into_response)
+}
+
+/// The body of an action, which says what it may hold.
+async fn body<T: DeserializeOwned>(request: Request) -> Result<T, Response> {
+    let read = Json::<T>::from_request(request, &()).await;
+    read.map(|Json(body)| body).map_err(IntoResponse::into_response)
+}
+
+/// Why an invoice is taken back.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = VoidInvoice)]
+struct Void {
+    /// Kept with the invoice.
+    #[schema(required, min_length = 1, max_length = 4096)]
+    #[serde(default)]
+    reason: String,
+}
+
+/// Takes a final invoice back.
+#[utoipa::path(
+    post,
+    path = "/v1/invoices/{invoice}:void",
+    operation_id = "voidInvoice",
+    tag = "billing",
+    params(("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042")),
+    request_body(content = Void, example = json!({"reason": "billed to the wrong tenant"})),
+    responses(Answers),
+)]
+async fn void<U: UsageStore, B: BillingStore, L: PulseLog>(
+    api: &BillingApi<U, B, L>,
+    number: &str,
+    Void { reason }: Void,
+) -> Answer {
+    Ok(Json(answers::invoice(&api.void(number, &reason).await?)))
+}
+
+/// What is given back, and why.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = CreditInvoice)]
+struct Credit {
+    /// Kept in the note and shown to the customer.
+    #[schema(required, min_length = 1, max_length = 4096)]
+    #[serde(default)]
+    reason: String,
+    /// Each line of the invoice at most once.
+    #[schema(required, min_items = 1)]
+    #[serde(default)]
+    lines: Vec<CreditLine>,
+    /// Tells a repetition from another credit that reads the same.
+    #[schema(max_length = 128)]
+    #[serde(default)]
+    request_id: String,
+    /// Check only, write nothing; the answer has no number.
+    #[serde(default)]
+    validate_only: bool,
+}
+
+/// A part that is given back.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CreditLine {
+    /// Place of the line, from 1; 0 for the invoice as a whole.
+    #[serde(default)]
+    line: u32,
+    /// A decimal above zero, with no more digits than the currency has; taxes included.
+    #[schema(pattern = r"^[0-9]+(\.[0-9]+)?$")]
+    amount: String,
+}
+
+/// Gives back a part of a final invoice by a credit note.
+#[utoipa::path(
+    post,
+    path = "/v1/invoices/{invoice}:credit",
+    operation_id = "creditInvoice",
+    tag = "billing",
+    params(("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042")),
+    request_body(content = Credit, example = json!({"reason": "an outage", "lines": [{"line": 1, "amount": "1.00"}]})),
+    responses(Answers),
+)]
+async fn credit<U: UsageStore, B: BillingStore, L: PulseLog>(
+    api: &BillingApi<U, B, L>,
+    number: &str,
+    Credit { reason, lines, request_id, validate_only }: Credit,
+) -> Answer {
+    let line = |CreditLine { line, amount }| v1::CreditLine { line, amount };
+    let lines = lines.into_iter().map(line).collect();
+    let number = number.to_owned();
+    let request = v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only };
+    Ok(Json(answers::invoice(&api.credit(request).await?)))
 }

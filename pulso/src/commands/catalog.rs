@@ -136,9 +136,7 @@ async fn publish(globals: &Globals, printer: &Printer, args: PublishArgs) -> Res
     let validate_only = args.validate_only;
     let answered = client.publish_catalogue(PublishCatalogueRequest { text, validate_only }).await;
     let published = answered.map_err(|status| Failure::status(&status))?.into_inner();
-    let mut document = answers::catalogue(&published.catalogue.unwrap_or_default());
-    document["already_published"] = published.already_published.into();
-    document["validate_only"] = validate_only.into();
+    let document = json!(answers::published(&published, validate_only));
     let note = match (validate_only, published.already_published) {
         (true, _) => "checked; nothing is published",
         (false, true) => "this very content was published before",
@@ -158,7 +156,7 @@ async fn show(globals: &Globals, printer: &Printer, args: ShowArgs) -> Result<Ex
         Printer::print_text(&catalogue.text)?;
         return Ok(Exit::Success);
     }
-    let document = answers::catalogue(&catalogue);
+    let document = json!(answers::catalogue(&catalogue));
     let columns = COLUMNS.into_iter().chain(["text"]).collect();
     printer.print(&Answer { columns, ..Answer::single(document, &[]) })?;
     Ok(Exit::Success)
@@ -168,8 +166,7 @@ async fn list(globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     let mut client = connect(globals).await?;
     let answered = client.list_catalogues(ListCataloguesRequest {}).await;
     let catalogues = answered.map_err(|status| Failure::status(&status))?.into_inner().catalogues;
-    let document =
-        json!({"catalogues": catalogues.iter().map(answers::catalogue).collect::<Vec<_>>()});
+    let document = json!(answers::catalogues(&catalogues));
     let answer = Answer::list(document, "catalogues", &COLUMNS);
     printer.print(&answer.note(counted(catalogues.len(), "catalogue")))?;
     Ok(Exit::Success)

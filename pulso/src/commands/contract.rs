@@ -118,7 +118,7 @@ async fn apply(globals: &Globals, printer: &Printer, args: ApplyArgs) -> Result<
             Failure::new(failure.exit, format_args!("{}: {failure}", file.display()))
         })?;
         let applied = applied.into_inner();
-        let mut document = answers::contract(&applied.contract.unwrap_or_default());
+        let mut document = json!(answers::contract(&applied.contract.unwrap_or_default()));
         document["already_applied"] = applied.already_applied.into();
         contracts.push(document);
     }
@@ -139,7 +139,7 @@ async fn show(globals: &Globals, printer: &Printer, args: ShowArgs) -> Result<Ex
         Printer::print_text(&found.text)?;
         return Ok(Exit::Success);
     }
-    let document = answers::contract(&found);
+    let document = json!(answers::contract(&found));
     let columns = COLUMNS.into_iter().chain(["text"]).collect();
     printer.print(&Answer { columns, ..Answer::single(document, &[]) })?;
     Ok(Exit::Success)
@@ -149,8 +149,7 @@ async fn list(globals: &Globals, printer: &Printer, args: ListArgs) -> Result<Ex
     let request = ListContractsRequest { tenant: args.tenant.unwrap_or_default() };
     let answered = connect(globals).await?.list_contracts(request).await;
     let contracts = answered.map_err(|status| Failure::status(&status))?.into_inner().contracts;
-    let document =
-        json!({"contracts": contracts.iter().map(answers::contract).collect::<Vec<_>>()});
+    let document = json!(answers::contracts(&contracts));
     let answer = Answer::list(document, "contracts", &COLUMNS);
     printer.print(&answer.note(counted(contracts.len(), "contract")))?;
     Ok(Exit::Success)

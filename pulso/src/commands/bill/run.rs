@@ -120,7 +120,7 @@ pub(super) async fn status(globals: &Globals, args: StatusArgs) -> Result<Exit, 
     }
     let listed = client.list_runs(ListRunsRequest {}).await;
     let runs = listed.map_err(|status| Failure::status(&status))?.into_inner().runs;
-    let document = json!({"runs": runs.iter().map(answers::run).collect::<Vec<_>>()});
+    let document = json!(answers::runs(&runs));
     let answer = Answer::list(document, "runs", &COLUMNS).note(format!("{} runs", runs.len()));
     Printer::new(globals.output).print(&answer)?;
     Ok(Exit::Success)
@@ -155,7 +155,7 @@ async fn follow(
 }
 
 fn print(globals: &Globals, run: &Run) -> Result<Exit, Failure> {
-    let mut answer = Answer::single(answers::run(run), &COLUMNS);
+    let mut answer = Answer::single(json!(answers::run(run)), &COLUMNS);
     for failure in run.failures.iter().chain(&run.blocked) {
         answer = answer.note(format!("{}: {}", failure.tenant, failure.message));
     }
