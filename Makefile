@@ -88,6 +88,14 @@ bench: build ## Measure the pipeline on this machine
 	target/release/pulso bench pipeline --identity ids
 	target/release/pulso bench pipeline --mode unary --pulses 20000
 
+# Lints the document that `/openapi.json` serves. Needs Node; the version is pinned here alone.
+REDOCLY ?= @redocly/cli@2.77.0
+
+.PHONY: lint-openapi
+lint-openapi: ## Check the description of HTTP and its examples; needs Node
+	$(CARGO) run --quiet --locked -p pulso -- openapi > target/openapi.json
+	REDOCLY_TELEMETRY=off npx --yes $(REDOCLY) lint --config redocly.yaml target/openapi.json
+
 .PHONY: lint
 lint: ## Check form, lints and documentation
 	$(CARGO) fmt --all --check

@@ -136,6 +136,8 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page.
     Man,
+    /// Print the description of HTTP, OpenAPI 3.1, to generate clients from.
+    Openapi,
 }
 
 /// Runs a command to its end.
@@ -176,6 +178,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Config(command) => config::run(&globals, command),
         Command::Completions(args) => shell::completions(args),
         Command::Man => shell::man(),
+        Command::Openapi => shell::openapi(),
     }
 }
 

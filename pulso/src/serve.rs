@@ -9,6 +9,7 @@ pub mod backends;
 pub mod consuming;
 pub(crate) mod tls;
 pub mod access;
+pub mod description;
 mod doors;
 mod growth;
 mod negative;

@@ -10,15 +10,13 @@ use edge::{
 use proto::v1::{
     Decimal, IngestAck, Pulse, PulseBatch, ingest_service_client::IngestServiceClient,
 };
+use pulso::serve::description::rules;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::{Request, codegen::http::uri::PathAndQuery, metadata::MetadataValue};
 use tonic_prost::ProstCodec;
 
-use crate::{
-    doors::rules,
-    harness::{Home, PATIENCE, Server, Settings, billing, now},
-};
+use crate::harness::{Home, PATIENCE, Server, Settings, billing, now};
 
 fn required() -> Settings {
     Settings::default().with("PULSO_ACCESS__MODE", "required")

@@ -87,6 +87,7 @@ fn help_version_completions_and_the_manual_go_to_stdout() {
         (&["completions", "zsh"], "#compdef pulso"),
         (&["completions", "fish"], "complete -c pulso"),
         (&["man"], ".TH pulso"),
+        (&["openapi"], "\"openapi\": \"3.1.0\""),
     ] {
         let output = pulso(directory.path(), arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");

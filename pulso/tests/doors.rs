@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use edge::access::{Rule, Rules};
+use edge::access::Rules;
 use proto::v1::{QueryUsageRequest, query_service_client::QueryServiceClient};
+use pulso::serve::description::rules;
 use serde_json::Value;
 
 use crate::harness::{Home, Server, Settings, http_get, root};
@@ -70,20 +71,6 @@ async fn every_call_and_request_is_counted_by_method_and_outcome() {
     let timed = "pulso_edge_request_seconds_count{method=\"GET /v1/catalog\"} 1\n";
     assert!(metrics.contains(timed), "{metrics}");
     server.terminate().await;
-}
-
-/// Every rule of every stage.
-pub(crate) fn rules() -> Vec<Rule> {
-    [
-        &edge::grpc::OWN_RULES[..],
-        &edge::http::OWN_RULES,
-        &ingestor_api::RULES,
-        &ingestor_consumer::grpc::RULES,
-        &billing::RULES,
-        &query_api::RULES,
-        &pulso::serve::access::RULES,
-    ]
-    .concat()
 }
 
 /// `PULSO_TEST_WRITE_DOCS=1` writes the table anew.

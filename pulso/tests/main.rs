@@ -19,6 +19,7 @@ mod cluster;
 mod cluster_faults;
 mod commands;
 mod demo;
+mod description;
 mod doors;
 mod growing;
 mod idle;

@@ -1,5 +1,5 @@
-//! `pulso completions` and `pulso man`: what a shell and a manual need, made from the command line
-//! itself.
+//! `pulso completions`, `pulso man` and `pulso openapi`: what a shell, a manual and a generator of
+//! clients need, made from the program itself.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -8,6 +8,7 @@ use super::Cli;
 use crate::{
     exit::{Exit, Failure},
     output::Printer,
+    serve::description,
 };
 
 /// `pulso completions`.
@@ -40,5 +41,14 @@ pub fn man() -> Result<Exit, Failure> {
     let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
     rendered.map_err(|error| Failure::internal(format_args!("cannot render the page: {error}")))?;
     Printer::print_text(&String::from_utf8_lossy(&page))?;
+    Ok(Exit::Success)
+}
+
+/// Prints the description of HTTP with the routes of all stages.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn openapi() -> Result<Exit, Failure> {
+    Printer::print_text(&description::openapi())?;
     Ok(Exit::Success)
 }
