@@ -188,6 +188,17 @@ async fn html<U: UsageStore, B: BillingStore, L: PulseLog>(
     Ok(Html(page).into_response())
 }
 
+/// The bytes of a PDF.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+struct Pdf(Vec<u8>);
+
+impl IntoResponse for Pdf {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/pdf")], self.0).into_response()
+    }
+}
+
 /// An invoice as PDF.
 ///
 /// Refused with `PDF_UNAVAILABLE` by a program that was built without it.
@@ -197,7 +208,7 @@ async fn html<U: UsageStore, B: BillingStore, L: PulseLog>(
     operation_id = "renderInvoicePdf",
     tag = "billing",
     params(("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042")),
-    responses((status = 200, description = "The document.", body = [u8], content_type = "application/pdf")),
+    responses((status = 200, description = "The document.", body = inline(Pdf), content_type = "application/pdf")),
 )]
 async fn pdf<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
@@ -209,7 +220,7 @@ async fn pdf<U: UsageStore, B: BillingStore, L: PulseLog>(
     let drawn = drawn.map_err(|error| {
         Problem::failed_precondition(reasons::PDF_UNAVAILABLE, error.to_string())
     })?;
-    Ok(([(header::CONTENT_TYPE, "application/pdf")], drawn).into_response())
+    Ok(Pdf(drawn).into_response())
 }
 
 fn json(body: impl Into<Body>) -> Result<Response, HttpProblem> {
