@@ -378,3 +378,6 @@ fn no_action(path: &str, known: &str) -> HttpProblem {
     let message = format!("{path:?} names no action; there are {known}");
     Problem::not_found(reasons::ROUTE_NOT_FOUND, message).into()
 }
+
+#[cfg(test)]
+mod tests;
