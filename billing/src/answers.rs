@@ -6,14 +6,15 @@
 use proto::{convert, v1};
 use serde_json::{Value, json};
 
+mod written;
+
 pub mod explanation;
+pub mod invoice;
+pub mod preview;
+pub mod verification;
 
 fn moment(time: Option<&prost_types::Timestamp>) -> Value {
     time.and_then(convert::timestamp).map_or(Value::Null, |time| time.to_string().into())
-}
-
-fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or(Value::Null)
 }
 
 /// A version of the catalogue; its text where it was asked for.
@@ -83,37 +84,6 @@ pub fn run(run: &v1::Run) -> Value {
     })
 }
 
-/// An invoice; with its content where it was asked for, whose words stand behind these.
-#[must_use]
-pub fn invoice(invoice: &v1::Invoice) -> Value {
-    let payments = invoice
-        .payments
-        .iter()
-        .map(|payment| json!({"credit": payment.credit, "amount": payment.amount}));
-    let mut document = json!({
-        "number": invoice.number,
-        "kind": invoice.kind,
-        "state": invoice.state,
-        "tenant": invoice.tenant,
-        "currency": invoice.currency,
-        "total": invoice.total,
-        "due": invoice.due,
-        "period_start": moment(invoice.period_start.as_ref()),
-        "period_end": moment(invoice.period_end.as_ref()),
-        "issued_at": moment(invoice.issued_at.as_ref()),
-        "run": invoice.run.to_string(),
-        "payments": payments.collect::<Vec<_>>(),
-        "void_reason": invoice.void_reason,
-        "digest": invoice.digest,
-    });
-    if let (Some(into), Value::Object(content)) =
-        (document.as_object_mut(), parsed(&invoice.document_json))
-    {
-        into.extend(content);
-    }
-    document
-}
-
 /// A message that a consumer rejected.
 #[must_use]
 pub fn rejection(rejection: &v1::Rejection) -> Value {
@@ -126,25 +96,5 @@ pub fn rejection(rejection: &v1::Rejection) -> Value {
         "reason": rejection.reason,
         "rejected_at": moment(rejection.rejected_at.as_ref()),
         "replayed_as": (rejection.replayed_as > 0).then(|| rejection.replayed_as.to_string()),
-    })
-}
-
-/// What a verification of an invoice found.
-#[must_use]
-pub fn verification(number: &str, verified: &v1::VerifyInvoiceResponse) -> Value {
-    let differences = verified.differences.iter().map(|difference| {
-        json!({
-            "line": difference.line,
-            "invoiced": parsed(&difference.invoiced_json),
-            "computed": parsed(&difference.computed_json),
-        })
-    });
-    json!({
-        "invoice": number,
-        "matches": verified.matches,
-        "lines": verified.lines,
-        "segments_folded": verified.segments_folded.to_string(),
-        "segments_missing": verified.segments_missing.to_string(),
-        "differences": differences.collect::<Vec<_>>(),
     })
 }

@@ -34,7 +34,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoResponses, OpenApi};
 
-use crate::{answers, api::BillingApi};
+use crate::{
+    answers::{self, preview::PreviewAnswer},
+    api::BillingApi,
+};
 
 mod invoices;
 
@@ -46,6 +49,14 @@ type Answer = Result<Json<Value>, HttpProblem>;
 enum Answers {
     #[response(status = 200, description = "The document, or a page.")]
     Document,
+    #[response(status = "default", description = "An RFC 9457 problem with its reason.")]
+    Problem,
+}
+
+/// What every route answers that refuses.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+enum Problems {
     #[response(status = "default", description = "An RFC 9457 problem with its reason.")]
     Problem,
 }
@@ -200,13 +211,13 @@ async fn contract<U: UsageStore, B: BillingStore, L: PulseLog>(
         ("period" = String, Query, description = "The month in which periods begin, such as 2024-09."),
         ("catalogue" = Option<String>, Query, description = "The version that stands for the latest."),
     ),
-    responses(Answers),
+    responses((status = 200, body = PreviewAnswer), Problems),
 )]
 async fn preview<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(principal): Extension<Principal>,
     RawQuery(query): RawQuery,
-) -> Answer {
+) -> Result<Json<PreviewAnswer>, HttpProblem> {
     let parameters = Parameters::parse(query.as_deref(), &["tenant", "period", "catalogue"], &[])?;
     let request = v1::PreviewBillRequest {
         tenant: parameters.text("tenant"),

@@ -14,15 +14,19 @@ use edge::{
     parameters::Parameters,
     problem::{http::HttpProblem, reasons},
 };
-use futures_util::{Stream, StreamExt as _, future, stream};
+use futures_util::TryStreamExt as _;
 use proto::v1;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{Answer, Answers, no_action, page_of};
+use super::{Problems, no_action, page_of};
 use crate::{
-    answers::{self, explanation::ExplanationText},
-    api::BillingApi,
+    answers::{
+        explanation::{ExplanationAnswer, ExplanationText, Part},
+        invoice::{InvoiceAnswer, InvoicesAnswer},
+        verification::VerificationAnswer,
+    },
+    api::{BillingApi, explaining::Form},
     print,
 };
 
@@ -36,21 +40,22 @@ use crate::{
         ("page_size" = Option<i32>, Query, description = "50 by default, at most 1000."),
         ("page_token" = Option<String>, Query, description = "Of the page before."),
     ),
-    responses(Answers),
+    responses((status = 200, body = InvoicesAnswer), Problems),
 )]
 pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(principal): Extension<Principal>,
     RawQuery(query): RawQuery,
-) -> Answer {
+) -> Result<Json<InvoicesAnswer>, HttpProblem> {
     let known = ["tenant", "page_size", "page_token"];
     let parameters = Parameters::parse(query.as_deref(), &known, &[])?;
     let (page_size, page_token) = page_of(&parameters)?;
     let tenant = parameters.text("tenant");
     let request = v1::ListInvoicesRequest { tenant, page_size, page_token };
     let page = api.invoices(&request, &principal).await?;
-    let listed: Vec<Value> = page.invoices.iter().map(answers::invoice).collect();
-    Ok(Json(json!({"invoices": listed, "next_page_token": page.next_page_token})))
+    let listed = page.invoices.into_iter().map(|head| InvoiceAnswer::new(head, None));
+    let (invoices, next_page_token) = (listed.collect(), page.next_page_token);
+    Ok(Json(InvoicesAnswer { invoices, next_page_token }))
 }
 
 fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
@@ -73,7 +78,7 @@ fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
         ("hour" = Option<String>, Query, description = "With `pulses`, of this hour only: its start, in RFC 3339."),
         ("from_log" = Option<bool>, Query, description = "With `:verify`, compute from the pulses in the log."),
     ),
-    responses(Answers),
+    responses((status = 200, body = ShowAnswer), Problems),
 )]
 pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
@@ -88,30 +93,46 @@ pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
     let hour = parameters.get("hour");
     let number = invoice.split_once(':').map_or(&*invoice, |(number, _)| number);
     api.check_tenant(number, &principal).await?;
-    let document = match invoice.split_once(':') {
-        None => return json(api.invoice_as(&invoice, |invoice| invoice.to_string()).await?),
+    match invoice.split_once(':') {
+        None => json(api.invoice_as(&invoice, |shown| written(&shown.answer())).await?),
         Some((number, "explain")) => {
             let hour = hour.map(moment_of).transpose()?;
             let request =
                 v1::ExplainInvoiceRequest { number: number.to_owned(), line, pulses, hour };
-            let parts = api.explain(&request).await?;
-            return json(Body::from_stream(text_of(parts)));
+            let pieces = api.explain(&request, Text(ExplanationText::document())).await?;
+            json(Body::from_stream(pieces.map_ok(|pieces| pieces.concat())))
         }
         Some((number, "verify")) => {
             let request = v1::VerifyInvoiceRequest { number: number.to_owned(), from_log };
-            answers::verification(number, &api.verify(&request).await?)
+            Ok(Json(api.verify(&request).await?).into_response())
         }
         Some((number, "html")) => {
-            let page = api.invoice_as(number, |invoice| print::html(&invoice)).await?;
-            return Ok(Html(page).into_response());
+            let page = api.invoice_as(number, |shown| print::html(&shown.answer())).await?;
+            Ok(Html(page).into_response())
         }
         Some((number, "pdf")) => {
-            let drawn = api.invoice_as(number, |invoice| print::pdf(&invoice)).await?;
-            return pdf(drawn);
+            pdf(api.invoice_as(number, |shown| print::pdf(&shown.answer())).await?)
         }
-        Some(_) => return Err(no_action(&invoice, ":explain, :verify, :html and :pdf")),
-    };
-    Ok(Json(document).into_response())
+        Some(_) => Err(no_action(&invoice, ":explain, :verify, :html and :pdf")),
+    }
+}
+
+/// What is shown, by what stands behind the number.
+#[derive(ToSchema)]
+#[schema(as = InvoiceShown)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only described")]
+enum ShowAnswer {
+    /// The invoice with its lines.
+    Invoice(InvoiceAnswer),
+    /// With `:explain`.
+    Explanation(ExplanationAnswer),
+    /// With `:verify`.
+    Verification(VerificationAnswer),
+}
+
+fn written<T: Serialize>(answer: &T) -> String {
+    serde_json::to_string(answer).expect("answers are plain structures")
 }
 
 fn json(body: impl Into<Body>) -> Result<Response, HttpProblem> {
@@ -121,24 +142,26 @@ fn json(body: impl Into<Body>) -> Result<Response, HttpProblem> {
 
 /// An explanation as the text of one document. One that fails on its way breaks the connection, so
 /// that nobody takes its beginning for the whole.
-fn text_of(
-    parts: impl Stream<Item = Result<Vec<v1::ExplanationPart>, Problem>> + Send,
-) -> impl Stream<Item = Result<String, Problem>> + Send {
-    let parts = parts.map(Some).chain(stream::iter([None]));
-    parts.scan(ExplanationText::document(), |writer, chunk| {
+struct Text(ExplanationText);
+
+impl Form for Text {
+    type Piece = String;
+
+    fn piece(&mut self, part: Part) -> String {
         let mut text = String::new();
-        let written = match chunk {
-            Some(parts) => parts.map(|parts| {
-                parts.iter().for_each(|part| writer.push(part, &mut text));
-                text
-            }),
-            None => {
-                writer.finish(&mut text);
-                Ok(text)
-            }
-        };
-        future::ready(Some(written))
-    })
+        self.0.push(&part, &mut text);
+        text
+    }
+
+    fn end(&mut self) -> Option<String> {
+        let mut text = String::new();
+        self.0.finish(&mut text);
+        Some(text)
+    }
+
+    fn bytes(piece: &String) -> usize {
+        piece.len()
+    }
 }
 
 fn pdf(drawn: Result<Vec<u8>, print::PdfError>) -> Result<Response, HttpProblem> {
@@ -173,25 +196,25 @@ struct CreditLine {
     tag = "billing",
     params(("invoice" = String, Path, description = "`INV-000042:void` or `INV-000042:credit`.")),
     request_body(content = Object, content_type = "application/json", description = "`reason`; with `:credit` also `lines` of `line` (its place, 0 for the whole) and `amount`, and `request_id`, `validate_only`."),
-    responses(Answers),
+    responses((status = 200, body = InvoiceAnswer), Problems),
 )]
 pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Path(invoice): Path<String>,
     Json(action): Json<Action>,
-) -> Answer {
+) -> Result<Json<InvoiceAnswer>, HttpProblem> {
     let Action { reason, lines, request_id, validate_only } = action;
     let done = match invoice.split_once(':') {
-        Some((number, "void")) => api.void(number, &reason).await?,
+        Some((number, "void")) => InvoiceAnswer::new(api.void(number, &reason).await?, None),
         Some((number, "credit")) => {
             let line = |CreditLine { line, amount }| v1::CreditLine { line, amount };
             let lines = lines.into_iter().map(line).collect();
             let number = number.to_owned();
             let request =
                 v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only };
-            api.credit(request).await?
+            api.credit(request).await?.answer()
         }
         _ => return Err(no_action(&invoice, ":void and :credit")),
     };
-    Ok(Json(answers::invoice(&done)))
+    Ok(Json(done))
 }

@@ -27,7 +27,8 @@ async fn text(answer: impl IntoResponse) -> String {
 }
 
 async fn shown(service: &Service, what: &str) -> String {
-    let (path, query) = what.split_once('?').map_or((what, None), |(path, query)| (path, Some(query)));
+    let (path, query) =
+        what.split_once('?').map_or((what, None), |(path, query)| (path, Some(query)));
     let (state, principal) = (State(service.clone()), Extension(Principal::local()));
     let query = RawQuery(query.map(str::to_owned));
     text(invoices::show(state, principal, Path(path.to_owned()), query).await).await
@@ -87,7 +88,7 @@ skus: [{sku: mx, unit: u, prices: [{valid_from: 2024-01-01T00:00:00Z, model: per
         ("note verified", shown(&service, "INV-000002:verify").await),
         ("void", done(&service, "INV-000002:void", json!({"reason": "wrong"})).await),
         ("list", listed(&service).await),
-        ("simulation", service.simulated(simulated).await.unwrap()),
+        ("simulation", text(Json(service.simulated(simulated).await.unwrap())).await),
     ];
     answers.push(("messages", messages(&service).await));
     let mut now = String::new();

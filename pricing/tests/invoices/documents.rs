@@ -6,9 +6,11 @@
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
+use super::{Case, cases};
 use domain::{Tenant, UsageRow};
 use pricing::{
     Amount,
+    document::InvoiceDocument,
     invoice::{
         self, Invoice,
         document::{self, Billed},
@@ -16,9 +18,6 @@ use pricing::{
     rate::Sources,
     timeline::{self, Month},
 };
-use serde::Serialize;
-
-use super::{Case, cases};
 
 /// The case whose documents are kept as text.
 const SHOWN: &str = "everything_on_one_invoice";
@@ -36,7 +35,8 @@ fn bills(case: &Case, usage: &[UsageRow]) -> Vec<Invoice> {
     let mut months: Vec<Month> =
         case.invoices.iter().map(|(month, _)| month.parse().unwrap()).collect();
     months.dedup();
-    let periods = months.into_iter().flat_map(|month| timeline::periods(&stretches, month).unwrap());
+    let periods =
+        months.into_iter().flat_map(|month| timeline::periods(&stretches, month).unwrap());
     let made = |period: &timeline::BillingPeriod<'_>| {
         let catalogues = vec![&case.catalogue; period.parts.len()];
         invoice::invoice(&tenant, period, &catalogues, usage, Sources::Listed).unwrap()
@@ -44,8 +44,12 @@ fn bills(case: &Case, usage: &[UsageRow]) -> Vec<Invoice> {
     periods.map(|period| made(&period)).collect()
 }
 
-fn text(document: &impl Serialize) -> String {
-    serde_json::to_string(document).unwrap()
+/// The text of a document, which is read as the same and written again as the same bytes.
+fn text(document: &InvoiceDocument) -> String {
+    let text = serde_json::to_string(document).unwrap();
+    let read: InvoiceDocument = serde_json::from_str(&text).unwrap();
+    assert_eq!((&read, &serde_json::to_string(&read).unwrap()), (document, &text));
+    text
 }
 
 /// The documents of a period of which a half of the usage came too late: kinds and texts.

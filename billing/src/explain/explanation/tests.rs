@@ -14,11 +14,14 @@ use pricing::{
 use proto::v1::{self, billing_service_server::BillingService as _};
 use tonic::{Code, Request, Status};
 
-use super::*;
+use serde_json::{Value, json};
+
 use crate::{
-    answers::explanation::ExplanationText,
+    answers::explanation::{ExplanationText, of_message},
+    api::explaining::{Form as _, Giving},
     books::{document::Document, documents::Found},
     explain::explanation::Explanation,
+    grpc::Parts,
     lines::compare,
     testing::{
         billed::{self, Service, TEXT, usage},
@@ -35,22 +38,21 @@ fn keys_for(lines: usize) -> u64 {
     let period = &timeline::periods(&stretches, "2024-09".parse().unwrap()).unwrap()[0];
     let tenant = &contracts[0].tenant;
     let made = invoice(tenant, period, &[&catalogue], &usage(lines), Sources::Listed).unwrap();
-    let mut document = document::invoice(&made);
-    let Value::Array(issued) = document["lines"].take() else { panic!("{document}") };
+    let issued = document::invoice(&made).into_lines();
     assert_eq!(issued.len(), lines);
     keys_counted();
     let backwards = issued.iter().rev().cloned().collect();
     assert_eq!(compare(&issued, backwards), []);
-    let mut explanation = Explanation::new(found(), Some(made), issued, 0);
+    let explanation = Explanation::new(found(), Some(made), issued, 0);
     explanation.check().unwrap();
-    let mut parts = 0;
+    let (mut giving, mut parts) = (Giving::new(explanation, Parts), 0);
     loop {
-        let chunk = explanation.chunk(1_000);
+        let chunk = giving.chunk(1_000);
         parts += chunk.len();
         if chunk.is_empty() {
             break;
         }
-        let bytes: usize = chunk[..chunk.len() - 1].iter().map(|part| part.text().len()).sum();
+        let bytes: usize = chunk[..chunk.len() - 1].iter().map(Parts::bytes).sum();
         assert!(bytes < 1_000, "a chunk ends with the part that makes it full");
     }
     assert_eq!(parts, 1 + 3 * lines, "the head; a line and its two hours");
@@ -81,7 +83,9 @@ async fn read(service: &Service) -> Result<Value, Status> {
     let mut messages = service.explain_invoice(explain()).await?.into_inner();
     let (mut writer, mut text) = (ExplanationText::document(), String::new());
     while let Some(message) = messages.next().await {
-        message?.parts.iter().for_each(|part| writer.push(part, &mut text));
+        for part in &message?.parts {
+            writer.push(&of_message(part).unwrap().unwrap(), &mut text);
+        }
     }
     writer.finish(&mut text);
     Ok(serde_json::from_str(&text).unwrap())
@@ -136,7 +140,8 @@ async fn a_call_beside_two_explanations_is_answered_while_they_wait_to_compute()
 
 #[tokio::test]
 async fn a_call_beyond_the_bound_is_refused_with_a_time_to_wait() {
-    let (service, compute) = billed::service(1, ComputeConfig { calls_max: 1, ..ONE_THREAD() }).await;
+    let (service, compute) =
+        billed::service(1, ComputeConfig { calls_max: 1, ..ONE_THREAD() }).await;
     let call = compute.admit().unwrap();
     let status = read(&service).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
@@ -151,7 +156,8 @@ async fn a_call_beyond_the_bound_is_refused_with_a_time_to_wait() {
 /// Time is the test's: it passes once all tasks wait, so only an answer that is not read lets it.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_not_read_is_cut_off_and_lets_go_of_its_period() {
-    let (service, compute) = billed::service(2_000, ComputeConfig { periods_max: 1, ..ONE_THREAD() }).await;
+    let (service, compute) =
+        billed::service(2_000, ComputeConfig { periods_max: 1, ..ONE_THREAD() }).await;
     let mut messages = service.explain_invoice(explain()).await.unwrap().into_inner();
     messages.next().await.unwrap().unwrap();
     drop(compute.admit_period().await.unwrap());
