@@ -21,8 +21,8 @@ mod requests;
 
 mod catalogues;
 mod contracts;
-mod explaining;
-mod invoices;
+pub(crate) mod explaining;
+pub(crate) mod invoices;
 mod preview;
 mod rejections;
 mod runs;

@@ -6,6 +6,8 @@ use std::pin::Pin;
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{Problem, access::Principal};
 use futures_util::{Stream, TryStreamExt as _};
+use pricing::document::DocumentLine;
+use prost::Message as _;
 use proto::v1::{
     self,
     billing_service_server::{BillingService, BillingServiceServer},
@@ -13,7 +15,13 @@ use proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::api::BillingApi;
+use crate::{
+    answers::{
+        explanation::Part,
+        verification::{DifferenceAnswer, VerificationAnswer},
+    },
+    api::{BillingApi, explaining::Form, invoices::Shown},
+};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -73,9 +81,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
     ) -> Answer<v1::PreviewBillResponse> {
         let principal = Principal::of(request.extensions())?;
         let previewed = self.preview(&request.into_inner(), &principal).await;
-        let outcome =
-            previewed.map(|preview| v1::PreviewBillResponse { preview_json: preview.to_string() });
-        answer(outcome)
+        answer(previewed.map(|preview| v1::PreviewBillResponse { preview_json: text(&preview) }))
     }
 
     async fn apply_contract(
@@ -137,8 +143,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         let principal = Principal::of(request.extensions())?;
         let number = request.into_inner().number;
         self.check_tenant(&number, &principal).await?;
-        let outcome = self.invoice(&number).await;
-        answer(outcome)
+        answer(self.invoice_as(&number, message).await)
     }
 
     type ExplainInvoiceStream =
@@ -151,7 +156,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         let principal = Principal::of(request.extensions())?;
         let request = request.into_inner();
         self.check_tenant(&request.number, &principal).await?;
-        let outcome = self.explain(&request).await.map(|parts| {
+        let outcome = self.explain(&request, Parts).await.map(|parts| {
             let sent = parts.map_ok(|parts| v1::ExplainInvoiceResponse { parts });
             Box::pin(sent.map_err(Status::from)) as Self::ExplainInvoiceStream
         });
@@ -165,8 +170,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         let principal = Principal::of(request.extensions())?;
         let request = request.into_inner();
         self.check_tenant(&request.number, &principal).await?;
-        let outcome = self.verify(&request).await;
-        answer(outcome)
+        answer(self.verify(&request).await.map(verification))
     }
 
     async fn void_invoice(&self, request: Request<v1::VoidInvoiceRequest>) -> Answer<v1::Invoice> {
@@ -181,19 +185,15 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         &self,
         request: Request<v1::CreditInvoiceRequest>,
     ) -> Answer<v1::Invoice> {
-        let outcome = self.credit(request.into_inner()).await;
-        answer(outcome)
+        answer(self.credit(request.into_inner()).await.map(message))
     }
 
     async fn simulate(
         &self,
         request: Request<v1::SimulateRequest>,
     ) -> Answer<v1::SimulateResponse> {
-        let outcome = self
-            .simulated(request.into_inner())
-            .await
-            .map(|simulation_json| v1::SimulateResponse { simulation_json });
-        answer(outcome)
+        let simulated = self.simulated(request.into_inner()).await;
+        answer(simulated.map(|found| v1::SimulateResponse { simulation_json: text(&found) }))
     }
 
     async fn reject_message(
@@ -227,10 +227,58 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         &self,
         request: Request<v1::WatchInvoicesRequest>,
     ) -> Answer<Self::WatchInvoicesStream> {
-        let messages = self
-            .watch(&request.into_inner())
-            .map_ok(|(number, body)| v1::InvoiceMessage { number, message_json: body.to_string() });
+        let messages = self.watch(&request.into_inner()).map_ok(|(number, body)| {
+            v1::InvoiceMessage { number, message_json: body.get().to_owned() }
+        });
         Ok(Response::new(Box::pin(messages.map_err(Status::from))))
+    }
+}
+
+/// An explanation as messages.
+pub(crate) struct Parts;
+
+impl Form for Parts {
+    type Piece = v1::ExplanationPart;
+
+    fn piece(&mut self, part: Part) -> v1::ExplanationPart {
+        let part = match part {
+            Part::Head(head) => v1::explanation_part::Part::HeadJson(text(&head)),
+            Part::Line(line) => v1::explanation_part::Part::LineJson(text(&line)),
+            Part::Hour(hour) => v1::explanation_part::Part::HourJson(text(&hour)),
+        };
+        v1::ExplanationPart { part: Some(part) }
+    }
+
+    fn end(&mut self) -> Option<v1::ExplanationPart> {
+        None
+    }
+
+    fn bytes(piece: &v1::ExplanationPart) -> usize {
+        piece.encoded_len()
+    }
+}
+
+fn text<T: serde::Serialize>(document: &T) -> String {
+    serde_json::to_string(document).expect("documents are plain structures")
+}
+
+fn message(shown: Shown) -> v1::Invoice {
+    v1::Invoice { document_json: text(&shown.document), ..shown.head }
+}
+
+fn verification(found: VerificationAnswer) -> v1::VerifyInvoiceResponse {
+    let line = |line: Option<DocumentLine>| line.map_or_else(String::new, |line| text(&line));
+    let difference = |found: DifferenceAnswer| v1::LineDifference {
+        line: found.line,
+        invoiced_json: line(found.invoiced),
+        computed_json: line(found.computed),
+    };
+    v1::VerifyInvoiceResponse {
+        matches: found.matches,
+        lines: found.lines,
+        differences: found.differences.into_iter().map(difference).collect(),
+        segments_folded: found.segments_folded,
+        segments_missing: found.segments_missing,
     }
 }
 

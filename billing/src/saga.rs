@@ -10,8 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{BillingStore, Tenant, Timestamp, UsageStore};
 use edge::Compute;
-use pricing::{invoice::Invoice, rate::Sources};
-use serde_json::Value;
+use pricing::{document::InvoiceDocument, invoice::Invoice, rate::Sources};
 
 use crate::{
     BillingError,
@@ -44,7 +43,7 @@ struct Job<'a> {
 
 /// What comes next for a period. `Nothing` counts the resources that wait for a price.
 enum Next {
-    Draft(Kind, Value),
+    Draft(Kind, InvoiceDocument),
     Nothing(Outcome, u64),
     Blocked(String),
 }

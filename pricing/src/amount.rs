@@ -14,6 +14,10 @@ use domain::{
 use ethnum::I256;
 use thiserror::Error;
 
+pub use money::Money;
+
+mod money;
+
 /// Decimals that an amount carries.
 pub const SCALE: u32 = 2 * QUANTITY_SCALE;
 

@@ -310,16 +310,41 @@ fn not_scripted() -> Status {
 }
 
 fn bill() -> Value {
+    let of = |currency: &str, from: [&str; 2], to: [&str; 2], line: &Value, waiting: &Value| {
+        let (total, kind) = (&line["amount"], line["kind"].as_str().unwrap());
+        let mut subtotals = json!({"usage": "0", "discount": "0", "commitment": "0", "tax": "0"});
+        subtotals[kind] = total.clone();
+        json!({
+            "document": "preview", "tenant": "a", "currency": currency,
+            "period": {"start": from[0], "end": to[0], "first_day": from[1], "last_day": to[1],
+                       "time_zone": "UTC", "whole": {"start": from[0], "end": to[0]}},
+            "payment_term_days": 30, "contracts": [line["contract"]], "subtotals": subtotals,
+            "total": total, "lines": [line], "unpriced": waiting,
+        })
+    };
+    let usage = json!({
+        "key": "usage of s", "kind": "usage", "name": "Server", "product_sku": "s",
+        "use_unity": "h", "dimensions": {}, "quantity": "2", "contract": "one", "amount": "1.00",
+        "detail": [{"step": "meter", "meter": "sum", "quantity": "2"}],
+    });
+    let discount = json!({
+        "key": "welcome", "kind": "discount", "name": "welcome", "contract": "two",
+        "amount": "-0.50", "detail": [],
+    });
+    let waiting = json!([{
+        "product_sku": "t", "use_unity": "h", "dimensions": {}, "quantity": "1", "count": "1",
+        "reason": "unknown_sku", "remedy": "publish it",
+    }]);
+    let first = ["2024-09-01T00:00:00Z", "2024-09-01"];
+    let (second, last) =
+        (["2024-09-10T00:00:00Z", "2024-09-10"], ["2024-10-10T00:00:00Z", "2024-10-09"]);
     json!({
-        "tenant": "a", "period": "2024-09", "invoices": [
-            {"tenant": "a", "currency": "BRL", "total": "1.00", "unpriced": [{"product_sku": "t"}],
-             "period": {"first_day": "2024-09-01", "last_day": "2024-09-09"},
-             "lines": [{"contract": "one", "kind": "usage", "product_sku": "s", "use_unity": "h", "name": "Server",
-                        "dimensions": {}, "quantity": "2", "amount": "1.00"}]},
-            {"tenant": "a", "currency": "USD", "total": "-0.50", "unpriced": [],
-             "period": {"first_day": "2024-09-10", "last_day": "2024-10-09"},
-             "lines": [{"contract": "two", "kind": "discount", "name": "welcome", "amount": "-0.50"}]},
+        "tenant": "a", "period": "2024-09", "catalogue": "1",
+        "invoices": [
+            of("BRL", first, ["2024-09-10T00:00:00Z", "2024-09-09"], &usage, &waiting),
+            of("USD", second, last, &discount, &json!([])),
         ],
+        "set_aside": {"pulses": "0", "complete": true},
     })
 }
 

@@ -13,7 +13,6 @@ use crate::{
         rejections::Rejection,
         runs::{Ended, Outcomes, Run},
     },
-    lines::Difference,
     run::progress::Progress,
 };
 
@@ -105,14 +104,5 @@ pub(super) fn rejection(Rejection { number, body, replayed_as }: Rejection) -> v
         reason: body.reason,
         rejected_at: Some(moment(body.rejected_at)),
         replayed_as: replayed_as.unwrap_or_default(),
-    }
-}
-
-pub(super) fn difference(difference: Difference) -> v1::LineDifference {
-    let text = |value: Option<serde_json::Value>| value.map_or_else(String::new, |v| v.to_string());
-    v1::LineDifference {
-        line: difference.key,
-        invoiced_json: text(difference.invoiced),
-        computed_json: text(difference.computed),
     }
 }
