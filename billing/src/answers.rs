@@ -11,6 +11,7 @@ mod written;
 pub mod explanation;
 pub mod invoice;
 pub mod preview;
+pub mod simulation;
 pub mod verification;
 
 fn moment(time: Option<&prost_types::Timestamp>) -> Value {
