@@ -124,7 +124,7 @@ pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
 #[expect(dead_code, reason = "only described")]
 enum ShowAnswer {
     /// The invoice with its lines.
-    Invoice(InvoiceAnswer),
+    Invoice(Box<InvoiceAnswer>),
     /// With `:explain`.
     Explanation(ExplanationAnswer),
     /// With `:verify`.
