@@ -14,6 +14,7 @@ mod rejections;
 pub mod explanation;
 pub mod invoice;
 pub mod preview;
+pub mod simulation;
 pub mod verification;
 
 pub use catalogues::{Catalogue, Catalogues, PublishedCatalogue, catalogue, catalogues, published};

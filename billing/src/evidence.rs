@@ -256,11 +256,11 @@ fn pulse(pulse: &CountedPulse) -> PulseRef {
         }
         Identity::Numbered { producer_id, sequence } => PulseRef {
             producer_id: Some(format!("{producer_id:032x}")),
-            sequence: Some(sequence.to_string()),
+            sequence: Some(*sequence),
             ..shown
         },
         Identity::Backfill { name, row } => {
-            PulseRef { backfill: Some(name.clone()), row: Some(row.to_string()), ..shown }
+            PulseRef { backfill: Some(name.clone()), row: Some(*row), ..shown }
         }
     }
 }

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{Problem, access::Principal};
 use futures_util::{Stream, TryStreamExt as _};
-use pricing::document::DocumentLine;
 use prost::Message as _;
 use proto::v1::{
     self,
@@ -17,8 +16,10 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     answers::{
-        explanation::Part,
-        verification::{DifferenceAnswer, VerificationAnswer},
+        explanation::{self, Part},
+        preview::PreviewAnswer,
+        simulation,
+        verification::VerificationAnswer,
     },
     api::{BillingApi, explaining::Form, invoices::Shown},
 };
@@ -41,6 +42,17 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     #[must_use]
     pub fn billing_server(&self) -> BillingServiceServer<Self> {
         BillingServiceServer::new(self.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+impl<U, B, L> BillingApi<U, B, L> {
+    /// Answers with a message that takes arithmetic to make, because it may be large.
+    async fn made<T: Send + 'static, M: Send + 'static>(
+        &self,
+        answer: T,
+        message: impl FnOnce(T) -> M + Send + 'static,
+    ) -> Answer<M> {
+        Ok(Response::new(self.compute.run(move || message(answer)).await?))
     }
 }
 
@@ -81,7 +93,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
     ) -> Answer<v1::PreviewBillResponse> {
         let principal = Principal::of(request.extensions())?;
         let previewed = self.preview(&request.into_inner(), &principal).await;
-        answer(previewed.map(|preview| v1::PreviewBillResponse { preview_json: text(&preview) }))
+        self.made(previewed?, PreviewAnswer::message).await
     }
 
     async fn apply_contract(
@@ -143,7 +155,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         let principal = Principal::of(request.extensions())?;
         let number = request.into_inner().number;
         self.check_tenant(&number, &principal).await?;
-        answer(self.invoice_as(&number, message).await)
+        answer(self.invoice_as(&number, Shown::message).await)
     }
 
     type ExplainInvoiceStream =
@@ -170,7 +182,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         let principal = Principal::of(request.extensions())?;
         let request = request.into_inner();
         self.check_tenant(&request.number, &principal).await?;
-        answer(self.verify(&request).await.map(verification))
+        self.made(self.verify(&request).await?, VerificationAnswer::message).await
     }
 
     async fn void_invoice(&self, request: Request<v1::VoidInvoiceRequest>) -> Answer<v1::Invoice> {
@@ -185,7 +197,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         &self,
         request: Request<v1::CreditInvoiceRequest>,
     ) -> Answer<v1::Invoice> {
-        answer(self.credit(request.into_inner()).await.map(message))
+        self.made(self.credit(request.into_inner()).await?, Shown::message).await
     }
 
     async fn simulate(
@@ -193,7 +205,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         request: Request<v1::SimulateRequest>,
     ) -> Answer<v1::SimulateResponse> {
         let simulated = self.simulated(request.into_inner()).await;
-        answer(simulated.map(|found| v1::SimulateResponse { simulation_json: text(&found) }))
+        self.made(simulated?, simulation::message).await
     }
 
     async fn reject_message(
@@ -241,12 +253,7 @@ impl Form for Parts {
     type Piece = v1::ExplanationPart;
 
     fn piece(&mut self, part: Part) -> v1::ExplanationPart {
-        let part = match part {
-            Part::Head(head) => v1::explanation_part::Part::HeadJson(text(&head)),
-            Part::Line(line) => v1::explanation_part::Part::LineJson(text(&line)),
-            Part::Hour(hour) => v1::explanation_part::Part::HourJson(text(&hour)),
-        };
-        v1::ExplanationPart { part: Some(part) }
+        explanation::message(part)
     }
 
     fn end(&mut self) -> Option<v1::ExplanationPart> {
@@ -255,30 +262,6 @@ impl Form for Parts {
 
     fn bytes(piece: &v1::ExplanationPart) -> usize {
         piece.encoded_len()
-    }
-}
-
-fn text<T: serde::Serialize>(document: &T) -> String {
-    serde_json::to_string(document).expect("documents are plain structures")
-}
-
-fn message(shown: Shown) -> v1::Invoice {
-    v1::Invoice { document_json: text(&shown.document), ..shown.head }
-}
-
-fn verification(found: VerificationAnswer) -> v1::VerifyInvoiceResponse {
-    let line = |line: Option<DocumentLine>| line.map_or_else(String::new, |line| text(&line));
-    let difference = |found: DifferenceAnswer| v1::LineDifference {
-        line: found.line,
-        invoiced_json: line(found.invoiced),
-        computed_json: line(found.computed),
-    };
-    v1::VerifyInvoiceResponse {
-        matches: found.matches,
-        lines: found.lines,
-        differences: found.differences.into_iter().map(difference).collect(),
-        segments_folded: found.segments_folded,
-        segments_missing: found.segments_missing,
     }
 }
 

@@ -43,7 +43,7 @@ struct Job<'a> {
 
 /// What comes next for a period. `Nothing` counts the resources that wait for a price.
 enum Next {
-    Draft(Kind, InvoiceDocument),
+    Draft(Kind, Box<InvoiceDocument>),
     Nothing(Outcome, u64),
     Blocked(String),
 }
@@ -141,7 +141,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
                     return Ok((Outcome::Blocked, unpriced(&rated)));
                 }
                 Next::Draft(kind, content) => {
-                    let (what, window) = ((kind, &content), period.window);
+                    let (what, window) = ((kind, &*content), period.window);
                     self.issuer.draft(run, &mut ledger, what, window, &billing).await?;
                 }
             }
@@ -186,7 +186,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
         if self.books.runs.is_cancelled(run.number).await? {
             return Ok(Next::Nothing(Outcome::Unchanged, unpriced));
         }
-        Ok(Next::Draft(kind, content))
+        Ok(Next::Draft(kind, Box::new(content)))
     }
 
     async fn rate(&self, job: Job<'_>, period: Billable) -> Result<Invoice, BillingError> {

@@ -101,9 +101,9 @@ pub struct TenantChange {
     /// null where there was nothing before.
     pub change_permille: Option<i64>,
     /// Resources of usage without a price under the old catalogue.
-    pub unpriced_old: usize,
+    pub unpriced_old: u64,
     /// Resources of usage without a price under the new one.
-    pub unpriced_new: usize,
+    pub unpriced_new: u64,
     /// The SKUs whose amount changes, sorted.
     pub skus: Vec<SkuChange>,
 }
@@ -174,8 +174,8 @@ impl From<&Change> for TenantChange {
             new: change.new,
             difference: change.difference().unwrap_or(Amount::ZERO),
             change_permille: change.permille(),
-            unpriced_old: change.unpriced.0,
-            unpriced_new: change.unpriced.1,
+            unpriced_old: change.unpriced.0 as u64,
+            unpriced_new: change.unpriced.1 as u64,
             skus: skus.collect(),
         }
     }

@@ -6,7 +6,7 @@
 use std::{fmt, marker::PhantomData};
 
 use domain::{
-    Name, Quantity, Timestamp,
+    LogId, Name, Quantity, Timestamp,
     catalogue::{Currency, Meter, Rounding, RoundingMode},
 };
 use serde::{
@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use crate::moment;
 
 /// A value that is written as a string.
-pub(crate) trait Word: Sized {
+pub trait Word: Sized {
     /// What a string has to be, for the error of one that is not.
     const EXPECTED: &'static str;
 
@@ -229,6 +229,19 @@ macro_rules! integers {
 }
 
 integers!(u64 u128 i128);
+
+impl Word for LogId {
+    const EXPECTED: &'static str = "32 hexadecimal digits";
+
+    fn shown(&self) -> impl fmt::Display {
+        *self
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)?;
+        Some(Self(number.to_be_bytes()))
+    }
+}
 
 #[cfg(test)]
 mod tests {

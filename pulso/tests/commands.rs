@@ -165,8 +165,7 @@ impl BillingService for Script {
         &self,
         _: Request<PreviewBillRequest>,
     ) -> Result<Response<PreviewBillResponse>, Status> {
-        let preview_json = bill().to_string();
-        Ok(Response::new(PreviewBillResponse { preview_json }))
+        Ok(Response::new(preview_message()))
     }
 
     async fn apply_contract(
@@ -307,6 +306,89 @@ impl BillingService for Script {
 /// Billing goes through the program itself in `billing.rs`.
 fn not_scripted() -> Status {
     Status::unimplemented("not scripted")
+}
+
+/// The bills of [`bill`] as messages.
+fn preview_message() -> PreviewBillResponse {
+    let text = |text: &str| text.to_owned();
+    let day = |day: i64| Some(Timestamp { seconds: 1_725_148_800 + 86_400 * day, nanos: 0 });
+    let period = |(start, first_day): (i64, &str), (end, last_day): (i64, &str)| v1::BillPeriod {
+        start: day(start),
+        end: day(end),
+        first_day: text(first_day),
+        last_day: text(last_day),
+        time_zone: text("UTC"),
+        whole: Some(v1::TimeSpan { start: day(start), end: day(end) }),
+    };
+    let subtotals = |usage: &str, discount: &str| v1::Subtotals {
+        usage: text(usage),
+        discount: text(discount),
+        commitment: text("0"),
+        tax: text("0"),
+    };
+    let metered = v1::step::Meter { meter: text("sum"), quantity: text("2") };
+    let usage = v1::DocumentLine {
+        key: text("usage of s"),
+        kind: text("usage"),
+        name: Some(text("Server")),
+        product_sku: Some(text("s")),
+        use_unity: Some(text("h")),
+        dimensions: Some(v1::Dimensions::default()),
+        quantity: Some(text("2")),
+        contract: Some(text("one")),
+        amount: text("1.00"),
+        detail: vec![v1::Step { kind: Some(v1::step::Kind::Meter(metered)) }],
+        ..v1::DocumentLine::default()
+    };
+    let discount = v1::DocumentLine {
+        key: text("welcome"),
+        kind: text("discount"),
+        name: Some(text("welcome")),
+        contract: Some(text("two")),
+        amount: text("-0.50"),
+        ..v1::DocumentLine::default()
+    };
+    let waiting = v1::UnpricedUsage {
+        product_sku: text("t"),
+        use_unity: text("h"),
+        dimensions: Some(v1::Dimensions::default()),
+        quantity: text("1"),
+        count: text("1"),
+        reason: text("unknown_sku"),
+        remedy: text("publish it"),
+        hours: None,
+    };
+    let first = v1::Bill {
+        tenant: text("a"),
+        currency: text("BRL"),
+        period: Some(period((0, "2024-09-01"), (9, "2024-09-09"))),
+        payment_term_days: 30,
+        contracts: vec![text("one")],
+        subtotals: Some(subtotals("1.00", "0")),
+        total: text("1.00"),
+        lines: vec![usage],
+        unpriced: vec![waiting],
+    };
+    let second = v1::Bill {
+        currency: text("USD"),
+        period: Some(period((9, "2024-09-10"), (39, "2024-10-09"))),
+        contracts: vec![text("two")],
+        subtotals: Some(subtotals("0", "-0.50")),
+        total: text("-0.50"),
+        lines: vec![discount],
+        unpriced: Vec::new(),
+        ..first.clone()
+    };
+    let invoice = |bill| v1::InvoiceDocument {
+        document: Some(v1::invoice_document::Document::Preview(bill)),
+    };
+    PreviewBillResponse {
+        tenant: text("a"),
+        period: text("2024-09"),
+        catalogue: text("1"),
+        invoices: [first, second].map(invoice).into(),
+        set_aside: Some(v1::UsageSetAside { pulses: 0, complete: true }),
+    }
 }
 
 fn bill() -> Value {

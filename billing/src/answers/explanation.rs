@@ -2,11 +2,12 @@
 //! the whole.
 
 use pricing::document::DocumentLine;
-use proto::v1;
+use proto::v1::{self, explanation_part::Part as Wire};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 pub use crate::explain::explanation::{ExplanationHead, Part};
+use crate::wire::{self, NotUnderstood};
 
 /// Why an invoice comes to what it does, as HTTP answers it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -22,15 +23,28 @@ pub struct ExplanationAnswer {
 ///
 /// # Errors
 /// When it is not understood.
-pub fn of_message(message: &v1::ExplanationPart) -> Result<Option<Part>, String> {
-    use v1::explanation_part::Part as Wire;
-    let read = match &message.part {
-        Some(Wire::HeadJson(head)) => serde_json::from_str(head).map(Part::Head),
-        Some(Wire::LineJson(line)) => serde_json::from_str(line).map(Part::Line),
-        Some(Wire::HourJson(hour)) => serde_json::from_str(hour).map(Part::Hour),
-        None => return Ok(None),
+pub fn of_message(message: v1::ExplanationPart) -> Result<Option<Part>, NotUnderstood> {
+    Ok(match message.part {
+        Some(Wire::Head(head)) => {
+            let v1::ExplanationHead { number, tenant, currency, run } = head;
+            Some(Part::Head(ExplanationHead { number, tenant, currency, run }))
+        }
+        Some(Wire::Line(line)) => Some(Part::Line(Box::new(wire::of_line(line)?))),
+        Some(Wire::Hour(hour)) => Some(Part::Hour(wire::of_hour(hour)?)),
+        None => None,
+    })
+}
+
+/// A part as a message.
+pub(crate) fn message(part: Part) -> v1::ExplanationPart {
+    let part = match part {
+        Part::Head(ExplanationHead { number, tenant, currency, run }) => {
+            Wire::Head(v1::ExplanationHead { number, tenant, currency, run })
+        }
+        Part::Line(line) => Wire::Line(wire::line(*line)),
+        Part::Hour(hour) => Wire::Hour(wire::hour(hour)),
     };
-    read.map(Some).map_err(|error| error.to_string())
+    v1::ExplanationPart { part: Some(part) }
 }
 
 /// Writes the text of parts that come in their order.

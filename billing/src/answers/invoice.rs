@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::written::{text, text_or_null};
+use crate::wire::{self, NotUnderstood};
 
 /// What the ledger holds of an invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -159,12 +160,8 @@ impl InvoiceAnswer {
     ///
     /// # Errors
     /// When the document in it is not understood.
-    pub fn of_message(mut message: v1::Invoice) -> Result<Self, String> {
-        let text = std::mem::take(&mut message.document_json);
-        let document = match text.as_str() {
-            "" => None,
-            text => Some(serde_json::from_str(text).map_err(|error| error.to_string())?),
-        };
+    pub fn of_message(mut message: v1::Invoice) -> Result<Self, NotUnderstood> {
+        let document = message.document.take().map(wire::of_document).transpose()?;
         Ok(Self::new(message, document))
     }
 }

@@ -1,13 +1,15 @@
 //! Answer: a tenant's invoices as they would be now.
 
 use pricing::document::InvoiceDocument;
-use serde::{Deserialize, Serialize};
+use proto::v1;
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::written::text;
+use crate::wire::{self, NotUnderstood};
 
 /// The invoices of a tenant's periods that begin in a month, if they were made now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PreviewAnswer {
     /// Whose invoices.
     pub tenant: String,
@@ -23,16 +25,42 @@ pub struct PreviewAnswer {
 }
 
 /// Pulses that were late or dead-lettered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SetAsideAnswer {
     /// At most how many, a whole number.
-    #[serde(serialize_with = "text", deserialize_with = "whole")]
+    #[serde(serialize_with = "text")]
     #[schema(value_type = String, example = "0")]
     pub pulses: u64,
     /// Whether all of the tenant's were looked at; there are more where not.
     pub complete: bool,
 }
 
-fn whole<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+impl PreviewAnswer {
+    /// What a message says.
+    ///
+    /// # Errors
+    /// When an invoice in it is not understood.
+    pub fn of_message(message: v1::PreviewBillResponse) -> Result<Self, NotUnderstood> {
+        let invoices = message.invoices.into_iter().map(wire::of_document);
+        let v1::UsageSetAside { pulses, complete } = message.set_aside.unwrap_or_default();
+        Ok(Self {
+            tenant: message.tenant,
+            period: message.period,
+            catalogue: message.catalogue,
+            invoices: invoices.collect::<Result<_, _>>()?,
+            set_aside: SetAsideAnswer { pulses, complete },
+        })
+    }
+
+    /// As a message.
+    pub(crate) fn message(self) -> v1::PreviewBillResponse {
+        let SetAsideAnswer { pulses, complete } = self.set_aside;
+        v1::PreviewBillResponse {
+            tenant: self.tenant,
+            period: self.period,
+            catalogue: self.catalogue,
+            invoices: self.invoices.into_iter().map(wire::document).collect(),
+            set_aside: Some(v1::UsageSetAside { pulses, complete }),
+        }
+    }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::written::text;
+use crate::wire::{self, NotUnderstood};
 
 /// What a verification found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -47,16 +48,15 @@ impl VerificationAnswer {
     ///
     /// # Errors
     /// When a line in it is not understood.
-    pub fn of_message(number: &str, found: v1::VerifyInvoiceResponse) -> Result<Self, String> {
-        let line = |json: String| match json.as_str() {
-            "" => Ok(None),
-            text => serde_json::from_str(text).map(Some).map_err(|error| error.to_string()),
-        };
+    pub fn of_message(
+        number: &str,
+        found: v1::VerifyInvoiceResponse,
+    ) -> Result<Self, NotUnderstood> {
         let difference = |difference: v1::LineDifference| {
-            Ok::<_, String>(DifferenceAnswer {
+            Ok(DifferenceAnswer {
                 line: difference.line,
-                invoiced: line(difference.invoiced_json)?,
-                computed: line(difference.computed_json)?,
+                invoiced: difference.invoiced.map(wire::of_line).transpose()?,
+                computed: difference.computed.map(wire::of_line).transpose()?,
             })
         };
         Ok(Self {
@@ -67,5 +67,21 @@ impl VerificationAnswer {
             segments_missing: found.segments_missing,
             differences: found.differences.into_iter().map(difference).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// As a message.
+    pub(crate) fn message(self) -> v1::VerifyInvoiceResponse {
+        let difference = |found: DifferenceAnswer| v1::LineDifference {
+            line: found.line,
+            invoiced: found.invoiced.map(wire::line),
+            computed: found.computed.map(wire::line),
+        };
+        v1::VerifyInvoiceResponse {
+            matches: self.matches,
+            lines: self.lines,
+            differences: self.differences.into_iter().map(difference).collect(),
+            segments_folded: self.segments_folded,
+            segments_missing: self.segments_missing,
+        }
     }
 }

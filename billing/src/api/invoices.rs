@@ -21,6 +21,7 @@ use crate::{
     credit_notes::CreditRequest,
     derive::Origin,
     lines::Difference,
+    wire,
 };
 
 /// An invoice as it is shown: what its ledger holds of it, and what the document says.
@@ -31,6 +32,11 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
+    /// As gRPC sends it.
+    pub(crate) fn message(self) -> v1::Invoice {
+        v1::Invoice { document: Some(wire::document(self.document)), ..self.head }
+    }
+
     /// As HTTP and the commands print it.
     pub(crate) fn answer(self) -> InvoiceAnswer {
         InvoiceAnswer::new(self.head, Some(self.document))

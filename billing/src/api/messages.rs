@@ -89,8 +89,8 @@ pub(super) fn invoice(Found { tenant, document }: &Found) -> v1::Invoice {
         run: draft.run,
         payments: payments.collect(),
         void_reason: void_reason.clone().unwrap_or_default(),
-        document_json: String::new(),
         digest: draft.content.clone(),
+        document: None,
     }
 }
 

@@ -269,3 +269,6 @@ fn unreadable(document: &Document, message: String) -> BillingError {
 fn number_key(tenant: &Tenant, place: u64) -> String {
     format!("{tenant}#{place}")
 }
+
+#[cfg(test)]
+mod tests;

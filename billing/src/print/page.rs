@@ -120,10 +120,10 @@ impl Row {
 fn words(step: &Step) -> Option<String> {
     Some(match step {
         Step::Units { quantity, unit_price, .. } => format!("{quantity} × {unit_price}"),
-        Step::Tier { number, quantity, unit_price, .. } => {
-            format!("tier {number}: {quantity} × {unit_price}")
+        Step::Tier { tier, quantity, unit_price, .. } => {
+            format!("tier {tier}: {quantity} × {unit_price}")
         }
-        Step::TierFee { number, amount } => format!("fee of tier {number}: {amount}"),
+        Step::TierFee { tier, amount } => format!("fee of tier {tier}: {amount}"),
         Step::Packages { packages, package_price, .. } => {
             format!("{packages} packages × {package_price}")
         }

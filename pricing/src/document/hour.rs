@@ -1,7 +1,7 @@
 //! An hour of usage behind a line, with the stretches of the log that it was counted in, and their
 //! pulses where they were asked for.
 
-use domain::Timestamp;
+use domain::{LogId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -28,7 +28,9 @@ pub struct Hour {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SegmentRef {
     /// The log's generation, 32 hexadecimal digits.
-    pub log_id: String,
+    #[serde(with = "words")]
+    #[schema(value_type = String, example = "0190a1b2c3d4e5f60718293a4b5c6d7e")]
+    pub log_id: LogId,
     /// The partition.
     pub partition: u16,
     /// The epoch of the fold.
@@ -80,14 +82,16 @@ pub struct PulseRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub producer_id: Option<String>,
     /// Its number in the producer's order.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sequence: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "words::optional")]
+    #[schema(value_type = Option<String>, example = "12")]
+    pub sequence: Option<u64>,
     /// With `row`: the backfill that brought it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<String>,
     /// Its row in the backfill.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub row: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "words::optional")]
+    #[schema(value_type = Option<String>, example = "12")]
+    pub row: Option<u64>,
 }
 
 impl From<&rate::Hour> for Hour {
@@ -105,7 +109,7 @@ impl From<&rate::Hour> for Hour {
 impl From<&rate::SegmentPart> for SegmentRef {
     fn from(part: &rate::SegmentPart) -> Self {
         Self {
-            log_id: part.segment.log_id.to_string(),
+            log_id: part.segment.log_id,
             partition: part.segment.partition.0,
             epoch: part.segment.epoch.0,
             segment_start: part.segment.start.0,

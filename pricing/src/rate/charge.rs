@@ -115,11 +115,11 @@ fn take_free_units(
 fn push_units(
     quantity: Quantity,
     unit_price: Quantity,
-    cell: Option<Pairs>,
+    when: Option<Pairs>,
     charge: &mut Charge,
 ) -> Result<(), UnpricedReason> {
     let amount = Amount::product(quantity, unit_price);
-    charge.push(Step::Units { quantity, unit_price, cell, amount })
+    charge.push(Step::Units { quantity, unit_price, when, amount })
 }
 
 fn packages(
@@ -203,7 +203,7 @@ fn fee_of(tiers: &Tiers) -> Option<Quantity> {
 
 /// Takes the first tier's fee, where it is due for a quantity of zero.
 fn fee_at_zero(fee: Option<Quantity>, charge: &mut Charge) -> Result<(), UnpricedReason> {
-    fee.map_or(Ok(()), |fee| charge.push(Step::TierFee { number: 1, amount: Amount::of(fee) }))
+    fee.map_or(Ok(()), |fee| charge.push(Step::TierFee { tier: 1, amount: Amount::of(fee) }))
 }
 
 struct TierPlace<'t> {
@@ -233,7 +233,7 @@ fn push_tier(
         }
     };
     charge.push(Step::Tier {
-        number,
+        tier: number,
         above,
         up_to,
         quantity,
@@ -243,7 +243,7 @@ fn push_tier(
         amount,
     })?;
     if tier.flat_fee != Quantity::ZERO && !whole.is_negative() {
-        charge.push(Step::TierFee { number, amount: Amount::of(tier.flat_fee) })?;
+        charge.push(Step::TierFee { tier: number, amount: Amount::of(tier.flat_fee) })?;
     }
     Ok(())
 }

@@ -89,8 +89,8 @@ pub enum Step {
         unit_price: Quantity,
         /// The cell of the matrix that the price came from: names and values, empty for its
         /// default. `None` for models without a matrix.
-        #[serde(rename = "when", default, skip_serializing_if = "Option::is_none")]
-        cell: Option<Pairs>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        when: Option<Pairs>,
         /// Their product.
         amount: Amount,
     },
@@ -120,8 +120,7 @@ pub enum Step {
     #[serde(rename = "tier")]
     Tier {
         /// From 1.
-        #[serde(rename = "tier")]
-        number: usize,
+        tier: usize,
         /// The tier begins just above this quantity.
         #[serde(with = "words")]
         #[schema(value_type = String)]
@@ -153,8 +152,7 @@ pub enum Step {
     #[serde(rename = "tier_fee")]
     TierFee {
         /// From 1.
-        #[serde(rename = "tier")]
-        number: usize,
+        tier: usize,
         /// The fee.
         amount: Amount,
     },
@@ -247,8 +245,7 @@ pub enum Step {
     #[serde(rename = "rate_tier")]
     RateTier {
         /// From 1.
-        #[serde(rename = "tier")]
-        number: usize,
+        tier: usize,
         /// The tier begins just above this amount.
         #[serde(with = "words")]
         #[schema(value_type = String)]

@@ -104,8 +104,8 @@ async fn preview(globals: &Globals, args: PreviewArgs) -> Result<Exit, Failure> 
         catalogue_version: args.catalogue.unwrap_or_default(),
     };
     let answered = client.preview_bill(request).await;
-    let text = answered.map_err(|status| Failure::status(&status))?.into_inner().preview_json;
-    let preview = serde_json::from_str(&text).map_err(Failure::internal)?;
+    let preview = answered.map_err(|status| Failure::status(&status))?.into_inner();
+    let preview = PreviewAnswer::of_message(preview).map_err(Failure::internal)?;
     Printer::new(globals.output).print(&previewed(&preview))?;
     Ok(Exit::Success)
 }

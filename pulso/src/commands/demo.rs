@@ -198,8 +198,7 @@ async fn bills(
         };
         let answer =
             client.preview_bill(request).await.map_err(|status| Failure::status(&status))?;
-        let preview: PreviewAnswer =
-            serde_json::from_str(&answer.into_inner().preview_json).map_err(Failure::internal)?;
+        let preview = PreviewAnswer::of_message(answer.into_inner()).map_err(Failure::internal)?;
         bills.extend(preview.invoices);
     }
     bills.sort_by(|one, other| other.total().amount().cmp(&one.total().amount()));

@@ -83,7 +83,7 @@ async fn read(service: &Service) -> Result<Value, Status> {
     let mut messages = service.explain_invoice(explain()).await?.into_inner();
     let (mut writer, mut text) = (ExplanationText::document(), String::new());
     while let Some(message) = messages.next().await {
-        for part in &message?.parts {
+        for part in message?.parts {
             writer.push(&of_message(part).unwrap().unwrap(), &mut text);
         }
     }

@@ -73,7 +73,7 @@ async fn print(
     while let Some(message) = messages.message().await.map_err(|status| Failure::status(&status))? {
         let mut text = String::new();
         for part in message.parts {
-            let part = explanation::of_message(&part).map_err(Failure::internal)?;
+            let part = explanation::of_message(part).map_err(Failure::internal)?;
             part.iter().for_each(|part| printer.take(part, &mut text));
         }
         if !printer.show(&text)? {

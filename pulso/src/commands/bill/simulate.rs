@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use billing::print::picture;
+use billing::{answers::simulation, print::picture};
 use clap::Args;
 use pricing::simulate::{CurrencyChange, Simulation};
 use proto::v1::SimulateRequest;
@@ -65,8 +65,8 @@ pub(in crate::commands) async fn ask(
     request: SimulateRequest,
 ) -> Result<Simulation, Failure> {
     let simulated = connect(globals).await?.simulate(request).await;
-    let text = simulated.map_err(|status| Failure::status(&status))?.into_inner().simulation_json;
-    serde_json::from_str(&text).map_err(Failure::internal)
+    let simulated = simulated.map_err(|status| Failure::status(&status))?.into_inner();
+    simulation::of_message(simulated).map_err(Failure::internal)
 }
 
 /// A comparison as an answer: a row a tenant, and the sums.

@@ -147,7 +147,7 @@ fn write_line(line: &DocumentLine, out: &mut String) -> std::fmt::Result {
             writeln!(
                 out,
                 "     from     log {}, partition {}, offsets {} to {}",
-                part.log_id.get(..8).unwrap_or_default(),
+                &part.log_id.to_string()[..8],
                 part.partition,
                 part.segment_start,
                 part.offset_last
