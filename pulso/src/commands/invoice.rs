@@ -162,7 +162,7 @@ async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Failure> {
     })
     .await?;
     let count = counted(invoices.len(), "invoice");
-    let invoices = invoices.into_iter().map(|head| InvoiceHeadAnswer::new(head));
+    let invoices = invoices.into_iter().map(InvoiceHeadAnswer::new);
     let document = json!({"invoices": invoices.collect::<Vec<_>>()});
     let answer = Answer::list(document, "invoices", &COLUMNS);
     Printer::new(globals.output).print(&answer.note(count))?;
