@@ -53,8 +53,9 @@ pub struct InvoiceAnswer {
     pub void_reason: String,
     /// Digest of the stored document, 32 hexadecimal digits.
     pub digest: String,
-    /// What the document says.
+    /// What the document says; not in lists and of a document that was just taken back.
     #[serde(flatten)]
+    #[schema(value_type = DocumentContent)]
     pub content: Option<DocumentContent>,
 }
 
@@ -68,10 +69,12 @@ pub struct PaymentAnswer {
     pub amount: String,
 }
 
-/// What a document says beside its tenant, currency and total.
+/// What a document says beside its tenant, currency and total. Its keys stand among those of the
+/// invoice, or none of them does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DocumentContent {
     /// `invoice`, `delta`, `reversal` or `credit_note`.
+    #[schema(required = false)]
     pub document: String,
     /// Number of the document of which a credit note gives back a part.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,8 +83,10 @@ pub struct DocumentContent {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What is billed.
+    #[schema(required = false)]
     pub period: Period,
     /// Days from its issue until it is due.
+    #[schema(required = false)]
     pub payment_term_days: u16,
     /// The contracts of its lines, sorted; not of a credit note.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +95,7 @@ pub struct DocumentContent {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subtotals: Option<Subtotals>,
     /// Its lines.
+    #[schema(required = false)]
     pub lines: Vec<DocumentLine>,
     /// Usage that waits for a price; not of a credit note.
     #[serde(skip_serializing_if = "Option::is_none")]
