@@ -110,3 +110,52 @@ skus: [{sku: mx, unit: u, prices: [{valid_from: 2024-01-01T00:00:00Z, model: per
     }
     assert_eq!(kept.len(), now.len());
 }
+
+/// The keys of an object that a schema names, in the schema or in those that it is made of.
+fn described(schemas: &Value, schema: &Value) -> Vec<String> {
+    let own = schema["properties"].as_object().into_iter().flatten();
+    let mut keys: Vec<String> = own.map(|(key, _)| key.clone()).collect();
+    for part in schema["allOf"].as_array().into_iter().flatten() {
+        keys.extend(described(schemas, part));
+    }
+    if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
+        keys.extend(described(schemas, &schemas[name]));
+    }
+    keys
+}
+
+#[tokio::test]
+async fn every_key_of_an_answer_is_in_the_description() {
+    let description = serde_json::to_value(openapi()).unwrap();
+    let schemas = &description["components"]["schemas"];
+    let service = billed::service_under(CONTRACT).await;
+    let parse = |text: String| serde_json::from_str::<Value>(&text).unwrap();
+    let invoice = parse(shown(&service, "INV-000001").await);
+    let explained = parse(shown(&service, "INV-000001:explain").await);
+    let verified = parse(shown(&service, "INV-000001:verify").await);
+    let preview = parse(previewed(&service).await);
+    let line = &explained["lines"][0];
+    for (name, value) in [
+        ("InvoiceAnswer", &invoice),
+        ("PaymentAnswer", &invoice["payments"][0]),
+        ("Period", &invoice["period"]),
+        ("Subtotals", &invoice["subtotals"]),
+        ("ExplanationAnswer", &explained),
+        ("DocumentLine", line),
+        ("Hour", &line["hours"][0]),
+        ("SegmentRef", &line["hours"][0]["segments"][0]),
+        ("VerificationAnswer", &verified),
+        ("PreviewAnswer", &preview),
+    ] {
+        let known = described(schemas, &schemas[name]);
+        for key in value.as_object().unwrap().keys() {
+            assert!(known.contains(key), "{name} has no {key}: {known:?}");
+        }
+    }
+    let heads = described(schemas, &schemas["InvoiceHeadAnswer"]);
+    assert!(!heads.contains(&"lines".to_owned()), "lists have none of the content");
+    let steps = schemas["Step"]["oneOf"].as_array().unwrap();
+    assert_eq!(steps.len(), 27);
+    assert!(steps.iter().all(|step| described(schemas, step).contains(&"step".to_owned())));
+    assert_eq!(schemas["InvoiceDocument"]["oneOf"].as_array().unwrap().len(), 5);
+}

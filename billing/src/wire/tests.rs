@@ -118,14 +118,28 @@ fn an_answer_of_a_newer_server_says_where_it_is_not_understood() {
     assert_eq!(of_document(v1::InvoiceDocument::default()), Err(NotUnderstood("document")));
 }
 
+/// An invoice of as many lines.
+fn long(lines: usize) -> InvoiceDocument {
+    let text = TEXTS.lines().next().unwrap();
+    let mut document: InvoiceDocument = serde_json::from_str(text).unwrap();
+    let InvoiceDocument::Invoice(bill) = &mut document else { panic!() };
+    bill.lines = bill.lines.iter().cycle().take(lines).cloned().collect();
+    document
+}
+
+#[test]
+fn an_invoice_of_ten_thousand_lines_is_within_what_clients_accept_by_default() {
+    const DEFAULT_BYTES_MAX: usize = 4 << 20;
+    let document = long(10_000);
+    assert!(serde_json::to_vec(&document).unwrap().len() > DEFAULT_BYTES_MAX);
+    assert!(super::document(document).encoded_len() < DEFAULT_BYTES_MAX);
+}
+
 /// Prints bytes and times of an invoice of 10,000 lines, as a message and as JSON text in one.
 #[test]
 #[ignore = "a measurement: cargo test -p billing --lib messages_against_json -- --ignored --nocapture"]
 fn messages_against_json() {
-    let text = TEXTS.lines().next().unwrap();
-    let mut document: InvoiceDocument = serde_json::from_str(text).unwrap();
-    let InvoiceDocument::Invoice(bill) = &mut document else { panic!() };
-    bill.lines = bill.lines.iter().cycle().take(10_000).cloned().collect();
+    let document = long(10_000);
     let stored = serde_json::to_string(&document).unwrap();
     // The server reads what is stored; the client needs the types.
     let timed = |what: &str, run: &dyn Fn() -> usize| {

@@ -201,7 +201,7 @@ async fn bills(
         let preview = PreviewAnswer::of_message(answer.into_inner()).map_err(Failure::internal)?;
         bills.extend(preview.invoices);
     }
-    bills.sort_by(|one, other| other.total().amount().cmp(&one.total().amount()));
+    bills.sort_by_key(|bill| std::cmp::Reverse(bill.total().amount()));
     bills.truncate(BILLS_SHOWN);
     Ok((bills, tenants.len()))
 }
