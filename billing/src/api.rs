@@ -21,8 +21,8 @@ mod requests;
 
 mod catalogues;
 mod contracts;
-mod explaining;
-mod invoices;
+pub(crate) mod explaining;
+pub(crate) mod invoices;
 mod preview;
 mod rejections;
 mod runs;
@@ -33,7 +33,7 @@ pub struct BillingApi<U, B, L> {
     pub(crate) parts: Arc<Parts<U, B, L>>,
     clock: Arc<dyn Clock>,
     config: BillingConfig,
-    compute: Compute,
+    pub(crate) compute: Compute,
     described: Arc<catalogues::Described>,
 }
 

@@ -4,7 +4,7 @@
 //! (`journal.rs`), and all that this process knows of them can be read again. The contracts
 //! (`contracts.rs`), the runs with their cuts (`runs.rs`) and one ledger per tenant (`ledger.rs`) are
 //! journals; registers (`register.rs`) give numbers out: of invoices (`documents.rs`), of the messages
-//! about them, which topics follow (`queue.rs`), and of what consumers rejected (`rejections.rs`).
+//! about them (`message.rs`), which topics follow (`queue.rs`), and of what consumers rejected (`rejections.rs`).
 
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ pub(crate) mod ledger;
 
 pub(crate) mod documents;
 
+pub(crate) mod message;
 pub(crate) mod queue;
 pub(crate) mod rejections;
 

@@ -5,7 +5,10 @@
 //! bytes: that is how a repetition is known. What a period costs is not touched by it; deltas leave
 //! notes out.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use domain::{
     BillingStore,
@@ -13,9 +16,9 @@ use domain::{
 };
 use pricing::{
     Amount,
+    document::{CreditNote, InvoiceDocument},
     invoice::document::{self, Credited},
 };
-use serde_json::Value;
 
 use crate::{
     BillingError, Refusal,
@@ -103,7 +106,7 @@ impl<B: BillingStore> CreditNotes<B> {
         &self,
         number: &str,
         request: &CreditRequest,
-    ) -> Result<(Found, Value), BillingError> {
+    ) -> Result<(Found, InvoiceDocument), BillingError> {
         let (found, ledger, draft, content) = self.credit_draft(number, request).await?;
         self.check_credit(&found, &ledger, (request, &content)).await?;
         let document = Document::drafted(u64::MAX, draft);
@@ -115,20 +118,19 @@ impl<B: BillingStore> CreditNotes<B> {
         &self,
         number: &str,
         request: &CreditRequest,
-    ) -> Result<(Found, Ledger, Draft, Value), BillingError> {
+    ) -> Result<(Found, Ledger, Draft, InvoiceDocument), BillingError> {
         let found = self.books.documents.find(number).await?;
         let ledger = self.books.documents.ledger(&found.tenant).await?;
         let content = self.credit_content(&found, request).await?;
         let of = &found.document;
-        let total = content["total"].as_str().and_then(|total| total.parse().ok());
         let draft = Draft {
             run: of.draft.run,
             kind: Kind::CreditNote,
             start: of.draft.start,
             end: of.draft.end,
             currency: of.draft.currency.clone(),
-            total: total.expect("a note prints its total as an amount"),
-            content: journal::digest(content.to_string().as_bytes()),
+            total: content.total().amount(),
+            content: journal::digest(&journal::bytes(&content)),
             corrects: vec![of.place],
         };
         Ok((found, ledger, draft, content))
@@ -138,7 +140,7 @@ impl<B: BillingStore> CreditNotes<B> {
         &self,
         found: &Found,
         request: &CreditRequest,
-    ) -> Result<Value, BillingError> {
+    ) -> Result<InvoiceDocument, BillingError> {
         let issued = self.books.documents.content(&found.document).await?;
         let number = number_text(found.document.number.unwrap_or_default());
         let why = (request.reason.as_str(), request.request_id.as_str());
@@ -152,7 +154,7 @@ impl<B: BillingStore> CreditNotes<B> {
         &self,
         found: &Found,
         ledger: &Ledger,
-        (request, note): (&CreditRequest, &Value),
+        (request, note): (&CreditRequest, &InvoiceDocument),
     ) -> Result<(), BillingError> {
         let of = &found.document;
         check_owed(of, request)?;
@@ -160,11 +162,11 @@ impl<B: BillingStore> CreditNotes<B> {
         let Left { mut period, lines } = self.left(ledger, of).await?;
         let number = number_text(of.number.unwrap_or_default());
         let refuse = |message: String| Err(BillingError::refused(Refusal::InvoiceState, message));
-        let noted = note["lines"].as_array().into_iter().flatten();
-        for ((place, amount), line) in request.credited.iter().zip(noted) {
+        for ((place, amount), line) in request.credited.iter().zip(note.lines()) {
             let Some(place) = place else { continue };
-            let given = lines.get(line["key"].as_str().unwrap_or_default()).copied();
-            let billed = amount_of(&issued["lines"][*place]);
+            let given = lines.get(&line.key).copied();
+            let billed = issued.lines().get(*place);
+            let billed = billed.map_or(Amount::ZERO, |line| line.amount.amount());
             let rest = added(billed, given.unwrap_or(Amount::ZERO))?;
             if *amount > rest {
                 let (place, rest, amount) =
@@ -194,12 +196,9 @@ impl<B: BillingStore> CreditNotes<B> {
         }
         for note in ledger.credit_notes(of.draft.start, &of.draft.currency) {
             left.period = added(left.period, note.draft.total)?;
-            for line in
-                self.books.documents.content(note).await?["lines"].as_array().into_iter().flatten()
-            {
-                let key = line["key"].as_str().unwrap_or_default().to_owned();
-                let before = left.lines.entry(key).or_insert(Amount::ZERO);
-                *before = added(*before, amount_of(line))?;
+            for line in self.books.documents.content(note).await?.into_lines() {
+                let before = left.lines.entry(line.key).or_insert(Amount::ZERO);
+                *before = added(*before, line.amount.amount())?;
             }
         }
         Ok(left)
@@ -213,24 +212,22 @@ impl<B: BillingStore> CreditNotes<B> {
 pub(crate) async fn derive<B: BillingStore>(
     documents: &Documents<B>,
     of: &Found,
-    note: &Value,
-) -> Result<Value, BillingError> {
+    note: &CreditNote,
+) -> Result<InvoiceDocument, BillingError> {
     let issued = documents.content(&of.document).await?;
     let number = number_text(of.document.number.unwrap_or_default());
-    let lines = issued["lines"].as_array().cloned().unwrap_or_default();
-    let noted = note["lines"].as_array().into_iter().flatten();
-    let credited: Vec<Credited> = noted
-        .map(|line| {
-            let key = line["key"].as_str().unwrap_or_default();
-            let is_of = |of: &Value| {
-                let of = of["key"].as_str().unwrap_or_default();
-                key == format!("credit {of} of {number}")
-            };
-            (lines.iter().position(is_of), minus(line["amount"].as_str().unwrap_or_default()))
-        })
+    let places: HashMap<String, usize> = issued
+        .lines()
+        .iter()
+        .enumerate()
+        .map(|(place, line)| (document::credit_key(line, &number), place))
         .collect();
-    let text = |key: &str| note[key].as_str().unwrap_or_default();
-    let why = (text("reason"), text("request_id"));
+    let credited = note.lines.iter().map(|line| {
+        let amount = line.amount.amount().checked_neg().ok_or_else(out_of_range)?;
+        Ok((places.get(&line.key).copied(), amount))
+    });
+    let credited = credited.collect::<Result<Vec<Credited>, BillingError>>()?;
+    let why = (note.reason.as_str(), note.request_id.as_deref().unwrap_or_default());
     document::credit_note((&number, &issued), &credited, why).map_err(|message| {
         BillingError::Unreadable { what: format!("a credit note of {number}"), message }
     })
@@ -256,16 +253,6 @@ fn check_owed(of: &Document, request: &CreditRequest) -> Result<(), BillingError
         }
         None => Ok(()),
     }
-}
-
-fn amount_of(line: &Value) -> Amount {
-    let amount = line["amount"].as_str().and_then(|text| text.parse().ok());
-    amount.unwrap_or(Amount::ZERO)
-}
-
-fn minus(text: &str) -> Amount {
-    let amount = text.parse::<Amount>().ok().and_then(Amount::checked_neg);
-    amount.unwrap_or(Amount::ZERO)
 }
 
 fn added(one: Amount, other: Amount) -> Result<Amount, BillingError> {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use domain::{BillingStore, UsageStore};
 use edge::Compute;
 use pricing::{
+    document::{DocumentLine, InvoiceDocument},
     invoice::{Invoice, document},
     rate::Sources,
 };
-use serde_json::Value;
 
 use crate::{
     BillingError,
@@ -24,7 +24,6 @@ use crate::{
     credit_notes,
     error::compute,
     evidence::{FromLog, LogReader},
-    lines::taken_lines,
     rater::Rater,
 };
 
@@ -40,7 +39,7 @@ pub(crate) enum Origin {
 /// A document that was derived again.
 pub(crate) struct Derived {
     /// Its lines.
-    pub(crate) lines: Vec<Value>,
+    pub(crate) lines: Vec<DocumentLine>,
     /// What it is made of; `None` for those that are made of other documents.
     pub(crate) invoice: Option<Invoice>,
     /// How much of the log it was made from, where it was.
@@ -49,8 +48,8 @@ pub(crate) struct Derived {
 
 impl Derived {
     /// What is made of other documents.
-    fn of(document: Option<Value>) -> Self {
-        let lines = document.map_or_else(Vec::new, taken_lines);
+    fn of(document: Option<InvoiceDocument>) -> Self {
+        let lines = document.map_or_else(Vec::new, InvoiceDocument::into_lines);
         Self { lines, invoice: None, from_log: None }
     }
 }
@@ -99,7 +98,8 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
                 let of = Found { tenant: found.tenant.clone(), document: newest()?.clone() };
                 let documents = &self.books.documents;
                 let note = documents.content(&found.document).await?;
-                let note = credit_notes::derive(documents, &of, &note).await?;
+                let note = note.credit_note().ok_or_else(|| found.unreadable("is no note"))?;
+                let note = credit_notes::derive(documents, &of, note).await?;
                 Ok(Derived::of(Some(note)))
             }
             Kind::Reversal => {

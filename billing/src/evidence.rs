@@ -15,10 +15,10 @@ use domain::{
 };
 use pricing::{
     Amount,
+    document::{self, PulseRef},
     invoice::Usage,
     rate::{Hour, SegmentPart},
 };
-use serde_json::{Value, json};
 
 use crate::{
     BillingError,
@@ -190,14 +190,19 @@ impl Evidence {
     }
 
     /// Adds the pulses of an hour to its rendering: to each stretch of the log its own.
-    pub(crate) fn add_to(&self, tenant: &Tenant, usage: &Usage, hour: &Hour, rendered: &mut Value) {
+    pub(crate) fn add_to(
+        &self,
+        tenant: &Tenant,
+        usage: &Usage,
+        hour: &Hour,
+        rendered: &mut document::Hour,
+    ) {
         if !is_wanted(self.hour, hour) {
             return;
         }
-        for (place, part) in hour.segments.iter().enumerate() {
-            let rendered = &mut rendered["segments"][place];
+        for (part, rendered) in hour.segments.iter().zip(&mut rendered.segments) {
             if self.missing.contains(&part.segment) {
-                rendered["in_log"] = false.into();
+                rendered.in_log = Some(false);
                 continue;
             }
             let (mut pulses, mut left_out) = (Vec::new(), 0);
@@ -207,10 +212,8 @@ impl Evidence {
                 pulses.extend(&seen.listed);
             }
             pulses.sort_by_key(|pulse| (pulse.offset, pulse.index));
-            rendered["pulses"] = pulses.into_iter().map(pulse).collect::<Vec<_>>().into();
-            if left_out > 0 {
-                rendered["pulses_left_out"] = left_out.to_string().into();
-            }
+            rendered.pulses = Some(pulses.into_iter().map(pulse).collect());
+            rendered.pulses_left_out = (left_out > 0).then_some(left_out);
         }
     }
 }
@@ -232,29 +235,32 @@ fn check(row: &UsageRow, seen: &RowPulses) -> Result<(), String> {
     Ok(())
 }
 
-fn pulse(pulse: &CountedPulse) -> Value {
-    let mut value = json!({
-        "offset": pulse.offset.to_string(),
-        "index": pulse.index,
-        "time": pulse.time.to_string(),
-        "amount": pulse.amount.to_string(),
-        "request_id": pulse.request_id,
-    });
-    let mut put = |key: &str, text: String| value[key] = text.into();
+fn pulse(pulse: &CountedPulse) -> PulseRef {
+    let shown = PulseRef {
+        offset: pulse.offset.0,
+        index: pulse.index,
+        time: pulse.time,
+        amount: Amount::of(pulse.amount),
+        request_id: pulse.request_id.clone(),
+        source: None,
+        id: None,
+        producer_id: None,
+        sequence: None,
+        backfill: None,
+        row: None,
+    };
     match &pulse.identity {
-        Identity::None => {}
+        Identity::None => shown,
         Identity::Id { source, id } => {
-            put("source", source.clone());
-            put("id", id.clone());
+            PulseRef { source: Some(source.clone()), id: Some(id.clone()), ..shown }
         }
-        Identity::Numbered { producer_id, sequence } => {
-            put("producer_id", format!("{producer_id:032x}"));
-            put("sequence", sequence.to_string());
-        }
+        Identity::Numbered { producer_id, sequence } => PulseRef {
+            producer_id: Some(format!("{producer_id:032x}")),
+            sequence: Some(*sequence),
+            ..shown
+        },
         Identity::Backfill { name, row } => {
-            put("backfill", name.clone());
-            put("row", row.to_string());
+            PulseRef { backfill: Some(name.clone()), row: Some(*row), ..shown }
         }
     }
-    value
 }

@@ -7,16 +7,21 @@ use std::sync::Arc;
 
 use domain::{BillingStore, UsageStore};
 use edge::Compute;
-use pricing::rate::Sources;
-use serde_json::Value;
+use pricing::{
+    document::{DocumentLine, InvoiceDocument},
+    rate::Sources,
+};
 
 use crate::{
     BillingError, Refusal,
-    books::{Books, documents::Found},
+    books::{
+        Books,
+        documents::{Found, understood},
+    },
     derive::{Derived, Deriver, Origin},
     error::compute,
     evidence::{FromLog, PulsesWanted},
-    lines::{Difference, compare, taken_lines},
+    lines::{Difference, compare},
 };
 
 pub(crate) mod explanation;
@@ -52,10 +57,10 @@ impl<U: UsageStore, B: BillingStore> Explainer<U, B> {
     }
 
     /// The lines of a document as it was issued.
-    async fn lines_of(&self, found: &Found) -> Result<Vec<Value>, BillingError> {
+    async fn lines_of(&self, found: &Found) -> Result<Vec<DocumentLine>, BillingError> {
         let bytes = self.books.documents.bytes(&found.document).await?;
-        let parsed = compute(&self.compute, move || serde_json::from_slice(&bytes)).await?;
-        parsed.map(taken_lines).map_err(|error| found.unreadable(&error.to_string()))
+        let parsed = compute(&self.compute, move || understood(&bytes)).await?;
+        parsed.map(InvoiceDocument::into_lines).map_err(|message| found.unreadable(&message))
     }
 
     /// Computes a document again and compares every line.

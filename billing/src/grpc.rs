@@ -9,6 +9,7 @@ use edge::{
     access::{Change, Principal},
 };
 use futures_util::{Stream, TryStreamExt as _};
+use prost::Message as _;
 use proto::v1::{
     self,
     billing_service_server::{BillingService, BillingServiceServer},
@@ -16,7 +17,15 @@ use proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::api::BillingApi;
+use crate::{
+    answers::{
+        explanation::{self, Part},
+        preview::PreviewAnswer,
+        simulation,
+        verification::VerificationAnswer,
+    },
+    api::{BillingApi, explaining::Form, invoices::Shown},
+};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -36,6 +45,17 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     #[must_use]
     pub fn billing_server(&self) -> BillingServiceServer<Self> {
         BillingServiceServer::new(self.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+impl<U, B, L> BillingApi<U, B, L> {
+    /// Answers with a message that takes arithmetic to make, because it may be large.
+    async fn made<T: Send + 'static, M: Send + 'static>(
+        &self,
+        answer: T,
+        message: impl FnOnce(T) -> M + Send + 'static,
+    ) -> Answer<M> {
+        Ok(Response::new(self.compute.run(move || message(answer)).await?))
     }
 }
 
@@ -77,9 +97,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
     ) -> Answer<v1::PreviewBillResponse> {
         let principal = Principal::of(request.extensions())?;
         let previewed = self.preview(&request.into_inner(), &principal).await;
-        let outcome =
-            previewed.map(|preview| v1::PreviewBillResponse { preview_json: preview.to_string() });
-        answer(outcome)
+        self.made(previewed?, PreviewAnswer::message).await
     }
 
     async fn apply_contract(
@@ -145,8 +163,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         let principal = Principal::of(request.extensions())?;
         let number = request.into_inner().number;
         self.check_tenant(&number, &principal).await?;
-        let outcome = self.invoice(&number).await;
-        answer(outcome)
+        answer(self.invoice_as(&number, Shown::message).await)
     }
 
     type ExplainInvoiceStream =
@@ -159,7 +176,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         let principal = Principal::of(request.extensions())?;
         let request = request.into_inner();
         self.check_tenant(&request.number, &principal).await?;
-        let outcome = self.explain(&request).await.map(|parts| {
+        let outcome = self.explain(&request, Parts).await.map(|parts| {
             let sent = parts.map_ok(|parts| v1::ExplainInvoiceResponse { parts });
             Box::pin(sent.map_err(Status::from)) as Self::ExplainInvoiceStream
         });
@@ -173,8 +190,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         let principal = Principal::of(request.extensions())?;
         let request = request.into_inner();
         self.check_tenant(&request.number, &principal).await?;
-        let outcome = self.verify(&request).await;
-        answer(outcome)
+        self.made(self.verify(&request).await?, VerificationAnswer::message).await
     }
 
     async fn void_invoice(&self, request: Request<v1::VoidInvoiceRequest>) -> Answer<v1::Invoice> {
@@ -189,19 +205,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         request: Request<v1::CreditInvoiceRequest>,
     ) -> Answer<v1::Invoice> {
         let change = Change::of(request.extensions())?;
-        let outcome = self.credit(request.into_inner(), &change).await;
-        answer(outcome)
+        let credited = self.credit(request.into_inner(), &change).await?;
+        self.made(credited, Shown::message).await
     }
 
     async fn simulate(
         &self,
         request: Request<v1::SimulateRequest>,
     ) -> Answer<v1::SimulateResponse> {
-        let outcome = self
-            .simulated(request.into_inner())
-            .await
-            .map(|simulation_json| v1::SimulateResponse { simulation_json });
-        answer(outcome)
+        let simulated = self.simulated(request.into_inner()).await;
+        self.made(simulated?, simulation::message).await
     }
 
     async fn reject_message(
@@ -237,10 +250,29 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         &self,
         request: Request<v1::WatchInvoicesRequest>,
     ) -> Answer<Self::WatchInvoicesStream> {
-        let messages = self
-            .watch(&request.into_inner())
-            .map_ok(|(number, body)| v1::InvoiceMessage { number, message_json: body.to_string() });
+        let messages = self.watch(&request.into_inner()).map_ok(|(number, body)| {
+            v1::InvoiceMessage { number, message_json: body.get().to_owned() }
+        });
         Ok(Response::new(Box::pin(messages.map_err(Status::from))))
+    }
+}
+
+/// An explanation as messages.
+pub(crate) struct Parts;
+
+impl Form for Parts {
+    type Piece = v1::ExplanationPart;
+
+    fn piece(&mut self, part: Part) -> v1::ExplanationPart {
+        explanation::message(part)
+    }
+
+    fn end(&mut self) -> Option<v1::ExplanationPart> {
+        None
+    }
+
+    fn bytes(piece: &v1::ExplanationPart) -> usize {
+        piece.encoded_len()
     }
 }
 

@@ -30,10 +30,9 @@ use edge::{
 };
 use pricing::file;
 use proto::v1;
-use serde_json::Value;
-use utoipa::{IntoResponses, OpenApi};
+use utoipa::OpenApi;
 
-use crate::api::BillingApi;
+use crate::{answers::preview::PreviewAnswer, api::BillingApi};
 
 mod examples;
 
@@ -43,15 +42,7 @@ mod runs;
 mod rejections;
 mod invoices;
 
-type Answer<T = Value> = Result<Json<T>, HttpProblem>;
-
-/// What a route answers whose documents have no schema here; docs/interfaces.md has them.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only described")]
-enum Answers {
-    #[response(status = 200, description = "The document, or a page.")]
-    Document,
-}
+type Answer<T> = Result<Json<T>, HttpProblem>;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -128,13 +119,13 @@ pub(crate) fn routes<U: UsageStore, B: BillingStore, L: PulseLog>(
         ("period" = String, Query, description = "The month in which periods begin, such as 2024-09.", pattern = "^[0-9]{4}-[0-9]{2}$", example = "2024-09"),
         ("catalogue" = Option<String>, Query, description = "The version to rate by; the latest when left out.", max_length = 128, example = "2024-09"),
     ),
-    responses(Answers),
+    responses((status = 200, description = "The invoices, with the hours of usage behind their lines.", body = PreviewAnswer, example = json!(examples::preview()))),
 )]
 async fn preview<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(principal): Extension<Principal>,
     RawQuery(query): RawQuery,
-) -> Answer {
+) -> Answer<PreviewAnswer> {
     let parameters = Parameters::parse(query.as_deref(), &["tenant", "period", "catalogue"], &[])?;
     let request = v1::PreviewBillRequest {
         tenant: parameters.text("tenant"),
@@ -165,3 +156,6 @@ fn no_action(path: &str, known: &str) -> HttpProblem {
     let message = format!("{path:?} names no action; there are {known}");
     Problem::not_found(reasons::ROUTE_NOT_FOUND, message).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,18 +4,17 @@
 use std::sync::Arc;
 
 use domain::{BillingStore, Clock, Quantity, Tenant, Window, contract::Credit};
-use pricing::{Amount, invoice::credits};
+use pricing::{Amount, document::InvoiceDocument, invoice::credits};
 use runtime::fault;
-use serde_json::{Value, json};
 
 use crate::{
     BillingError,
     account::Account,
     books::{
         Books,
-        document::{Document, Draft, Kind, Payment, State, number_text},
+        document::{Document, Draft, Kind, Payment, State},
         ledger::{Entry, Ledger},
-        register::Item,
+        message::{DocumentMessage, Event},
         runs::Run,
     },
 };
@@ -37,19 +36,18 @@ impl<B: BillingStore> Issuer<B> {
         &self,
         run: &Run,
         ledger: &mut Ledger,
-        (kind, document): (Kind, &Value),
+        (kind, document): (Kind, &InvoiceDocument),
         window: Window,
         corrects: &[Document],
     ) -> Result<(), BillingError> {
         let content = self.books.documents.put(document).await?;
-        let total = document["total"].as_str().and_then(|total| total.parse().ok());
         let draft = Draft {
             run: run.number,
             kind,
             start: window.start,
             end: window.end,
-            currency: document["currency"].as_str().unwrap_or_default().to_owned(),
-            total: total.expect("a document prints its total as an amount"),
+            currency: document.currency().code().to_owned(),
+            total: document.total().amount(),
             content,
             corrects: corrects.iter().map(|before| before.place).collect(),
         };
@@ -100,14 +98,11 @@ impl<B: BillingStore> Issuer<B> {
 
     /// Puts the message into the outbox.
     async fn publish(&self, tenant: &Tenant, document: &Document) -> Result<Entry, BillingError> {
-        let content = self.books.documents.content(document).await?;
+        let stored = self.books.documents.stored(document).await?;
         let number = document.number.expect("a final document has a number");
-        let item = Item {
-            key: format!("final/{number}"),
-            body: message("final", tenant, document, content),
-        };
+        let message = DocumentMessage::new(Event::Final, tenant, document, stored);
         fault::point("billing.before_outbox");
-        let message = self.books.outbox.draw(item).await?;
+        let message = self.books.outbox.draw(message.item(format!("final/{number}"))).await?;
         fault::point("billing.after_outbox");
         Ok(Entry::Published { document: document.place, message })
     }
@@ -167,16 +162,4 @@ fn payments(ledger: &Ledger, account: &Account, document: &Document) -> Vec<Paym
         amount,
     };
     payments.map(payment).collect()
-}
-
-/// A message of the outbox: what happened to which document, and the document.
-pub(crate) fn message(event: &str, tenant: &Tenant, document: &Document, content: Value) -> Value {
-    json!({
-        "event": event,
-        "number": document.number.map(number_text),
-        "tenant": tenant.as_str(),
-        "issued_at": document.issued_at.map(|at| at.to_string()),
-        "due": document.due().map(|due| document.draft.text(due)),
-        "document": content,
-    })
 }

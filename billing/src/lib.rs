@@ -5,7 +5,8 @@
 //! In reading order: settings and errors; the books, and the queues that topics follow; usage below a
 //! cut; a tenant's account and periods, and their rating; issuing, voiding and crediting documents; one
 //! tenant's saga and the runs that drive it; deriving documents again, to verify and explain them;
-//! previews; publishing catalogues; the parts put together; pages for people; answers as JSON; the
+//! previews; publishing catalogues; the parts put together; documents as messages; answers as
+//! JSON; pages for people; the
 //! operations; the gRPC and HTTP doors.
 
 mod config;
@@ -53,9 +54,11 @@ mod publish;
 
 mod parts;
 
-pub mod print;
+mod wire;
 
 pub mod answers;
+
+pub mod print;
 
 mod api;
 
@@ -69,6 +72,7 @@ pub use config::{BillingConfig, RunConfig};
 pub use error::{BillingError, Refusal};
 pub use publish::ActivationError;
 pub use rules::RULES;
+pub use wire::NotUnderstood;
 
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{Doors, grpc::Services};

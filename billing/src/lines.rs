@@ -1,8 +1,8 @@
-//! Lines of documents, and where those that were issued and those that come out now differ.
+//! Lines of documents: where those that were issued and those that come out now differ.
 
 use std::collections::{HashMap, VecDeque};
 
-use serde_json::Value;
+use pricing::document::DocumentLine;
 
 /// A line that does not come out as it was invoiced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,34 +10,26 @@ pub(crate) struct Difference {
     /// The line's key.
     pub(crate) key: String,
     /// As it stands in the document.
-    pub(crate) invoiced: Option<Value>,
+    pub(crate) invoiced: Option<DocumentLine>,
     /// As it comes out now.
-    pub(crate) computed: Option<Value>,
-}
-
-/// The lines of a document.
-pub(crate) fn taken_lines(mut document: Value) -> Vec<Value> {
-    match document["lines"].take() {
-        Value::Array(lines) => lines,
-        _ => Vec::new(),
-    }
+    pub(crate) computed: Option<DocumentLine>,
 }
 
 /// What identifies a line of a document.
-pub(crate) fn key_of(line: &Value) -> &str {
+pub(crate) fn key_of(line: &DocumentLine) -> &str {
     #[cfg(test)]
     crate::testing::count_a_key();
-    line["key"].as_str().unwrap_or_default()
+    &line.key
 }
 
 /// The lines that differ, in the order of the document; then those that it does not have. Looks at
 /// each line once, whatever the order of either side.
-pub(crate) fn compare(invoiced: &[Value], computed: Vec<Value>) -> Vec<Difference> {
+pub(crate) fn compare(invoiced: &[DocumentLine], computed: Vec<DocumentLine>) -> Vec<Difference> {
     let mut places: HashMap<String, VecDeque<usize>> = HashMap::new();
     for (place, line) in computed.iter().enumerate() {
         places.entry(key_of(line).to_owned()).or_default().push_back(place);
     }
-    let mut computed: Vec<Option<Value>> = computed.into_iter().map(Some).collect();
+    let mut computed: Vec<Option<DocumentLine>> = computed.into_iter().map(Some).collect();
     let mut differences = Vec::new();
     for line in invoiced {
         let key = key_of(line);

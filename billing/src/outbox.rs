@@ -12,13 +12,18 @@ use domain::{
 };
 use metrics::counter;
 use runtime::{Backoff, Shutdown, fault, health::Check};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 pub use crate::books::queue::Queue;
 use crate::{
     BillingError,
-    books::register::{Item, Register},
+    books::{
+        journal,
+        message::Addressed,
+        register::{Item, Register},
+    },
 };
 
 /// Most messages of a batch.
@@ -33,6 +38,13 @@ enum ForwardError {
     Billing(#[from] BillingError),
     #[error(transparent)]
     Outlet(#[from] OutletError),
+}
+
+/// A message as a topic has it.
+#[derive(Serialize)]
+struct Forwarded {
+    message: String,
+    body: Box<RawValue>,
 }
 
 /// How far this process is with a topic.
@@ -145,14 +157,16 @@ impl<B: BillingStore> Forwarder<B> {
     /// Messages from a number on, as the topic has them.
     async fn waiting(&self, from: u64) -> Result<Vec<Message>, BillingError> {
         let items = self.register.items(from, BATCH).await?;
-        let message = |(number, item): (u64, Item)| Message {
-            number,
-            key: item.body["tenant"].as_str().unwrap_or_default().to_owned(),
-            body: json!({"message": number.to_string(), "body": item.body})
-                .to_string()
-                .into_bytes(),
+        let message = |(number, item): (u64, Item)| {
+            let damaged = |error: serde_json::Error| BillingError::Unreadable {
+                what: format!("message {number} of {}", self.queue.name()),
+                message: error.to_string(),
+            };
+            let Addressed { tenant } = item.read().map_err(damaged)?;
+            let body = journal::bytes(&Forwarded { message: number.to_string(), body: item.body });
+            Ok(Message { number, key: tenant, body })
         };
-        Ok(items.into_iter().map(message).collect())
+        items.into_iter().map(message).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Print: documents for people to read: invoices as HTML pages and as PDF, and pictures.
 
-use serde_json::Value;
+use crate::answers::invoice::InvoiceAnswer;
 
 mod markup;
 mod page;
@@ -27,12 +27,12 @@ pub enum PdfError {
     Typesetting(String),
 }
 
-/// Draws an invoice, as `pulso invoice get -o json` prints it, as a PDF.
+/// Draws an invoice with its content as a PDF.
 ///
 /// # Errors
 /// When this program was built without it; when the invoice was not issued, or holds a character that
 /// the fonts do not have.
-pub fn pdf(invoice: &Value) -> Result<Vec<u8>, PdfError> {
+pub fn pdf(invoice: &InvoiceAnswer) -> Result<Vec<u8>, PdfError> {
     #[cfg(feature = "pdf")]
     return pdf::pdf(invoice);
     #[cfg(not(feature = "pdf"))]

@@ -10,8 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{BillingStore, Tenant, Timestamp, UsageStore};
 use edge::Compute;
-use pricing::{invoice::Invoice, rate::Sources};
-use serde_json::Value;
+use pricing::{document::InvoiceDocument, invoice::Invoice, rate::Sources};
 
 use crate::{
     BillingError,
@@ -44,7 +43,7 @@ struct Job<'a> {
 
 /// What comes next for a period. `Nothing` counts the resources that wait for a price.
 enum Next {
-    Draft(Kind, Value),
+    Draft(Kind, Box<InvoiceDocument>),
     Nothing(Outcome, u64),
     Blocked(String),
 }
@@ -142,7 +141,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
                     return Ok((Outcome::Blocked, unpriced(&rated)));
                 }
                 Next::Draft(kind, content) => {
-                    let (what, window) = ((kind, &content), period.window);
+                    let (what, window) = ((kind, &*content), period.window);
                     self.issuer.draft(run, &mut ledger, what, window, &billing).await?;
                 }
             }
@@ -187,7 +186,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
         if self.books.runs.is_cancelled(run.number).await? {
             return Ok(Next::Nothing(Outcome::Unchanged, unpriced));
         }
-        Ok(Next::Draft(kind, content))
+        Ok(Next::Draft(kind, Box::new(content)))
     }
 
     async fn rate(&self, job: Job<'_>, period: Billable) -> Result<Invoice, BillingError> {

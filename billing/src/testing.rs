@@ -10,6 +10,8 @@ use domain::{
     },
 };
 
+pub(crate) mod billed;
+
 /// A process that reads no log.
 struct NoLog;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{BillingStore, Clock};
-use serde_json::Value;
+use pricing::document::InvoiceDocument;
 
 use crate::{
     BillingError, Refusal,
@@ -12,9 +12,8 @@ use crate::{
         document::{Document, State},
         documents::Found,
         ledger::Entry,
-        register::Item,
+        message::{DocumentMessage, Event},
     },
-    issue::message,
 };
 
 /// Takes documents back.
@@ -70,10 +69,10 @@ impl<B: BillingStore> Voids<B> {
 
     /// Puts the message that a document is void into the outbox, once.
     async fn publish_void(&self, found: &Found) -> Result<(), BillingError> {
-        let content = self.books.documents.content(&found.document).await?;
-        let body = message("void", &found.tenant, &found.document, content);
-        let item = Item { key: void_key(&found.document), body };
-        self.books.outbox.draw(item).await.map(drop)
+        let Found { tenant, document } = found;
+        let stored = self.books.documents.stored(document).await?;
+        let message = DocumentMessage::new(Event::Void, tenant, document, stored);
+        self.books.outbox.draw(message.item(void_key(document))).await.map(drop)
     }
 
     /// Tells whether that message is in the outbox.
@@ -87,7 +86,6 @@ fn void_key(document: &Document) -> String {
     format!("void/{}", document.number.unwrap_or_default())
 }
 
-fn gives_back(document: &Value) -> bool {
-    let lines = document["lines"].as_array().into_iter().flatten();
-    lines.filter_map(|line| line["amount"].as_str()).any(|amount| amount.starts_with('-'))
+fn gives_back(document: &InvoiceDocument) -> bool {
+    document.lines().iter().any(|line| line.amount.is_negative())
 }

@@ -14,8 +14,15 @@ use domain::{
 use ethnum::I256;
 use thiserror::Error;
 
+pub use money::Money;
+
+mod money;
+
 /// Decimals that an amount carries.
 pub const SCALE: u32 = 2 * QUANTITY_SCALE;
+
+/// Digits that always fit into 128 bits.
+const DIGITS_128: usize = 38;
 
 const ONE_QUANTITY: i128 = 10i128.pow(QUANTITY_SCALE);
 
@@ -145,10 +152,12 @@ impl Amount {
     /// Decimal text with at least `digits_min` digits after the point: `50.00`, `-0.0000012`.
     #[must_use]
     pub fn text(self, digits_min: u8) -> String {
-        let magnitude = self.0.unsigned_abs().to_string();
+        // In two parts, because digits of 128 bits are found much faster than digits of 256.
+        let (magnitude, one) = (self.0.unsigned_abs(), power_of_ten(SCALE).unsigned_abs());
+        let (whole, fraction) = (magnitude / one, (magnitude % one).as_u128());
+        let whole = u128::try_from(whole).map_or_else(|_| whole.to_string(), |it| it.to_string());
         let scale = SCALE as usize;
-        let padded = format!("{magnitude:0>width$}", width = scale + 1);
-        let (whole, fraction) = padded.split_at(padded.len() - scale);
+        let fraction = format!("{fraction:0>scale$}");
         let significant = fraction.trim_end_matches('0').len();
         let shown = significant.max(usize::from(digits_min).min(scale));
         let sign = if self.0.is_negative() { "-" } else { "" };
@@ -268,6 +277,13 @@ impl FromStr for Amount {
         let fraction = fraction.trim_end_matches('0');
         let missing =
             (SCALE as usize).checked_sub(fraction.len()).ok_or(AmountError::TooPrecise)?;
+        let sign = |value: I256| Self(if text.starts_with('-') { -value } else { value });
+        if whole.len() + fraction.len() <= DIGITS_128 {
+            let digits = whole.bytes().chain(fraction.bytes());
+            let number = digits.fold(0u128, |number, digit| number * 10 + u128::from(digit - b'0'));
+            let scale = power_of_ten(u32::try_from(missing).expect("36 at most"));
+            return I256::from(number).checked_mul(scale).map(sign).ok_or(AmountError::OutOfRange);
+        }
         let mut value = I256::ZERO;
         let zeros = std::iter::repeat_n(b'0', missing);
         for digit in whole.bytes().chain(fraction.bytes()).chain(zeros) {
@@ -276,7 +292,7 @@ impl FromStr for Amount {
                 .and_then(|value| value.checked_add(I256::from(digit - b'0')))
                 .ok_or(AmountError::OutOfRange)?;
         }
-        Ok(Self(if text.starts_with('-') { -value } else { value }))
+        Ok(sign(value))
     }
 }
 

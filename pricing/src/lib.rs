@@ -1,12 +1,15 @@
 //! Pricing: usage becomes money, and every number can say why.
 //!
 //! Pure: no IO, no clock, no runtime. What reads the usage and keeps what was issued is the crate
-//! `billing`. In reading order: exact money; moments and months; the catalogue file; rating; the
-//! examples that a catalogue carries; which contract holds when; invoices; what another catalogue would
-//! change; price lists and answers out of FOCUS files.
+//! `billing`. In reading order: moments and months; values that documents write as strings; exact
+//! money; the catalogue file; rating; the examples that a catalogue carries; which contract holds when;
+//! documents as they are written and read; invoices, of which documents are made; what another
+//! catalogue would change; price lists and answers out of FOCUS files.
+
+pub mod moment;
+pub mod words;
 
 pub mod amount;
-pub mod moment;
 
 pub mod file;
 
@@ -15,6 +18,8 @@ pub mod rate;
 pub mod examples;
 
 pub mod timeline;
+
+pub mod document;
 
 pub mod invoice;
 

@@ -32,8 +32,6 @@ pub(crate) mod bill;
 
 mod group;
 
-pub mod json;
-
 pub use step::Step;
 pub use terms::{RatingTerms, Share, Sources};
 

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use domain::Tenant;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Amount, invoice::Invoice};
 
@@ -67,48 +68,115 @@ impl Change {
     }
 }
 
-/// A comparison as the document of `pulso bill simulate -o json`: tenants by name, sums by currency.
-#[must_use]
-pub fn document(period: &str, catalogues: (&str, &str), changes: &[Change]) -> Value {
-    let mut totals: BTreeMap<&str, (Amount, Amount)> = BTreeMap::new();
-    for change in changes {
-        let (old, new) =
-            totals.entry(change.currency.as_str()).or_insert((Amount::ZERO, Amount::ZERO));
-        // Sums past the range of money are shown as they were before they left it.
-        *old = old.checked_add(change.old).unwrap_or(*old);
-        *new = new.checked_add(change.new).unwrap_or(*new);
-    }
-    let totals = totals.into_iter().map(|(currency, (old, new))| {
-        let difference = new.checked_sub(old).unwrap_or(Amount::ZERO);
-        json!({
-            "currency": currency,
-            "old": old.to_string(),
-            "new": new.to_string(),
-            "difference": difference.to_string(),
-        })
-    });
-    json!({
-        "period": period,
-        "old_catalogue": catalogues.0,
-        "new_catalogue": catalogues.1,
-        "tenants": changes.iter().map(tenant).collect::<Vec<_>>(),
-        "totals": totals.collect::<Vec<_>>(),
-    })
+/// A comparison as `pulso bill simulate -o json` prints it: tenants by name, sums by currency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Simulation {
+    /// The month in which the periods begin.
+    #[schema(example = "2024-09")]
+    pub period: String,
+    /// Version of the catalogue that it is compared with.
+    pub old_catalogue: String,
+    /// Version of the other catalogue.
+    pub new_catalogue: String,
+    /// What changes for each tenant with something to bill, a period each.
+    pub tenants: Vec<TenantChange>,
+    /// Sums by currency.
+    pub totals: Vec<CurrencyChange>,
 }
 
-fn tenant(change: &Change) -> Value {
-    let skus = change.skus.iter().map(|(sku, (old, new))| {
-        json!({"product_sku": sku, "old": old.to_string(), "new": new.to_string()})
-    });
-    json!({
-        "tenant": change.tenant.as_str(),
-        "currency": change.currency,
-        "old": change.old.to_string(),
-        "new": change.new.to_string(),
-        "difference": change.difference().unwrap_or(Amount::ZERO).to_string(),
-        "change_permille": change.permille(),
-        "unpriced_old": change.unpriced.0,
-        "unpriced_new": change.unpriced.1,
-        "skus": skus.collect::<Vec<_>>(),
-    })
+/// What changes for one tenant in one currency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TenantChange {
+    /// The tenant.
+    pub tenant: String,
+    /// The currency of the amounts.
+    pub currency: String,
+    /// What the period costs under the old catalogue.
+    pub old: Amount,
+    /// What it would cost under the new one.
+    pub new: Amount,
+    /// New minus old.
+    pub difference: Amount,
+    /// The difference in thousandths of the old amount, towards zero, from -1,000,000 to 1,000,000;
+    /// null where there was nothing before.
+    pub change_permille: Option<i64>,
+    /// Resources of usage without a price under the old catalogue.
+    pub unpriced_old: u64,
+    /// Resources of usage without a price under the new one.
+    pub unpriced_new: u64,
+    /// The SKUs whose amount changes, sorted.
+    pub skus: Vec<SkuChange>,
+}
+
+/// What changes for one SKU of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SkuChange {
+    /// What was used.
+    pub product_sku: String,
+    /// What it costs under the old catalogue.
+    pub old: Amount,
+    /// What it would cost under the new one.
+    pub new: Amount,
+}
+
+/// What changes in one currency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CurrencyChange {
+    /// The currency of the amounts.
+    pub currency: String,
+    /// What all tenants pay under the old catalogue.
+    pub old: Amount,
+    /// What they would pay under the new one.
+    pub new: Amount,
+    /// New minus old.
+    pub difference: Amount,
+}
+
+impl Simulation {
+    /// Puts the changes of all tenants together.
+    #[must_use]
+    pub fn of(period: &str, catalogues: (&str, &str), changes: &[Change]) -> Self {
+        let mut totals: BTreeMap<&str, (Amount, Amount)> = BTreeMap::new();
+        for change in changes {
+            let (old, new) =
+                totals.entry(change.currency.as_str()).or_insert((Amount::ZERO, Amount::ZERO));
+            // Sums past the range of money are shown as they were before they left it.
+            *old = old.checked_add(change.old).unwrap_or(*old);
+            *new = new.checked_add(change.new).unwrap_or(*new);
+        }
+        let totals = totals.into_iter().map(|(currency, (old, new))| CurrencyChange {
+            currency: currency.to_owned(),
+            old,
+            new,
+            difference: new.checked_sub(old).unwrap_or(Amount::ZERO),
+        });
+        Self {
+            period: period.to_owned(),
+            old_catalogue: catalogues.0.to_owned(),
+            new_catalogue: catalogues.1.to_owned(),
+            tenants: changes.iter().map(TenantChange::from).collect(),
+            totals: totals.collect(),
+        }
+    }
+}
+
+impl From<&Change> for TenantChange {
+    fn from(change: &Change) -> Self {
+        let skus = change.skus.iter().map(|(sku, (old, new))| SkuChange {
+            product_sku: sku.clone(),
+            old: *old,
+            new: *new,
+        });
+        Self {
+            tenant: change.tenant.as_str().to_owned(),
+            currency: change.currency.clone(),
+            old: change.old,
+            new: change.new,
+            difference: change.difference().unwrap_or(Amount::ZERO),
+            change_permille: change.permille(),
+            unpriced_old: change.unpriced.0 as u64,
+            unpriced_new: change.unpriced.1 as u64,
+            skus: skus.collect(),
+        }
+    }
 }

@@ -25,6 +25,9 @@ use pricing::{
     timeline::{self, Month},
 };
 
+#[path = "invoices/documents.rs"]
+mod documents;
+
 /// Cases that there are at least, so that none gets lost.
 const CASES_MIN: usize = 130;
 
@@ -41,6 +44,7 @@ fn cases() -> Vec<Case> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/invoices");
     let mut paths: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|kind| kind == "txt"));
     paths.sort();
     paths.iter().map(|path| read(path)).collect()
 }

@@ -12,6 +12,7 @@ use std::io::{self, IsTerminal, Write};
 use clap::ValueEnum;
 use comfy_table::{Cell, CellAlignment, Table};
 use domain::Quantity;
+use serde::Serialize;
 use serde_json::Value;
 
 use self::pages::{Header, Pages};
@@ -28,6 +29,23 @@ pub enum Format {
     Jsonl,
     /// A header and one line for each record.
     Csv,
+}
+
+/// A document as the JSON that is printed.
+pub fn json<T: Serialize>(document: &T) -> Value {
+    serde_json::to_value(document).expect("documents are plain structures")
+}
+
+/// The keys of a document and what they say, for people.
+pub fn facts<T: Serialize>(document: &T) -> Vec<(String, String)> {
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    match json(document) {
+        Value::Object(keys) => keys.into_iter().map(|(key, value)| (key, text(value))).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// What a command found out.

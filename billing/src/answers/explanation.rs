@@ -1,7 +1,51 @@
 //! The parts of an explanation put together again: one document, or one a line, without ever holding
 //! the whole.
 
-use proto::v1::{ExplanationPart, explanation_part::Part};
+use pricing::document::DocumentLine;
+use proto::v1::{self, explanation_part::Part as Wire};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+pub use crate::explain::explanation::{ExplanationHead, Part};
+use crate::wire::{self, NotUnderstood};
+
+/// Why an invoice comes to what it does, as HTTP answers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ExplanationAnswer {
+    /// What is explained.
+    #[serde(flatten)]
+    pub head: ExplanationHead,
+    /// Its lines, each with its place and with the hours behind it.
+    pub lines: Vec<DocumentLine>,
+}
+
+/// A part as a message has it; `None` of a kind that this program does not know.
+///
+/// # Errors
+/// When it is not understood.
+pub fn of_message(message: v1::ExplanationPart) -> Result<Option<Part>, NotUnderstood> {
+    Ok(match message.part {
+        Some(Wire::Head(head)) => {
+            let v1::ExplanationHead { number, tenant, currency, run } = head;
+            Some(Part::Head(ExplanationHead { number, tenant, currency, run }))
+        }
+        Some(Wire::Line(line)) => Some(Part::Line(Box::new(wire::of_line(line)?))),
+        Some(Wire::Hour(hour)) => Some(Part::Hour(wire::of_hour(hour)?)),
+        None => None,
+    })
+}
+
+/// A part as a message.
+pub(crate) fn message(part: Part) -> v1::ExplanationPart {
+    let part = match part {
+        Part::Head(ExplanationHead { number, tenant, currency, run }) => {
+            Wire::Head(v1::ExplanationHead { number, tenant, currency, run })
+        }
+        Part::Line(line) => Wire::Line(wire::line(*line)),
+        Part::Hour(hour) => Wire::Hour(wire::hour(hour)),
+    };
+    v1::ExplanationPart { part: Some(part) }
+}
 
 /// Writes the text of parts that come in their order.
 #[derive(Debug)]
@@ -39,35 +83,38 @@ impl ExplanationText {
     }
 
     /// Adds the text of a part.
-    pub fn push(&mut self, part: &ExplanationPart, text: &mut String) {
-        match &part.part {
-            Some(Part::HeadJson(head)) if self.form == Form::Document => {
-                text.push_str(head.strip_suffix("]}").unwrap_or(head));
+    pub fn push(&mut self, part: &Part, text: &mut String) {
+        match part {
+            Part::Head(head) if self.form == Form::Document => {
+                let head = written(head);
+                text.push_str(head.strip_suffix('}').unwrap_or(&head));
+                text.push_str(",\"lines\":[");
             }
-            Some(Part::LineJson(line)) => {
+            Part::Line(line) => {
                 self.end_line(text);
                 text.push_str(if self.lines > 0 && self.form == Form::Document { "," } else { "" });
                 self.lines += 1;
-                // `hours` is always the last key, so no text of a client ends like this.
-                match line.strip_suffix("\"hours\":[]}") {
-                    Some(_) => {
-                        text.push_str(&line[..line.len() - "]}".len()]);
+                let json = written(line);
+                // Hours are the last key of a line that has some.
+                match line.hours.is_some() {
+                    true => {
+                        text.push_str(json.strip_suffix("]}").unwrap_or(&json));
                         self.line = Line::Open(0);
                     }
-                    None => {
-                        text.push_str(line);
+                    false => {
+                        text.push_str(&json);
                         text.push_str(self.line_end());
                     }
                 }
             }
-            Some(Part::HourJson(hour)) => {
+            Part::Hour(hour) => {
                 if let Line::Open(hours) = &mut self.line {
                     text.push_str(if *hours > 0 { "," } else { "" });
                     *hours += 1;
-                    text.push_str(hour);
+                    text.push_str(&written(hour));
                 }
             }
-            Some(Part::HeadJson(_)) | None => {}
+            Part::Head(_) => {}
         }
     }
 
@@ -95,29 +142,51 @@ impl ExplanationText {
     }
 }
 
+fn written<T: Serialize>(part: &T) -> String {
+    serde_json::to_string(part).expect("parts are plain structures")
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use pricing::{
+        Amount,
+        amount::Money,
+        document::{Hour, LineKind},
+    };
+    use serde_json::Value;
 
     use super::*;
 
-    fn parts() -> Vec<ExplanationPart> {
-        let head = json!({"number": "INV-000001", "lines": []}).to_string();
-        let with_hours = json!({"name": "\"hours\":[]}", "line": 1, "hours": []}).to_string();
-        let without = json!({"name": "\"hours\":[]}", "line": 2}).to_string();
-        let hour = |hour: u8| Part::HourJson(json!({"window_start": hour}).to_string());
-        let parts = [
-            Part::HeadJson(head),
-            Part::LineJson(with_hours.clone()),
-            hour(1),
-            hour(2),
-            Part::LineJson(without),
-            Part::LineJson(with_hours),
-        ];
-        parts.map(|part| ExplanationPart { part: Some(part) }).into()
+    fn line(place: usize, hours: Option<Vec<Hour>>) -> DocumentLine {
+        let amount = Money::new(Amount::whole(1), 2);
+        let key = "\"hours\":[]}".to_owned();
+        let line = DocumentLine::new(key, LineKind::Usage, amount);
+        DocumentLine { line: Some(place), hours, ..line }
     }
 
-    fn written(mut writer: ExplanationText, parts: &[ExplanationPart]) -> String {
+    fn hour(count: u128) -> Hour {
+        let (window_start, sum) = (domain::Timestamp::MIN, Amount::ZERO);
+        Hour { window_start, count, sum, segments: Vec::new() }
+    }
+
+    fn head() -> ExplanationHead {
+        let [number, tenant, currency] = ["INV-000001", "acme", "BRL"].map(str::to_owned);
+        ExplanationHead { number, tenant, currency, run: 7 }
+    }
+
+    fn parts() -> Vec<Part> {
+        let line = |place, hours| Part::Line(Box::new(line(place, hours)));
+        vec![
+            Part::Head(head()),
+            line(1, Some(Vec::new())),
+            Part::Hour(hour(1)),
+            Part::Hour(hour(2)),
+            line(2, None),
+            line(3, Some(Vec::new())),
+        ]
+    }
+
+    fn text_of(mut writer: ExplanationText, parts: &[Part]) -> String {
         let mut text = String::new();
         parts.iter().for_each(|part| writer.push(part, &mut text));
         writer.finish(&mut text);
@@ -126,21 +195,15 @@ mod tests {
 
     #[test]
     fn parts_come_together_as_one_document_or_a_line_each() {
-        let name = "\"hours\":[]}";
-        let lines = [
-            json!({"name": name, "line": 1, "hours": [{"window_start": 1}, {"window_start": 2}]}),
-            json!({"name": name, "line": 2}),
-            json!({"name": name, "line": 1, "hours": []}),
-        ];
-        let text = written(ExplanationText::document(), &parts());
-        let whole: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(whole, json!({"number": "INV-000001", "lines": lines}));
-        let text = written(ExplanationText::lines(), &parts());
-        let read: Vec<Value> =
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(read, lines);
-        let text = written(ExplanationText::document(), &parts()[..1]);
+        let lines =
+            vec![line(1, Some(vec![hour(1), hour(2)])), line(2, None), line(3, Some(Vec::new()))];
+        let texts: Vec<String> = lines.iter().map(written).collect();
+        let whole = written(&ExplanationAnswer { head: head(), lines });
+        assert_eq!(text_of(ExplanationText::document(), &parts()), whole);
+        let text = text_of(ExplanationText::lines(), &parts());
+        assert_eq!(text.lines().collect::<Vec<_>>(), texts);
+        let text = text_of(ExplanationText::document(), &parts()[..1]);
         let empty: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(empty, json!({"number": "INV-000001", "lines": []}));
+        assert_eq!(empty["lines"], Value::Array(Vec::new()));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use domain::{BillingStore, PulseLog, UsageStore};
 use edge::{Compute, Problem, compute::Call, problem::reasons};
 use futures_util::{Stream, stream};
-use proto::v1::{self, explanation_part};
+use proto::v1;
 use tokio::{
     sync::mpsc::{self, Receiver, Sender},
     task::JoinSet,
@@ -26,20 +26,68 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Chunks that wait for the client.
 const CHUNKS_WAITING: usize = 2;
 
-type Parts = Vec<v1::ExplanationPart>;
+/// What a door makes of the parts of an explanation, where it is computed.
+pub(crate) trait Form: Send + 'static {
+    /// What is made of a part.
+    type Piece: Send + 'static;
 
-enum Sent {
-    Chunk(Parts),
+    /// Makes a piece of a part.
+    fn piece(&mut self, part: Part) -> Self::Piece;
+
+    /// Makes the piece behind the last part, if there is one.
+    fn end(&mut self) -> Option<Self::Piece>;
+
+    /// Bytes that a piece takes on the wire.
+    fn bytes(piece: &Self::Piece) -> usize;
+}
+
+enum Sent<P> {
+    Chunk(Vec<P>),
     Failed(Problem),
     End,
 }
 
+/// An explanation that is being given in a form.
+pub(crate) struct Giving<F> {
+    explanation: Explanation,
+    /// None once its end was given.
+    form: Option<F>,
+}
+
+impl<F: Form> Giving<F> {
+    /// Takes what is given, and in which form.
+    pub(crate) const fn new(explanation: Explanation, form: F) -> Self {
+        Self { explanation, form: Some(form) }
+    }
+
+    /// The next pieces, as many as make `bytes_max` bytes full and at least one; none at the end.
+    pub(crate) fn chunk(&mut self, bytes_max: usize) -> Vec<F::Piece> {
+        let (mut pieces, mut bytes) = (Vec::new(), 0);
+        while let Some(form) = self.form.as_mut().filter(|_| bytes < bytes_max) {
+            match self.explanation.next() {
+                Some(part) => {
+                    let piece = form.piece(part);
+                    bytes += F::bytes(&piece);
+                    pieces.push(piece);
+                }
+                None => {
+                    pieces.extend(form.end());
+                    self.form = None;
+                }
+            }
+        }
+        pieces
+    }
+}
+
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
-    /// Explains an invoice, part by part. What can be refused is refused before the first part.
-    pub(crate) async fn explain(
+    /// Explains an invoice, piece by piece. What can be refused is refused before the first piece.
+    pub(crate) async fn explain<F: Form>(
         &self,
         request: &v1::ExplainInvoiceRequest,
-    ) -> Result<impl Stream<Item = Result<Parts, Problem>> + Send + use<U, B, L>, Problem> {
+        form: F,
+    ) -> Result<impl Stream<Item = Result<Vec<F::Piece>, Problem>> + Send + use<U, B, L, F>, Problem>
+    {
         let line = usize::try_from(request.line).unwrap_or(usize::MAX);
         let hour = request.hour.as_ref().map(|hour| {
             proto::convert::timestamp(hour).ok_or_else(|| {
@@ -56,21 +104,22 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let compute = self.compute.clone();
         let call = compute.admit_period().await?;
         let explained = self.parts.explainer.explain(&request.number, line, pulses).await;
-        Ok(chunks(explained.map_err(problems::of_billing)?, compute, call))
+        let giving = Giving::new(explained.map_err(problems::of_billing)?, form);
+        Ok(chunks(giving, compute, call))
     }
 }
 
-/// The parts of an explanation, while its client reads them. Dropped, it ends the work.
-fn chunks(
-    explanation: Explanation,
+/// The pieces of an explanation, while its client reads them. Dropped, it ends the work.
+fn chunks<F: Form>(
+    giving: Giving<F>,
     compute: Compute,
     call: Call,
-) -> impl Stream<Item = Result<Parts, Problem>> + Send {
+) -> impl Stream<Item = Result<Vec<F::Piece>, Problem>> + Send {
     let stall = compute.config().stall_timeout;
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     let mut sending = JoinSet::new();
-    sending.spawn(send(explanation, compute, call, sender));
-    let next = move |(mut receiver, sending): (Receiver<Sent>, JoinSet<()>)| async move {
+    sending.spawn(send(giving, compute, call, sender));
+    let next = move |(mut receiver, sending): (Receiver<Sent<F::Piece>>, JoinSet<()>)| async move {
         match receiver.recv().await {
             Some(Sent::Chunk(parts)) => Ok(Some((parts, (receiver, sending)))),
             Some(Sent::End) => Ok(None),
@@ -81,30 +130,26 @@ fn chunks(
     stream::try_unfold((receiver, sending), next)
 }
 
-async fn send(mut explanation: Explanation, compute: Compute, _call: Call, to: Sender<Sent>) {
+async fn send<F: Form>(
+    mut giving: Giving<F>,
+    compute: Compute,
+    _call: Call,
+    to: Sender<Sent<F::Piece>>,
+) {
     let stall = compute.config().stall_timeout;
     loop {
-        let made = compute.run(move || (explanation.chunk(CHUNK_BYTES), explanation)).await;
+        let made = compute.run(move || (giving.chunk(CHUNK_BYTES), giving)).await;
         let (sent, rest) = match made {
-            Ok((parts, _)) if parts.is_empty() => (Sent::End, None),
-            Ok((parts, rest)) => (Sent::Chunk(parts.into_iter().map(part).collect()), Some(rest)),
+            Ok((pieces, _)) if pieces.is_empty() => (Sent::End, None),
+            Ok((pieces, rest)) => (Sent::Chunk(pieces), Some(rest)),
             Err(problem) => (Sent::Failed(problem), None),
         };
         let is_taken = matches!(timeout(stall, to.send(sent)).await, Ok(Ok(())));
         match rest.filter(|_| is_taken) {
-            Some(rest) => explanation = rest,
+            Some(rest) => giving = rest,
             None => return,
         }
     }
-}
-
-fn part(part: Part) -> v1::ExplanationPart {
-    let part = match part {
-        Part::Head(text) => explanation_part::Part::HeadJson(text),
-        Part::Line(text) => explanation_part::Part::LineJson(text),
-        Part::Hour(text) => explanation_part::Part::HourJson(text),
-    };
-    v1::ExplanationPart { part: Some(part) }
 }
 
 fn stalled(after: Duration) -> Problem {

@@ -8,15 +8,44 @@ use edge::{
     access::{Change, Principal},
     problem::reasons,
 };
-use pricing::{Amount, invoice::document::Credited};
+use pricing::{Amount, document::InvoiceDocument, invoice::document::Credited};
 use proto::v1;
-use serde_json::Value;
 
 use super::{
     BillingApi, messages, problems,
     requests::{REASON_BYTES_MAX, check_request_id, check_words, page},
 };
-use crate::{BillingError, answers, credit_notes::CreditRequest, derive::Origin};
+use crate::{
+    BillingError,
+    answers::{
+        invoice::InvoiceAnswer,
+        verification::{DifferenceAnswer, VerificationAnswer},
+    },
+    books::documents::Found,
+    credit_notes::CreditRequest,
+    derive::Origin,
+    lines::Difference,
+    wire,
+};
+
+/// An invoice as it is shown: what its ledger holds of it, and what the document says.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Shown {
+    pub(crate) head: v1::Invoice,
+    pub(crate) document: InvoiceDocument,
+}
+
+impl Shown {
+    /// As gRPC sends it.
+    pub(crate) fn message(self) -> v1::Invoice {
+        v1::Invoice { document: Some(wire::document(self.document)), ..self.head }
+    }
+
+    /// As HTTP and the commands print it.
+    pub(crate) fn answer(self) -> InvoiceAnswer {
+        InvoiceAnswer::new(self.head, Some(self.document))
+    }
+}
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// A page of final documents by number, or all documents of one tenant, drafts too.
@@ -59,42 +88,56 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         }
     }
 
-    /// The document with a number, with its content.
-    pub(crate) async fn invoice(&self, number: &str) -> Result<v1::Invoice, Problem> {
-        let books = &self.parts.books;
-        let found = books.documents.find(number).await.map_err(problems::of_billing)?;
-        let text = books.documents.text(&found.document).await.map_err(problems::of_billing)?;
-        Ok(v1::Invoice { document_json: text, ..messages::invoice(&found) })
-    }
-
-    /// An invoice in a form that takes arithmetic to make, such as a page.
+    /// The invoice with a number, in a form that takes arithmetic to make, such as a page. Keys of its
+    /// document that this program does not know are left out.
     pub(crate) async fn invoice_as<T: Send + 'static>(
         &self,
         number: &str,
-        made: impl FnOnce(Value) -> T + Send + 'static,
+        made: impl FnOnce(Shown) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let _call = self.compute.admit_period().await?;
-        let invoice = self.invoice(number).await?;
-        self.compute.run(move || made(answers::invoice(&invoice))).await
+        let books = &self.parts.books;
+        let found = books.documents.find(number).await.map_err(problems::of_billing)?;
+        self.shown_as(found, made).await
+    }
+
+    async fn shown_as<T: Send + 'static>(
+        &self,
+        found: Found,
+        made: impl FnOnce(Shown) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let bytes = self.parts.books.documents.bytes(&found.document).await;
+        let bytes = bytes.map_err(problems::of_billing)?;
+        let showing = move || match serde_json::from_slice(&bytes) {
+            Ok(document) => Ok(made(Shown { head: messages::invoice(&found), document })),
+            Err(error) => Err(found.unreadable(&error.to_string())),
+        };
+        self.compute.run(showing).await?.map_err(problems::of_billing)
     }
 
     /// Computes a document again and compares every line.
     pub(crate) async fn verify(
         &self,
         request: &v1::VerifyInvoiceRequest,
-    ) -> Result<v1::VerifyInvoiceResponse, Problem> {
+    ) -> Result<VerificationAnswer, Problem> {
         let _call = self.compute.admit_period().await?;
         let origin = if request.from_log { Origin::Log } else { Origin::Store };
         let verified = self.parts.explainer.verify(&request.number, origin).await;
         let verified = verified.map_err(problems::of_billing)?;
         let (segments_folded, segments_missing) =
             verified.from_log.map_or((0, 0), |log| (log.segments, log.missing));
-        Ok(v1::VerifyInvoiceResponse {
+        let difference = |Difference { key, invoiced, computed }| DifferenceAnswer {
+            line: key,
+            invoiced,
+            computed,
+        };
+        Ok(VerificationAnswer {
+            invoice: request.number.clone(),
             matches: verified.differences.is_empty(),
             lines: u32::try_from(verified.lines).unwrap_or(u32::MAX),
-            differences: verified.differences.into_iter().map(messages::difference).collect(),
             segments_folded,
             segments_missing,
+            differences: verified.differences.into_iter().map(difference).collect(),
         })
     }
 
@@ -116,19 +159,17 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         &self,
         request: v1::CreditInvoiceRequest,
         change: &Change,
-    ) -> Result<v1::Invoice, Problem> {
+    ) -> Result<Shown, Problem> {
         let v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only } = request;
         change.about(&number);
         check_words("reason", &reason, REASON_BYTES_MAX)?;
         check_request_id(&request_id)?;
         let request = CreditRequest { credited: credited(&lines)?, reason, request_id };
-        let books = &self.parts.books;
         if validate_only {
             change.only_checked();
             let checked = self.parts.credit_notes.preview(&number, &request).await;
-            let (found, content) = checked.map_err(problems::of_billing)?;
-            let document_json = content.to_string();
-            return Ok(v1::Invoice { document_json, ..messages::invoice(&found) });
+            let (found, document) = checked.map_err(problems::of_billing)?;
+            return Ok(Shown { head: messages::invoice(&found), document });
         }
         let found = self
             .parts
@@ -136,9 +177,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             .credit(&number, &request)
             .await
             .map_err(problems::of_billing)?;
-        let content =
-            books.documents.content(&found.document).await.map_err(problems::of_billing)?;
-        Ok(v1::Invoice { document_json: content.to_string(), ..messages::invoice(&found) })
+        self.shown_as(found, |shown| shown).await
     }
 }
 

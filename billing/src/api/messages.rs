@@ -13,7 +13,6 @@ use crate::{
         rejections::Rejection,
         runs::{Ended, Outcomes, Run},
     },
-    lines::Difference,
     run::progress::Progress,
 };
 
@@ -90,8 +89,8 @@ pub(super) fn invoice(Found { tenant, document }: &Found) -> v1::Invoice {
         run: draft.run,
         payments: payments.collect(),
         void_reason: void_reason.clone().unwrap_or_default(),
-        document_json: String::new(),
         digest: draft.content.clone(),
+        document: None,
     }
 }
 
@@ -105,14 +104,5 @@ pub(super) fn rejection(Rejection { number, body, replayed_as }: Rejection) -> v
         reason: body.reason,
         rejected_at: Some(moment(body.rejected_at)),
         replayed_as: replayed_as.unwrap_or_default(),
-    }
-}
-
-pub(super) fn difference(difference: Difference) -> v1::LineDifference {
-    let text = |value: Option<serde_json::Value>| value.map_or_else(String::new, |v| v.to_string());
-    v1::LineDifference {
-        line: difference.key,
-        invoiced_json: text(difference.invoiced),
-        computed_json: text(difference.computed),
     }
 }

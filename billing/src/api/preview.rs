@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use domain::{BillingStore, PulseLog, Tenant, UsageStore, catalogue::Catalogue, name::NameError};
 use edge::{Problem, access::Principal, problem::reasons};
-use pricing::{invoice::document, simulate};
+use pricing::{invoice::document, simulate::Simulation};
 use proto::v1;
-use serde_json::{Value, json};
 
 use super::{BillingApi, catalogues::parse, problems, requests::month};
-use crate::BillingError;
+use crate::{
+    BillingError,
+    answers::preview::{PreviewAnswer, SetAsideAnswer},
+};
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// A tenant's invoices for the periods that begin in a month, as they would be now.
@@ -17,7 +19,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         &self,
         request: &v1::PreviewBillRequest,
         principal: &Principal,
-    ) -> Result<Value, Problem> {
+    ) -> Result<PreviewAnswer, Problem> {
         let named = Tenant::new(&request.tenant);
         let tenant = match (named, principal.tenants.only()) {
             // The credential's stands in where none is named.
@@ -38,16 +40,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let mut budget = config.preview_sources_max;
         let writing = move || {
             let documents = invoices.iter().map(|invoice| document::preview(invoice, &mut budget));
-            json!({
-                "tenant": tenant.as_str(),
-                "period": month.to_string(),
-                "catalogue": catalogue.version.as_str(),
-                "invoices": documents.collect::<Vec<_>>(),
-                "set_aside": {
-                    "pulses": set_aside.pulses.to_string(),
-                    "complete": set_aside.is_complete,
+            PreviewAnswer {
+                tenant: tenant.as_str().to_owned(),
+                period: month.to_string(),
+                catalogue: catalogue.version.as_str().to_owned(),
+                invoices: documents.collect(),
+                set_aside: SetAsideAnswer {
+                    pulses: set_aside.pulses,
+                    complete: set_aside.is_complete,
                 },
-            })
+            }
         };
         compute.run(writing).await
     }
@@ -68,8 +70,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         self.parts.books.catalogues.get(&found.version).await.map_err(problems::of_billing)
     }
 
-    /// What another catalogue would change about the periods that begin in a month, as JSON text.
-    pub(crate) async fn simulated(&self, request: v1::SimulateRequest) -> Result<String, Problem> {
+    /// What another catalogue would change about the periods that begin in a month.
+    pub(crate) async fn simulated(
+        &self,
+        request: v1::SimulateRequest,
+    ) -> Result<Simulation, Problem> {
         let month = month(&request.period)?;
         let (books, compute) = (&self.parts.books, &self.compute);
         let _call = compute.admit_period().await?;
@@ -90,7 +95,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let period = request.period;
         let writing = move || {
             let catalogues = (old.version.as_str(), new.version.as_str());
-            simulate::document(&period, catalogues, &changes).to_string()
+            Simulation::of(&period, catalogues, &changes)
         };
         compute.run(writing).await
     }

@@ -6,7 +6,7 @@ use domain::{BillingStore, PulseLog, UsageStore};
 use edge::Problem;
 use futures_util::{Stream, stream};
 use proto::v1;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{BillingApi, problems};
 
@@ -21,7 +21,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     pub(crate) fn watch(
         &self,
         request: &v1::WatchInvoicesRequest,
-    ) -> impl Stream<Item = Result<(u64, Value), Problem>> + Send + use<U, B, L> {
+    ) -> impl Stream<Item = Result<(u64, Box<RawValue>), Problem>> + Send + use<U, B, L> {
         let v1::WatchInvoicesRequest { after, until_now } = *request;
         let books = Arc::clone(&self.parts.books);
         let start = (after.saturating_add(1), VecDeque::new());

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use domain::{BillingStore, Tenant, billing::Appended};
 use edge::Compute;
-use pricing::invoice::{
-    Invoice,
-    document::{self, Billed},
+use pricing::{
+    document::InvoiceDocument,
+    invoice::{
+        Invoice,
+        document::{self, Billed},
+    },
 };
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{
     document::{Document, Kind, parse_number},
@@ -35,6 +39,32 @@ impl Found {
     pub(crate) fn unreadable(&self, message: &str) -> BillingError {
         let what = format!("invoice {}", self.document.named());
         BillingError::Unreadable { what, message: message.to_owned() }
+    }
+}
+
+/// What a number was drawn for.
+#[derive(Debug, Serialize, Deserialize)]
+struct Numbered {
+    tenant: String,
+    place: u64,
+}
+
+/// Reads a document to reckon with it or to write a part of it again: all of it has to be known here,
+/// because what is not would be lost while the digest is that of the whole.
+///
+/// # Errors
+/// Says where it is damaged, or that a later version wrote it.
+pub(crate) fn understood(bytes: &[u8]) -> Result<InvoiceDocument, String> {
+    let document: InvoiceDocument =
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let written = serde_json::to_vec(&document).map_err(|error| error.to_string())?;
+    match written == bytes {
+        true => Ok(document),
+        false => {
+            Err("it holds more than this program knows of documents, or writes it otherwise; \
+                      use the version that wrote it or a later one"
+                .to_owned())
+        }
     }
 }
 
@@ -81,19 +111,18 @@ impl<B: BillingStore> Documents<B> {
         let missing = || BillingError::no_invoice(number);
         let parsed = parse_number(number).ok_or_else(missing)?;
         let item = self.numbers.item(parsed).await?.ok_or_else(missing)?;
-        self.found(&item.body, parsed).await?.ok_or_else(missing)
+        self.found(&item, parsed).await?.ok_or_else(missing)
     }
 
     /// The document that a number was drawn for. `None` while it is not final.
-    async fn found(&self, item: &Value, number: u64) -> Result<Option<Found>, BillingError> {
-        let tenant = item["tenant"].as_str().and_then(|tenant| Tenant::new(tenant).ok());
-        let (Some(tenant), Some(place)) = (tenant, item["place"].as_u64()) else {
-            return Err(BillingError::Journal {
-                journal: NUMBERS.to_owned(),
-                place: number,
-                message: "names no document".to_owned(),
-            });
+    async fn found(&self, item: &Item, number: u64) -> Result<Option<Found>, BillingError> {
+        let damaged = |message| {
+            let journal = NUMBERS.to_owned();
+            BillingError::Journal { journal, place: number, message }
         };
+        let read = item.read().map_err(|error| damaged(error.to_string()));
+        let Numbered { tenant, place } = read?;
+        let tenant = Tenant::new(&tenant).map_err(|error| damaged(error.to_string()))?;
         let ledger = self.ledger(&tenant).await?;
         let document = ledger.document(place).filter(|found| found.number.is_some()).cloned();
         Ok(document.map(|document| Found { tenant, document }))
@@ -113,7 +142,7 @@ impl<B: BillingStore> Documents<B> {
         let next = items.last().map(|(number, _)| number + 1).filter(|_| items.len() == limit);
         let mut invoices = Vec::with_capacity(items.len());
         for (number, item) in items {
-            invoices.extend(self.found(&item.body, number).await?);
+            invoices.extend(self.found(&item, number).await?);
         }
         Ok((invoices, next))
     }
@@ -135,10 +164,17 @@ impl<B: BillingStore> Documents<B> {
     /// As [`Self::content`].
     pub(crate) async fn text(&self, document: &Document) -> Result<String, BillingError> {
         let bytes = self.bytes(document).await?;
-        String::from_utf8(bytes).map_err(|error| BillingError::Unreadable {
-            what: format!("document {}", document.draft.content),
-            message: error.to_string(),
-        })
+        String::from_utf8(bytes).map_err(|error| unreadable(document, error.to_string()))
+    }
+
+    /// What a document says, as the JSON text that is stored, to be passed on as it is.
+    ///
+    /// # Errors
+    /// When the store fails or has other content under its digest.
+    pub(crate) async fn stored(&self, document: &Document) -> Result<Box<RawValue>, BillingError> {
+        let text = self.text(document).await?;
+        let checked = compute(&self.background, move || RawValue::from_string(text)).await?;
+        checked.map_err(|error| unreadable(document, error.to_string()))
     }
 
     /// What a document says, as the bytes that are stored.
@@ -154,25 +190,23 @@ impl<B: BillingStore> Documents<B> {
         let mut billed = Billed::default();
         for before in documents {
             let content = self.content(before).await?;
-            billed.add(&content).map_err(|message| BillingError::Unreadable {
-                what: format!("document {}", before.draft.content),
-                message,
-            })?;
+            billed.add(&content).map_err(|message| unreadable(before, message))?;
         }
         Ok(billed)
     }
 
-    /// What a document says.
+    /// What a document says, all of it understood.
     ///
     /// # Errors
-    /// When the store fails or has other content under its digest.
-    pub(crate) async fn content(&self, document: &Document) -> Result<Value, BillingError> {
+    /// When the store fails or has other content under its digest; when this program does not know
+    /// all of it.
+    pub(crate) async fn content(
+        &self,
+        document: &Document,
+    ) -> Result<InvoiceDocument, BillingError> {
         let bytes = self.bytes(document).await?;
-        let parsed = compute(&self.background, move || serde_json::from_slice(&bytes)).await?;
-        parsed.map_err(|error: serde_json::Error| BillingError::Unreadable {
-            what: format!("document {}", document.draft.content),
-            message: error.to_string(),
-        })
+        let parsed = compute(&self.background, move || understood(&bytes)).await?;
+        parsed.map_err(|message| unreadable(document, message))
     }
 
     /// The document that an invoice needs beside those that bill its period; `None` where it needs
@@ -184,7 +218,7 @@ impl<B: BillingStore> Documents<B> {
         &self,
         now: &Invoice,
         billing: &[Document],
-    ) -> Result<Option<(Kind, Value)>, BillingError> {
+    ) -> Result<Option<(Kind, InvoiceDocument)>, BillingError> {
         if billing.is_empty() {
             let document = (!now.lines.is_empty()).then(|| document::invoice(now));
             return Ok(document.map(|document| (Kind::Invoice, document)));
@@ -197,8 +231,8 @@ impl<B: BillingStore> Documents<B> {
     ///
     /// # Errors
     /// When the store fails, or holds other content under that digest.
-    pub(crate) async fn put(&self, content: &Value) -> Result<String, BillingError> {
-        journal::put_content(&*self.store, content.to_string().as_bytes()).await
+    pub(crate) async fn put(&self, content: &InvoiceDocument) -> Result<String, BillingError> {
+        journal::put_content(&*self.store, &journal::bytes(content)).await
     }
 
     /// The invoice number of a tenant's document: the one that it has, or the next.
@@ -210,8 +244,8 @@ impl<B: BillingStore> Documents<B> {
         tenant: &Tenant,
         place: u64,
     ) -> Result<u64, BillingError> {
-        let body = json!({"tenant": tenant.as_str(), "place": place});
-        self.numbers.draw(Item { key: number_key(tenant, place), body }).await
+        let body = Numbered { tenant: tenant.as_str().to_owned(), place };
+        self.numbers.draw(Item::new(number_key(tenant, place), &body)).await
     }
 
     /// Tells whether a number was drawn for a tenant's document.
@@ -227,7 +261,14 @@ impl<B: BillingStore> Documents<B> {
     }
 }
 
+fn unreadable(document: &Document, message: String) -> BillingError {
+    BillingError::Unreadable { what: format!("document {}", document.draft.content), message }
+}
+
 /// What a document's number is drawn for.
 fn number_key(tenant: &Tenant, place: u64) -> String {
     format!("{tenant}#{place}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,8 +64,12 @@ pub(crate) async fn append<T: Serialize>(
     place: u64,
     entry: &T,
 ) -> Result<Appended, BillingError> {
-    let bytes = serde_json::to_vec(entry).expect("entries are plain structures");
-    Ok(store.append_entry(journal, place, &bytes).await?)
+    Ok(store.append_entry(journal, place, &bytes(entry)).await?)
+}
+
+/// The bytes of an entry, or of what is kept under its digest.
+pub(crate) fn bytes<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("entries and documents are plain structures")
 }
 
 /// Writes content under its own digest, in as many entries as it needs, and gives the digest.

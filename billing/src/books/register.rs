@@ -11,19 +11,34 @@ use std::{
 
 use domain::{BillingStore, billing::Appended};
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::Mutex;
 
 use super::journal;
 use crate::BillingError;
 
 /// One item of a register.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Item {
     /// What the number is for, unique in the register.
     pub(crate) key: String,
-    /// What is kept beside it.
-    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
-    pub(crate) body: serde_json::Value,
+    /// What is kept beside it, as its JSON text.
+    pub(crate) body: Box<RawValue>,
+}
+
+impl Item {
+    /// An item with something kept beside it.
+    pub(crate) fn new<T: Serialize>(key: String, body: &T) -> Self {
+        Self { key, body: to_raw_value(body).expect("bodies are plain structures") }
+    }
+
+    /// What is kept beside it, read.
+    ///
+    /// # Errors
+    /// When it is not such a thing.
+    pub(crate) fn read<'b, T: Deserialize<'b>>(&'b self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.body.get())
+    }
 }
 
 /// Most items of one entry, and about how many bytes.
@@ -188,7 +203,7 @@ fn hash(key: &str) -> u128 {
 }
 
 fn weight(item: &Item) -> usize {
-    item.key.len() + item.body.to_string().len() + 32
+    item.key.len() + item.body.get().len() + 32
 }
 
 #[cfg(test)]

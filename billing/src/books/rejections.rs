@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     journal,
+    message::DocumentMessage,
     queue::Queue,
     register::{Item, Register},
 };
@@ -70,18 +71,15 @@ impl<B: BillingStore> Rejections<B> {
         reason: &str,
     ) -> Result<Rejection, BillingError> {
         let rejected = self.message(message).await?;
-        let text = |key: &str| rejected.body[key].as_str().unwrap_or_default().to_owned();
         let body = RejectionBody {
             message,
-            tenant: text("tenant"),
-            invoice: text("number"),
+            tenant: rejected.tenant,
+            invoice: rejected.number.unwrap_or_default(),
             consumer: consumer.to_owned(),
             reason: reason.to_owned(),
             rejected_at: self.clock.now(),
         };
-        let body = serde_json::to_value(&body).expect("a rejection is plain JSON");
-        let item = Item { key: format!("{message}/{consumer}"), body };
-        let number = self.register.draw(item).await?;
+        let number = self.register.draw(Item::new(format!("{message}/{consumer}"), &body)).await?;
         self.rejection(number).await
     }
 
@@ -108,18 +106,21 @@ impl<B: BillingStore> Rejections<B> {
     /// When there is no such rejection, or the store fails.
     pub(crate) async fn replay(&self, number: u64) -> Result<Rejection, BillingError> {
         let rejection = self.rejection(number).await?;
-        let mut body = self.message(rejection.body.message).await?.body;
-        body["replay_of"] = rejection.body.message.to_string().into();
-        let item = Item { key: replay_key(number), body };
-        self.outbox.draw(item).await?;
+        let mut message = self.message(rejection.body.message).await?;
+        message.replay_of = Some(rejection.body.message.to_string());
+        self.outbox.draw(message.item(replay_key(number))).await?;
         self.rejection(number).await
     }
 
-    async fn message(&self, number: u64) -> Result<Item, BillingError> {
+    async fn message(&self, number: u64) -> Result<DocumentMessage, BillingError> {
         let found = self.outbox.item(number).await?;
-        found.ok_or_else(|| {
+        let item = found.ok_or_else(|| {
             let message = format!("the outbox has no message {number}");
             BillingError::refused(Refusal::MessageNotFound, message)
+        })?;
+        item.read().map_err(|error| BillingError::Unreadable {
+            what: format!("message {number} of the outbox"),
+            message: error.to_string(),
         })
     }
 
@@ -133,7 +134,7 @@ impl<B: BillingStore> Rejections<B> {
     }
 
     async fn read_rejection(&self, number: u64, item: Item) -> Result<Rejection, BillingError> {
-        let body = serde_json::from_value(item.body).map_err(|error| BillingError::Unreadable {
+        let body = item.read().map_err(|error| BillingError::Unreadable {
             what: format!("rejection {number}"),
             message: error.to_string(),
         })?;

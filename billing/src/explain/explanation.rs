@@ -1,8 +1,8 @@
 //! Explanation: the lines of a document with the hours behind them, given part by part.
 //!
-//! An invoice of 12,000 lines explains itself in tens of megabytes. So the text of a part is made when
-//! it is asked for and forgotten when it is given: beside the rated period, which stays in memory, an
-//! answer costs a chunk. Everything is checked before the first part, so an answer that has begun
+//! An invoice of 12,000 lines explains itself in tens of megabytes. So a part is made when it is asked
+//! for and forgotten when it is given: beside the rated period, which stays in memory, an answer costs
+//! a chunk. Everything is checked before the first part, so an answer that has begun
 //! does not end with a refusal.
 
 use std::collections::HashMap;
@@ -10,11 +10,13 @@ use std::collections::HashMap;
 use domain::{Timestamp, catalogue::Meter, refold::Question};
 use pricing::{
     Amount,
+    amount::Money,
+    document::{self, DocumentLine},
     invoice::{Invoice, Line, Subject, Usage},
-    rate::json,
     rate::{Hour, Step},
 };
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     BillingError, Refusal,
@@ -23,26 +25,29 @@ use crate::{
     lines::key_of,
 };
 
-/// A piece of an explanation, as JSON text. The head comes first, with `lines` empty as its last key;
-/// each line is followed by its hours, and has `hours` empty as its last key where it may have some.
+/// A piece of an explanation. The head comes first; each line is followed by its hours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
     /// What the document is.
-    Head(String),
-    /// A line.
-    Line(String),
+    Head(ExplanationHead),
+    /// A line with its place. It has `hours`, which are empty, where some may follow.
+    Line(Box<DocumentLine>),
     /// An hour of the last line.
-    Hour(String),
+    Hour(document::Hour),
 }
 
-impl Part {
-    /// What is sent of the part, without its kind.
-    #[must_use]
-    pub(crate) fn text(&self) -> &str {
-        match self {
-            Self::Head(text) | Self::Line(text) | Self::Hour(text) => text,
-        }
-    }
+/// What is explained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExplanationHead {
+    /// The document's number.
+    #[schema(example = "INV-000042")]
+    pub number: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// The currency of its amounts.
+    pub currency: String,
+    /// The run that made it.
+    pub run: u64,
 }
 
 /// An explanation that is being given.
@@ -61,7 +66,7 @@ struct Explained {
     /// Its place in the document, from 1.
     place: usize,
     /// As it was issued; taken when it is given.
-    value: Value,
+    issued: Option<Box<DocumentLine>>,
     /// The place in the invoice of the line that it was made of.
     own: Option<usize>,
 }
@@ -87,7 +92,7 @@ impl Explanation {
     pub(super) fn new(
         found: Found,
         invoice: Option<Invoice>,
-        lines: Vec<Value>,
+        lines: Vec<DocumentLine>,
         line: usize,
     ) -> Self {
         let mut places: HashMap<String, usize> = HashMap::new();
@@ -95,9 +100,9 @@ impl Explanation {
             places.entry(key_now(own)).or_insert(place);
         }
         let numbered = (1..).zip(lines).filter(|(place, _)| line == 0 || *place == line);
-        let explained = |(place, value): (usize, Value)| {
-            let own = places.get(key_of(&value)).copied();
-            Explained { place, value, own }
+        let explained = |(place, issued): (usize, DocumentLine)| {
+            let own = places.get(key_of(&issued)).copied();
+            Explained { place, issued: Some(Box::new(issued)), own }
         };
         let lines = numbered.map(explained).collect();
         Self { found, invoice, lines, evidence: None, next: Next::Head }
@@ -134,10 +139,13 @@ impl Explanation {
     }
 
     fn check_line(&self, line: &Explained) -> Result<(), String> {
-        let (Some(invoice), Some(own)) = (&self.invoice, self.own(line)) else { return Ok(()) };
-        let Explained { place, value, .. } = line;
-        let billed = json::steps_total(value).ok_or("a step without an amount")?;
-        if value["amount"] != billed.text(invoice.terms.rounding.digits()).as_str() {
+        let Explained { place, issued, .. } = line;
+        let (Some(invoice), Some(own), Some(issued)) = (&self.invoice, self.own(line), issued)
+        else {
+            return Ok(());
+        };
+        let billed = issued.steps_total().ok_or("its steps are out of range")?;
+        if issued.amount != Money::new(billed, invoice.terms.rounding.digits()) {
             return Err(format!("the steps of line {place} do not add up to it"));
         }
         let Some(usage) = usage_of(own) else { return Ok(()) };
@@ -159,67 +167,24 @@ impl Explanation {
         Ok(())
     }
 
-    /// The next parts, as many as make `bytes_max` bytes full and at least one; none at the end.
-    pub(crate) fn chunk(&mut self, bytes_max: usize) -> Vec<Part> {
-        let (mut parts, mut bytes) = (Vec::new(), 0);
-        while bytes < bytes_max {
-            let Some(part) = self.part() else { break };
-            bytes += part.text().len();
-            parts.push(part);
-        }
-        parts
-    }
-
-    fn part(&mut self) -> Option<Part> {
-        match self.next {
-            Next::Head => {
-                self.next = Next::Line(0);
-                Some(Part::Head(self.head().to_string()))
-            }
-            Next::Line(at) => {
-                let line = self.lines.get_mut(at)?;
-                let (mut value, place) = (line.value.take(), line.place);
-                value["line"] = place.into();
-                self.next = if self.hours(at).is_some() {
-                    value["hours"] = json!([]);
-                    Next::Hour(at, 0)
-                } else {
-                    Next::Line(at + 1)
-                };
-                Some(Part::Line(value.to_string()))
-            }
-            Next::Hour(at, hour) => match self.hours(at).and_then(|(_, hours)| hours.get(hour)) {
-                Some(_) => {
-                    self.next = Next::Hour(at, hour + 1);
-                    Some(Part::Hour(self.hour(at, hour)?.to_string()))
-                }
-                None => {
-                    self.next = Next::Line(at + 1);
-                    self.part()
-                }
-            },
-        }
-    }
-
-    fn head(&self) -> Value {
+    fn head(&self) -> ExplanationHead {
         let draft = &self.found.document.draft;
-        json!({
-            "number": number_text(self.found.document.number.unwrap_or_default()),
-            "tenant": self.found.tenant.as_str(),
-            "currency": draft.currency,
-            "run": draft.run,
-            "lines": [],
-        })
+        ExplanationHead {
+            number: number_text(self.found.document.number.unwrap_or_default()),
+            tenant: self.found.tenant.as_str().to_owned(),
+            currency: draft.currency.clone(),
+            run: draft.run,
+        }
     }
 
-    fn hour(&self, at: usize, hour: usize) -> Option<Value> {
+    fn hour(&self, at: usize, hour: usize) -> Option<document::Hour> {
         let (usage, hours) = self.hours(at)?;
         let hour = hours.get(hour)?;
-        let mut rendered = json::hour(hour);
+        let mut shown = document::Hour::from(hour);
         if let Some(evidence) = &self.evidence {
-            evidence.add_to(&self.found.tenant, usage, hour, &mut rendered);
+            evidence.add_to(&self.found.tenant, usage, hour, &mut shown);
         }
-        Some(rendered)
+        Some(shown)
     }
 
     /// The line of the invoice behind one of the document.
@@ -230,6 +195,41 @@ impl Explanation {
     fn hours(&self, at: usize) -> Option<(&Usage, &[Hour])> {
         let usage = usage_of(self.own(self.lines.get(at)?)?)?;
         Some((usage, &usage.hours))
+    }
+}
+
+/// The parts, in order. Each is made when it is taken.
+impl Iterator for Explanation {
+    type Item = Part;
+
+    fn next(&mut self) -> Option<Part> {
+        match self.next {
+            Next::Head => {
+                self.next = Next::Line(0);
+                Some(Part::Head(self.head()))
+            }
+            Next::Line(at) => {
+                let line = self.lines.get_mut(at)?;
+                let (mut given, place) = (line.issued.take()?, line.place);
+                given.line = Some(place);
+                self.next = Next::Line(at + 1);
+                if self.hours(at).is_some() {
+                    given.hours = Some(Vec::new());
+                    self.next = Next::Hour(at, 0);
+                }
+                Some(Part::Line(given))
+            }
+            Next::Hour(at, hour) => match self.hour(at, hour) {
+                Some(shown) => {
+                    self.next = Next::Hour(at, hour + 1);
+                    Some(Part::Hour(shown))
+                }
+                None => {
+                    self.next = Next::Line(at + 1);
+                    self.next()
+                }
+            },
+        }
     }
 }
 

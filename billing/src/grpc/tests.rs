@@ -99,7 +99,8 @@ impl Setup {
             catalogue_version: version.into(),
         };
         let answer = self.service.preview_bill(local(request)).await?;
-        Ok(serde_json::from_str(&answer.into_inner().preview_json).unwrap())
+        let preview = PreviewAnswer::of_message(answer.into_inner()).unwrap();
+        Ok(serde_json::to_value(preview).unwrap())
     }
 
     async fn is_active(&self, version: &str) -> bool {

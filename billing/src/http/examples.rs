@@ -2,6 +2,12 @@
 
 use serde_json::{Value, json};
 
+pub(super) use documents::{
+    credit_note, explanation, invoice, invoices, preview, verification, voided,
+};
+
+mod documents;
+
 pub(super) const CATALOGUE: &str = r#"catalogue: "2024-09"
 currency: USD
 skus:
@@ -110,28 +116,6 @@ pub(super) fn replayed() -> Value {
 
 pub(super) fn rejections() -> Value {
     json!({"rejections": [rejection()], "next_page_token": ""})
-}
-
-pub(super) fn invoices() -> Value {
-    json!({
-        "invoices": [{
-            "number": "INV-000001",
-            "kind": "invoice",
-            "state": "final",
-            "tenant": "acme",
-            "currency": "USD",
-            "total": "9.00",
-            "due": "9.00",
-            "period_start": "2024-09-01T00:00:00Z",
-            "period_end": "2024-10-01T00:00:00Z",
-            "issued_at": "2024-10-01T02:00:05Z",
-            "run": "7",
-            "payments": [],
-            "void_reason": "",
-            "digest": "0d4c8a6b2e7f4915a3c1d9e8b7f60542",
-        }],
-        "next_page_token": "",
-    })
 }
 
 fn with(mut document: Value, key: &str, value: impl Into<Value>) -> Value {

@@ -14,28 +14,21 @@ use edge::{
     parameters::Parameters,
     problem::{http::HttpProblem, reasons},
 };
-use futures_util::{Stream, StreamExt as _, future, stream};
+use futures_util::TryStreamExt as _;
 use proto::v1;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Answer, Answers, examples, no_action, page_of};
+use super::{Answer, examples, no_action, page_of};
 use crate::{
-    answers::{self, explanation::ExplanationText},
-    api::BillingApi,
+    answers::{
+        explanation::{ExplanationAnswer, ExplanationText, Part},
+        invoice::{InvoiceAnswer, InvoiceHeadAnswer, InvoicesAnswer},
+        verification::VerificationAnswer,
+    },
+    api::{BillingApi, explaining::Form},
     print,
 };
-
-/// A page of invoices.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Invoices {
-    /// In the order of their numbers, without their lines.
-    #[schema(value_type = Vec<Object>)]
-    invoices: Vec<Value>,
-    /// For the page after this; empty on the last.
-    next_page_token: String,
-}
 
 /// Invoices in the order of their numbers, or all documents of one tenant.
 #[utoipa::path(
@@ -48,21 +41,22 @@ pub(super) struct Invoices {
         ("page_size" = Option<i32>, Query, description = "50 when left out.", minimum = 1, maximum = 1000, example = 50),
         ("page_token" = Option<String>, Query, description = "From the answer before.", example = "51"),
     ),
-    responses((status = 200, description = "One page.", body = Invoices, example = json!(examples::invoices()))),
+    responses((status = 200, description = "One page.", body = InvoicesAnswer, example = json!(examples::invoices()))),
 )]
 pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(principal): Extension<Principal>,
     RawQuery(query): RawQuery,
-) -> Answer<Invoices> {
+) -> Answer<InvoicesAnswer> {
     let known = ["tenant", "page_size", "page_token"];
     let parameters = Parameters::parse(query.as_deref(), &known, &[])?;
     let (page_size, page_token) = page_of(&parameters)?;
     let tenant = parameters.text("tenant");
     let request = v1::ListInvoicesRequest { tenant, page_size, page_token };
     let page = api.invoices(&request, &principal).await?;
-    let invoices = page.invoices.iter().map(answers::invoice).collect();
-    Ok(Json(Invoices { invoices, next_page_token: page.next_page_token }))
+    let listed = page.invoices.into_iter().map(InvoiceHeadAnswer::new);
+    let (invoices, next_page_token) = (listed.collect(), page.next_page_token);
+    Ok(Json(InvoicesAnswer { invoices, next_page_token }))
 }
 
 fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
@@ -89,7 +83,7 @@ pub(super) async fn get<U: UsageStore, B: BillingStore, L: PulseLog>(
     match action {
         None => show(&api, number, query).await,
         Some("explain") => explain(&api, number, query).await,
-        Some("verify") => verify(&api, number, query).await,
+        Some("verify") => verify(&api, number, query).await.map(IntoResponse::into_response),
         Some("html") => html(&api, number, query).await,
         Some("pdf") => pdf(&api, number, query).await,
         Some(_) => Err(no_action(&invoice, ":explain, :verify, :html and :pdf")),
@@ -103,7 +97,7 @@ pub(super) async fn get<U: UsageStore, B: BillingStore, L: PulseLog>(
     operation_id = "getInvoice",
     tag = "billing",
     params(("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042")),
-    responses(Answers),
+    responses((status = 200, description = "The invoice.", body = InvoiceAnswer, example = json!(examples::invoice()))),
 )]
 async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
@@ -111,7 +105,7 @@ async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
     query: Option<&str>,
 ) -> Result<Response, HttpProblem> {
     Parameters::parse(query, &[], &[])?;
-    json(api.invoice_as(number, |invoice| invoice.to_string()).await?)
+    json(api.invoice_as(number, |shown| written(&shown.answer())).await?)
 }
 
 /// Why an invoice comes to what it comes to.
@@ -129,7 +123,7 @@ async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
         ("pulses" = Option<bool>, Query, description = "Go on to the pulses in the log.", example = true),
         ("hour" = Option<String>, Query, description = "With `pulses`, of this hour only: its start, in RFC 3339.", example = "2024-09-03T10:00:00Z"),
     ),
-    responses(Answers),
+    responses((status = 200, description = "The lines with what is behind them.", body = ExplanationAnswer, example = json!(examples::explanation()))),
 )]
 async fn explain<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
@@ -143,7 +137,8 @@ async fn explain<U: UsageStore, B: BillingStore, L: PulseLog>(
         pulses: parameters.is_set("pulses")?,
         hour: parameters.get("hour").map(moment_of).transpose()?,
     };
-    json(Body::from_stream(text_of(api.explain(&request).await?)))
+    let pieces = api.explain(&request, Text(ExplanationText::document())).await?;
+    json(Body::from_stream(pieces.map_ok(|pieces| pieces.concat())))
 }
 
 /// Computes an invoice again and says what differs.
@@ -156,17 +151,16 @@ async fn explain<U: UsageStore, B: BillingStore, L: PulseLog>(
         ("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042"),
         ("from_log" = Option<bool>, Query, description = "Compute from the pulses in the log instead of the stored totals.", example = true),
     ),
-    responses(Answers),
+    responses((status = 200, description = "What differs.", body = VerificationAnswer, example = json!(examples::verification()))),
 )]
 async fn verify<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     number: &str,
     query: Option<&str>,
-) -> Result<Response, HttpProblem> {
+) -> Answer<VerificationAnswer> {
     let from_log = Parameters::parse(query, &[], &["from_log"])?.is_set("from_log")?;
     let request = v1::VerifyInvoiceRequest { number: number.to_owned(), from_log };
-    let verified = api.verify(&request).await?;
-    Ok(Json(answers::verification(number, &verified)).into_response())
+    Ok(Json(api.verify(&request).await?))
 }
 
 /// An invoice as a page to print.
@@ -184,8 +178,19 @@ async fn html<U: UsageStore, B: BillingStore, L: PulseLog>(
     query: Option<&str>,
 ) -> Result<Response, HttpProblem> {
     Parameters::parse(query, &[], &[])?;
-    let page = api.invoice_as(number, |invoice| print::html(&invoice)).await?;
+    let page = api.invoice_as(number, |shown| print::html(&shown.answer())).await?;
     Ok(Html(page).into_response())
+}
+
+/// The bytes of a PDF.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+struct Pdf(Vec<u8>);
+
+impl IntoResponse for Pdf {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/pdf")], self.0).into_response()
+    }
 }
 
 /// An invoice as PDF.
@@ -197,7 +202,7 @@ async fn html<U: UsageStore, B: BillingStore, L: PulseLog>(
     operation_id = "renderInvoicePdf",
     tag = "billing",
     params(("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042")),
-    responses((status = 200, description = "The document.", body = [u8], content_type = "application/pdf")),
+    responses((status = 200, description = "The document.", body = inline(Pdf), content_type = "application/pdf")),
 )]
 async fn pdf<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
@@ -205,11 +210,15 @@ async fn pdf<U: UsageStore, B: BillingStore, L: PulseLog>(
     query: Option<&str>,
 ) -> Result<Response, HttpProblem> {
     Parameters::parse(query, &[], &[])?;
-    let drawn = api.invoice_as(number, |invoice| print::pdf(&invoice)).await?;
+    let drawn = api.invoice_as(number, |shown| print::pdf(&shown.answer())).await?;
     let drawn = drawn.map_err(|error| {
         Problem::failed_precondition(reasons::PDF_UNAVAILABLE, error.to_string())
     })?;
-    Ok(([(header::CONTENT_TYPE, "application/pdf")], drawn).into_response())
+    Ok(Pdf(drawn).into_response())
+}
+
+fn written<T: Serialize>(answer: &T) -> String {
+    serde_json::to_string(answer).expect("answers are plain structures")
 }
 
 fn json(body: impl Into<Body>) -> Result<Response, HttpProblem> {
@@ -219,24 +228,26 @@ fn json(body: impl Into<Body>) -> Result<Response, HttpProblem> {
 
 /// An explanation as the text of one document. One that fails on its way breaks the connection, so
 /// that nobody takes its beginning for the whole.
-fn text_of(
-    parts: impl Stream<Item = Result<Vec<v1::ExplanationPart>, Problem>> + Send,
-) -> impl Stream<Item = Result<String, Problem>> + Send {
-    let parts = parts.map(Some).chain(stream::iter([None]));
-    parts.scan(ExplanationText::document(), |writer, chunk| {
+struct Text(ExplanationText);
+
+impl Form for Text {
+    type Piece = String;
+
+    fn piece(&mut self, part: Part) -> String {
         let mut text = String::new();
-        let written = match chunk {
-            Some(parts) => parts.map(|parts| {
-                parts.iter().for_each(|part| writer.push(part, &mut text));
-                text
-            }),
-            None => {
-                writer.finish(&mut text);
-                Ok(text)
-            }
-        };
-        future::ready(Some(written))
-    })
+        self.0.push(&part, &mut text);
+        text
+    }
+
+    fn end(&mut self) -> Option<String> {
+        let mut text = String::new();
+        self.0.finish(&mut text);
+        Some(text)
+    }
+
+    fn bytes(piece: &String) -> usize {
+        piece.len()
+    }
 }
 
 /// `POST /v1/invoices/{invoice}`, whose action is a part of the placeholder.
@@ -247,11 +258,17 @@ pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
     request: Request,
 ) -> Result<Response, Response> {
     let done = match invoice.split_once(':') {
-        Some((number, "void")) => void(&api, number, body(request).await?, &change).await,
-        Some((number, "credit")) => credit(&api, number, body(request).await?, &change).await,
+        Some((number, "void")) => {
+            let voided = void(&api, number, body(request).await?, &change).await;
+            voided.map(IntoResponse::into_response)
+        }
+        Some((number, "credit")) => {
+            let credited = credit(&api, number, body(request).await?, &change).await;
+            credited.map(IntoResponse::into_response)
+        }
         _ => Err(no_action(&invoice, ":void and :credit")),
     };
-    done.map(IntoResponse::into_response).map_err(IntoResponse::into_response)
+    done.map_err(IntoResponse::into_response)
 }
 
 /// The body of an action, which says what it may hold.
@@ -279,15 +296,15 @@ struct Void {
     tag = "billing",
     params(("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042")),
     request_body(content = Void, example = json!({"reason": "billed to the wrong tenant"})),
-    responses(Answers),
+    responses((status = 200, description = "The invoice, without its lines.", body = InvoiceHeadAnswer, example = json!(examples::voided()))),
 )]
 async fn void<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     number: &str,
     Void { reason }: Void,
     change: &Change,
-) -> Answer {
-    Ok(Json(answers::invoice(&api.void(number, &reason, change).await?)))
+) -> Answer<InvoiceHeadAnswer> {
+    Ok(Json(InvoiceHeadAnswer::new(api.void(number, &reason, change).await?)))
 }
 
 /// What is given back, and why.
@@ -332,17 +349,17 @@ struct CreditLine {
     tag = "billing",
     params(("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042")),
     request_body(content = Credit, example = json!({"reason": "an outage", "lines": [{"line": 1, "amount": "1.00"}]})),
-    responses(Answers),
+    responses((status = 200, description = "The credit note.", body = InvoiceAnswer, example = json!(examples::credit_note()))),
 )]
 async fn credit<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     number: &str,
     Credit { reason, lines, request_id, validate_only }: Credit,
     change: &Change,
-) -> Answer {
+) -> Answer<InvoiceAnswer> {
     let line = |CreditLine { line, amount }| v1::CreditLine { line, amount };
     let lines = lines.into_iter().map(line).collect();
     let number = number.to_owned();
     let request = v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only };
-    Ok(Json(answers::invoice(&api.credit(request, change).await?)))
+    Ok(Json(api.credit(request, change).await?.answer()))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use runtime::Health;
+use serde_json::json;
 use storage::memory::{MemoryBillingStore, MemoryOutlet, OutletFault};
 
 use super::*;
@@ -16,7 +17,7 @@ fn queue(store: &MemoryBillingStore) -> Arc<Register<MemoryBillingStore>> {
 async fn put(outbox: &Register<MemoryBillingStore>, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
         let body = json!({"tenant": format!("tenant-{}", number % 3), "n": number});
-        let item = Item { key: format!("final/{number}"), body };
+        let item = Item::new(format!("final/{number}"), &body);
         assert_eq!(outbox.draw(item).await.unwrap(), number);
     }
 }

@@ -1,16 +1,15 @@
 //! HTML: an invoice as one page for a browser and for printing.
 
-use serde_json::Value;
-
 use super::{
     markup::{escaped, push},
     page::{Page, Row},
 };
+use crate::answers::invoice::InvoiceAnswer;
 
-/// Draws an invoice, as `pulso invoice get -o json` prints it, as one HTML page that stands by
-/// itself, for a browser and for printing. Every text is escaped.
+/// Draws an invoice with its content as one HTML page that stands by itself, for a browser and for
+/// printing. Every text is escaped.
 #[must_use]
-pub fn html(invoice: &Value) -> String {
+pub fn html(invoice: &InvoiceAnswer) -> String {
     let page = Page::of(invoice);
     let title = escaped(&page.title);
     let mut html = format!(

@@ -1,7 +1,13 @@
 //! Page: an invoice in the words a customer reads, from which the HTML page and the PDF are drawn.
 
+use pricing::{
+    Amount,
+    document::{DocumentLine, Period},
+    rate::Step,
+};
 use serde::Serialize;
-use serde_json::Value;
+
+use crate::answers::invoice::{DocumentContent, InvoiceAnswer};
 
 /// What stands on the page, in plain text and in the order of reading.
 #[derive(Debug, Serialize)]
@@ -31,108 +37,111 @@ pub(super) struct Row {
     pub(super) amount: String,
 }
 
-/// What a value says.
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 impl Page {
-    /// Of an invoice as `pulso invoice get -o json` prints it.
-    pub(super) fn of(invoice: &Value) -> Self {
-        let field = |key: &str| text(&invoice[key]);
-        let kind = match invoice["document"].as_str() {
+    /// Of an invoice with its content.
+    pub(super) fn of(invoice: &InvoiceAnswer) -> Self {
+        let content = invoice.content.as_ref();
+        let kind = match content.map(|content| content.document.as_str()) {
             Some("delta") => "Adjustment",
             Some("credit_note") => "Credit note",
             Some("reversal") => "Reversal",
             _ => "Invoice",
         };
-        let period = |key: &str| text(&invoice["period"][key]);
-        let (first, last, zone) = (period("first_day"), period("last_day"), period("time_zone"));
-        let waiting = invoice["unpriced"].as_array().map_or(0, Vec::len);
+        let issued = invoice.head.issued_at.map_or_else(String::new, |issued| issued.to_string());
+        let mut facts = vec![("Customer", invoice.head.tenant.clone()), ("Issued", issued)];
+        if let Some(DocumentContent { period, payment_term_days, .. }) = content {
+            let Period { first_day, last_day, time_zone, .. } = period;
+            facts.push(("Service period", format!("{first_day} to {last_day} ({time_zone})")));
+            facts.push(("Payment", format!("within {payment_term_days} days")));
+        }
+        let void = || format!("Void: {}", invoice.head.void_reason);
         Self {
-            title: format!("{kind} {}", field("number")),
-            void: (invoice["state"] == "void").then(|| format!("Void: {}", field("void_reason"))),
-            credits: invoice["reason"]
-                .as_str()
-                .map(|reason| format!("Of {}: {reason}", field("corrects"))),
-            facts: vec![
-                ("Customer", field("tenant")),
-                ("Issued", field("issued_at")),
-                ("Service period", format!("{first} to {last} ({zone})")),
-                ("Payment", format!("within {} days", field("payment_term_days"))),
-            ],
-            rows: invoice["lines"].as_array().into_iter().flatten().map(Row::of).collect(),
+            title: format!("{kind} {}", invoice.head.number),
+            void: (invoice.head.state == "void").then(void),
+            credits: content.and_then(credits),
+            facts,
+            rows: content.iter().flat_map(|content| &content.lines).map(Row::of).collect(),
             sums: sums(invoice),
-            waiting: match waiting {
-                0 => None,
-                1 => Some("One resource has no price yet; it follows in an adjustment.".to_owned()),
-                more => Some(format!(
-                    "{more} resources have no price yet; they follow in an adjustment."
-                )),
-            },
-            document: format!("Document {}", field("digest")),
+            waiting: waiting(
+                content.and_then(|content| content.unpriced.as_ref()).map_or(0, Vec::len),
+            ),
+            document: format!("Document {}", invoice.head.digest),
         }
     }
 }
 
+/// Which invoice a credit note gives back a part of, and why.
+fn credits(content: &DocumentContent) -> Option<String> {
+    Some(format!("Of {}: {}", content.corrects.as_ref()?, content.reason.as_ref()?))
+}
+
+fn waiting(resources: usize) -> Option<String> {
+    Some(match resources {
+        0 => return None,
+        1 => "One resource has no price yet; it follows in an adjustment.".to_owned(),
+        more => format!("{more} resources have no price yet; they follow in an adjustment."),
+    })
+}
+
 /// The total, what prepaid credits pay of it, and what is due.
-fn sums(invoice: &Value) -> Vec<(String, String)> {
-    let currency = text(&invoice["currency"]);
-    let money = |amount: &Value, sign| format!("{sign}{} {currency}", text(amount));
-    let payments = invoice["payments"].as_array().into_iter().flatten();
-    let paid = payments.map(|payment| {
-        (format!("Prepaid credit {}", text(&payment["credit"])), money(&payment["amount"], "-"))
-    });
-    std::iter::once(("Total".to_owned(), money(&invoice["total"], "")))
+fn sums(invoice: &InvoiceAnswer) -> Vec<(String, String)> {
+    let money = |amount: &str, sign| format!("{sign}{amount} {}", invoice.head.currency);
+    let paid =
+        invoice.head.payments.iter().map(|payment| {
+            (format!("Prepaid credit {}", payment.credit), money(&payment.amount, "-"))
+        });
+    std::iter::once(("Total".to_owned(), money(&invoice.head.total, "")))
         .chain(paid)
-        .chain([("Due".to_owned(), money(&invoice["due"], ""))])
+        .chain([("Due".to_owned(), money(&invoice.head.due, ""))])
         .collect()
 }
 
 impl Row {
-    fn of(line: &Value) -> Self {
-        let (sku, name) = (text(&line["product_sku"]), text(&line["name"]));
+    fn of(line: &DocumentLine) -> Self {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (sku, name) = (text(&line.product_sku), text(&line.name));
         let (item, sku) = if name.is_empty() { (sku, name) } else { (name, sku) };
-        let dimensions = line["dimensions"].as_object().into_iter().flatten();
-        let dimensions = dimensions.map(|(name, value)| format!("{name}: {}", text(value)));
-        let steps = line["detail"].as_array().into_iter().flatten();
-        let quantity = match line["quantity"].as_str() {
-            Some("0") | None => String::new(),
-            Some(quantity) => format!("{quantity} {}", text(&line["use_unity"])),
-        };
+        let dimensions = line.dimensions.iter().flat_map(|pairs| &pairs.0);
+        let dimensions = dimensions.map(|(name, value)| format!("{name}: {value}"));
+        let metered = line.quantity.filter(|quantity| *quantity != Amount::ZERO);
         Self {
             item,
             sku,
-            details: dimensions.chain(steps.filter_map(words)).collect(),
-            quantity,
-            amount: text(&line["amount"]),
+            details: dimensions.chain(line.detail.iter().filter_map(words)).collect(),
+            quantity: metered.map_or_else(String::new, |quantity| {
+                format!("{quantity} {}", text(&line.use_unity))
+            }),
+            amount: line.amount.to_string(),
         }
     }
 }
 
 /// A step in words, for those that a customer asks about.
-fn words(step: &Value) -> Option<String> {
-    let of = |key: &str| text(&step[key]);
-    Some(match step["step"].as_str()? {
-        "units" => format!("{} × {}", of("quantity"), of("unit_price")),
-        "tier" => format!("tier {}: {} × {}", of("tier"), of("quantity"), of("unit_price")),
-        "tier_fee" => format!("fee of tier {}: {}", of("tier"), of("amount")),
-        "packages" => format!("{} packages × {}", of("packages"), of("package_price")),
-        "rate" | "rate_tier" => format!("{} × {}", of("quantity"), of("rate")),
-        "free_units" => format!("{} free", of("used")),
-        "proration" => format!("{} of {} days", of("days"), of("of")),
-        "discount" => format!("discount {}: {}", of("name"), of("amount")),
-        "exchange" => format!("from {} at {}", of("from"), of("rate")),
-        "minimum" => format!("to the minimum of {}", of("bound")),
-        "maximum" => format!("to the maximum of {}", of("bound")),
-        "shortfall" => format!("committed {}, used {}", of("committed"), of("spent")),
-        "overage" => format!("{} beyond {}, × {}", of("beyond"), of("committed"), of("factor")),
-        "tax" => format!("{} of {}", of("rate"), of("base")),
-        "invoiced_before" => format!("invoiced before: {}", of("amount")),
+fn words(step: &Step) -> Option<String> {
+    Some(match step {
+        Step::Units { quantity, unit_price, .. } => format!("{quantity} × {unit_price}"),
+        Step::Tier { tier, quantity, unit_price, .. } => {
+            format!("tier {tier}: {quantity} × {unit_price}")
+        }
+        Step::TierFee { tier, amount } => format!("fee of tier {tier}: {amount}"),
+        Step::Packages { packages, package_price, .. } => {
+            format!("{packages} packages × {package_price}")
+        }
+        Step::Rate { quantity, rate, .. } | Step::RateTier { quantity, rate, .. } => {
+            format!("{quantity} × {rate}")
+        }
+        Step::FreeUnits { used, .. } => format!("{used} free"),
+        Step::Prorated { days, of } => format!("{days} of {of} days"),
+        Step::Discounted { name, amount, .. } => format!("discount {name}: {amount}"),
+        Step::Exchanged { from, rate, .. } => format!("from {from} at {rate}"),
+        Step::Minimum { bound, .. } => format!("to the minimum of {bound}"),
+        Step::Maximum { bound, .. } => format!("to the maximum of {bound}"),
+        Step::Shortfall { committed, spent, .. } => format!("committed {committed}, used {spent}"),
+        Step::Overage { committed, beyond, factor, .. } => {
+            format!("{beyond} beyond {committed}, × {factor}")
+        }
+        Step::Taxed { base, rate, .. } => format!("{rate} of {base}"),
+        Step::Invoiced { amount } => format!("invoiced before: {amount}"),
         _ => return None,
     })
 }

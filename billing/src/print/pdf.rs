@@ -4,8 +4,8 @@
 //! hold Latin, Greek, Cyrillic and some others; a character that none has is an error, never a blank
 //! box.
 
+use domain::Timestamp as Moment;
 use jiff::tz::TimeZone;
-use serde_json::Value;
 use typst::{
     Library, LibraryExt as _, World,
     diag::{FileError, FileResult, SourceDiagnostic, Warned},
@@ -19,20 +19,21 @@ use typst_layout::PagedDocument;
 use typst_pdf::{PdfOptions, PdfStandard, PdfStandards, Timestamp};
 
 use super::{PdfError, page::Page};
+use crate::answers::invoice::InvoiceAnswer;
 
 const TEMPLATE: &str = include_str!("invoice.typ");
 
 /// See [`super::pdf`].
-pub(super) fn pdf(invoice: &Value) -> Result<Vec<u8>, PdfError> {
+pub(super) fn pdf(invoice: &InvoiceAnswer) -> Result<Vec<u8>, PdfError> {
     let document = typeset(invoice)?;
     let standards = PdfStandards::new(&[PdfStandard::A_3a])
         .map_err(|error| PdfError::Typesetting(error.message().to_string()))?;
-    let timestamp = Some(issued(&invoice["issued_at"])?);
+    let timestamp = Some(issued(invoice.head.issued_at)?);
     let options = PdfOptions { standards, timestamp, ..PdfOptions::default() };
     typst_pdf::pdf(&document, &options).map_err(|found| refused(&found))
 }
 
-pub(super) fn typeset(invoice: &Value) -> Result<PagedDocument, PdfError> {
+pub(super) fn typeset(invoice: &InvoiceAnswer) -> Result<PagedDocument, PdfError> {
     let page = serde_json::to_vec(&Page::of(invoice));
     let page = page.map_err(|error| PdfError::Typesetting(error.to_string()))?;
     let Warned { output, .. } = typst::compile::<PagedDocument>(&Desk::new(page)?);
@@ -47,8 +48,8 @@ fn refused(diagnostics: &[SourceDiagnostic]) -> PdfError {
 }
 
 /// The date of the document: when the invoice was issued, in UTC.
-fn issued(issued_at: &Value) -> Result<Timestamp, PdfError> {
-    let issued: Option<jiff::Timestamp> = issued_at.as_str().and_then(|text| text.parse().ok());
+fn issued(issued_at: Option<Moment>) -> Result<Timestamp, PdfError> {
+    let issued = issued_at.and_then(|at| jiff::Timestamp::from_microsecond(at.micros()).ok());
     let civil = issued.map(|issued| issued.to_zoned(TimeZone::UTC).datetime());
     let parts = civil.and_then(|at| {
         let [month, day, hour, minute, second] =

@@ -3,7 +3,7 @@
 //!
 //! Whole numbers only: places are pixels, changes are thousandths.
 
-use serde_json::Value;
+use pricing::simulate::{Simulation, TenantChange};
 
 use super::markup::{escaped, push};
 
@@ -27,14 +27,14 @@ const ROW: i64 = 24;
 const LEFT: i64 = 220;
 const BAR: i64 = 480;
 
-/// Draws the document of [`pricing::simulate::document`].
+/// Draws a comparison.
 #[must_use]
-pub fn svg(document: &Value) -> String {
-    let tenants = document["tenants"].as_array().map_or(&[][..], Vec::as_slice);
+pub fn svg(simulation: &Simulation) -> String {
+    let tenants = &simulation.tenants;
     let mut histogram = [0i64; LABELS.len()];
     let mut without_before = 0;
     for tenant in tenants {
-        match tenant["change_permille"].as_i64() {
+        match tenant.change_permille {
             Some(permille) => histogram[bucket(permille)] += 1,
             None => without_before += 1,
         }
@@ -46,9 +46,7 @@ pub fn svg(document: &Value) -> String {
     );
     let title = format!(
         "Catalogue {} against {}, usage of {}",
-        text(&document["new_catalogue"]),
-        text(&document["old_catalogue"]),
-        text(&document["period"])
+        simulation.new_catalogue, simulation.old_catalogue, simulation.period
     );
     label(&mut svg, 20, 30, "start", "bold", &title);
     label(&mut svg, 20, 60, "start", "normal", "Tenants by change of their bill");
@@ -94,21 +92,17 @@ fn colour(name: &str) -> &'static str {
 }
 
 /// Name, magnitude for the bar, and words, of the ten with the greatest difference.
-fn most_affected(tenants: &[Value]) -> Vec<(String, i64, String)> {
-    let mut affected: Vec<(String, i64, String)> = tenants
-        .iter()
-        .filter_map(|tenant| {
-            let difference = tenant["difference"].as_str()?;
-            // Whole hundredths are fine enough for a bar.
-            let (whole, fraction) = difference.split_once('.').unwrap_or((difference, ""));
-            let digits: String = format!("{}{fraction:0<2.2}", whole.trim_start_matches('-'));
-            let magnitude: i64 = digits.parse().unwrap_or(i64::MAX / BAR / 2);
-            let magnitude = magnitude.min(i64::MAX / BAR / 2);
-            let words = format!("{difference} {}", tenant["currency"].as_str()?);
-            (magnitude > 0)
-                .then(|| (shortened(tenant["tenant"].as_str().unwrap_or("")), magnitude, words))
-        })
-        .collect();
+fn most_affected(tenants: &[TenantChange]) -> Vec<(String, i64, String)> {
+    let affected = tenants.iter().map(|tenant| {
+        let difference = tenant.difference.to_string();
+        // Whole hundredths are fine enough for a bar.
+        let (whole, fraction) = difference.split_once('.').unwrap_or((&difference, ""));
+        let digits: String = format!("{}{fraction:0<2.2}", whole.trim_start_matches('-'));
+        let magnitude: i64 = digits.parse().unwrap_or(i64::MAX / BAR / 2);
+        let magnitude = magnitude.min(i64::MAX / BAR / 2);
+        (shortened(&tenant.tenant), magnitude, format!("{difference} {}", tenant.currency))
+    });
+    let mut affected: Vec<_> = affected.filter(|(_, magnitude, _)| *magnitude > 0).collect();
     affected.sort_by(|one, other| (other.1, &one.0).cmp(&(one.1, &other.0)));
     affected.truncate(10);
     affected
@@ -142,10 +136,6 @@ fn label(svg: &mut String, x: i64, y: i64, anchor: &str, weight: &str, words: &s
             "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" font-weight=\"{weight}\">{words}</text>\n"
         ),
     );
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("")
 }
 
 #[cfg(test)]

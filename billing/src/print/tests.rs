@@ -1,26 +1,56 @@
 //! What a page says, and that no text of an invoice can become a part of its form.
 
-use serde_json::{Value, json};
+use pricing::document::InvoiceDocument;
+use serde_json::json;
 
 use super::*;
+use crate::answers::invoice::{DocumentContent, InvoiceHeadAnswer, PaymentAnswer};
 
-fn invoice(customer: &str) -> Value {
-    json!({
-        "number": "INV-000042", "document": "invoice", "state": "final", "tenant": customer,
-        "currency": "EUR", "issued_at": "2024-10-01T00:00:05Z", "payment_term_days": 14,
-        "period": {"first_day": "2024-09-01", "last_day": "2024-09-30", "time_zone": "Europe/Berlin"},
+fn invoice(customer: &str) -> InvoiceAnswer {
+    let (start, end) = ("2024-08-31T22:00:00Z", "2024-09-30T22:00:00Z");
+    let document = json!({
+        "document": "invoice", "tenant": customer, "currency": "EUR",
+        "period": {"start": start, "end": end, "first_day": "2024-09-01", "last_day": "2024-09-30",
+                   "time_zone": "Europe/Berlin", "whole": {"start": start, "end": end}},
+        "payment_term_days": 14, "contracts": [],
+        "subtotals": {"usage": "64.85", "discount": "0", "commitment": "0", "tax": "12.32"},
+        "total": "77.17",
         "lines": [
-            {"product_sku": "vm", "name": "Virtual machine", "use_unity": "hour", "quantity": "720.5",
+            {"key": "1", "kind": "usage",
+             "product_sku": "vm", "name": "Virtual machine", "use_unity": "hour", "quantity": "720.5",
              "amount": "64.85", "dimensions": {"region": "a<b"},
-             "detail": [{"step": "free_units", "used": "72"},
-                        {"step": "units", "quantity": "648.5", "unit_price": "0.10"},
-                        {"step": "invoiced", "amount": "64.85"}]},
-            {"product_sku": "vat", "quantity": "0", "amount": "12.32",
-             "detail": [{"step": "tax", "rate": "0.19", "base": "64.85"}]},
+             "detail": [{"step": "free_units", "used": "72", "quantity": "648.5"},
+                        {"step": "units", "quantity": "648.5", "unit_price": "0.10", "amount": "64.85"},
+                        {"step": "flat", "amount": "64.85"}]},
+            {"key": "2", "kind": "tax", "name": "vat", "quantity": "0", "amount": "12.32",
+             "detail": [{"step": "tax", "rate": "0.19", "base": "64.85", "amount": "12.3215"}]},
         ],
-        "total": "77.17", "due": "70.00", "payments": [{"credit": "welcome", "amount": "7.17"}],
-        "unpriced": [{"product_sku": "new"}], "digest": "d1",
-    })
+        "unpriced": [{"product_sku": "new", "use_unity": "u", "dimensions": {}, "quantity": "1",
+                      "count": "1", "reason": "unknown_sku", "remedy": ""}],
+    });
+    let document: InvoiceDocument = serde_json::from_value(document).unwrap();
+    let payment = PaymentAnswer { credit: "welcome".to_owned(), amount: "7.17".to_owned() };
+    let head = InvoiceHeadAnswer {
+        number: "INV-000042".to_owned(),
+        kind: "invoice".to_owned(),
+        state: "final".to_owned(),
+        tenant: customer.to_owned(),
+        currency: "EUR".to_owned(),
+        total: "77.17".to_owned(),
+        due: "70.00".to_owned(),
+        period_start: None,
+        period_end: None,
+        issued_at: "2024-10-01T00:00:05Z".parse().ok(),
+        run: 1,
+        payments: vec![payment],
+        void_reason: String::new(),
+        digest: "d1".to_owned(),
+    };
+    InvoiceAnswer { head, content: Some(document.into()) }
+}
+
+fn content(invoice: &mut InvoiceAnswer) -> &mut DocumentContent {
+    invoice.content.as_mut().unwrap()
 }
 
 #[test]
@@ -31,7 +61,7 @@ fn a_page_says_who_owes_what_for_which_usage() {
         "<dt>Customer</dt><dd>acme</dd>",
         "2024-09-01 to 2024-09-30 (Europe/Berlin)",
         "Virtual machine<br><small>vm</small>",
-        "region: a&lt;b<br>72 free<br>648.5 × 0.10</td>",
+        "region: a&lt;b<br>72 free<br>648.5 × 0.1</td>",
         "720.5 hour</td><td class=\"n\">64.85</td>",
         "<td>vat</td><td>0.19 of 64.85</td><td class=\"n\"></td>",
         "Prepaid credit welcome</th><td class=\"n\">-7.17 EUR",
@@ -46,13 +76,13 @@ fn a_page_says_who_owes_what_for_which_usage() {
 #[test]
 fn a_void_invoice_and_a_credit_note_say_so() {
     let mut void = invoice("acme");
-    void["state"] = "void".into();
-    void["void_reason"] = "sent twice".into();
+    void.head.state = "void".to_owned();
+    void.head.void_reason = "sent twice".to_owned();
     assert!(html(&void).contains("<p class=\"void\">Void: sent twice</p>"));
     let mut note = invoice("acme");
-    note["document"] = "credit_note".into();
-    note["corrects"] = "INV-000007".into();
-    note["reason"] = "service level missed".into();
+    content(&mut note).document = "credit_note".to_owned();
+    content(&mut note).corrects = Some("INV-000007".to_owned());
+    content(&mut note).reason = Some("service level missed".to_owned());
     let note = html(&note);
     assert!(note.contains("<h1>Credit note INV-000042</h1>"), "{note}");
     assert!(note.contains("<p>Of INV-000007: service level missed</p>"), "{note}");
@@ -95,7 +125,7 @@ mod pdf {
         let error = pdf(&invoice("東京")).unwrap_err().to_string();
         assert!(error.contains("東"), "{error}");
         let mut draft = invoice("acme");
-        draft["issued_at"] = Value::Null;
+        draft.issued_at = None;
         let error = pdf(&draft).unwrap_err().to_string();
         assert!(error.contains("was not issued"), "{error}");
     }
@@ -116,7 +146,7 @@ mod pdf {
     #[test]
     fn a_name_without_spaces_stays_on_the_page() {
         let mut long = invoice(&"W".repeat(128));
-        long["lines"][0]["name"] = "standard_".repeat(14).into();
+        content(&mut long).lines[0].name = Some("standard_".repeat(14));
         let document = typeset(&long).unwrap();
         let edge = right_edge(&document.pages()[0].frame).to_pt();
         // A4 is 595 points wide, of which the margin takes 51.
@@ -125,10 +155,11 @@ mod pdf {
 
     #[test]
     fn a_long_invoice_goes_on_over_pages() {
-        let pages = |invoice: &Value| typeset(invoice).unwrap().pages().len();
+        let pages = |invoice: &InvoiceAnswer| typeset(invoice).unwrap().pages().len();
         let mut long = invoice("acme");
         assert_eq!(pages(&long), 1);
-        long["lines"] = vec![long["lines"][0].clone(); 200].into();
+        let line = content(&mut long).lines[0].clone();
+        content(&mut long).lines = vec![line; 200];
         assert!(pages(&long) > 5);
     }
 }

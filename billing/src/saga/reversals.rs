@@ -2,8 +2,7 @@
 //! the past ends a period where it begins it elsewhere, or bills it in another currency.
 
 use domain::{BillingStore, UsageStore};
-use pricing::invoice::document;
-use serde_json::Value;
+use pricing::{document::InvoiceDocument, invoice::document};
 
 use super::{Saga, overlaps::period_of};
 use crate::{
@@ -48,7 +47,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
         run: &Run,
         ledger: &Ledger,
         group: &Group,
-    ) -> Result<Option<Value>, BillingError> {
+    ) -> Result<Option<InvoiceDocument>, BillingError> {
         let (documents, newest) = (group.documents(), group.newest());
         let first = self.books.runs.get(documents[0].draft.run).await?;
         if group.is_given_back()

@@ -63,6 +63,22 @@ fn text_shows_the_digits_that_rounding_asks_for() {
 }
 
 #[test]
+fn text_reads_the_same_in_few_digits_and_in_many() {
+    let zeros = "0".repeat(40);
+    for text in
+        ["0", "7", "-7.5", "99999999999999999999999999999999999999", "-0.000000000000000001"]
+    {
+        let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+        let many = format!("{sign}{zeros}{digits}");
+        assert_eq!(many.parse::<Amount>(), Ok(amount(text)), "{text}");
+        assert_eq!(amount(text).to_string(), text);
+    }
+    assert_eq!("9".repeat(41).parse::<Amount>(), Err(AmountError::OutOfRange));
+    let wide = format!("{}.{}", "5".repeat(40), "4".repeat(36));
+    assert_eq!(amount(&wide).to_string(), wide);
+}
+
+#[test]
 fn text_that_is_no_amount_is_refused() {
     for (text, error) in [
         ("", AmountError::NotANumber),

@@ -12,7 +12,10 @@ use domain::{
 };
 
 use super::{Step, UnpricedReason, measured::Measured};
-use crate::amount::{self, Amount};
+use crate::{
+    amount::{self, Amount},
+    words::Pairs,
+};
 
 mod percentage;
 
@@ -85,7 +88,11 @@ fn convert(
         ConversionFactor::MultiplyBy(factor) => amount::product(metered, factor, rounding),
     };
     let quantity = converted.ok_or(UnpricedReason::OutOfRange)?;
-    charge.push(Step::Converted { conversion: *conversion, quantity })?;
+    let (divide_by, multiply_by) = match factor {
+        ConversionFactor::DivideBy(divisor) => (Some(divisor), None),
+        ConversionFactor::MultiplyBy(factor) => (None, Some(factor)),
+    };
+    charge.push(Step::Converted { divide_by, multiply_by, rounding, quantity })?;
     Ok(quantity)
 }
 
@@ -108,11 +115,11 @@ fn take_free_units(
 fn push_units(
     quantity: Quantity,
     unit_price: Quantity,
-    cell: Option<Vec<(String, String)>>,
+    when: Option<Pairs>,
     charge: &mut Charge,
 ) -> Result<(), UnpricedReason> {
     let amount = Amount::product(quantity, unit_price);
-    charge.push(Step::Units { quantity, unit_price, cell, amount })
+    charge.push(Step::Units { quantity, unit_price, when, amount })
 }
 
 fn packages(
@@ -196,7 +203,7 @@ fn fee_of(tiers: &Tiers) -> Option<Quantity> {
 
 /// Takes the first tier's fee, where it is due for a quantity of zero.
 fn fee_at_zero(fee: Option<Quantity>, charge: &mut Charge) -> Result<(), UnpricedReason> {
-    fee.map_or(Ok(()), |fee| charge.push(Step::TierFee { number: 1, amount: Amount::of(fee) }))
+    fee.map_or(Ok(()), |fee| charge.push(Step::TierFee { tier: 1, amount: Amount::of(fee) }))
 }
 
 struct TierPlace<'t> {
@@ -215,34 +222,41 @@ fn push_tier(
     let TierPlace { index, tier, above } = place;
     let (number, up_to, unit_price) = (index + 1, tier.up_to, tier.unit_price);
     let quantity = if whole.is_negative() { negated(inside)? } else { inside };
-    let (packages, amount) = match tier.package_size {
+    let package_size = tier.package_size;
+    let (packages, amount) = match package_size {
         None => (None, Amount::product(quantity, unit_price)),
         Some(size) => {
             let count = amount::packages(quantity, size, RoundingMode::Up)
                 .ok_or(UnpricedReason::OutOfRange)?;
             let amount = Amount::multiple(count, unit_price).ok_or(UnpricedReason::OutOfRange)?;
-            (Some((size, count)), amount)
+            (Some(count), amount)
         }
     };
-    charge.push(Step::Tier { number, above, up_to, quantity, unit_price, packages, amount })?;
+    charge.push(Step::Tier {
+        tier: number,
+        above,
+        up_to,
+        quantity,
+        package_size,
+        packages,
+        unit_price,
+        amount,
+    })?;
     if tier.flat_fee != Quantity::ZERO && !whole.is_negative() {
-        charge.push(Step::TierFee { number, amount: Amount::of(tier.flat_fee) })?;
+        charge.push(Step::TierFee { tier: number, amount: Amount::of(tier.flat_fee) })?;
     }
     Ok(())
 }
 
 /// Of the cells that fit, the one that names most dimensions; else the default.
-fn cell(
-    matrix: &Matrix,
-    dimensions: &Dimensions,
-) -> Result<(Quantity, Vec<(String, String)>), UnpricedReason> {
+fn cell(matrix: &Matrix, dimensions: &Dimensions) -> Result<(Quantity, Pairs), UnpricedReason> {
     let pairs = dimensions.pairs();
     let fits = |when: &[(String, String)]| when.iter().all(|pair| pairs.contains(pair));
     let best =
         matrix.cells.iter().filter(|cell| fits(&cell.when)).max_by_key(|cell| cell.when.len());
     match (best, matrix.default) {
-        (Some(cell), _) => Ok((cell.unit_price, cell.when.clone())),
-        (None, Some(default)) => Ok((default, Vec::new())),
+        (Some(cell), _) => Ok((cell.unit_price, Pairs(cell.when.clone()))),
+        (None, Some(default)) => Ok((default, Pairs::default())),
         (None, None) => Err(UnpricedReason::NoMatrixPrice),
     }
 }

@@ -2,36 +2,68 @@
 
 use domain::{
     Name, Quantity,
-    catalogue::{Conversion, Currency, Meter, Rounding},
+    catalogue::{Currency, Meter, Rounding},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    amount::Amount,
+    words::{self, Pairs},
 };
 
-use crate::amount::Amount;
+mod effect;
 
 /// One step from usage to money. The steps' amounts add up to the line's, exactly.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "step")]
 pub enum Step {
     /// The meter took its aggregate of the whole period.
+    #[serde(rename = "meter")]
     Metered {
         /// Which aggregate.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         meter: Meter,
         /// What it gave.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         quantity: Quantity,
     },
     /// The quantity went over into the unit that is priced.
+    #[serde(rename = "convert")]
     Converted {
-        /// By what, and how the result was rounded.
-        conversion: Conversion,
+        /// Units of what was measured in one unit of what is priced, where it was divided.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "words::optional")]
+        #[schema(value_type = Option<String>)]
+        divide_by: Option<Quantity>,
+        /// The factor, where it was multiplied.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "words::optional")]
+        #[schema(value_type = Option<String>)]
+        multiply_by: Option<Quantity>,
+        /// How the result was rounded.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
+        rounding: Rounding,
         /// The result.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         quantity: Quantity,
     },
     /// Units that cost nothing went off.
+    #[serde(rename = "free_units")]
     FreeUnits {
         /// Units that this line took of the period's free units.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         used: Quantity,
         /// What is left to pay for.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         quantity: Quantity,
     },
     /// The price's amounts, allowances and tier edges are for a share of a period only.
+    #[serde(rename = "proration")]
     Prorated {
         /// Calendar days of the share.
         days: u32,
@@ -39,157 +71,248 @@ pub enum Step {
         of: u32,
     },
     /// A fee that does not depend on the quantity.
+    #[serde(rename = "flat")]
     Flat {
         /// The fee.
         amount: Amount,
     },
     /// Units at one price.
+    #[serde(rename = "units")]
     Units {
         /// Units.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         quantity: Quantity,
         /// Price of each.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         unit_price: Quantity,
         /// The cell of the matrix that the price came from: names and values, empty for its
         /// default. `None` for models without a matrix.
-        cell: Option<Vec<(String, String)>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        when: Option<Pairs>,
         /// Their product.
         amount: Amount,
     },
     /// Packages at one price.
+    #[serde(rename = "packages")]
     Packages {
         /// Units.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         quantity: Quantity,
         /// Units in a package.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         package_size: Quantity,
         /// Packages that count.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         packages: i128,
         /// Price of a package.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         package_price: Quantity,
         /// Their product.
         amount: Amount,
     },
     /// The units of one tier.
+    #[serde(rename = "tier")]
     Tier {
         /// From 1.
-        number: usize,
+        tier: usize,
         /// The tier begins just above this quantity.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         above: Quantity,
         /// The last quantity inside; `None` reaches without end.
+        #[serde(with = "words::optional")]
+        #[schema(value_type = Option<String>)]
         up_to: Option<Quantity>,
         /// Units that are priced here.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         quantity: Quantity,
+        /// Units in a package, where the tier sells packages.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "words::optional")]
+        #[schema(value_type = Option<String>)]
+        package_size: Option<Quantity>,
+        /// Packages started, where the tier sells packages.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "words::optional")]
+        #[schema(value_type = Option<String>)]
+        packages: Option<i128>,
         /// Price of a unit, or of a package.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         unit_price: Quantity,
-        /// Units in a package and packages started, where the tier sells packages.
-        packages: Option<(Quantity, i128)>,
         /// Units or packages times price.
         amount: Amount,
     },
     /// The fee of a tier that was reached.
+    #[serde(rename = "tier_fee")]
     TierFee {
         /// From 1.
-        number: usize,
+        tier: usize,
         /// The fee.
         amount: Amount,
     },
     /// The events that a percentage looks at.
+    #[serde(rename = "events")]
     Events {
         /// Pulses.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         events: u128,
         /// The dimension that keeps events of different amounts apart, where single events matter.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "words::optional")]
+        #[schema(value_type = Option<String>)]
         amount_dimension: Option<Name>,
     },
     /// Events and a part of the amount that cost nothing went off.
+    #[serde(rename = "free_events")]
     FreeEvents {
         /// Events that are free as a whole. One more may be free in part.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         events: u128,
         /// What of the amount is free.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         used: Quantity,
         /// What of the amount is left to pay for.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         quantity: Quantity,
     },
     /// A share of an amount.
+    #[serde(rename = "rate")]
     Rate {
         /// The amount that is paid for.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         quantity: Quantity,
         /// The share as a factor.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         rate: Quantity,
         /// Their product.
         amount: Amount,
     },
     /// The fees of events that are not free.
+    #[serde(rename = "fixed_fee")]
     FixedFees {
         /// Events.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         events: u128,
         /// Fee of each.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         fixed_fee: Quantity,
         /// Their product.
         amount: Amount,
     },
     /// What was missing to the least price of an event.
+    #[serde(rename = "min_per_event")]
     MinimumPerEvent {
         /// Events that the minimum raised.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         events: u128,
         /// The minimum.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         bound: Quantity,
         /// Positive: the sum over them of the bound minus what each would have cost.
         amount: Amount,
     },
     /// What the greatest price of an event took off.
+    #[serde(rename = "max_per_event")]
     MaximumPerEvent {
         /// Events that the maximum held.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         events: u128,
         /// The maximum.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         bound: Quantity,
         /// The sum over them of the bound minus what each would have cost: negative, but for
         /// adjustments, of which less is given back.
         amount: Amount,
     },
     /// The part of an amount that lies in one tier of rates.
+    #[serde(rename = "rate_tier")]
     RateTier {
         /// From 1.
-        number: usize,
+        tier: usize,
         /// The tier begins just above this amount.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         above: Quantity,
         /// The last amount inside; `None` reaches without end.
+        #[serde(with = "words::optional")]
+        #[schema(value_type = Option<String>)]
         up_to: Option<Quantity>,
         /// The part that is priced here.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         quantity: Quantity,
         /// The share as a factor.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         rate: Quantity,
         /// Their product.
         amount: Amount,
     },
     /// Amounts that are money already.
+    #[serde(rename = "multiplier")]
     Multiplied {
         /// The amount that was sent.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         quantity: Quantity,
         /// What it is multiplied by.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         multiplier: Quantity,
         /// Their product.
         amount: Amount,
     },
     /// What a contract's discount took off.
+    #[serde(rename = "discount")]
     Discounted {
         /// The discount.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         name: Name,
         /// The share as a factor.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         share: Quantity,
         /// Its product with what the line was before, on the other side of zero.
         amount: Amount,
     },
     /// The amount went over into the currency of the bill.
+    #[serde(rename = "exchange")]
     Exchanged {
         /// The currency of the price.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         from: Currency,
         /// Units of the bill's currency for one of the price's.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         rate: Quantity,
         /// What the line became, minus what it was as a number in the other currency.
         amount: Amount,
     },
     /// What a discount of an amount took off the lines together.
+    #[serde(rename = "amount_off")]
     AmountOff {
         /// What it takes off at most, for this part of the period.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         offered: Quantity,
         /// What the lines come to.
         base: Amount,
@@ -197,8 +320,11 @@ pub enum Step {
         amount: Amount,
     },
     /// What was missing to a commitment.
+    #[serde(rename = "shortfall")]
     Shortfall {
         /// What was promised for this part of the period.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         committed: Quantity,
         /// What was spent.
         spent: Amount,
@@ -206,139 +332,67 @@ pub enum Step {
         amount: Amount,
     },
     /// What spend beyond a commitment costs more or less than the normal price.
+    #[serde(rename = "overage")]
     Overage {
         /// What was promised for this part of the period.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         committed: Quantity,
         /// What was spent beyond it.
         beyond: Amount,
         /// What a unit of money beyond it costs.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         factor: Quantity,
         /// `beyond` x (`factor` - 1).
         amount: Amount,
     },
     /// A tax on lines.
+    #[serde(rename = "tax")]
     Taxed {
         /// What the lines come to.
         base: Amount,
         /// The share as a factor.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         rate: Quantity,
         /// Their product.
         amount: Amount,
     },
     /// What earlier documents have billed of the line already.
+    #[serde(rename = "invoiced_before")]
     Invoiced {
         /// It, on the other side of zero.
         amount: Amount,
     },
     /// What the period's maximum took off.
+    #[serde(rename = "maximum")]
     Maximum {
         /// The maximum.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         bound: Quantity,
         /// Negative: bound minus what it would have been.
         amount: Amount,
     },
     /// What was missing to the period's minimum.
+    #[serde(rename = "minimum")]
     Minimum {
         /// The minimum.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         bound: Quantity,
         /// Positive: bound minus what it would have been.
         amount: Amount,
     },
     /// The one rounding of the line, where it changed anything.
+    #[serde(rename = "rounding")]
     Rounded {
         /// The rule.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
         rounding: Rounding,
         /// Rounded minus exact.
         amount: Amount,
     },
-}
-
-impl Step {
-    /// The word that answers use.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Metered { .. } => "meter",
-            Self::Converted { .. } => "convert",
-            Self::FreeUnits { .. } => "free_units",
-            Self::Prorated { .. } => "proration",
-            Self::Flat { .. } => "flat",
-            Self::Units { .. } => "units",
-            Self::Packages { .. } => "packages",
-            Self::Tier { .. } => "tier",
-            Self::TierFee { .. } => "tier_fee",
-            Self::Events { .. } => "events",
-            Self::FreeEvents { .. } => "free_events",
-            Self::Rate { .. } => "rate",
-            Self::FixedFees { .. } => "fixed_fee",
-            Self::MinimumPerEvent { .. } => "min_per_event",
-            Self::MaximumPerEvent { .. } => "max_per_event",
-            Self::RateTier { .. } => "rate_tier",
-            Self::Multiplied { .. } => "multiplier",
-            Self::Discounted { .. } => "discount",
-            Self::Exchanged { .. } => "exchange",
-            Self::AmountOff { .. } => "amount_off",
-            Self::Shortfall { .. } => "shortfall",
-            Self::Overage { .. } => "overage",
-            Self::Taxed { .. } => "tax",
-            Self::Invoiced { .. } => "invoiced_before",
-            Self::Maximum { .. } => "maximum",
-            Self::Minimum { .. } => "minimum",
-            Self::Rounded { .. } => "rounding",
-        }
-    }
-
-    /// Tells whether the step only brings other lines to a bound of the period.
-    #[must_use]
-    pub const fn is_bound(&self) -> bool {
-        matches!(self, Self::Maximum { .. } | Self::Minimum { .. })
-    }
-
-    /// Tells whether the step adds to the line; the others only change the quantity.
-    #[must_use]
-    pub const fn adds(&self) -> bool {
-        !matches!(
-            self,
-            Self::Metered { .. }
-                | Self::Converted { .. }
-                | Self::FreeUnits { .. }
-                | Self::Prorated { .. }
-                | Self::Events { .. }
-                | Self::FreeEvents { .. }
-        )
-    }
-
-    /// What the step adds to the line; zero for steps that only change the quantity.
-    #[must_use]
-    pub const fn amount(&self) -> Amount {
-        match self {
-            Self::Metered { .. }
-            | Self::Converted { .. }
-            | Self::FreeUnits { .. }
-            | Self::Prorated { .. }
-            | Self::Events { .. }
-            | Self::FreeEvents { .. } => Amount::ZERO,
-            Self::Flat { amount }
-            | Self::Units { amount, .. }
-            | Self::Packages { amount, .. }
-            | Self::Tier { amount, .. }
-            | Self::TierFee { amount, .. }
-            | Self::Rate { amount, .. }
-            | Self::FixedFees { amount, .. }
-            | Self::MinimumPerEvent { amount, .. }
-            | Self::MaximumPerEvent { amount, .. }
-            | Self::RateTier { amount, .. }
-            | Self::Multiplied { amount, .. }
-            | Self::Discounted { amount, .. }
-            | Self::Exchanged { amount, .. }
-            | Self::AmountOff { amount, .. }
-            | Self::Shortfall { amount, .. }
-            | Self::Overage { amount, .. }
-            | Self::Taxed { amount, .. }
-            | Self::Invoiced { amount, .. }
-            | Self::Maximum { amount, .. }
-            | Self::Minimum { amount, .. }
-            | Self::Rounded { amount, .. } => *amount,
-        }
-    }
 }

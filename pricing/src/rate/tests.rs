@@ -162,7 +162,7 @@ pub(super) fn amounts(rated: &Rated) -> Vec<String> {
 
 /// The steps of a line as a document shows them.
 pub(super) fn detail_of(line: &Line) -> String {
-    line.steps.iter().map(json::step).collect::<serde_json::Value>().to_string()
+    serde_json::to_string(&line.steps).unwrap()
 }
 
 /// SKU, reason and quantity of what waits.

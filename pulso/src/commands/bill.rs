@@ -6,18 +6,16 @@ mod run;
 pub(super) mod simulate;
 
 use crate::client::Channel;
-use billing::answers;
-use clap::{Args, Subcommand};
-use proto::v1::{
-    PreviewBillRequest, VerifyInvoiceRequest, billing_service_client::BillingServiceClient,
-};
-use serde_json::Value;
-
 use crate::{
     cli::Globals,
     client,
     exit::{Exit, Failure},
-    output::{Answer, Printer, counted},
+    output::{Answer, Printer, counted, json},
+};
+use billing::answers::{preview::PreviewAnswer, verification::VerificationAnswer};
+use clap::{Args, Subcommand};
+use proto::v1::{
+    PreviewBillRequest, VerifyInvoiceRequest, billing_service_client::BillingServiceClient,
 };
 
 /// `pulso bill`.
@@ -106,26 +104,25 @@ async fn preview(globals: &Globals, args: PreviewArgs) -> Result<Exit, Failure> 
         catalogue_version: args.catalogue.unwrap_or_default(),
     };
     let answered = client.preview_bill(request).await;
-    let text = answered.map_err(|status| Failure::status(&status))?.into_inner().preview_json;
-    let preview = serde_json::from_str(&text).map_err(Failure::internal)?;
-    Printer::new(globals.output).print(&previewed(preview))?;
+    let preview = answered.map_err(|status| Failure::status(&status))?.into_inner();
+    let preview = PreviewAnswer::of_message(preview).map_err(Failure::internal)?;
+    Printer::new(globals.output).print(&previewed(&preview))?;
     Ok(Exit::Success)
 }
 
-fn previewed(preview: Value) -> Answer {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+fn previewed(preview: &PreviewAnswer) -> Answer {
     let mut notes = Vec::new();
-    for invoice in preview["invoices"].as_array().into_iter().flatten() {
-        let period = &invoice["period"];
+    for invoice in &preview.invoices {
+        let period = invoice.period();
         notes.push(format!(
             "{}, {} to {}: {} {}",
-            text(&invoice["tenant"]),
-            text(&period["first_day"]),
-            text(&period["last_day"]),
-            text(&invoice["total"]),
-            text(&invoice["currency"])
+            invoice.tenant(),
+            period.first_day,
+            period.last_day,
+            invoice.total(),
+            invoice.currency()
         ));
-        if let Some(waiting @ 1..) = invoice["unpriced"].as_array().map(Vec::len) {
+        if let waiting @ 1.. = invoice.unpriced().len() {
             notes.push(format!(
                 "resources that have no price yet: {waiting}, see `unpriced` in -o json"
             ));
@@ -134,30 +131,27 @@ fn previewed(preview: Value) -> Answer {
     if notes.is_empty() {
         notes.push("nothing to bill".to_owned());
     }
-    notes.extend(set_aside(&preview));
-    notes.into_iter().fold(Answer::list(preview, "invoices.lines", &COLUMNS), Answer::note)
+    notes.extend(set_aside(preview));
+    notes.into_iter().fold(Answer::list(json(preview), "invoices.lines", &COLUMNS), Answer::note)
 }
 
 /// What the preview lacks, if anything.
-fn set_aside(preview: &Value) -> Option<String> {
-    let pulses = preview["set_aside"]["pulses"].as_str()?;
-    let rest = match preview["set_aside"]["complete"].as_bool() {
-        Some(true) => "",
-        _ => ", and there are more",
-    };
-    let tenant = preview["tenant"].as_str()?;
-    (pulses != "0" || !rest.is_empty()).then(|| {
+fn set_aside(PreviewAnswer { tenant, set_aside, .. }: &PreviewAnswer) -> Option<String> {
+    let rest = if set_aside.complete { "" } else { ", and there are more" };
+    (set_aside.pulses > 0 || !set_aside.complete).then(|| {
         format!(
             "up to {} of {tenant} in this period were late or dead-lettered and are not in it{rest}: pulso dlq list --tenant {tenant:?}",
-            counted(pulses, "pulse")
+            counted(set_aside.pulses, "pulse")
         )
     })
 }
+
 async fn verify(globals: &Globals, args: VerifyArgs) -> Result<Exit, Failure> {
     let request = VerifyInvoiceRequest { number: args.invoice.clone(), from_log: args.from_log };
     let verified = connect(globals).await?.verify_invoice(request).await;
     let verified = verified.map_err(|status| Failure::status(&status))?.into_inner();
-    let document = answers::verification(&args.invoice, &verified);
+    let verified =
+        VerificationAnswer::of_message(&args.invoice, verified).map_err(Failure::internal)?;
     let columns = ["line", "invoiced.amount", "computed.amount"];
     let lines = counted(verified.lines, "line");
     let note = match verified.differences.len() {
@@ -165,7 +159,7 @@ async fn verify(globals: &Globals, args: VerifyArgs) -> Result<Exit, Failure> {
         1 => format!("{lines} computed again: 1 differs"),
         more => format!("{lines} computed again: {more} differ"),
     };
-    let mut answer = Answer::list(document, "differences", &columns).note(note);
+    let mut answer = Answer::list(json(&verified), "differences", &columns).note(note);
     if args.from_log {
         answer = answer.note(format!(
             "out of {} of the log, folded again; {} no longer in it, out of the stored totals",
@@ -179,22 +173,23 @@ async fn verify(globals: &Globals, args: VerifyArgs) -> Result<Exit, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use billing::answers::preview::SetAsideAnswer;
+
     use super::*;
 
     #[test]
     fn a_preview_says_what_its_period_lacks() {
-        let notes = |pulses: &str, complete: bool| {
-            let set_aside = serde_json::json!({"pulses": pulses, "complete": complete});
-            let preview = serde_json::json!({
-                "tenant": "acme", "invoices": [], "set_aside": set_aside,
-            });
-            previewed(preview).notes
+        let notes = |pulses: u64, complete: bool| {
+            let [tenant, period, catalogue] = ["acme", "2024-09", "1"].map(str::to_owned);
+            let (invoices, set_aside) = (Vec::new(), SetAsideAnswer { pulses, complete });
+            let preview = PreviewAnswer { tenant, period, catalogue, invoices, set_aside };
+            previewed(&preview).notes
         };
-        assert_eq!(notes("0", true), ["nothing to bill"]);
-        let lacks = &notes("7", true)[1];
+        assert_eq!(notes(0, true), ["nothing to bill"]);
+        let lacks = &notes(7, true)[1];
         assert!(lacks.starts_with("up to 7 pulses of acme in this period were late"), "{lacks}");
         assert!(lacks.ends_with("pulso dlq list --tenant \"acme\""), "{lacks}");
-        assert!(notes("7", false)[1].contains("and there are more"));
-        assert_eq!(notes("0", false).len(), 2);
+        assert!(notes(7, false)[1].contains("and there are more"));
+        assert_eq!(notes(0, false).len(), 2);
     }
 }

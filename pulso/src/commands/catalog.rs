@@ -196,9 +196,10 @@ async fn diff(globals: &Globals, printer: &Printer, args: DiffArgs) -> Result<Ex
         new_version: args.after,
         new_text: String::new(),
     };
-    let mut document = super::bill::simulate::ask(globals, request).await?;
-    document["text_diff"] = unified.into();
-    printer.print(&super::bill::simulate::answer(document))?;
+    let simulation = super::bill::simulate::ask(globals, request).await?;
+    let mut answer = super::bill::simulate::answer(&simulation);
+    answer.document["text_diff"] = unified.into();
+    printer.print(&answer)?;
     Ok(Exit::Success)
 }
 

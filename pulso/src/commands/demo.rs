@@ -13,16 +13,19 @@ use std::{
 };
 
 use crate::client::Channel;
+use billing::answers::preview::PreviewAnswer;
 use clap::Parser;
 use domain::{Timestamp, UsageRow, UsageStore, store::UsageFilter};
-use pricing::focus::{self, Basis, Comparison, FocusRow, Imported};
+use pricing::{
+    document::InvoiceDocument,
+    focus::{self, Basis, Comparison, FocusRow, Imported},
+};
 use proto::v1::{
     GetStatusRequest, PreviewBillRequest, PublishCatalogueRequest,
     billing_service_client::BillingServiceClient, catalog_service_client::CatalogServiceClient,
     operations_service_client::OperationsServiceClient,
 };
 use runtime::{Schedule, telemetry::Metrics};
-use serde_json::Value;
 
 use super::{
     Cli, Command,
@@ -51,7 +54,7 @@ struct Findings {
     took: Duration,
     counts: proto::v1::PulseCounts,
     comparison: Comparison,
-    bills: Vec<Value>,
+    bills: Vec<InvoiceDocument>,
     tenants: usize,
     kept: [(&'static str, String); 2],
     data_dir: PathBuf,
@@ -175,7 +178,10 @@ async fn all_usage(store: &impl UsageStore) -> Result<Vec<UsageRow>, Failure> {
 
 /// The bills of all tenants for the month of the sample's first row: the greatest ones, and how
 /// many there are.
-async fn bills(channel: Channel, rows: &[FocusRow]) -> Result<(Vec<Value>, usize), Failure> {
+async fn bills(
+    channel: Channel,
+    rows: &[FocusRow],
+) -> Result<(Vec<InvoiceDocument>, usize), Failure> {
     let month = rows.iter().map(|row| row.time).min();
     let period = month.map(|time| time.to_string()[..7].to_owned()).unwrap_or_default();
     let mut tenants: Vec<String> = rows.iter().map(|row| row.tenant.to_string()).collect();
@@ -192,15 +198,10 @@ async fn bills(channel: Channel, rows: &[FocusRow]) -> Result<(Vec<Value>, usize
         };
         let answer =
             client.preview_bill(request).await.map_err(|status| Failure::status(&status))?;
-        let preview: Value =
-            serde_json::from_str(&answer.into_inner().preview_json).map_err(Failure::internal)?;
-        for bill in preview["invoices"].as_array().into_iter().flatten() {
-            let total: pricing::Amount =
-                story::text(&bill["total"]).parse().map_err(Failure::internal)?;
-            bills.push((total, bill.clone()));
-        }
+        let preview = PreviewAnswer::of_message(answer.into_inner()).map_err(Failure::internal)?;
+        bills.extend(preview.invoices);
     }
-    bills.sort_by(|(one, _), (other, _)| other.cmp(one));
-    let shown = bills.into_iter().take(BILLS_SHOWN).map(|(_, bill)| bill).collect();
-    Ok((shown, tenants.len()))
+    bills.sort_by_key(|bill| std::cmp::Reverse(bill.total().amount()));
+    bills.truncate(BILLS_SHOWN);
+    Ok((bills, tenants.len()))
 }

@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 
 use billing::{
-    answers,
+    answers::invoice::{InvoiceAnswer, InvoiceHeadAnswer},
     print::{self, PdfError},
 };
 use clap::{Args, Subcommand, ValueEnum};
@@ -17,7 +17,7 @@ use super::{bill::connect, wire};
 use crate::{
     cli::Globals,
     exit::{Exit, Failure},
-    output::{Answer, Printer, counted},
+    output::{self, Answer, Printer, counted},
 };
 
 /// `pulso invoice`.
@@ -161,20 +161,22 @@ async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Failure> {
         }
     })
     .await?;
-    let document = json!({"invoices": invoices.iter().map(answers::invoice).collect::<Vec<_>>()});
+    let count = counted(invoices.len(), "invoice");
+    let invoices = invoices.into_iter().map(InvoiceHeadAnswer::new);
+    let document = json!({"invoices": invoices.collect::<Vec<_>>()});
     let answer = Answer::list(document, "invoices", &COLUMNS);
-    Printer::new(globals.output).print(&answer.note(counted(invoices.len(), "invoice")))?;
+    Printer::new(globals.output).print(&answer.note(count))?;
     Ok(Exit::Success)
 }
 
-async fn get(globals: &Globals, number: String) -> Result<Value, Failure> {
+async fn get(globals: &Globals, number: String) -> Result<InvoiceAnswer, Failure> {
     let found = connect(globals).await?.get_invoice(GetInvoiceRequest { number }).await;
     let invoice = found.map_err(|status| Failure::status(&status))?.into_inner();
-    Ok(answers::invoice(&invoice))
+    InvoiceAnswer::of_message(invoice).map_err(Failure::internal)
 }
 
 async fn show(globals: &Globals, args: NumberArgs) -> Result<Exit, Failure> {
-    print_document(globals, get(globals, args.number).await?)
+    print_document(globals, &get(globals, args.number).await?)
 }
 
 async fn credit(globals: &Globals, args: CreditArgs) -> Result<Exit, Failure> {
@@ -184,29 +186,31 @@ async fn credit(globals: &Globals, args: CreditArgs) -> Result<Exit, Failure> {
         CreditInvoiceRequest { number, lines: line, reason, request_id, validate_only: check };
     let credited = connect(globals).await?.credit_invoice(request).await;
     let note = credited.map_err(|status| Failure::status(&status))?.into_inner();
-    print_document(globals, answers::invoice(&note))
+    print_document(globals, &InvoiceAnswer::of_message(note).map_err(Failure::internal)?)
 }
 
-fn print_document(globals: &Globals, document: Value) -> Result<Exit, Failure> {
-    let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
-    let mut notes = vec![format!(
-        "{} {} for {}, {} to {}: {} {}",
-        text("document"),
-        text("number"),
-        text("tenant"),
-        document["period"]["first_day"].as_str().unwrap_or_default(),
-        document["period"]["last_day"].as_str().unwrap_or_default(),
-        text("total"),
-        text("currency")
-    )];
-    if document["payments"].as_array().is_some_and(|payments| !payments.is_empty()) {
-        notes.push(format!("credits pay the rest: {} due", text("due")));
+fn print_document(globals: &Globals, invoice: &InvoiceAnswer) -> Result<Exit, Failure> {
+    let mut notes = Vec::new();
+    if let Some(content) = &invoice.content {
+        notes.push(format!(
+            "{} {} for {}, {} to {}: {} {}",
+            content.document,
+            invoice.head.number,
+            invoice.head.tenant,
+            content.period.first_day,
+            content.period.last_day,
+            invoice.head.total,
+            invoice.head.currency
+        ));
     }
-    let waiting = document["unpriced"].as_array().map_or(0, Vec::len);
-    if waiting > 0 {
+    if !invoice.head.payments.is_empty() {
+        notes.push(format!("credits pay the rest: {} due", invoice.head.due));
+    }
+    let unpriced = invoice.content.as_ref().and_then(|content| content.unpriced.as_ref());
+    if let waiting @ 1.. = unpriced.map_or(0, Vec::len) {
         notes.push(format!("{waiting} resources had no price: see `unpriced` in -o json"));
     }
-    let answer = Answer::list(document, "lines", &LINE_COLUMNS);
+    let answer = Answer::list(output::json(invoice), "lines", &LINE_COLUMNS);
     let answer = notes.into_iter().fold(answer, Answer::note);
     Printer::new(globals.output).print(&answer)?;
     Ok(Exit::Success)
@@ -236,7 +240,7 @@ async fn void(globals: &Globals, args: VoidArgs) -> Result<Exit, Failure> {
     let VoidArgs { number, reason } = args;
     let voided = connect(globals).await?.void_invoice(VoidInvoiceRequest { number, reason }).await;
     let invoice = voided.map_err(|status| Failure::status(&status))?.into_inner();
-    let answer = Answer::single(answers::invoice(&invoice), &COLUMNS);
+    let answer = Answer::single(output::json(&InvoiceHeadAnswer::new(invoice)), &COLUMNS);
     Printer::new(globals.output).print(&answer)?;
     Ok(Exit::Success)
 }

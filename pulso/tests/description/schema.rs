@@ -49,6 +49,7 @@ impl<'a> Schemas<'a> {
                 "maximum" => number(document).is_none_or(|found| found <= number(value).unwrap()),
                 "minLength" => length(document).is_none_or(|found| found >= bound(value)),
                 "maxLength" => length(document).is_none_or(|found| found <= bound(value)),
+                "uniqueItems" => document.as_array().is_none_or(|items| are_distinct(items)),
                 "minItems" => document.as_array().is_none_or(|items| items.len() >= bound(value)),
                 "required" => names(value).all(|name| document.get(name).is_some()),
                 "oneOf" => self.matching(value, document, at) == 1,
@@ -185,6 +186,10 @@ fn is_of_format(format: &str, document: &Value) -> bool {
         ("date-time" | "int32" | "int64" | "binary", _) => true,
         _ => panic!("this check does not know the format {format}"),
     }
+}
+
+fn are_distinct(items: &[Value]) -> bool {
+    items.iter().enumerate().all(|(place, item)| !items[..place].contains(item))
 }
 
 fn number(value: &Value) -> Option<i128> {

@@ -1,15 +1,8 @@
 //! Explanations of large invoices: what they cost, where they are made, and whom they hold up.
 
-use std::{collections::VecDeque, sync::Arc, sync::mpsc, time::Duration};
+use std::{collections::VecDeque, sync::mpsc, time::Duration};
 
-use domain::{
-    Aggregate, BillingStore as _, Cell, Dimensions, Epoch, LogId, Offset, Partition, Quantity,
-    ResourceKey, RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore as _,
-    billing::CatalogueVersion,
-    generation::Generation,
-    segment::{Conservation, Progress},
-    store::Flush,
-};
+use domain::Tenant;
 use edge::{Compute, compute::ComputeConfig, problem::reasons};
 use futures_util::StreamExt as _;
 use pricing::{
@@ -19,63 +12,22 @@ use pricing::{
     timeline,
 };
 use proto::v1::{self, billing_service_server::BillingService as _};
-use storage::memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore};
 use tonic::{Code, Request, Status};
 
-use super::*;
+use serde_json::{Value, json};
+
 use crate::{
-    BillingApi,
-    answers::explanation::ExplanationText,
-    books::{
-        document::Document,
-        documents::Found,
-        runs::{Cut, CutEnd, Ended, RunRequest},
-    },
-    config::BillingConfig,
+    answers::explanation::{ExplanationText, of_message},
+    api::explaining::{Form as _, Giving},
+    books::{document::Document, documents::Found},
     explain::explanation::Explanation,
+    grpc::Parts,
     lines::compare,
-    testing::{keys_counted, local, no_log},
+    testing::{
+        billed::{self, Service, TEXT, usage},
+        keys_counted, local,
+    },
 };
-
-const TEXT: &str = r#"
-catalogue: "1"
-currency: USD
-skus:
-  - sku: mx
-    unit: u
-    dimensions: [res]
-    prices:
-      - valid_from: 2024-01-01T00:00:00Z
-        model: matrix
-        prices: [{when: {res: other}, unit_price: "1"}]
-        default: "0.25"
-"#;
-const LOG: LogId = LogId([3; 16]);
-
-fn now() -> Timestamp {
-    "2024-10-05T00:00:00Z".parse().unwrap()
-}
-
-/// Usage that makes an invoice of as many lines, of two hours each.
-fn usage(lines: usize) -> Vec<UsageRow> {
-    let start: Timestamp = "2024-09-01T00:00:00Z".parse().unwrap();
-    let row = |line: usize, hour: u64| {
-        let time = start.plus(Duration::from_secs(3_600 * hour));
-        let resource = ResourceKey {
-            tenant: Tenant::new("acme").unwrap(),
-            product_sku: Sku::new("mx").unwrap(),
-            use_unity: Unit::new("u").unwrap(),
-            dimensions: Dimensions::from_pairs([("res", format!("r{line}").as_str())]),
-        };
-        let (partition, epoch, start) = (Partition(0), Epoch(0), Offset(0));
-        let segment = SegmentId { log_id: LOG, partition, epoch, start };
-        UsageRow {
-            key: RowKey { resource, window_start: time, segment },
-            cell: Cell { offset_last: Offset(0), aggregate: Aggregate::of(Quantity::ONE, time) },
-        }
-    };
-    (0..lines).flat_map(|line| [row(line, 0), row(line, 1)]).collect()
-}
 
 /// Keys of lines that are looked at to explain an invoice of as many lines, whatever the order in
 /// which its lines come out now.
@@ -86,22 +38,21 @@ fn keys_for(lines: usize) -> u64 {
     let period = &timeline::periods(&stretches, "2024-09".parse().unwrap()).unwrap()[0];
     let tenant = &contracts[0].tenant;
     let made = invoice(tenant, period, &[&catalogue], &usage(lines), Sources::Listed).unwrap();
-    let mut document = document::invoice(&made);
-    let Value::Array(issued) = document["lines"].take() else { panic!("{document}") };
+    let issued = document::invoice(&made).into_lines();
     assert_eq!(issued.len(), lines);
     keys_counted();
     let backwards = issued.iter().rev().cloned().collect();
     assert_eq!(compare(&issued, backwards), []);
-    let mut explanation = Explanation::new(found(), Some(made), issued, 0);
+    let explanation = Explanation::new(found(), Some(made), issued, 0);
     explanation.check().unwrap();
-    let mut parts = 0;
+    let (mut giving, mut parts) = (Giving::new(explanation, Parts), 0);
     loop {
-        let chunk = explanation.chunk(1_000);
+        let chunk = giving.chunk(1_000);
         parts += chunk.len();
         if chunk.is_empty() {
             break;
         }
-        let bytes: usize = chunk[..chunk.len() - 1].iter().map(|part| part.text().len()).sum();
+        let bytes: usize = chunk[..chunk.len() - 1].iter().map(Parts::bytes).sum();
         assert!(bytes < 1_000, "a chunk ends with the part that makes it full");
     }
     assert_eq!(parts, 1 + 3 * lines, "the head; a line and its two hours");
@@ -123,75 +74,6 @@ fn explaining_twice_the_lines_looks_at_twice_the_keys() {
     assert!(some > 0 && twice <= 2 * some, "{some} and {twice}");
 }
 
-type Service = BillingApi<MemoryUsageStore, MemoryBillingStore, MemoryLog>;
-
-/// A service with an invoice of as many lines, and its pool.
-async fn billed(lines: usize, config: ComputeConfig) -> (Service, Compute) {
-    let (usage_store, billing) = (MemoryUsageStore::new(), MemoryBillingStore::new());
-    let log = MemoryLog::new(Generation::new(LOG, 1, 11), Arc::new(now));
-    let compute = Compute::new(config);
-    let version = CatalogueVersion {
-        version: "1".into(),
-        sequence: 0,
-        text: TEXT.into(),
-        published_at: now(),
-        active: false,
-    };
-    billing.publish_catalogue(&version).await.unwrap();
-    billing.activate_catalogue("1").await.unwrap();
-    usage_store.register(domain::PulseLog::generation(&log), None).await.unwrap();
-    usage_store.flush(Arc::new(flush(lines))).await.unwrap();
-    let service = BillingApi::new(
-        Arc::new(usage_store),
-        Arc::new(billing),
-        Arc::new(log),
-        no_log(),
-        Arc::new(now),
-        BillingConfig::default(),
-        compute.clone(),
-    );
-    bill(&service).await;
-    (service, compute)
-}
-
-fn flush(lines: usize) -> Flush {
-    let (log_id, partition, epoch) = (LOG, Partition(0), Epoch(0));
-    Flush {
-        segment: SegmentId { log_id, partition, epoch, start: Offset(0) },
-        rows: usage(lines),
-        stored_before: Vec::new(),
-        dead_letters: Vec::new(),
-        close: None,
-        progress: Some(Progress {
-            log_id,
-            partition,
-            epoch,
-            folded_to: Offset(1),
-            eff_ts: now(),
-            counts: Conservation::default(),
-            anchor: None,
-            caught_up_at: None,
-        }),
-    }
-}
-
-/// Bills the one tenant, below a cut that no consumer had to prove.
-async fn bill(service: &Service) {
-    let books = &service.parts.books;
-    let month = "2024-09".parse().unwrap();
-    let (tenants, deltas, request_id) = (Vec::new(), false, String::new());
-    let request = RunRequest { month, tenants, deltas, request_id };
-    let run = books.runs.open(request).await.unwrap();
-    let end = CutEnd { log_id: LOG.to_string(), partition: 0, end: 1 };
-    let (log_events, contracts) = (0, 0);
-    let catalogue = Some("1".to_owned());
-    let cut = Cut { taken_at: now(), log_events, ends: vec![end], catalogue, contracts };
-    books.runs.set_cut(&run, cut).await.unwrap();
-    let run = service.parts.driver.execute(run.number).await.unwrap();
-    let Some(Ended::Closed(outcomes, _)) = run.ended else { panic!("{run:?}") };
-    assert_eq!(outcomes.invoices, 1);
-}
-
 fn explain() -> Request<v1::ExplainInvoiceRequest> {
     let number = "INV-000001".to_owned();
     local(v1::ExplainInvoiceRequest { number, ..v1::ExplainInvoiceRequest::default() })
@@ -201,7 +83,9 @@ async fn read(service: &Service) -> Result<Value, Status> {
     let mut messages = service.explain_invoice(explain()).await?.into_inner();
     let (mut writer, mut text) = (ExplanationText::document(), String::new());
     while let Some(message) = messages.next().await {
-        message?.parts.iter().for_each(|part| writer.push(part, &mut text));
+        for part in message?.parts {
+            writer.push(&of_message(part).unwrap().unwrap(), &mut text);
+        }
     }
     writer.finish(&mut text);
     Ok(serde_json::from_str(&text).unwrap())
@@ -230,7 +114,7 @@ const ONE_THREAD: fn() -> ComputeConfig =
 /// for the pool, or keys of lines would be looked at here.
 #[tokio::test(flavor = "current_thread")]
 async fn a_call_beside_two_explanations_is_answered_while_they_wait_to_compute() {
-    let (service, compute) = billed(200, ONE_THREAD()).await;
+    let (service, compute) = billed::service(200, ONE_THREAD()).await;
     let release = occupy(&compute).await;
     let explaining: Vec<_> = (0..2)
         .map(|_| {
@@ -256,7 +140,8 @@ async fn a_call_beside_two_explanations_is_answered_while_they_wait_to_compute()
 
 #[tokio::test]
 async fn a_call_beyond_the_bound_is_refused_with_a_time_to_wait() {
-    let (service, compute) = billed(1, ComputeConfig { calls_max: 1, ..ONE_THREAD() }).await;
+    let (service, compute) =
+        billed::service(1, ComputeConfig { calls_max: 1, ..ONE_THREAD() }).await;
     let call = compute.admit().unwrap();
     let status = read(&service).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
@@ -271,7 +156,8 @@ async fn a_call_beyond_the_bound_is_refused_with_a_time_to_wait() {
 /// Time is the test's: it passes once all tasks wait, so only an answer that is not read lets it.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_not_read_is_cut_off_and_lets_go_of_its_period() {
-    let (service, compute) = billed(2_000, ComputeConfig { periods_max: 1, ..ONE_THREAD() }).await;
+    let (service, compute) =
+        billed::service(2_000, ComputeConfig { periods_max: 1, ..ONE_THREAD() }).await;
     let mut messages = service.explain_invoice(explain()).await.unwrap().into_inner();
     messages.next().await.unwrap().unwrap();
     drop(compute.admit_period().await.unwrap());

@@ -205,9 +205,9 @@ pub(super) fn graduated(
         let (number, up_to, rate) = (index + 1, tier.up_to, tier.rate);
         let part = if quantity.is_negative() { negated(inside)? } else { inside };
         let amount = Amount::product(part, rate);
-        charge.push(Step::RateTier { number, above, up_to, quantity: part, rate, amount })?;
+        charge.push(Step::RateTier { tier: number, above, up_to, quantity: part, rate, amount })?;
         if tier.flat_fee != Quantity::ZERO && !quantity.is_negative() {
-            charge.push(Step::TierFee { number, amount: Amount::of(tier.flat_fee) })?;
+            charge.push(Step::TierFee { tier: number, amount: Amount::of(tier.flat_fee) })?;
         }
     }
     Ok(())

@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
-use billing::answers::explanation::ExplanationText;
+use billing::answers::explanation::{self, ExplanationText, Part};
 use clap::Args;
-use proto::v1::{ExplainInvoiceRequest, ExplanationPart, explanation_part::Part};
+use pricing::document::{DocumentLine, Hour};
+use proto::v1::{ExplainInvoiceRequest, ExplainInvoiceResponse};
 use serde_json::Value;
 use tonic::Streaming;
 
@@ -13,7 +14,7 @@ use crate::{
     cli::Globals,
     commands::wire::parse_moment,
     exit::{Exit, Failure},
-    output::{Answer, Format, Printer, counted, printable},
+    output::{self, Answer, Format, Printer, counted, printable},
 };
 
 /// `pulso bill explain`.
@@ -66,13 +67,14 @@ pub(super) async fn run(globals: &Globals, args: ExplainArgs) -> Result<Exit, Fa
 }
 
 async fn print(
-    mut messages: Streaming<proto::v1::ExplainInvoiceResponse>,
+    mut messages: Streaming<ExplainInvoiceResponse>,
     mut printer: ExplanationPrinter,
 ) -> Result<(), Failure> {
     while let Some(message) = messages.message().await.map_err(|status| Failure::status(&status))? {
         let mut text = String::new();
-        for part in &message.parts {
-            printer.take(part, &mut text).map_err(Failure::internal)?;
+        for part in message.parts {
+            let part = explanation::of_message(part).map_err(Failure::internal)?;
+            part.iter().for_each(|part| printer.take(part, &mut text));
         }
         if !printer.show(&text)? {
             return Ok(());
@@ -101,24 +103,23 @@ impl ExplanationPrinter {
     }
 
     /// Adds to the text that is printed next.
-    fn take(&mut self, part: &ExplanationPart, text: &mut String) -> serde_json::Result<()> {
+    fn take(&mut self, part: &Part, text: &mut String) {
         match self {
             Self::Text(writer) => writer.push(part, text),
-            Self::Words { rows, line, .. } => match &part.part {
-                Some(Part::LineJson(json)) => {
-                    line.end(text);
-                    let value: Value = serde_json::from_str(json)?;
-                    explanation(&value).iter().for_each(|words| add(text, words));
+            Self::Words { rows, line: words, .. } => match part {
+                Part::Line(line) => {
+                    words.end(text);
+                    in_words(line).iter().for_each(|words| add(text, words));
+                    let kept = output::json(line);
                     let kept = COLUMNS
                         .iter()
-                        .filter_map(|key| Some(((*key).to_owned(), value.get(*key)?.clone())));
+                        .filter_map(|key| Some(((*key).to_owned(), kept.get(*key)?.clone())));
                     rows.push(Value::Object(kept.collect()));
                 }
-                Some(Part::HourJson(json)) => line.hour(&serde_json::from_str(json)?, text),
-                Some(Part::HeadJson(_)) | None => {}
+                Part::Hour(hour) => words.hour(hour, text),
+                Part::Head(_) => {}
             },
         }
-        Ok(())
     }
 
     /// Prints text where its kind belongs. `false` once nobody reads any more.
@@ -160,9 +161,9 @@ struct Words {
 }
 
 impl Words {
-    fn hour(&mut self, hour: &Value, text: &mut String) {
+    fn hour(&mut self, hour: &Hour, text: &mut String) {
         self.hours += 1;
-        self.stretches += hour["segments"].as_array().map_or(0, Vec::len);
+        self.stretches += hour.segments.len();
         pulses_of(hour).iter().for_each(|words| add(text, words));
     }
 
@@ -185,49 +186,47 @@ fn add(text: &mut String, words: &str) {
 }
 
 /// A line in words: its price and its steps.
-fn explanation(line: &Value) -> Vec<String> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let mut words = vec![format!("line {}: {}", line["line"], text(&line["amount"]))];
-    if let Some(price) = line["price"].as_object() {
+fn in_words(line: &DocumentLine) -> Vec<String> {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let mut words = vec![format!("line {}: {}", line.line.unwrap_or_default(), line.amount)];
+    if let Some(price) = &line.price {
         words.push(format!(
             "  {} price of catalogue {} from {}, under contract {}",
-            text(&line["model"]),
-            text(&price["catalogue"]),
-            text(&price["valid_from"]),
-            text(&line["contract"])
+            text(&line.model),
+            price.catalogue,
+            price.valid_from,
+            text(&line.contract)
         ));
     }
-    for step in line["detail"].as_array().into_iter().flatten() {
-        let parts = step.as_object().into_iter().flatten().filter(|(key, _)| *key != "step");
-        let parts: Vec<String> =
-            parts.map(|(key, value)| format!("{key} {}", text(value))).collect();
-        words.push(format!("  {}: {}", text(&step["step"]), parts.join(", ")));
+    for step in &line.detail {
+        let facts = output::facts(step).into_iter().filter(|(key, _)| key != "step");
+        let facts: Vec<String> = facts.map(|(key, value)| format!("{key} {value}")).collect();
+        words.push(format!("  {}: {}", step.as_str(), facts.join(", ")));
     }
     words
 }
 
 /// An hour in words: where its pulses are in the log, and what each is known by.
-fn pulses_of(hour: &Value) -> Vec<String> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+fn pulses_of(hour: &Hour) -> Vec<String> {
     let mut pulses = Vec::new();
-    for part in hour["segments"].as_array().into_iter().flatten() {
-        let place = format!("partition {}", part["partition"]);
-        if part["in_log"] == false {
-            let start = text(&part["segment_start"]);
+    for part in &hour.segments {
+        let place = format!("partition {}", part.partition);
+        if part.in_log == Some(false) {
+            let start = part.segment_start;
             pulses.push(format!("    {place}, segment {start}: no longer in the log"));
         }
-        for pulse in part["pulses"].as_array().into_iter().flatten() {
-            let known = pulse.as_object().into_iter().flatten();
+        for pulse in part.pulses.iter().flatten() {
+            let known = output::facts(pulse).into_iter();
             let known: Vec<String> = known
                 .filter(|(key, _)| !["offset", "index", "time", "amount"].contains(&key.as_str()))
-                .map(|(key, value)| format!("{key} {}", text(value)))
+                .map(|(key, value)| format!("{key} {value}"))
                 .collect();
             pulses.push(format!(
                 "    {place}, offset {}, pulse {}: {} at {} ({})",
-                text(&pulse["offset"]),
-                pulse["index"],
-                text(&pulse["amount"]),
-                text(&pulse["time"]),
+                pulse.offset,
+                pulse.index,
+                pulse.amount,
+                pulse.time,
                 known.join(", ")
             ));
         }
@@ -239,10 +238,7 @@ fn pulses_of(hour: &Value) -> Vec<String> {
         pulses.truncate(PULSES_SHOWN_MAX);
         pulses.push(format!("    and {more} more (in -o json)"));
     }
-    let (start, count) = (text(&hour["window_start"]), text(&hour["count"]));
-    pulses.insert(
-        0,
-        format!("  {start}: {}, {} in all", counted(count, "pulse"), text(&hour["sum"])),
-    );
+    let (start, sum) = (hour.window_start, hour.sum);
+    pulses.insert(0, format!("  {start}: {}, {sum} in all", counted(hour.count, "pulse")));
     pulses
 }

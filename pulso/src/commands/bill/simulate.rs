@@ -2,17 +2,17 @@
 
 use std::path::PathBuf;
 
-use billing::print::picture;
+use billing::{answers::simulation, print::picture};
 use clap::Args;
+use pricing::simulate::{CurrencyChange, Simulation};
 use proto::v1::SimulateRequest;
-use serde_json::Value;
 
 use super::connect;
 use crate::{
     cli::Globals,
     commands::files::read_text,
     exit::{Exit, Failure},
-    output::{Answer, Printer},
+    output::{Answer, Printer, json},
 };
 
 /// `pulso bill simulate`.
@@ -46,13 +46,13 @@ pub(super) async fn run(globals: &Globals, args: SimulateArgs) -> Result<Exit, F
         new_version: String::new(),
         new_text: read_text(&args.catalogue)?,
     };
-    let document = ask(globals, request).await?;
+    let simulation = ask(globals, request).await?;
     if let Some(path) = &args.picture {
-        std::fs::write(path, picture::svg(&document)).map_err(|error| {
+        std::fs::write(path, picture::svg(&simulation)).map_err(|error| {
             Failure::new(Exit::Data, format_args!("{}: {error}", path.display()))
         })?;
     }
-    Printer::new(globals.output).print(&answer(document))?;
+    Printer::new(globals.output).print(&answer(&simulation))?;
     Ok(Exit::Success)
 }
 
@@ -63,32 +63,20 @@ pub(super) async fn run(globals: &Globals, args: SimulateArgs) -> Result<Exit, F
 pub(in crate::commands) async fn ask(
     globals: &Globals,
     request: SimulateRequest,
-) -> Result<Value, Failure> {
+) -> Result<Simulation, Failure> {
     let simulated = connect(globals).await?.simulate(request).await;
-    let text = simulated.map_err(|status| Failure::status(&status))?.into_inner().simulation_json;
-    serde_json::from_str(&text).map_err(Failure::internal)
+    let simulated = simulated.map_err(|status| Failure::status(&status))?.into_inner();
+    simulation::of_message(simulated).map_err(Failure::internal)
 }
 
 /// A comparison as an answer: a row a tenant, and the sums.
 #[must_use]
-pub(in crate::commands) fn answer(document: Value) -> Answer {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let notes: Vec<String> = document["totals"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|total| {
-            format!(
-                "{}: {} under {}, {} under {}, difference {}",
-                text(&total["currency"]),
-                text(&total["old"]),
-                text(&document["old_catalogue"]),
-                text(&total["new"]),
-                text(&document["new_catalogue"]),
-                text(&total["difference"])
-            )
-        })
-        .collect();
-    let answer = Answer::list(document, "tenants", &COLUMNS);
-    notes.into_iter().fold(answer, Answer::note)
+pub(in crate::commands) fn answer(simulation: &Simulation) -> Answer {
+    let Simulation { old_catalogue, new_catalogue, totals, .. } = simulation;
+    let notes = totals.iter().map(|CurrencyChange { currency, old, new, difference }| {
+        format!(
+            "{currency}: {old} under {old_catalogue}, {new} under {new_catalogue}, difference {difference}"
+        )
+    });
+    notes.fold(Answer::list(json(simulation), "tenants", &COLUMNS), Answer::note)
 }

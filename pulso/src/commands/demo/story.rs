@@ -2,15 +2,11 @@
 
 use std::fmt::Write;
 
-use serde_json::{Value, json};
+use pricing::document::{DocumentLine, InvoiceDocument};
+use serde_json::json;
 
 use super::Findings;
-use crate::output::{Answer, counted};
-
-/// The text behind a JSON value that is a string; empty for anything else.
-pub(super) fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
+use crate::output::{self, Answer, counted};
 
 /// The same findings for a program.
 pub(super) fn answer(found: &Findings) -> Answer {
@@ -89,85 +85,72 @@ fn write_story(found: &Findings, out: &mut String) -> std::fmt::Result {
     write_next(found, out)
 }
 
-fn lines(bill: &Value) -> &[Value] {
-    bill["lines"].as_array().map_or(&[], Vec::as_slice)
-}
-
 /// The line with the greatest amount, by exact comparison.
-fn dearest(bill: &Value) -> Option<&Value> {
-    let amount = |line: &&Value| text(&line["amount"]).parse::<pricing::Amount>().ok();
-    lines(bill).iter().max_by_key(amount)
+fn dearest(bill: &InvoiceDocument) -> Option<&DocumentLine> {
+    bill.lines().iter().max_by_key(|line| line.amount.amount())
 }
 
-fn write_bill(bill: &Value, out: &mut String) -> std::fmt::Result {
+fn text(text: Option<&String>) -> &str {
+    text.map_or("", String::as_str)
+}
+
+fn write_bill(bill: &InvoiceDocument, out: &mut String) -> std::fmt::Result {
     const SHOWN: usize = 4;
+    let lines = bill.lines();
     writeln!(
         out,
         "   {}  {} {}   {}, {} unpriced",
-        text(&bill["tenant"]),
-        text(&bill["total"]),
-        text(&bill["currency"]),
-        counted(lines(bill).len(), "line"),
-        bill["unpriced"].as_array().map_or(0, Vec::len)
+        bill.tenant(),
+        bill.total(),
+        bill.currency(),
+        counted(lines.len(), "line"),
+        bill.unpriced().len()
     )?;
-    for line in lines(bill).iter().take(SHOWN) {
+    for line in lines.iter().take(SHOWN) {
         writeln!(
             out,
             "     {:<18} {:>18} {:<14} {:>22}",
-            text(&line["product_sku"]),
-            text(&line["quantity"]),
-            text(&line["use_unity"]),
-            text(&line["amount"])
+            text(line.product_sku.as_ref()),
+            line.quantity.map_or_else(String::new, |quantity| quantity.to_string()),
+            text(line.use_unity.as_ref()),
+            line.amount.to_string()
         )?;
     }
-    if lines(bill).len() > SHOWN {
-        writeln!(out, "     and {} more", lines(bill).len() - SHOWN)?;
+    if lines.len() > SHOWN {
+        writeln!(out, "     and {} more", lines.len() - SHOWN)?;
     }
     writeln!(out)
 }
 
-fn write_line(line: &Value, out: &mut String) -> std::fmt::Result {
-    writeln!(
-        out,
-        "   {} {} = {}",
-        text(&line["product_sku"]),
-        line["dimensions"],
-        text(&line["amount"])
-    )?;
-    let price = &line["price"];
-    writeln!(
-        out,
-        "   price      {} of catalogue {}, valid from {}",
-        text(&line["model"]),
-        text(&price["catalogue"]),
-        text(&price["valid_from"])
-    )?;
-    for step in line["detail"].as_array().into_iter().flatten() {
-        let parts = step.as_object().into_iter().flatten().filter(|(key, _)| *key != "step");
-        let parts: Vec<String> = parts
-            .map(|(key, value)| match value {
-                Value::String(text) => format!("{key} {text}"),
-                other => format!("{key} {other}"),
-            })
-            .collect();
-        writeln!(out, "   {:<10} {}", text(&step["step"]), parts.join(", "))?;
-    }
-    for hour in line["hours"].as_array().into_iter().flatten() {
+fn write_line(line: &DocumentLine, out: &mut String) -> std::fmt::Result {
+    let dimensions = line.dimensions.as_ref().map(output::json).unwrap_or_default();
+    let sku = text(line.product_sku.as_ref());
+    writeln!(out, "   {sku} {dimensions} = {}", line.amount)?;
+    if let Some(price) = &line.price {
         writeln!(
             out,
-            "   hour       {}: {}, {}",
-            text(&hour["window_start"]),
-            counted(text(&hour["count"]), "pulse"),
-            text(&hour["sum"])
+            "   price      {} of catalogue {}, valid from {}",
+            text(line.model.as_ref()),
+            price.catalogue,
+            price.valid_from
         )?;
-        for part in hour["segments"].as_array().into_iter().flatten() {
+    }
+    for step in &line.detail {
+        let facts = output::facts(step).into_iter().filter(|(key, _)| key != "step");
+        let facts: Vec<String> = facts.map(|(key, value)| format!("{key} {value}")).collect();
+        writeln!(out, "   {:<10} {}", step.as_str(), facts.join(", "))?;
+    }
+    for hour in line.hours.iter().flatten() {
+        let (start, sum) = (hour.window_start, hour.sum);
+        writeln!(out, "   hour       {start}: {}, {sum}", counted(hour.count, "pulse"))?;
+        for part in &hour.segments {
             writeln!(
                 out,
                 "     from     log {}, partition {}, offsets {} to {}",
-                text(&part["log_id"]).get(..8).unwrap_or_default(),
-                part["partition"],
-                text(&part["segment_start"]),
-                text(&part["offset_last"])
+                &part.log_id.to_string()[..8],
+                part.partition,
+                part.segment_start,
+                part.offset_last
             )?;
         }
     }
@@ -213,7 +196,7 @@ fn write_next(found: &Findings, out: &mut String) -> std::fmt::Result {
         "   pulso query usage --from 2024-09 --to 2024-10 --window P1M --group-by tenant"
     )?;
     if let Some(bill) = found.bills.first() {
-        writeln!(out, "   pulso bill preview --tenant {} --period 2024-09", text(&bill["tenant"]))?;
+        writeln!(out, "   pulso bill preview --tenant {} --period 2024-09", bill.tenant())?;
     }
     writeln!(out, "   pulso audit")
 }

@@ -1,0 +1,66 @@
+//! Answer: a tenant's invoices as they would be now.
+
+use pricing::document::InvoiceDocument;
+use proto::v1;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::written::text;
+use crate::wire::{self, NotUnderstood};
+
+/// The invoices of a tenant's periods that begin in a month, if they were made now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PreviewAnswer {
+    /// Whose invoices.
+    pub tenant: String,
+    /// The month in which the periods begin.
+    #[schema(example = "2024-09")]
+    pub period: String,
+    /// The version that stands for the latest catalogue.
+    pub catalogue: String,
+    /// In the order of their periods, without those that have nothing to bill.
+    pub invoices: Vec<InvoiceDocument>,
+    /// What those periods lack.
+    pub set_aside: SetAsideAnswer,
+}
+
+/// Pulses that were late or dead-lettered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SetAsideAnswer {
+    /// At most how many, a whole number.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String, example = "0")]
+    pub pulses: u64,
+    /// Whether all of the tenant's were looked at; there are more where not.
+    pub complete: bool,
+}
+
+impl PreviewAnswer {
+    /// What a message says.
+    ///
+    /// # Errors
+    /// When an invoice in it is not understood.
+    pub fn of_message(message: v1::PreviewBillResponse) -> Result<Self, NotUnderstood> {
+        let invoices = message.invoices.into_iter().map(wire::of_document);
+        let v1::UsageSetAside { pulses, complete } = message.set_aside.unwrap_or_default();
+        Ok(Self {
+            tenant: message.tenant,
+            period: message.period,
+            catalogue: message.catalogue,
+            invoices: invoices.collect::<Result<_, _>>()?,
+            set_aside: SetAsideAnswer { pulses, complete },
+        })
+    }
+
+    /// As a message.
+    pub(crate) fn message(self) -> v1::PreviewBillResponse {
+        let SetAsideAnswer { pulses, complete } = self.set_aside;
+        v1::PreviewBillResponse {
+            tenant: self.tenant,
+            period: self.period,
+            catalogue: self.catalogue,
+            invoices: self.invoices.into_iter().map(wire::document).collect(),
+            set_aside: Some(v1::UsageSetAside { pulses, complete }),
+        }
+    }
+}

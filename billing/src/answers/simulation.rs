@@ -1,0 +1,85 @@
+//! Answer: what another catalogue would change, as a message and back.
+
+use pricing::simulate::{CurrencyChange, Simulation, SkuChange, TenantChange};
+use proto::v1;
+
+use crate::wire::{NotUnderstood, word};
+
+/// What a message says.
+///
+/// # Errors
+/// When an amount in it is not understood.
+pub fn of_message(message: v1::SimulateResponse) -> Result<Simulation, NotUnderstood> {
+    let totals = message.totals.into_iter().map(|total| {
+        Ok(CurrencyChange {
+            old: word("totals.old", &total.old)?,
+            new: word("totals.new", &total.new)?,
+            difference: word("totals.difference", &total.difference)?,
+            currency: total.currency,
+        })
+    });
+    Ok(Simulation {
+        period: message.period,
+        old_catalogue: message.old_catalogue,
+        new_catalogue: message.new_catalogue,
+        tenants: message.tenants.into_iter().map(of_tenant).collect::<Result<_, _>>()?,
+        totals: totals.collect::<Result<_, _>>()?,
+    })
+}
+
+fn of_tenant(tenant: v1::TenantChange) -> Result<TenantChange, NotUnderstood> {
+    let skus = tenant.skus.into_iter().map(|sku| {
+        Ok(SkuChange {
+            old: word("skus.old", &sku.old)?,
+            new: word("skus.new", &sku.new)?,
+            product_sku: sku.product_sku,
+        })
+    });
+    Ok(TenantChange {
+        old: word("tenants.old", &tenant.old)?,
+        new: word("tenants.new", &tenant.new)?,
+        difference: word("tenants.difference", &tenant.difference)?,
+        tenant: tenant.tenant,
+        currency: tenant.currency,
+        change_permille: tenant.change_permille,
+        unpriced_old: tenant.unpriced_old,
+        unpriced_new: tenant.unpriced_new,
+        skus: skus.collect::<Result<_, _>>()?,
+    })
+}
+
+/// A comparison as a message.
+pub(crate) fn message(simulation: Simulation) -> v1::SimulateResponse {
+    let totals = simulation.totals.into_iter().map(|total| v1::CurrencyChange {
+        currency: total.currency,
+        old: total.old.to_string(),
+        new: total.new.to_string(),
+        difference: total.difference.to_string(),
+    });
+    v1::SimulateResponse {
+        period: simulation.period,
+        old_catalogue: simulation.old_catalogue,
+        new_catalogue: simulation.new_catalogue,
+        tenants: simulation.tenants.into_iter().map(tenant).collect(),
+        totals: totals.collect(),
+    }
+}
+
+fn tenant(tenant: TenantChange) -> v1::TenantChange {
+    let skus = tenant.skus.into_iter().map(|sku| v1::SkuChange {
+        product_sku: sku.product_sku,
+        old: sku.old.to_string(),
+        new: sku.new.to_string(),
+    });
+    v1::TenantChange {
+        tenant: tenant.tenant,
+        currency: tenant.currency,
+        old: tenant.old.to_string(),
+        new: tenant.new.to_string(),
+        difference: tenant.difference.to_string(),
+        change_permille: tenant.change_permille,
+        unpriced_old: tenant.unpriced_old,
+        unpriced_new: tenant.unpriced_new,
+        skus: skus.collect(),
+    }
+}
