@@ -1,8 +1,8 @@
 //! The edge of a process: what every request passes before a stage sees it, and every answer after.
 //!
-//! In reading order: how errors are reported; how hosts are read; how a request is followed through the logs and
-//! counted; what clients may take; who may call what; where calls compute; how parameters, media
-//! types and pages are read; what a stage serves; the two doors, and how people log in at one of
+//! In reading order: how errors are reported; how hosts are read; how a request is followed through the
+//! logs and counted; what clients may take; who may call what; where calls compute; how parameters,
+//! media types and pages are read; what a stage serves; the two doors, and how people log in at one of
 //! them; and the server behind the listeners. Nothing here knows a stage, a log or an adapter.
 
 pub mod problem;
