@@ -8,8 +8,8 @@
 //! logged in, bound to the [`origin`] of its pages; [`shown`] is what a request shows of who makes it;
 //! [`authenticator`] finds the principal of that; [`rate`] bounds how often anybody asks, and [`quota`]
 //! what one client takes; [`change`] is what a handler says of its write, and `writes` records each;
-//! [`layer`] is the gate that does all of it, for both doors;
-//! [`browser`] is what pages of others may read.
+//! [`browser`] is what pages of others may read, and [`pages`] what they may write; [`layer`] is the gate
+//! that does all of it, for both doors.
 
 pub mod principal;
 pub mod rules;
@@ -44,9 +44,11 @@ pub mod quota;
 
 mod writes;
 mod watched;
-pub mod layer;
 
 pub mod browser;
+pub mod pages;
+
+pub mod layer;
 
 #[cfg(test)]
 pub(crate) mod samples;

@@ -4,7 +4,6 @@
 //! Every answer carries `x-request-id`, and every error, whoever found it, is an RFC 9457 document.
 
 mod problems;
-mod pages;
 mod probes;
 mod openapi;
 mod index;
@@ -15,13 +14,14 @@ use axum::{Router, http::header, middleware, response::IntoResponse, routing::ge
 use runtime::Health;
 use utoipa::openapi::OpenApi;
 
+pub use self::openapi::described;
 pub(crate) use self::openapi::methods;
-use self::pages::Guests;
-pub use self::{openapi::described, pages::Hosts};
+pub use crate::access::pages::Hosts;
 use crate::{
     access::{
         Access, AccessLayer, Roles, Rule, TenantRule,
         browser::{self, Origin, Transport},
+        pages::Guests,
     },
     correlation::CorrelationLayer,
     doors::Routes,
@@ -84,21 +84,9 @@ pub fn router(
         .into_iter()
         .fold(own, |all, routes| all.merge(routes.router))
         .fallback(problems::route_not_found);
-    // A credential is a header that no browser adds by itself; a certificate is not.
-    let guests = Guests { hosts, origins: origins.clone().into() };
-    let router = match access.is_on() {
-        true => {
-            router.layer(middleware::from_fn_with_state(guests.clone(), pages::refuse_certified))
-        }
-        false => router,
-    };
+    let guests = Guests { hosts, origins: origins.clone().into(), transport };
     let router =
-        router.layer(middleware::from_fn(pace::hold)).layer(AccessLayer::http(access.clone()));
-    // Before the gate, so that a page of others writes nothing into the audit trail either.
-    let router = match access.is_on() {
-        true => router,
-        false => router.layer(middleware::from_fn_with_state(guests, pages::refuse)),
-    };
+        router.layer(middleware::from_fn(pace::hold)).layer(AccessLayer::http(access, guests));
     let router = router
         .layer(middleware::from_fn(problems::dress))
         .layer(RequestsLayer::new(Methods::Http))

@@ -15,14 +15,19 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use http::{Method, Request, Response, header::COOKIE};
+use http::{
+    HeaderValue, Method, Request, Response,
+    header::{CONTENT_TYPE, COOKIE},
+};
+use tonic::Code;
 use tower::{Layer, Service};
 
 use self::door::{Door, Refused};
 use super::{
     authenticator::Authenticator,
     change::Change,
-    principal::Principal,
+    pages::Guests,
+    principal::{CredentialKind, Principal},
     quota::{Place, Quotas},
     rate::{Rates, Remaining},
     refusal::Refusal,
@@ -110,24 +115,29 @@ impl Drop for CutOff {
     }
 }
 
+/// What the content type of a call begins with.
+const GRPC: &[u8] = b"application/grpc";
+
 /// Lets requests in by an [`Access`].
 #[derive(Clone, Debug)]
 pub struct AccessLayer {
     access: Access,
     door: Door,
+    /// Of the HTTP door.
+    guests: Option<Arc<Guests>>,
 }
 
 impl AccessLayer {
     /// The layer of the gRPC door.
     #[must_use]
     pub const fn grpc(access: Access) -> Self {
-        Self { access, door: Door::Grpc }
+        Self { access, door: Door::Grpc, guests: None }
     }
 
     /// The layer of the HTTP door. It belongs within the layer that writes problems out.
     #[must_use]
-    pub const fn http(access: Access) -> Self {
-        Self { access, door: Door::Http }
+    pub fn http(access: Access, guests: Guests) -> Self {
+        Self { access, door: Door::Http, guests: Some(Arc::new(guests)) }
     }
 }
 
@@ -180,7 +190,10 @@ where
             };
             let mut response = match answered {
                 Ok(answer) => answer?,
-                Err(problem) => return Ok(layer.door.write(problem.into())),
+                Err(problem) => {
+                    let refused = Refused { problem, remaining, verbs: Vec::new() };
+                    return Ok(layer.door.write(refused));
+                }
             };
             if let (Door::Http, Some(remaining)) = (layer.door, remaining) {
                 remaining.write(response.headers_mut());
@@ -205,15 +218,21 @@ impl AccessLayer {
     /// Lets a request in, with its principal, or says why not.
     async fn admit(&self, parts: &mut http::request::Parts) -> Result<Admitted, Box<Refused>> {
         let Shared { authenticator, rates, local, .. } = &*self.access.0;
-        // A browser adds its cookie to any request, so calls over gRPC do not count by it.
-        let sessions = authenticator.as_ref().filter(|_| self.door == Door::Http);
-        let shown = Shown::take(parts, sessions.and_then(Authenticator::sessions));
+        let mut shown =
+            Shown::take(parts, authenticator.as_ref().and_then(Authenticator::sessions));
+        if self.door == Door::Grpc {
+            // A browser adds its cookie to any request, so calls over gRPC do not count by it.
+            shown.headers.remove(COOKIE);
+        }
         let found = self.find(&parts.method, parts.uri.path());
         let is_open = matches!(found, Found::Rule(rule) if rule.is_open());
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
         // Probes come from an address that nobody chooses, and cost nothing.
         let of_address = if is_open { None } else { rates.of_address(peer)? };
+        self.check_content_type(parts)?;
         let Some(authenticator) = authenticator else {
+            // Before anything is recorded: a page of others writes nothing.
+            self.check_page(parts)?;
             parts.extensions.insert(local.clone());
             let write = match found {
                 Found::Rule(rule) => call_of(rule, local, parts),
@@ -255,8 +274,10 @@ impl AccessLayer {
         if let (Some(sessions), true) =
             (authenticator.sessions(), shown.headers.contains_key(COOKIE))
         {
-            // Before anything is recorded: a page of others writes nothing.
             sessions.check_page(&parts.method, &parts.headers)?;
+        }
+        if principal.kind == CredentialKind::Certificate {
+            self.check_page(parts)?;
         }
         let write = call_of(rule, &principal, parts);
         if let Err(problem) = rule.authorise(&principal) {
@@ -272,6 +293,22 @@ impl AccessLayer {
         }
         parts.extensions.insert(principal.clone());
         Ok(Admitted { remaining, watch: self.watch((shown, principal), place), write })
+    }
+
+    /// Checks that no page of others is behind a request that a browser completes by itself.
+    fn check_page(&self, parts: &http::request::Parts) -> Result<(), Problem> {
+        self.guests.as_ref().map_or(Ok(()), |guests| guests.check(parts))
+    }
+
+    /// Checks that a call over gRPC says that it is one. A page can send bytes to any address with the
+    /// certificate of its browser, but this type only after asking, and this door never grants that.
+    fn check_content_type(&self, parts: &http::request::Parts) -> Result<(), Problem> {
+        let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if self.door == Door::Http || kind.is_some_and(|kind| kind.starts_with(GRPC)) {
+            return Ok(());
+        }
+        let message = "the content-type is not application/grpc, which every call has; this port speaks gRPC, and HTTP is at listen.http";
+        Err(Problem::new(Code::InvalidArgument, reasons::REQUEST_UNDECODABLE, message))
     }
 
     /// Has a handler do a write that is recorded.

@@ -16,7 +16,9 @@ use super::*;
 use crate::{
     access::{
         authenticator::ApiKeys,
+        browser::Transport,
         keys::{KeyOptions, Keys, NewKey},
+        pages::Hosts,
         principal::{Role, Roles, Tenants},
         quota::QuotaLimits,
         rate::{Rate, RateLimits},
@@ -106,6 +108,10 @@ struct Answer {
     seen: Seen,
 }
 
+fn guests() -> Guests {
+    Guests { hosts: Hosts::Any, origins: [].into(), transport: Transport::Tls }
+}
+
 async fn send(access: &Access, method: &str, credential: Option<&str>) -> Answer {
     send_with(access, method, credential, None).await
 }
@@ -117,10 +123,13 @@ async fn send_with(
     certificate: Option<TlsPeer>,
 ) -> Answer {
     let (layer, verb, path) = match method.split_once(' ') {
-        Some((verb, path)) => (AccessLayer::http(access.clone()), verb, path),
+        Some((verb, path)) => (AccessLayer::http(access.clone(), guests()), verb, path),
         None => (AccessLayer::grpc(access.clone()), "POST", method),
     };
     let mut request = Request::builder().method(verb).uri(path).header("x-other", "kept");
+    if verb == "POST" && path == method {
+        request = request.header("content-type", "application/grpc");
+    }
     if let Some(credential) = credential {
         request = request.header("authorization", format!("Bearer {credential}"));
     }
@@ -129,7 +138,8 @@ async fn send_with(
     }
     let handler = tower::service_fn(async |request: Request<()>| {
         let principal = request.extensions().get::<Principal>().cloned();
-        let headers = request.headers().keys().map(ToString::to_string).collect();
+        let headers = request.headers().keys().filter(|name| *name != "content-type");
+        let headers = headers.map(ToString::to_string).collect();
         Ok::<_, Infallible>(Response::new(Some((principal, headers))))
     });
     let response = layer.layer(handler).oneshot(request.body(()).unwrap()).await.unwrap();
@@ -385,7 +395,8 @@ async fn a_stream_has_a_place_until_its_answer_is_dropped() {
         tower::service_fn(async |_| Ok::<_, Infallible>(Response::new(tonic::body::Body::empty())));
     let gate = AccessLayer::grpc(fixture.access.clone()).layer(handler);
     let send = async |key: &str| {
-        let request = Request::post(path).header("x-api-key", key).body(()).unwrap();
+        let request = Request::post(path).header("x-api-key", key);
+        let request = request.header(CONTENT_TYPE, "application/grpc").body(()).unwrap();
         let response = gate.clone().oneshot(request).await.unwrap();
         let status = Status::from_header_map(response.headers());
         (response, status.and_then(|status| reason_of(&status)))
@@ -402,6 +413,43 @@ async fn a_stream_has_a_place_until_its_answer_is_dropped() {
 }
 
 #[tokio::test]
+async fn bytes_that_a_page_can_send_to_the_grpc_port_are_no_call() {
+    let fixture = Fixture::new().await;
+    let key = fixture.key(Roles::ALL, Tenants::ALL).await;
+    let off = Access::off(
+        Rules::new(RULES).unwrap(),
+        Rates::new(&RateLimits::default(), &fixture.clock.shared()),
+        Arc::clone(&fixture.trail) as _,
+    );
+    let handler =
+        tower::service_fn(async |_| Ok::<_, Infallible>(Response::new(tonic::body::Body::empty())));
+    for access in [fixture.access.clone(), off] {
+        let gate = AccessLayer::grpc(access).layer(handler);
+        for (kind, is_call) in [
+            (Some("application/grpc"), true),
+            (Some("application/grpc+proto"), true),
+            // What a page may send without asking first.
+            (Some("text/plain"), false),
+            (Some("application/x-www-form-urlencoded"), false),
+            (Some("multipart/form-data; boundary=x"), false),
+            (None, false),
+        ] {
+            let mut request = Request::post("/pulso.v1.QueryService/QueryUsage")
+                .header("x-api-key", &key)
+                .header("origin", "https://evil.example");
+            if let Some(kind) = kind {
+                request = request.header(CONTENT_TYPE, kind);
+            }
+            let response = gate.clone().oneshot(request.body(()).unwrap()).await.unwrap();
+            let status = Status::from_header_map(response.headers());
+            let refused = status.and_then(|status| reason_of(&status));
+            let expected = (!is_call).then_some(reasons::REQUEST_UNDECODABLE);
+            assert_eq!(refused.as_deref(), expected, "{kind:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_gate_stands_in_a_router_and_in_a_grpc_server() {
     let fixture = Fixture::new().await;
     let key = fixture.key(READERS, Tenants::ALL).await;
@@ -412,7 +460,7 @@ async fn the_gate_stands_in_a_router_and_in_a_grpc_server() {
     };
     let http = axum::Router::new()
         .route("/v1/usage", axum::routing::get(answer))
-        .layer(AccessLayer::http(fixture.access.clone()));
+        .layer(AccessLayer::http(fixture.access.clone(), guests()));
     let grpc =
         axum::Router::new().route("/pulso.v1.QueryService/QueryUsage", axum::routing::post(answer));
     let grpc = tonic::service::Routes::from(grpc);
@@ -423,6 +471,7 @@ async fn the_gate_stands_in_a_router_and_in_a_grpc_server() {
     for (credential, is_let_in) in [(Some(&key), true), (None, false)] {
         let request = |verb: &str, path: &str| {
             let request = Request::builder().method(verb).uri(path);
+            let request = request.header(CONTENT_TYPE, "application/grpc");
             match credential {
                 Some(key) => request.header("x-api-key", key),
                 None => request,

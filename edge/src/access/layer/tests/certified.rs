@@ -110,6 +110,7 @@ async fn a_stream_ends_when_its_name_is_removed_changed_or_expired() {
         let layer = AccessLayer::grpc(certified.fixture.access.clone());
         let until = Timestamp::from_parts(NOW + 60, 0).unwrap();
         let request = Request::post(USAGE).extension(TlsPeer::verified(&["dns:reader"], until));
+        let request = request.header(CONTENT_TYPE, "application/grpc");
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
         let watch = layer.admit(&mut parts).await.ok().unwrap().watch.unwrap();
         assert_eq!(watch.look_now().await, Ok(()));
@@ -120,4 +121,33 @@ async fn a_stream_ends_when_its_name_is_removed_changed_or_expired() {
         let found = watch.look_now().await.err().map(|refusal| refusal.reason());
         assert_eq!(found, expected, "{change:?}");
     }
+}
+
+/// A browser shows its certificate for every page.
+#[tokio::test]
+async fn a_page_of_others_neither_writes_nor_is_recorded_with_a_browsers_certificate() {
+    let certified = Certified::new().await;
+    let key = certified.fixture.key(Roles::ALL, Tenants::ALL).await;
+    let (own, evil) = ("https://usage.example", "https://evil.example");
+    for (credential, origin, expected) in [
+        (None, evil, Some(reasons::ORIGIN_FORBIDDEN)),
+        (None, own, None),
+        // No browser adds a header.
+        (Some(&key), evil, None),
+    ] {
+        let layer = AccessLayer::http(certified.fixture.access.clone(), guests());
+        let until = Timestamp::from_parts(NOW + 60, 0).unwrap();
+        let mut request = Request::post("/v1/catalog")
+            .extension(TlsPeer::verified(&["dns:admin"], until))
+            .header("host", "usage.example")
+            .header("origin", origin);
+        if let Some(key) = credential {
+            request = request.header("x-api-key", key);
+        }
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        let admitted = layer.admit(&mut parts).await;
+        let refused = admitted.err().map(|refused| refused.problem.reason);
+        assert_eq!(refused, expected, "{origin}");
+    }
+    assert_eq!(entries(&certified.fixture.trail).await, []);
 }
