@@ -4,7 +4,8 @@
 //! (`journal.rs`), and all that this process knows of them can be read again. The contracts
 //! (`contracts.rs`), the runs with their cuts (`runs.rs`) and one ledger per tenant (`ledger.rs`) are
 //! journals; registers (`register.rs`) give numbers out: of invoices (`documents.rs`), of the messages
-//! about them (`message.rs`), which topics follow (`queue.rs`), and of what consumers rejected (`rejections.rs`).
+//! about them (`message.rs`), which topics follow (`queue.rs`), and of the messages that consumers
+//! rejected (`rejections.rs`).
 
 use std::sync::Arc;
 

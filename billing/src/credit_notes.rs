@@ -62,7 +62,8 @@ impl<B: BillingStore> CreditNotes<B> {
         Self { books, issuer }
     }
 
-    /// Gives back a part of a final document. Asking for the same again gives the note there is.
+    /// Gives back a part of a final document. Repeating a credit returns the
+    /// existing note.
     ///
     /// # Errors
     /// When there is no such document or line; when it is not owed, or more is asked for than is left

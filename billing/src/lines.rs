@@ -9,9 +9,9 @@ use pricing::document::DocumentLine;
 pub(crate) struct Difference {
     /// The line's key.
     pub(crate) key: String,
-    /// As it stands in the document.
+    /// The line in the document.
     pub(crate) invoiced: Option<DocumentLine>,
-    /// As it comes out now.
+    /// The line as computed now.
     pub(crate) computed: Option<DocumentLine>,
 }
 

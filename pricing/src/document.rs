@@ -6,7 +6,7 @@
 //! write a part of it again first checks that all of it is known, by writing it and comparing.
 //!
 //! `invoice/document.rs` makes documents of invoices; a number, a date and payments are drawn when one
-//! becomes final and stand beside it.
+//! becomes final, and the ledger keeps them.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -47,13 +47,13 @@ pub enum InvoiceDocument {
 /// What a bill says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Bill {
-    /// Who owes it.
+    /// Tenant of the document.
     pub tenant: String,
     /// The currency of every amount, by ISO 4217.
     #[serde(with = "words")]
     #[schema(value_type = String, example = "BRL")]
     pub currency: Currency,
-    /// What is billed.
+    /// The billing period.
     pub period: Period,
     /// Days from its issue until it is due.
     pub payment_term_days: u16,
@@ -96,7 +96,7 @@ pub struct CreditNote {
     pub request_id: Option<String>,
 }
 
-/// What is billed: half-open, with its first and last day in the contract's zone.
+/// A billing period: half-open, with its first and last day in the contract's zone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Period {
     /// First moment.
@@ -165,7 +165,7 @@ impl InvoiceDocument {
         }
     }
 
-    /// Whose it is.
+    /// Tenant of the document.
     #[must_use]
     pub fn tenant(&self) -> &str {
         match self.content() {

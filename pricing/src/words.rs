@@ -93,7 +93,7 @@ pub(crate) mod optional {
     }
 }
 
-/// Names and values as an object, in the order in which they stand.
+/// Names and values as an object, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema)]
 #[schema(value_type = std::collections::BTreeMap<String, String>)]
 pub struct Pairs(pub Vec<(String, String)>);

@@ -21,7 +21,7 @@ pub struct InvoiceHeadAnswer {
     pub kind: String,
     /// `draft`, `final`, `discarded` or `void`.
     pub state: String,
-    /// Whose it is.
+    /// Tenant of the invoice.
     pub tenant: String,
     /// The currency of its amounts, by ISO 4217.
     pub currency: String,
@@ -31,7 +31,7 @@ pub struct InvoiceHeadAnswer {
     /// What is left after the credits, a decimal.
     #[schema(example = "52.40")]
     pub due: String,
-    /// First moment of what is billed.
+    /// First moment of the billing period.
     #[serde(serialize_with = "text_or_null")]
     #[schema(value_type = Option<String>, format = DateTime, required)]
     pub period_start: Option<Timestamp>,
@@ -88,7 +88,7 @@ pub struct DocumentContent {
     /// Why a credit note gives it back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What is billed.
+    /// The billing period.
     pub period: Period,
     /// Days from its issue until it is due.
     pub payment_term_days: u16,

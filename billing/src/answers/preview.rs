@@ -16,7 +16,7 @@ pub struct PreviewAnswer {
     /// The month in which the periods begin.
     #[schema(example = "2024-09")]
     pub period: String,
-    /// The version that stands for the latest catalogue.
+    /// The version that was used as the latest catalogue.
     pub catalogue: String,
     /// In the order of their periods, without those that have nothing to bill.
     pub invoices: Vec<InvoiceDocument>,

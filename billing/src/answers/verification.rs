@@ -35,10 +35,10 @@ pub struct VerificationAnswer {
 pub struct DifferenceAnswer {
     /// The line's key.
     pub line: String,
-    /// As it stands in the document; null where it does not.
+    /// The line in the document; null if it has none.
     #[schema(required)]
     pub invoiced: Option<DocumentLine>,
-    /// As it comes out now; null where it does not.
+    /// The line as computed now; null if there is none.
     #[schema(required)]
     pub computed: Option<DocumentLine>,
 }

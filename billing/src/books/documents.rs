@@ -28,7 +28,7 @@ const NUMBERS: &str = "invoice-numbers";
 /// A document of the ledger with its tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// Whose it is.
+    /// Tenant of the document.
     pub(crate) tenant: Tenant,
     /// What its ledger holds of it.
     pub(crate) document: Document,

@@ -26,7 +26,7 @@ pub(crate) struct DocumentMessage {
     pub(crate) event: Event,
     /// The document's number.
     pub(crate) number: Option<String>,
-    /// Whose it is.
+    /// Tenant of the document.
     pub(crate) tenant: String,
     #[serde(with = "issued")]
     issued_at: Option<Timestamp>,

@@ -42,7 +42,7 @@ pub struct ExplanationHead {
     /// The document's number.
     #[schema(example = "INV-000042")]
     pub number: String,
-    /// Whose it is.
+    /// Tenant of the invoice.
     pub tenant: String,
     /// The currency of its amounts.
     pub currency: String,

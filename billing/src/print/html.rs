@@ -6,7 +6,7 @@ use super::{
 };
 use crate::answers::invoice::InvoiceAnswer;
 
-/// Draws an invoice with its content as one HTML page that stands by itself, for a browser and for
+/// Draws an invoice with its content as one HTML page that needs no other file, for a browser and for
 /// printing. Every text is escaped.
 #[must_use]
 pub fn html(invoice: &InvoiceAnswer) -> String {

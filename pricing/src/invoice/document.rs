@@ -122,7 +122,7 @@ pub fn delta(now: &Invoice, billed: &Billed) -> Option<InvoiceDocument> {
     (!lines.is_empty()).then(|| InvoiceDocument::Delta(bill(now, lines.into_iter())))
 }
 
-/// The document that gives back all that was billed for a period that there is no more: one line for
+/// The document that gives back all that was billed for a period that no longer exists: one line for
 /// each, of the period of the newest document. `None` where nothing is left to give back.
 #[must_use]
 pub fn reversal(newest: &InvoiceDocument, billed: &Billed) -> Option<InvoiceDocument> {
