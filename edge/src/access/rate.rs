@@ -1,4 +1,4 @@
-//! Rates: how many requests a second one credential, and one address, may make.
+//! Rates: how many requests per second one credential, and one address, may make.
 //!
 //! Each has a bucket of tokens that fills evenly. An address pays before its credential is looked at,
 //! so guesses are bounded too; a credential pays afterwards, wherever it comes from. At most
@@ -26,10 +26,10 @@ use self::store::Buckets;
 use super::principal::{CredentialKind, IdentityScope, Principal};
 use crate::{Problem, listen::Peer, problem::reasons};
 
-/// A rate: so many requests a second, and so many at once after a pause.
+/// A rate: so many requests per second, and so many at once after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Requests a second, in the long run.
+    /// Requests per second, in the long run.
     pub per_second: NonZeroU32,
     /// Most requests at once.
     pub burst: NonZeroU32,
@@ -180,7 +180,7 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
     fn too_many(&self, whose: &str, wait: Duration) -> TooMany {
         let Rate { per_second, burst } = self.rate;
         let message = format!(
-            "{whose} may make {per_second} requests a second, and {burst} at once; send it again \
+            "{whose} may make {per_second} requests per second, and {burst} at once; send it again \
              after the given wait"
         );
         let problem = Problem::exhausted(reasons::RATE_LIMITED, message).with_retry_after(wait);

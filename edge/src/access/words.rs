@@ -45,7 +45,7 @@ pub enum TenantWordsError {
     #[error("a tenant's name is {0}")]
     Name(domain::name::NameError),
     /// `*` beside names: one of the two is a mistake.
-    #[error("`*` is all tenants, and stands alone")]
+    #[error("`*` means all tenants; list no other tenant with it")]
     AllAndMore,
     /// None, or too many.
     #[error(transparent)]

@@ -74,7 +74,7 @@ pub fn described(stages: impl IntoIterator<Item = Document>, rules: &Rules) -> D
         (UNAUTHENTICATED, "There is no credential, or it does not count."),
         (
             FORBIDDEN,
-            "The credential lacks the role or the tenant. Where none is asked for: the request comes from a page of another origin, or by another name of the host.",
+            "The credential lacks the role or the tenant, or the request comes from a page of another origin or under another name of the host.",
         ),
     ];
     let problems = problems.map(|(name, means)| (name.to_owned(), problem(means)));

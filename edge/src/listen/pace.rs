@@ -1,9 +1,9 @@
-//! Pace: how many bytes a second one client may send, over all its calls.
+//! Pace: how many bytes per second one client may send, over all its calls.
 //!
-//! The gate leaves the pace of a request's client among its extensions. What reads the body counts the bytes
-//! that come, and while the client is ahead of its rate a stream is read later and a call with one message is
-//! refused. A stream that is not read holds its client by HTTP/2's flow control, so nothing is lost and
-//! nobody has to send anything again.
+//! The gate leaves the pace of a request's client among its extensions. What reads the body counts the
+//! bytes that come, and while the client is ahead of its rate a stream is read later and a call with
+//! one message is refused. A stream that is not read holds its client by HTTP/2's flow control, so
+//! nothing is lost and nobody has to send anything again.
 
 use std::{
     num::NonZeroU64,
@@ -32,8 +32,9 @@ use crate::problem::{Problem, http::HttpProblem, reasons};
 /// What a client may send at once after a pause: the bytes of so much time.
 const BURST: Duration = Duration::from_secs(1);
 
-/// A message or body of at most so many bytes is counted and never refused, so that a client whose streams
-/// are at its rate can still ask questions. How many of them there are is bounded by the rate of requests.
+/// A message or body of at most so many bytes is counted and never refused, so that a client whose
+/// streams are at its rate can still ask questions. How many of them there are is bounded by the rate
+/// of requests.
 pub const SMALL_BYTES_MAX: usize = 1 << 10;
 
 /// The rate of one client. Clones share it.
@@ -89,7 +90,7 @@ impl Pace {
         }
         over("refused");
         let message = format!(
-            "the credential's client may send {} bytes a second (access.bytes_per_client) and has sent more; send it again after the given wait, or over a stream, which is read at that rate",
+            "the credential's client may send {} bytes per second (access.bytes_per_client) and has sent more; send it again after the given wait, or over a stream, which is read at that rate",
             self.0.bytes_per_second
         );
         Err(Problem::exhausted(reasons::QUOTA_EXCEEDED, message).with_retry_after(wait))
@@ -165,8 +166,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
     }
 }
 
-/// Layer of the HTTP door, behind the gate: refuses a body of a client that is ahead of its rate before it
-/// is read, and counts the others.
+/// Layer of the HTTP door, behind the gate: refuses a body of a client that is ahead of its rate before
+/// it is read, and counts the others.
 pub(crate) async fn hold(request: Request, next: Next) -> Response {
     let Some(pace) = request.extensions().get::<Pace>().cloned() else {
         return next.run(request).await;

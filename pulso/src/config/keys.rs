@@ -63,12 +63,12 @@ sections! {
         grpc: SocketAddr = "127.0.0.1:7070";
         /// HTTP. Port 0 takes a free port.
         http: SocketAddr = "127.0.0.1:7080";
-        /// Certificate of both, PEM, followed by those between it and its authority. Nothing: both speak
+        /// Certificate of both, PEM, followed by those between it and its authority. Empty: both speak
         /// plain text.
         tls_cert: Text = "";
         /// Its private key, PEM, not encrypted.
         tls_key: Text = "";
-        /// Authorities whose certificates clients may show, PEM. Nothing: clients are asked for none.
+        /// Authorities whose certificates clients may show, PEM. Empty: clients are asked for none.
         tls_client_ca: Text = "";
         /// `required` or `optional`: whether a client may come without a certificate of tls_client_ca.
         tls_client_auth: ClientAuth = "required";
@@ -90,7 +90,8 @@ sections! {
         /// flood of connections stops the counting; an embedded log needs about 3 a partition and
         /// 60.
         descriptors_reserved: Count<16, 65_536> = "128";
-        /// How long a new connection may stay silent, or take for its TLS handshake, before it is closed.
+        /// How long a new connection may stay silent, or take for its TLS handshake, before it is
+        /// closed.
         first_byte_timeout: Span<1, HOUR> = "10s";
         /// How long the head of an HTTP request may take, counted from the end of the request
         /// before; so also how long an idle HTTP connection is kept.
@@ -175,7 +176,7 @@ sections! {
         username: Text = "";
         /// Password. Better by a file: PULSO_KAFKA__PASSWORD_FILE names one.
         password: Secret = "";
-        /// File with the certificates of authorities to trust, PEM. Nothing: the system's.
+        /// File with the certificates of authorities to trust, PEM. Empty: the system's.
         ca_file: Text = "";
         /// Put before the name of every topic, to keep several Pulsos on one broker apart.
         topic_prefix: Text = "";
@@ -184,9 +185,9 @@ sections! {
         /// How long the group waits for a silent member before its partitions go to others. After a
         /// kill, a new process waits so long for them.
         session_timeout: Span<{ 6 * SECOND }, { 1_800 * SECOND }> = "10s";
-        /// Bytes that the readers of all partitions read ahead, shared evenly among `consumer.readers` or
-        /// the partitions, if those are fewer; 16 MiB each at the most. Fetches under way, of 4 MiB or a
-        /// share, come on top. Little makes a drain wait for the brokers.
+        /// Bytes that the readers of all partitions read ahead, shared evenly among `consumer.readers`
+        /// or the partitions, if those are fewer; 16 MiB each at the most. Fetches under way, of 4 MiB
+        /// or a share, come on top. Little makes a drain wait for the brokers.
         read_ahead_bytes_max: ByteSize<MIB, { 64 * GIB }> = "256 MiB";
         /// Copies of each record. Below 3, a broken disk can lose acknowledged pulses.
         replication: Count<1, 16> = "3";
@@ -233,9 +234,9 @@ sections! {
         password: Secret = "";
         /// `on` or `off`.
         tls: Tls = "off";
-        /// File with the certificates of authorities to trust, PEM. Nothing: the system's.
+        /// File with the certificates of authorities to trust, PEM. Empty: the system's.
         ca_file: Text = "";
-        /// Data centre whose replicas answer. Nothing: any.
+        /// Data centre whose replicas answer. Empty: any.
         datacenter: Text = "";
         /// How long a start waits for the servers.
         connect_timeout: Span<SECOND, { 600 * SECOND }> = "20s";
@@ -296,8 +297,9 @@ sections! {
         chunks_in_flight: Count<1, 65_536> = "8";
         /// Flushes between a lane and the store.
         flushes_in_flight: Count<1, 1_024> = "4";
-        /// Bytes that open segments may hold between drains; each lane that drains holds one segment of at
-        /// most `limits.segment_bytes` more. Beyond it the largest segment is closed before its time.
+        /// Bytes that open segments may hold between drains; each lane that drains holds one segment of
+        /// at most `limits.segment_bytes` more. Beyond it the largest segment is closed before its
+        /// time.
         memory: ByteSize<MIB, { 1_024 * GIB }> = "1 GiB";
         /// Partitions whose reader stays open between ticks; the one not used for longest is closed
         /// for another. A reader is two files of an embedded log, or a client of Kafka.
@@ -308,15 +310,15 @@ sections! {
         idle_flush_interval: Span<SECOND, { 24 * HOUR }> = "10m";
         /// Bytes of memory for the ids of the horizon, shared evenly by the partitions of the log. An id
         /// takes 20 to 25 bytes. What does not fit goes to scratch files, where an id takes one to two
-        /// bytes of this memory and 16 of the disk. An audit, and whoever explains a total from the log, folds
-        /// one partition at a time in as much memory again as that partition has.
+        /// bytes of this memory and 16 of the disk. An audit, and whoever explains a total from the
+        /// log, folds one partition at a time in as much memory again as that partition has.
         ids_memory: ByteSize<MIB, { 1_024 * GIB }> = "1 GiB";
-        /// Directory for the scratch files. Nothing: `scratch` in data_dir.
+        /// Directory for the scratch files. Empty: `scratch` in data_dir.
         scratch_dir: Text = "";
     }
 
-    /// What one partition of the log may keep. The consumer tells the log by a control record, so that every
-    /// fold of it decides the same; set the same in every process.
+    /// What one partition of the log may keep. The consumer tells the log by a control record, so that
+    /// every fold of it decides the same; set the same in every process.
     limits: Limits {
         /// About how many bytes of rows, dead letters and ids a segment may have. Greater ones hold
         /// more memory, smaller ones store more manifests and more rows.

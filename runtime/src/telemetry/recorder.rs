@@ -68,7 +68,7 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "pulso_edge_over_quota_total",
-        "Waits and refusals because a client sends more bytes a second than it may, by outcome.",
+        "Waits and refusals because a client sends more bytes per second than it may, by outcome.",
     ),
     counter("pulso_access_refusals_total", "Requests that access refused, by reason."),
     counter("pulso_audit_entries_total", "Entries of the audit trail, by step and outcome."),

@@ -166,7 +166,10 @@ fn a_file_with_a_mistake_is_refused_with_its_place() {
         (with("roles", json!(["root"])), "\"root\" is no role"),
         (with("roles", json!([])), "clients[0].roles: is empty"),
         (with("tenants", json!([])), "no tenant is named"),
-        (with("tenants", json!(["*", "acme"])), "`*` is all tenants, and stands alone"),
+        (
+            with("tenants", json!(["*", "acme"])),
+            "`*` means all tenants; list no other tenant with it",
+        ),
         (with("client", json!("")), "clients[0].client: is no name: empty"),
         (with("names", json!([])), "clients[0].names: is empty"),
         (with("names", json!(["meter"])), "clients[0].names[0]: is without its kind"),

@@ -64,7 +64,7 @@ fn a_refusal_says_the_rate_and_when_to_come_again() {
     let TooMany { problem, remaining } = *rates.of_address(peer(1)).unwrap_err();
     assert_eq!((problem.code, problem.reason), (tonic::Code::ResourceExhausted, "RATE_LIMITED"));
     assert_eq!(problem.retry_after, Some(Duration::from_millis(100)));
-    assert!(problem.message.starts_with("your address may make 10 requests a second, and 1 at"));
+    assert!(problem.message.starts_with("your address may make 10 requests per second, and 1 at"));
     let mut headers = HeaderMap::new();
     remaining.write(&mut headers);
     let written: Vec<_> = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"]

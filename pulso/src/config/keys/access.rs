@@ -13,53 +13,55 @@ use crate::config::{
 sections! {
     /// Who may call what (docs/access.md).
     access: Access {
-        /// `off` (no credentials, on loopback only), `open` (no credentials, anywhere: only behind a
-        /// gateway that asks for some) or `required`.
+        /// `off` (no credentials, on loopback only), `open` (no credentials, anywhere; only behind
+        /// a gateway that checks them) or `required`.
         mode: AccessMode = "off";
-        /// Secret under which the store keeps hashes of API keys, at least 32 bytes. Better by a file:
-        /// PULSO_ACCESS__KEY_SECRET_FILE names one. Nothing: the first process makes one and keeps it
-        /// in the store.
+        /// Secret under which the store keeps hashes of API keys, at least 32 bytes. Better by a
+        /// file: PULSO_ACCESS__KEY_SECRET_FILE names one. Empty: the first process makes one and
+        /// keeps it in the store.
         key_secret: Secret = "";
-        /// Issuer of tokens (JWT), exactly. Nothing: tokens do not count.
+        /// Issuer of tokens (JWT), compared exactly. Empty: no token is valid.
         token_issuer: Text = "";
-        /// Whom tokens are for: one of these names, between commas.
+        /// Audiences of tokens, between commas. A token has to name one of them.
         token_audiences: List = "";
-        /// The issuer's public keys, a JWKS document: a file, or an address (`https://`; `http://` on
-        /// loopback by its number). Nothing: the address that the issuer itself names, below
-        /// token_issuer. It is read again every five minutes.
+        /// The issuer's public keys, a JWKS document: a file, or an address (`https://`; `http://`
+        /// on loopback by its number). Empty: the address in the issuer's OpenID configuration. It
+        /// is read again every five minutes.
         token_keys: Text = "";
-        /// File with the certificates of authorities to trust when the issuer is asked, PEM. Nothing:
-        /// the system's.
+        /// File with the authorities to trust in connections to the issuer, PEM. Empty: the
+        /// system's.
         issuer_ca_file: Text = "";
-        /// How long a start waits for an issuer that does not answer; then it ends with exit code 69.
-        /// Short ones end a process when both start together.
+        /// How long a start waits for an issuer that does not answer before it ends with exit code
+        /// 69. If it is short, a process that starts at the same time as its issuer may end.
         issuer_wait: Span<0, { 600 * SECOND }> = "30s";
-        /// File with the clients that are known by names in their certificates (docs/access.md), JSON.
+        /// JSON file that lists clients by the names in their certificates (docs/access.md). Empty:
+        /// a certificate grants nothing.
         certificates: Text = "";
-        /// As which client of the issuer people log in by a browser. Nothing: nobody does.
+        /// OAuth client id for logins by a browser. Empty: no login.
         login_client_id: Text = "";
-        /// Its secret. Better by a file: PULSO_ACCESS__LOGIN_CLIENT_SECRET_FILE names one. Nothing: the
-        /// issuer knows the client as a public one.
+        /// OAuth client secret for logins. Better by a file: PULSO_ACCESS__LOGIN_CLIENT_SECRET_FILE
+        /// names one. Empty: a public client.
         login_client_secret: Secret = "";
-        /// What a login asks the issuer for, between blanks. `openid` is among them, and whatever puts
-        /// roles and tenants into the ID token.
+        /// Scopes of a login, between blanks: `openid`, and those that put roles and tenants into
+        /// the ID token.
         login_scopes: Text = "openid";
-        /// Where browsers reach the deployment: `https://` and a host, or `http://` and one of loopback.
-        /// The issuer sends them back to `/login/callback` there.
+        /// Address of the deployment for browsers: `https://` and a host, or `http://` and one of
+        /// loopback. The issuer redirects them to `/login/callback` there.
         public_url: Text = "";
-        /// How long a login counts at most; it ends earlier with the ID token. It cannot be taken back,
-        /// so with a long one a person who may not come in any more still does.
+        /// How long a session is valid at most; it ends earlier with the ID token. It cannot be
+        /// revoked: if it is long, a person who has lost access at the issuer keeps it here until
+        /// the session ends.
         session_max: Span<{ 60 * SECOND }, { 24 * HOUR }> = "8h";
-        /// Requests a second of one client, over all its credentials. A stream counts once.
+        /// Requests per second of one client, over all its credentials. A stream counts once.
         requests_per_client: Count<1, 1_000_000_000> = "10000";
-        /// Requests a second of one address, those with wrong credentials included.
+        /// Requests per second of one address, including those with wrong credentials.
         requests_per_address: Count<1, 1_000_000_000> = "100000";
         /// Most open streams of one client, over all its credentials and addresses.
         streams_per_client: Count<1, 1_000_000> = "512";
-        /// Bytes of requests a second of one client; its streams are read at that rate, its other requests
-        /// refused beyond it. 0 B: no bound.
+        /// Bytes of request bodies per second of one client. Its streams are read at that rate; its
+        /// other requests are refused beyond it. 0 B: no bound.
         bytes_per_client: ByteSize<0, { 1024 * GIB }> = "0 B";
-        /// Pages of which origins may read answers over HTTP, such as `https://app.example`, between
+        /// Origins whose pages may read answers over HTTP, such as `https://app.example`, between
         /// commas.
         origins: List = "";
     }
