@@ -2,14 +2,16 @@
 //!
 //! In reading order: [`principal`] is who makes a request; [`rules`] is the one table from method to
 //! roles and tenants, which denies what it does not name; [`refusal`] says why a credential does not
-//! count; [`web`] asks an issuer over HTTP, [`jwt`] checks tokens by its keys, [`issuer`] finds its
-//! addresses; [`api_key`] is the text and the hash of a key, and [`keys`] are those of the deployment, in journals of the billing store, as is the [`trail`] of who did what;
-//! [`certificates`] are the clients that are known by theirs; [`session`] is the cookie of a person who
-//! logged in, bound to the [`origin`] of its pages; [`shown`] is what a request shows of who makes it;
-//! [`authenticator`] finds the principal of that; [`rate`] bounds how often anybody asks, and [`quota`]
-//! what one client takes; [`change`] is what a handler says of its write, and `writes` records each;
-//! [`browser`] is what pages of others may read, and [`pages`] what they may write; [`layer`] is the gate
-//! that does all of it, for both doors.
+//! count; [`web`] asks an issuer over HTTP, [`jwt`] checks tokens by its keys, and [`issuer`] finds its
+//! addresses; [`api_key`] is the text and the hash of a key, and [`keys`] are those of the deployment,
+//! in journals of the billing store; [`certificates`] are the clients that certificates name; [`trail`]
+//! records who did what, and [`change`] is what a handler says of its write; [`origin`] names the pages
+//! of a deployment, and [`session`] is the cookie of a person who logged in, bound to that origin;
+//! [`shown`] is what a request shows of its client, and [`authenticator`] finds the principal of that;
+//! [`rate`] bounds the requests of each client and address, and [`quota`] the streams and bytes of one
+//! client; `writes` records each write, and `watched` ends a stream when its credential ends;
+//! [`browser`] is what pages of other origins may read, and [`pages`] what they may write; [`layer`] is
+//! the gate for both doors.
 
 pub mod principal;
 pub mod rules;

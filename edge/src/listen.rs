@@ -4,8 +4,9 @@
 //! can use up what the other needs. In reading order: [`descriptors`] says how many connections the
 //! process can hold at all; [`budget`] divides what is bounded among peers; [`accept`] takes
 //! connections, [`tls`] secures them where it is configured, and [`connection`] watches each for
-//! silence; [`origin`] tells requests whose they are; [`pace`] holds a client to its bytes a second;
-//! [`calls`] bounds what is under way; [`frames`] counts the bytes of a gRPC message from its header on; [`http`] serves HTTP.
+//! silence; [`origin`] tells each request its peer; [`pace`] holds a client to its bytes per second;
+//! [`calls`] bounds what is under way; [`frames`] counts the bytes of a gRPC message from its header
+//! on; [`http`] serves HTTP.
 //!
 //! Nothing that a client sends decides how much memory is held: each bound is a field of
 //! [`EdgeLimits`], which the configuration sets.

@@ -44,14 +44,14 @@ const CALLBACK: &str = "/login/callback";
 /// Codes that are exchanged at once; each holds a connection to the issuer for some seconds at most.
 const EXCHANGES_MAX: usize = 16;
 
-/// Requests of one address: so many a second, and so many at once.
+/// Requests of one address: so many per second, and so many at once.
 const PER_ADDRESS: (u32, u32) = (10, 50);
 
 /// How long the issuer's addresses are remembered, and that it did not give them.
 const METADATA_KEPT: Duration = Duration::from_secs(300);
 const METADATA_MISSED: Duration = Duration::from_secs(5);
 
-/// As which client people are logged in.
+/// The client of the issuer for logins.
 #[derive(Clone)]
 pub struct LoginOptions {
     /// The client's id at the issuer; ID tokens are for this audience.

@@ -1,8 +1,9 @@
 //! Configuration: defaults < file < `PULSO_*` environment < flags, refused early and all at once.
 //!
-//! [`keys`] is the table of settings, [`value`], [`list`], [`urls`] and [`assignment`] the types they have,
-//! [`load`] reads the sources, [`mod@write`] gives a commented file of defaults. Every mistake is collected before anything starts,
-//! and each names its key, its value, where it was set, and what to do.
+//! [`keys`] is the table of settings, [`value`], [`list`], [`urls`] and [`assignment`] the types they
+//! have, [`load`] reads the sources, [`mod@write`] gives a commented file of defaults. Every mistake is
+//! collected before anything starts, and each names its key, its value, where it was set, and what to
+//! do.
 
 mod origin;
 pub mod value;

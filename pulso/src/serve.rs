@@ -2,8 +2,9 @@
 //!
 //! Stages never call one another; this is the only place that knows them all. In reading order:
 //! [`backends`] opens log and stores, [`consuming`] is the consumer with its schedule, [`process`]
-//! starts stages and ends them in order behind `doors`, which `tls` secures; `growth` starts them again when the log has grown,
-//! `first_key` is made by `pulso dev`, [`addresses`] says where all is; then the commands that run on top.
+//! starts stages and ends them in order behind `doors`, which `tls` secures; `growth` starts them again
+//! when the log has grown, `first_key` is made by `pulso dev`, [`addresses`] says where all is; then
+//! the commands that run on top.
 
 pub mod backends;
 pub mod consuming;

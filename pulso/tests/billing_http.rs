@@ -205,7 +205,7 @@ async fn the_description_names_every_route_of_billing_and_no_other() {
     let routes = include_str!("../../billing/src/http.rs");
     let handlers = routes.matches("::<U, B, L>)").count();
     assert_eq!(described.len(), handlers, "a route without a description, or the other way round");
-    // A refusal of an unknown action names those that there are.
+    // A refusal of an unknown action names the known ones.
     for (what, paths) in [
         ("GET /v1/invoices/7:x", "/v1/invoices/{invoice}:"),
         ("POST /v1/invoices/7:x", "/v1/invoices/{invoice}:"),

@@ -70,7 +70,7 @@ async fn every_name_is_found_by_itself(server: &Server) {
     }
 }
 
-/// A log on no terminal is one JSON document a line, whatever stands in it.
+/// A log on no terminal is one JSON document per line, whatever text it holds.
 fn every_line_is_a_document(server: &Server) {
     for line in server.log().lines() {
         let read: Result<Value, _> = serde_json::from_str(line);

@@ -1,5 +1,5 @@
-//! Quotas of one client through the program: its streams and its bytes are bounded, and another client, from
-//! the same address, is not affected.
+//! Quotas of one client through the program: its streams and its bytes are bounded, and another client,
+//! from the same address, is not affected.
 
 use std::time::Duration;
 

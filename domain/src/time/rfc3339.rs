@@ -1,8 +1,8 @@
 //! RFC 3339: the one reader of moments as text, for every door, file and journal.
 //!
 //! Takes a date, a time and a zone as `Z` or an offset. A [`Timestamp`] has no digits below the
-//! microsecond; where they matter, take [`rfc3339_parts`]. A text without a zone is refused: each place that knows one
-//! (a day in a billing zone, a column that means UTC) completes the text first.
+//! microsecond; where they matter, take [`rfc3339_parts`]. A text without a zone is refused: each
+//! place that knows one (a day in a billing zone, a column that means UTC) completes the text first.
 
 use std::str::FromStr;
 

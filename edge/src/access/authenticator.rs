@@ -199,7 +199,7 @@ impl Authenticator {
         let mut all = texts.map(|value| (None, value)).chain(cookies);
         let (sessions, first) = all.next().ok_or(Refusal::Missing)?;
         if all.next().is_some() {
-            // Whoever stands in between may have looked at the other one.
+            // A proxy in between may have checked the other one.
             return Err(Refusal::Invalid(
                 "the request has more than one; send one header with one",
             ));

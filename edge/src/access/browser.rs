@@ -1,8 +1,9 @@
 //! Browsers: which pages of others may read answers, and what a browser may make of ours.
 //!
 //! Closed unless listed: without origins no answer allows another page anything, and OPTIONS is
-//! refused like any verb without a rule. A session is the one credential that a browser adds by itself;
-//! [`session`](super::session) says what a page of others can do with it: nothing.
+//! refused like any verb without a rule. A browser adds two credentials by itself, a session and a
+//! client certificate. The gate refuses writes from pages of other origins with either;
+//! [`session`](super::session) describes the check of a session.
 
 use std::time::Duration;
 

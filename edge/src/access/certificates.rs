@@ -1,4 +1,4 @@
-//! Certificates: which client a name in a verified client certificate stands for, from one JSON file.
+//! Certificates: which client a verified client certificate names, from one JSON file.
 //!
 //! ```json
 //! {"clients": [{
@@ -11,8 +11,8 @@
 //!
 //! Names are written with their kind, as [`PeerName`] prints them, and compared exactly: nothing is a
 //! pattern. The file is read again every few seconds, so removing a name revokes what shows it. A file
-//! that cannot be used changes nothing. The handshake verifies certificates; this module only reads their
-//! names.
+//! that cannot be used changes nothing. The handshake verifies certificates; this module only reads
+//! their names.
 
 use std::{
     collections::HashMap,

@@ -43,8 +43,8 @@ pub use self::{
 /// Most keys of a deployment that count at once.
 pub const KEYS_MAX: usize = 10_000;
 
-/// Most keys that a deployment may make, those included that were revoked or expired: every process holds
-/// them all, some 500 bytes each.
+/// Most keys that a deployment may make, those included that were revoked or expired: every process
+/// holds them all, some 500 bytes each.
 pub const KEYS_MADE_MAX: usize = 100_000;
 
 /// Tries to add one key while other processes add theirs.
@@ -378,7 +378,7 @@ impl<S: BillingStore> Keys<S> {
         }
     }
 
-    /// Checks that a key fits beside those that there are, and gives the place behind them.
+    /// Checks that a key fits beside the existing ones, and gives the place behind them.
     fn check_room(&self, new: &NewKey, at: Timestamp) -> Result<u64, KeysError> {
         let book = self.book();
         let infos = || book.keys.values().map(|key| &key.info);

@@ -254,8 +254,8 @@ impl CredentialKind {
 /// Separates the identities of clients: producers and backfill names of two scopes never meet.
 ///
 /// The scope follows the client, not the secret, so a retry with a renewed credential is still known
-/// as a repetition: it is a digest of the name of an API key, of a token's issuer and subject, or of
-/// the client that a certificate's name stands for.
+/// as a repetition: it is a digest of the name of an API key, of the issuer and subject of a token or
+/// session, or of the client that a certificate names.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IdentityScope([u8; 16]);
 

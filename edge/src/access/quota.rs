@@ -1,8 +1,9 @@
-//! Quotas: what one client may take of a process at once, wherever it comes from: streams, and bytes a second.
+//! Quotas: what one client may take of a process at once, over all its addresses: streams, and
+//! bytes per second.
 //!
-//! The bounds of `listen` go by address, and clients behind a proxy have one. A stream holds its place until it
-//! ends. Bytes are counted by whoever reads a body, at the [`Pace`] that the gate leaves with the request.
-//! Both maps are bounded: streams by how many calls there may be, paces by
+//! The bounds of `listen` go by address, and clients behind a proxy have one. A stream holds its place
+//! until it ends. Bytes are counted by whoever reads a body, at the [`Pace`] that the gate leaves with
+//! the request. Both maps are bounded: streams by how many calls there may be, paces by
 //! [`QuotaLimits::clients_max`].
 
 use std::{
@@ -28,7 +29,7 @@ const SWEPT_EVERY: Duration = Duration::from_secs(1);
 pub struct QuotaLimits {
     /// Streaming calls at once.
     pub streams: Option<NonZeroU32>,
-    /// Bytes of request bodies a second; those of one second at once after a pause.
+    /// Bytes of request bodies per second; those of one second at once after a pause.
     pub bytes_per_second: Option<NonZeroU64>,
     /// Most paces that are kept; 10,000. One takes some 100 bytes. Clients beyond share one.
     pub clients_max: usize,

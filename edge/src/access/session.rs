@@ -61,7 +61,7 @@ struct Kept {
 /// A session that counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Whose it is.
+    /// The person who logged in.
     pub principal: Principal,
     /// First moment at which it does not count any more.
     pub until: Timestamp,

@@ -1,9 +1,9 @@
 //! Watched: the answer of a gRPC call, which ends when the credential of its call does.
 //!
-//! The gate is passed once, when a call begins, and a stream may last for days. So its credential is looked
-//! at again every few seconds, which costs a hash and a look-up; when it has expired or was revoked, the
-//! answer ends with that as its status. What the call brought and nobody acknowledged yet is the client's to
-//! send again.
+//! The gate is passed once, when a call begins, and a stream may last for days. So its credential is
+//! looked at again every few seconds, which costs a hash and a look-up; when it has expired or was
+//! revoked, the answer ends with that as its status. What the call brought and nobody acknowledged yet
+//! is the client's to send again.
 
 use std::{
     fmt,

@@ -406,7 +406,8 @@ fn difference(found: &Difference) -> Value {
     })
 }
 
-/// What an epoch cannot be, and where the log has grown, in which generation: each has epochs of its own.
+/// What an epoch cannot be, and where the log has grown, in which generation: each has epochs of its
+/// own.
 fn failure(error: &ReplayError, Of { number, newest }: Of) -> Failure {
     let exit = match error {
         ReplayError::Active(_)

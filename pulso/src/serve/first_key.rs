@@ -1,8 +1,8 @@
-//! First key: `pulso dev` makes one on a deployment that never had any, so that a service can be given what
-//! it will send once credentials are asked for.
+//! First key: `pulso dev` makes one on a deployment that never had any, so that a service can be given
+//! what it will send once credentials are asked for.
 //!
-//! A deployment that has made a key, even one that was revoked since, gets none: nobody may find a credential
-//! that they did not ask for.
+//! A deployment that has made a key, even one that was revoked since, gets none: nobody may find a
+//! credential that they did not ask for.
 
 use std::sync::Arc;
 

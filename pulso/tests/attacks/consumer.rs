@@ -1,9 +1,9 @@
 //! Attacks that reach the consumer: floods of what it has to remember, count or set aside.
 //!
-//! Each flood runs on a server of its own, beside an honest client. After it everything has to be drained, what
-//! was decided has to be what the bound says, and the honest client's totals have to be exact: at once,
-//! after a kill and a start on the same files, and after an orderly end and another start. Then the audit
-//! has to be clean. Memory is measured throughout.
+//! Each flood runs on a server of its own, beside an honest client. After it everything has to be
+//! drained, what was decided has to be what the bound says, and the honest client's totals have to be
+//! exact: at once, after a kill and a start on the same files, and after an orderly end and another
+//! start. Then the audit has to be clean. Memory is measured throughout.
 
 mod flood;
 mod hard_limit;

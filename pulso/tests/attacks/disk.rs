@@ -1,6 +1,6 @@
 //! A data directory of 20 MiB that a client fills. No honest client gets anything acknowledged then;
-//! what counts is that the process stays up, says why, answers questions, and does not grow. Once there is
-//! room, what was refused is sent again, and the totals have to be exact, after a kill too.
+//! what counts is that the process stays up, says why, answers questions, and does not grow. Once there
+//! is room, what was refused is sent again, and the totals have to be exact, after a kill too.
 
 use std::{
     path::Path,

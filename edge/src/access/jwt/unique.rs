@@ -1,4 +1,4 @@
-//! JSON objects in which every name stands once, in those within them too.
+//! JSON objects in which every name occurs once, nested objects included.
 //!
 //! Of a name that comes twice one reader takes the first value and another the last, so a token could
 //! say one thing to a gateway and another to us. Such an object is refused.

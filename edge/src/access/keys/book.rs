@@ -76,7 +76,7 @@ impl Usage {
 /// A key that counts.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// Whose it is.
+    /// Client of the key.
     pub principal: Principal,
     /// First moment at which it does not count any more; `None` for never.
     pub until: Option<Timestamp>,

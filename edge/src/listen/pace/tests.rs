@@ -1,4 +1,5 @@
-//! Paces with a clock that the test moves: bursts, debts, many calls of one client, and bodies over HTTP.
+//! Paces with a clock that the test moves: bursts, debts, many calls of one client, and bodies over
+//! HTTP.
 
 use std::future::poll_fn;
 

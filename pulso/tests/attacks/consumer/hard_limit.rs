@@ -1,8 +1,8 @@
-//! Floods under a hard limit, below what `docs/operations.md` adds up for the settings: a process that takes
-//! more gets no memory and dies, instead of the machine.
+//! Floods under a hard limit, below what `docs/operations.md` adds up for the settings: a process that
+//! takes more gets no memory and dies, instead of the machine.
 //!
-//! All floods reach one server at the same time. `PULSO_TEST_HARD_LIMIT=1` (`make test-faults`) runs them;
-//! part of a name instead of `1` runs those of that name. What they would take without bounds is
+//! All floods reach one server at the same time. `PULSO_TEST_HARD_LIMIT=1` (`make test-faults`) runs
+//! them; part of a name instead of `1` runs those of that name. What they would take without bounds is
 //! several times the limit.
 
 use futures_util::future::join_all;
@@ -13,8 +13,9 @@ use crate::{
     harness::{Home, Server, Settings},
 };
 
-/// More than the process takes with the settings of [`small_machine`]. Their sum in `docs/operations.md` is
-/// 474 MiB, because it reckons with a store that answers nothing and with a refold.
+/// More than the process takes with the settings of [`small_machine`]. Their sum in
+/// `docs/operations.md` is 474 MiB, because it reckons with a store that answers nothing and with a
+/// refold.
 const MIB_MAX: u64 = 280;
 
 fn small_machine() -> Settings {
