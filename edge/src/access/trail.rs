@@ -36,8 +36,10 @@ pub const MONTHS_MAX: u32 = 240;
 /// Most entries that one page reads; the page ends there, with what it has found.
 pub const ENTRIES_READ_MAX: usize = 10_000;
 
-/// A page ends behind the entry whose texts make it longer than this.
-pub const PAGE_BYTES_MAX: usize = 4 << 20;
+/// A page ends behind the entry whose texts bring it to so many bytes or more. With that entry (at most
+/// 130 KiB) and what encodes a thousand of them it has less than 4 MiB, the most that gRPC clients take
+/// unless told otherwise.
+pub const PAGE_BYTES_MAX: usize = 3 << 20;
 
 /// Ends of calls that are read at once: with [`TEXT_BYTES_MAX`] before and after, 1 MiB.
 const ENDS_AT_ONCE: usize = 8;
@@ -236,7 +238,7 @@ impl<S: BillingStore> Trail<S> {
         let ends = stream::iter(calls).map(|(place, begun)| self.ended(place, begun));
         let mut ends = std::pin::pin!(ends.buffered(ENDS_AT_ONCE));
         while let Some((place, entry)) = ends.try_next().await? {
-            page.bytes += entry.ended.as_ref().map_or(0, Ended::bytes);
+            page.bytes += entry.begun.bytes() + entry.ended.as_ref().map_or(0, Ended::bytes);
             page.entries.push(entry);
             if page.is_full() {
                 return Ok(Some(TrailPlace { place: place.place + 1, ..place }));

@@ -1,8 +1,8 @@
 //! Writes: calls that change something, each in the audit trail before and after its handler.
 //!
 //! A write runs on a task of its own, from its first entry to its last: a client that goes away ends
-//! neither the handler nor its record. A write whose first entry the store does not take is refused
-//! before anything is changed. When the last entry is not taken, the client still gets its answer, and
+//! neither the handler nor its record. A write whose first entry the store does not take within a few
+//! seconds is refused before anything is changed, and one whose client has gone away by then too. When the last entry is not taken, the client still gets its answer, and
 //! the entry is tried again for a while; if that fails too, the trail says that the end is not known.
 
 use std::{
@@ -18,8 +18,9 @@ use runtime::fault;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::JoinSet,
+    time::timeout,
 };
-use tracing::{Instrument as _, Span, error};
+use tracing::{Instrument as _, Span, error, warn};
 
 use super::{
     change::Change,
@@ -36,6 +37,10 @@ pub(super) const WRITES_AT_ONCE_MAX: usize = 256;
 
 /// How long a client waits that was one write too many.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Longest wait until the store has taken the entry that a write begins with, the turn of those before
+/// it included. Clients give up soon after, and would send the write again beside this one.
+const BEGIN_WAIT: Duration = Duration::from_secs(5);
 
 /// Waits between tries to add an end that the store did not take.
 const END_WAITS: [Duration; 5] = [
@@ -118,7 +123,7 @@ impl Writes {
     }
 
     /// Records that a known client was refused by the gate. At most [`REFUSALS_PER_SECOND`] a client;
-    /// a store that does not answer loses the entry, because nothing was changed.
+    /// a store that does not answer within [`BEGIN_WAIT`] loses the entry, because nothing was changed.
     pub(super) async fn refused(&self, call: &Call, problem: &Problem) {
         if self.refusals.of_principal(&call.principal).is_err() {
             return;
@@ -126,7 +131,7 @@ impl Writes {
         let mut begun = self.begun(call);
         let outcome = Outcome::Refused { reason: problem.reason.to_owned() };
         begun.ended = Some(Ended::new(begun.at, outcome));
-        count("refused", &self.record.begin(&begun).await);
+        count("refused", &begin(&*self.record, &begun).await);
     }
 
     /// Waits until every write has its last entry. Nothing may begin one any more.
@@ -164,6 +169,17 @@ fn count<T>(step: &'static str, recorded: &Result<T, StoreError>) {
     counter!("pulso_audit_entries_total", "step" => step, "outcome" => outcome).increment(1);
 }
 
+/// Adds that a call has begun, within [`BEGIN_WAIT`].
+///
+/// # Errors
+/// As [`Record::begin`], and `Unavailable` when the wait is over.
+async fn begin(record: &dyn Record, begun: &Begun) -> Result<TrailPlace, StoreError> {
+    timeout(BEGIN_WAIT, record.begin(begun)).await.unwrap_or_else(|_| {
+        let message = format!("the audit trail took no entry within {BEGIN_WAIT:?}");
+        Err(StoreError::Unavailable(message))
+    })
+}
+
 /// One write on its way.
 struct Write {
     record: Arc<dyn Record>,
@@ -178,7 +194,7 @@ impl Write {
         answer: oneshot::Sender<Result<R, Problem>>,
     ) {
         // A client that has gone away takes no answer, here and below.
-        let place = self.record.begin(&self.begun).await;
+        let place = begin(&*self.record, &self.begun).await;
         count("begun", &place);
         let place = match place {
             Ok(place) => place,
@@ -188,25 +204,40 @@ impl Write {
             }
         };
         fault::point("audit.after_begun");
+        if answer.is_closed() {
+            // Nothing is changed yet. Whoever has given up may have sent the same again.
+            let reason = reasons::CLIENT_GONE.to_owned();
+            let ended = Ended::new(self.record.clock().now(), Outcome::Refused { reason });
+            let recorded = self.record.end(place, &ended).await;
+            return self.settle(place, &ended, recorded).await;
+        }
         let change = Change::default();
         let answered = handler(change.clone()).await;
         let ended = change.ended(self.record.clock().now(), refused(&answered));
         fault::point("audit.before_ended");
         let recorded = self.record.end(place, &ended).await;
         let _ = answer.send(Ok(answered));
+        self.settle(place, &ended, recorded).await;
+    }
+
+    /// Counts an end, and tries again to add one that the store did not take.
+    async fn settle(&self, place: TrailPlace, ended: &Ended, recorded: Result<(), StoreError>) {
         match recorded {
             Ok(()) => count("ended", &Ok(())),
-            Err(error) => count("ended", &self.end_later(place, &ended, error).await),
+            Err(error) => count("ended", &self.end_later(place, ended, error).await),
         }
     }
 
-    /// Tries again to add an end.
+    /// Tries again to add an end. It is in the log from the first failure on: a shutdown may cut off what
+    /// follows.
     async fn end_later(
         &self,
         place: TrailPlace,
         ended: &Ended,
         mut last: StoreError,
     ) -> Result<(), StoreError> {
+        let Begun { method, request_id, .. } = &self.begun;
+        warn!(%last, %place, method, request_id, outcome = ?ended.outcome, "the audit trail does not have yet how a call ended");
         for wait in END_WAITS {
             tokio::time::sleep(wait).await;
             match self.record.end(place, ended).await {
@@ -214,7 +245,6 @@ impl Write {
                 Err(error) => last = error,
             }
         }
-        let Begun { method, request_id, .. } = &self.begun;
         error!(%last, %place, method, request_id, outcome = ?ended.outcome, "the audit trail does not have how a call ended");
         Err(last)
     }

@@ -71,6 +71,7 @@ reasons! {
     REQUEST_UNDECODABLE "The bytes of a call are not one framed encoding of its message.",
     REQUEST_TOO_LARGE "The call's message is larger than the server takes.",
     REQUEST_TIMEOUT "The bytes of a request did not come in time.",
+    CLIENT_GONE "The client went away before its call began; nothing was changed. Only the audit trail says it.",
     COMPRESSION_UNSUPPORTED "The request is compressed; the server takes requests as they are only.",
     TLS_REQUIRED "The port speaks TLS only; use https://.",
     SERVER_BUSY "The server has as many calls or bytes of requests in hand as it allows; send the same again after the given wait.",

@@ -1,8 +1,11 @@
 //! Stores for tests: both that need no server, and one that a test takes away.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use domain::{
@@ -55,6 +58,8 @@ pub(in crate::access) use on_every_store;
 pub(crate) struct Fickle {
     store: MemoryBillingStore,
     is_away: Arc<AtomicBool>,
+    /// What it takes to add an entry.
+    add_millis: Arc<AtomicU64>,
 }
 
 impl Fickle {
@@ -64,6 +69,10 @@ impl Fickle {
 
     pub(in crate::access) fn come_back(&self) {
         self.is_away.store(false, Ordering::SeqCst);
+    }
+
+    pub(in crate::access) fn add_within(&self, wait: Duration) {
+        self.add_millis.store(u64::try_from(wait.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     fn there(&self) -> Result<&MemoryBillingStore, StoreError> {
@@ -102,6 +111,10 @@ impl BillingStore for Fickle {
     ) -> Result<Appended, StoreError> {
         // Whoever runs beside this one has read what it has read.
         tokio::task::yield_now().await;
+        match self.add_millis.load(Ordering::SeqCst) {
+            0 => {}
+            millis => tokio::time::sleep(Duration::from_millis(millis)).await,
+        }
         self.there()?.append_entry(journal, place, entry).await
     }
 

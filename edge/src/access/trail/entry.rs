@@ -154,6 +154,14 @@ impl Begun {
             ended: None,
         }
     }
+
+    /// Bytes of the texts that it holds, without those of its end.
+    pub(super) fn bytes(&self) -> usize {
+        let Self { at: _, id, who, method, request_id, ended: _ } = self;
+        let roles: usize = who.roles.iter().map(|role| role.as_str().len()).sum();
+        let names = [id, &who.id, &who.name, &who.kind, method, request_id];
+        names.into_iter().map(String::len).sum::<usize>() + roles
+    }
 }
 
 impl Ended {
@@ -165,6 +173,12 @@ impl Ended {
 
     /// Bytes of the texts that it holds.
     pub(super) fn bytes(&self) -> usize {
-        [&self.before, &self.after].into_iter().flatten().map(Evidence::bytes).sum()
+        let Self { at: _, target, before, after, outcome } = self;
+        let texts: usize = [before, after].into_iter().flatten().map(Evidence::bytes).sum();
+        let reason = match outcome {
+            Outcome::Refused { reason } => reason.len(),
+            Outcome::Done | Outcome::Checked => 0,
+        };
+        texts + target.as_ref().map_or(0, String::len) + reason
     }
 }

@@ -195,6 +195,32 @@ async fn a_page_of_long_texts_ends_at_its_bound_and_the_next_one_goes_on() {
 }
 
 #[tokio::test]
+async fn a_page_of_long_names_ends_at_its_bound() {
+    let store = Arc::new(storage::memory::MemoryBillingStore::new());
+    let trail = Trail::new(store, SetClock::new().shared());
+    let long = "x".repeat(TARGET_BYTES_MAX);
+    let parts = Parts { id: long.clone(), name: long.clone(), ..Parts::clone(&Principal::local()) };
+    let reason = reasons::STORE_UNAVAILABLE.to_owned();
+    let of_end =
+        Ended { target: Some(long.clone()), ..Ended::new(at(NOW), Outcome::Refused { reason }) };
+    let call = Begun { ended: Some(of_end), ..begun(&trail, &Principal::new(parts), &long) };
+    // Four names, a UUID, the kind, five roles, the request's id, and the reason.
+    let bytes = 4 * TARGET_BYTES_MAX
+        + 36
+        + "local".len()
+        + "adminoperatoranalystviewerwriter".len()
+        + "7f3c".len()
+        + "STORE_UNAVAILABLE".len();
+    let most = PAGE_BYTES_MAX.div_ceil(bytes);
+    for _ in 0..=most {
+        trail.begin(&Begun { id: uuid::Uuid::new_v4().to_string(), ..call.clone() }).await.unwrap();
+    }
+    let page = trail.page(&whole(1_000)).await.unwrap();
+    assert_eq!(page.entries.len(), most);
+    assert_eq!(read(&trail, whole(1_000)).await.len(), most + 1);
+}
+
+#[tokio::test]
 async fn an_end_whose_answer_was_lost_is_added_once() {
     for fault in [EntryFault::Lost, EntryFault::Added] {
         let store = Arc::new(storage::memory::MemoryBillingStore::new());

@@ -111,6 +111,54 @@ async fn a_store_that_goes_away_meanwhile_gets_the_end_when_it_is_back() {
     assert_eq!(fixture.entries().await[0].ended.as_ref().unwrap().outcome, Outcome::Done);
 }
 
+/// Keeps what is logged, one text an event.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Logged {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = event.metadata().level().to_string();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn fmt::Debug| {
+            text.push_str(&format!(" {field}={value:?}"));
+        });
+        self.0.lock().unwrap().push(text);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_cut_off_before_it_is_taken_is_in_the_log_once() {
+    let (fixture, logged) = (Fixture::new(), Logged::default());
+    let _subscribed = tracing::subscriber::set_default(logged.clone());
+    let store = fixture.store.clone();
+    fixture.writes.run(&call(), |_| async move { store.go_away() }, never_refused).await.unwrap();
+    tokio::time::sleep(END_WAITS[0] + END_WAITS[1]).await;
+    fixture.writes.cut_off();
+    let logged = logged.0.lock().unwrap().clone();
+    let of_trail = |text: &&String| text.contains("the audit trail");
+    let [warning] = &logged.iter().filter(of_trail).collect::<Vec<_>>()[..] else {
+        panic!("{logged:?}")
+    };
+    for part in ["WARN", "place=2026-01/0", "POST /v1/catalog", "7f3c", "outcome=Done"] {
+        assert!(warning.contains(part), "{part} is not in {warning}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_end_that_is_never_taken_is_given_up_and_stays_unknown() {
     let fixture = Fixture::new();
@@ -119,6 +167,51 @@ async fn an_end_that_is_never_taken_is_given_up_and_stays_unknown() {
     fixture.writes.finish().await;
     fixture.store.come_back();
     assert_eq!(fixture.entries().await[0].ended, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_takes_too_long_to_begin_refuses_all_writes_that_wait_at_once() {
+    let (fixture, millisecond) = (Fixture::new(), Duration::from_millis(1));
+    fixture.store.add_within(BEGIN_WAIT - millisecond);
+    assert_eq!(fixture.writes.run(&call(), |_| async {}, never_refused).await, Ok(()));
+    assert_eq!(fixture.entries().await.len(), 1);
+
+    fixture.store.add_within(BEGIN_WAIT + millisecond);
+    let start = tokio::time::Instant::now();
+    let call = call();
+    let waiting = (0..3).map(|_| {
+        let handler = |_| async { panic!("nothing may be changed") };
+        fixture.writes.run::<(), _>(&call, handler, never_refused)
+    });
+    for answer in futures_util::future::join_all(waiting).await {
+        assert_eq!(answer.unwrap_err().reason, reasons::STORE_UNAVAILABLE);
+    }
+    let problem = Problem::new(tonic::Code::PermissionDenied, reasons::ROLE_MISSING, "no role");
+    assert_eq!(start.elapsed(), BEGIN_WAIT, "none waits for those before it");
+    fixture.writes.refused(&call, &problem).await;
+    assert_eq!(start.elapsed(), 2 * BEGIN_WAIT, "a refusal is not held up for longer");
+    assert_eq!(fixture.entries().await.len(), 1);
+
+    fixture.store.add_within(Duration::ZERO);
+    assert_eq!(fixture.writes.run(&call, |_| async {}, never_refused).await, Ok(()));
+    assert_eq!(fixture.entries().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_write_whose_client_is_gone_before_it_begins_changes_nothing() {
+    let fixture = Fixture::new();
+    let call = call();
+    {
+        let handler = |_| async { panic!("nobody waits for it") };
+        let mut answer = Box::pin(fixture.writes.run::<(), _>(&call, handler, never_refused));
+        assert!(poll!(answer.as_mut()).is_pending());
+        // Here the client closes its connection.
+    }
+    fixture.writes.finish().await;
+    let entries = fixture.entries().await;
+    let reason = reasons::CLIENT_GONE.to_owned();
+    assert_eq!(entries[0].ended.as_ref().unwrap().outcome, Outcome::Refused { reason });
+    assert_eq!(entries.len(), 1);
 }
 
 #[tokio::test]
