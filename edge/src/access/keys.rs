@@ -36,7 +36,7 @@ use super::{
 
 pub use self::{
     book::{Known, Usage},
-    page::KeyPage,
+    page::{KEYS_PAGE_MAX, KeyPage},
     record::{KeyInfo, Revoked},
 };
 
@@ -260,7 +260,7 @@ impl<S: BillingStore> Keys<S> {
     /// # Errors
     /// Those of the store.
     pub async fn list(&self) -> Result<Vec<KeyInfo>, KeysError> {
-        Ok(self.page("", usize::MAX).await?.keys)
+        Ok(self.some("", usize::MAX).await?.keys)
     }
 
     /// When a key was last used, as far as it was written; `None` for never. Finds the end of the

@@ -296,6 +296,13 @@ async fn pages_have_every_key_once_in_the_order_of_the_list() {
         }
         assert_eq!((&found, pages), (&all, 7_usize.div_ceil(size)), "{size}");
     }
+    for number in 7..=KEYS_PAGE_MAX {
+        keys.create(new_key(&format!("meter-{number}")), "ada").await.unwrap();
+    }
+    let first = keys.page("", 1_000).await.unwrap();
+    assert_eq!(first.keys.len(), KEYS_PAGE_MAX, "one key too many for a page");
+    let rest = keys.page(&first.next.unwrap(), 1_000).await.unwrap();
+    assert_eq!((rest.keys.len(), rest.next), (1, None));
     for unknown in ["0123456789abcdef", "x", "*"] {
         assert!(matches!(keys.page(unknown, 1).await, Err(KeysError::NotFound(_))), "{unknown}");
     }
