@@ -132,8 +132,13 @@ pub enum KeysError {
     )]
     TooManyMade,
     /// No such key.
-    #[error("no API key has the id {0:?}; `pulso key list` shows all")]
-    NotFound(String),
+    #[error("no API key has the id {0}; `pulso key list` shows all")]
+    NotFound(KeyId),
+    /// It may be a whole key, so no error repeats it.
+    #[error(
+        "that is not the id of an API key, which is the 16 hexadecimal digits after `pulso_`; `pulso key list` shows all"
+    )]
+    NotAnId,
     /// The store failed; it may have been done all the same.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -406,10 +411,9 @@ impl<S: BillingStore> Keys<S> {
     }
 
     fn info(&self, id: &str) -> Result<KeyInfo, KeysError> {
+        let id = id.parse().map_err(|_| KeysError::NotAnId)?;
         let book = self.book();
-        let key = id.parse().ok().and_then(|id: KeyId| book.keys.get(&id));
-        let not_found = || KeysError::NotFound(id.chars().take(64).collect());
-        key.map(|key| key.info.clone()).ok_or_else(not_found)
+        book.keys.get(&id).map(|key| key.info.clone()).ok_or(KeysError::NotFound(id))
     }
 
     fn book(&self) -> RwLockReadGuard<'_, Book> {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use domain::{Clock as _, Timestamp};
-use edge::Problem;
+use edge::{Problem, access::api_key::PREFIX};
 use proto::{
     convert::wire_time,
     v1::{
@@ -52,7 +52,7 @@ pub enum KeyCommand {
     List,
     /// Take a key back.
     Revoke {
-        /// Its id, 16 hexadecimal digits.
+        /// Its id, 16 hexadecimal digits; or the whole key, of which only the id is sent.
         id: String,
     },
 }
@@ -66,7 +66,7 @@ pub struct CreateArgs {
     #[arg(long = "role", required = true, value_name = "ROLE")]
     roles: Vec<String>,
     /// For whom: a tenant, may be repeated; or `*` for all.
-    #[arg(long = "tenant", required = true, value_name = "TENANT")]
+    #[arg(long = "tenant", required = true, value_name = "TENANT", value_parser = one_tenant)]
     tenants: Vec<String>,
     /// How long it counts, such as 2160h. Without it, until it is revoked.
     #[arg(long, value_name = "TIME", value_parser = expiry)]
@@ -74,6 +74,20 @@ pub struct CreateArgs {
     /// Make it in the configured store and not through a server.
     #[arg(long)]
     local: bool,
+}
+
+/// The id in a key, or the text as it is.
+fn id_of(text: &str) -> &str {
+    let of_key = text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_'));
+    of_key.map_or(text, |(id, _)| id)
+}
+
+/// A list would be one tenant of that name.
+fn one_tenant(text: &str) -> Result<String, String> {
+    match text.contains(',') {
+        true => Err("give --tenant once for each tenant".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 fn expiry(text: &str) -> Result<Duration, String> {
@@ -125,6 +139,7 @@ pub async fn run(globals: &Globals, command: KeyCommand) -> Result<Exit, Failure
         }
         KeyCommand::Revoke { id } => {
             let mut client = AccessServiceClient::new(globals.connect().await?);
+            let id = id_of(&id).to_owned();
             let answered = client.revoke_key(RevokeKeyRequest { id }).await;
             let key = answered.map_err(|status| Failure::status(&status))?.into_inner();
             let columns = ["id", "name", "revoked_at", "revoked_by"];
@@ -189,4 +204,24 @@ fn shown(key: &Key) -> Value {
         "revoked_by": key.revoked_by,
         "last_used_at": time(&key.last_used_at),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_id_of_a_whole_key_is_sent() {
+        let key = format!("pulso_0123456789abcdef_{}", "5".repeat(72));
+        for text in [&*key, "0123456789abcdef"] {
+            assert_eq!(id_of(text), "0123456789abcdef");
+        }
+        assert_eq!(id_of("pulso_"), "pulso_");
+    }
+
+    #[test]
+    fn a_list_of_tenants_is_no_tenant() {
+        assert_eq!(one_tenant("acme"), Ok("acme".to_owned()));
+        assert!(one_tenant("acme,beta").unwrap_err().contains("once for each"));
+    }
 }

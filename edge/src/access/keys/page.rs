@@ -36,9 +36,9 @@ impl<S: BillingStore> Keys<S> {
         let from = match after {
             "" => 0,
             after => {
+                let id = after.parse().map_err(|_| KeysError::NotAnId)?;
                 let place = keys.iter().position(|info| info.id == after);
-                let not_found = || KeysError::NotFound(after.chars().take(64).collect());
-                place.ok_or_else(not_found)? + 1
+                place.ok_or(KeysError::NotFound(id))? + 1
             }
         };
         let page = &keys[from..keys.len().min(from.saturating_add(size))];

@@ -96,7 +96,7 @@ impl AccessService for AccessGrpc {
             .map_err(|(reason, message)| Problem::invalid("page_size", reason, message))?;
         let book = self.keys()?;
         let page = book.page(&page_token, size).await.map_err(|error| match error {
-            KeysError::NotFound(_) => {
+            KeysError::NotFound(_) | KeysError::NotAnId => {
                 let message = "not a token of this list; leave it out to start from the first page";
                 Problem::invalid("page_token", reasons::PAGE_TOKEN_INVALID, message)
             }
@@ -204,7 +204,9 @@ pub(crate) fn problem_of(error: KeysError) -> Problem {
         KeysError::TooMany | KeysError::TooManyMade => {
             Problem::failed_precondition(reasons::RESULT_TOO_LARGE, message)
         }
-        KeysError::NotFound(_) => Problem::not_found(reasons::KEY_NOT_FOUND, message),
+        KeysError::NotFound(_) | KeysError::NotAnId => {
+            Problem::not_found(reasons::KEY_NOT_FOUND, message)
+        }
         KeysError::Store(error) => error.into(),
     }
 }
