@@ -97,3 +97,6 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         Forwarder::new(queue, self.parts.books.queue(queue), backoff)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     ) -> Result<v1::CatalogueVersion, Problem> {
         let wanted = Some(version).filter(|version| !version.is_empty());
         let _call = self.compute.admit()?;
-        self.describe(self.find_version(wanted, |_| true).await?).await
+        Ok(self.describe(self.find_version(wanted, |_| true).await?).await)
     }
 
     /// All versions without their texts, newest first.
@@ -41,7 +41,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             return Ok(known);
         }
         let found = self.find_version(Some(&head.version), |_| true).await?;
-        let described = v1::CatalogueVersion { text: String::new(), ..self.describe(found).await? };
+        let described = v1::CatalogueVersion { text: String::new(), ..self.describe(found).await };
         self.described.keep(&described);
         Ok(described)
     }
@@ -107,9 +107,10 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             active: false,
         };
         let already_published = before.is_some();
+        let skus = file.catalogue.skus.len();
         if request.validate_only {
             change.only_checked();
-            let catalogue = Some(self.describe(before.unwrap_or(offered)).await?);
+            let catalogue = Some(document(before.unwrap_or(offered), skus));
             return Ok(v1::PublishCatalogueResponse { catalogue, already_published });
         }
         let stands = self.parts.publisher.store(&offered).await?;
@@ -121,28 +122,34 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         if !stands.active {
             self.parts.publisher.activate(&stands, &file.catalogue).await?;
         }
-        let catalogue = Some(self.describe(stands).await?);
+        // From here on nothing fails: the catalogue is published, and the audit trail says so.
+        let catalogue = Some(document(stands, skus));
         Ok(v1::PublishCatalogueResponse { catalogue, already_published })
     }
 
     /// A stored version as the wire knows it. A text that this program can no longer read counts no
     /// SKUs and is still shown.
-    async fn describe(&self, version: CatalogueVersion) -> Result<v1::CatalogueVersion, Problem> {
+    async fn describe(&self, version: CatalogueVersion) -> v1::CatalogueVersion {
         let skus = match parse(&self.compute, &version.version, version.text.clone()).await {
-            Ok(file) => u32::try_from(file.catalogue.skus.len()).unwrap_or(u32::MAX),
+            Ok(file) => file.catalogue.skus.len(),
             Err(problem) => {
                 tracing::warn!(version = version.version, %problem, "a stored catalogue does not parse");
                 0
             }
         };
-        let (seconds, nanos) = version.published_at.parts();
-        Ok(v1::CatalogueVersion {
-            digest: format!("{:032x}", hash::bytes128(0, version.text.as_bytes())),
-            version: version.version,
-            text: version.text,
-            published_at: Some(prost_types::Timestamp { seconds, nanos }),
-            skus,
-        })
+        document(version, skus)
+    }
+}
+
+/// A version of so many SKUs as the wire knows it.
+fn document(version: CatalogueVersion, skus: usize) -> v1::CatalogueVersion {
+    let (seconds, nanos) = version.published_at.parts();
+    v1::CatalogueVersion {
+        digest: format!("{:032x}", hash::bytes128(0, version.text.as_bytes())),
+        version: version.version,
+        text: version.text,
+        published_at: Some(prost_types::Timestamp { seconds, nanos }),
+        skus: u32::try_from(skus).unwrap_or(u32::MAX),
     }
 }
 

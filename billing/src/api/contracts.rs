@@ -7,7 +7,7 @@ use edge::{Problem, access::Change, problem::reasons};
 use proto::v1;
 
 use super::{BillingApi, messages, problems};
-use crate::books::contracts::{AppliedContract, Apply};
+use crate::books::contracts::{Apply, Offered};
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// Checks a contract and applies it, or only checks.
@@ -19,33 +19,22 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let _call = self.compute.admit()?;
         let mode = if request.validate_only { Apply::CheckOnly } else { Apply::Now };
         let applied = self.parts.books.contracts.apply(&request.text, mode).await;
-        let (contract, already_applied) = applied.map_err(problems::of_billing)?;
+        // From here on nothing fails: the contract is applied, and the audit trail says so.
+        let (contract, before, already_applied) = match applied.map_err(problems::of_billing)? {
+            Offered::Known(contract) => (Arc::clone(&contract), Some(contract), true),
+            Offered::New { contract, before } => (contract, before, false),
+        };
         change.about(contract.contract.name.as_str());
         if request.validate_only {
             change.only_checked();
-        } else if already_applied {
-            change.before(&contract.text);
-            change.after(&contract.text);
         } else {
             change.after(&contract.text);
-            if let Some(before) = self.applied_before(&contract).await? {
+            if let Some(before) = before {
                 change.before(&before.text);
             }
         }
         let contract = Some(messages::contract(&contract));
         Ok(v1::ApplyContractResponse { contract, already_applied })
-    }
-
-    /// The contract of a tenant that was applied last before another one of it.
-    async fn applied_before(
-        &self,
-        contract: &AppliedContract,
-    ) -> Result<Option<Arc<AppliedContract>>, Problem> {
-        let mut all = self.parts.books.contracts.all().await.map_err(problems::of_billing)?;
-        all.retain(|known| {
-            known.contract.tenant == contract.contract.tenant && known.place < contract.place
-        });
-        Ok(all.pop())
     }
 
     /// The contracts of a tenant, or of all for an empty name.

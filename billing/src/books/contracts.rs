@@ -85,22 +85,18 @@ impl<B: BillingStore> Contracts<B> {
         Ok(read.clone())
     }
 
-    /// Checks a contract file and applies it, or only checks. The same text again changes nothing.
-    /// Says whether it had been applied before.
+    /// Checks a contract file and applies it, or only checks. The same text again changes nothing. Reads
+    /// nothing after the contract is applied: what then failed would hide that it was.
     ///
     /// # Errors
     /// With every mistake of the file; when another contract has the name, or a credit of the tenant
     /// has it with other terms; when the store fails.
-    pub(crate) async fn apply(
-        &self,
-        text: &str,
-        mode: Apply,
-    ) -> Result<(Arc<AppliedContract>, bool), BillingError> {
+    pub(crate) async fn apply(&self, text: &str, mode: Apply) -> Result<Offered, BillingError> {
         loop {
             let known = self.all().await?;
             let (contract, catalogue) = self.parse_offered(text).await?;
             if let Some(stands) = known.iter().find(|known| known.contract.name == contract.name) {
-                return same(stands, text).map(|()| (Arc::clone(stands), true));
+                return same(stands, text).map(|()| Offered::Known(Arc::clone(stands)));
             }
             check_credits(&contract, &known)?;
             let (applied_at, place) = (self.clock.now(), known.len() as u64);
@@ -111,13 +107,16 @@ impl<B: BillingStore> Contracts<B> {
                 catalogue,
                 applied_at,
             };
-            let applied = AppliedContract { contract, text: text.to_owned(), applied_at, place };
+            let mut own = known.into_iter();
+            let before = own.rfind(|known| known.contract.tenant == contract.tenant);
+            let contract =
+                Arc::new(AppliedContract { contract, text: text.to_owned(), applied_at, place });
             if mode == Apply::CheckOnly {
-                return Ok((Arc::new(applied), false));
+                return Ok(Offered::New { contract, before });
             }
             let appended = journal::append(&*self.store, JOURNAL, place, &entry).await?;
             if appended == Appended::Added {
-                return Ok((Arc::new(applied), false));
+                return Ok(Offered::New { contract, before });
             }
         }
     }
@@ -154,6 +153,20 @@ impl<B: BillingStore> Contracts<B> {
         known.retain(|known| known.contract.tenant == *tenant);
         Ok(known)
     }
+}
+
+/// A contract file without mistakes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// It had been applied before.
+    Known(Arc<AppliedContract>),
+    /// It was applied now, or would be.
+    New {
+        /// The contract.
+        contract: Arc<AppliedContract>,
+        /// The one of the same tenant that was applied last before it.
+        before: Option<Arc<AppliedContract>>,
+    },
 }
 
 /// Whether a contract takes effect.

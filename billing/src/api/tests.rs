@@ -1,0 +1,185 @@
+//! What the audit trail is told of a write, on a store that answers no more once the write is done.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use domain::{
+    BillingStore, LogId, Timestamp,
+    billing::{Appended, CatalogueHead, CatalogueVersion},
+    generation::Generation,
+    store::StoreError,
+};
+use edge::{
+    Compute,
+    access::{
+        Change,
+        trail::{Ended, Evidence, Outcome},
+    },
+    problem::reasons,
+};
+use proto::v1;
+use storage::memory::{AppendFault, MemoryBillingStore, MemoryLog, MemoryUsageStore};
+
+use super::BillingApi;
+use crate::{BillingConfig, testing::no_log};
+
+const CATALOGUE: &str = r#"
+catalogue: "2024-09"
+currency: USD
+skus:
+  - sku: vm
+    unit: hour
+    dimensions: [region]
+    prices:
+      - {valid_from: 2024-01-01T00:00:00Z, model: per_unit, unit_price: "0.25"}
+"#;
+
+const CONTRACT: &str = r#"
+contract: acme-1
+tenant: acme
+valid_from: 2024-09-01
+currency: USD
+"#;
+
+/// A store in memory that reads nothing any more once an entry is added or a catalogue is active.
+#[derive(Clone, Default)]
+struct Closing {
+    store: MemoryBillingStore,
+    is_closed: Arc<AtomicBool>,
+}
+
+impl Closing {
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    fn open(&self) -> Result<&MemoryBillingStore, StoreError> {
+        match self.is_closed.load(Ordering::SeqCst) {
+            true => Err(StoreError::Unavailable("as the test asked".to_owned())),
+            false => Ok(&self.store),
+        }
+    }
+}
+
+impl BillingStore for Closing {
+    async fn publish_catalogue(
+        &self,
+        version: &CatalogueVersion,
+    ) -> Result<CatalogueVersion, StoreError> {
+        self.open()?.publish_catalogue(version).await
+    }
+
+    async fn activate_catalogue(&self, version: &str) -> Result<(), StoreError> {
+        self.open()?.activate_catalogue(version).await?;
+        self.close();
+        Ok(())
+    }
+
+    async fn catalogue(&self, version: &str) -> Result<Option<CatalogueVersion>, StoreError> {
+        self.open()?.catalogue(version).await
+    }
+
+    async fn catalogues(&self) -> Result<Vec<CatalogueHead>, StoreError> {
+        self.open()?.catalogues().await
+    }
+
+    async fn append_entry(
+        &self,
+        journal: &str,
+        place: u64,
+        entry: &[u8],
+    ) -> Result<Appended, StoreError> {
+        let appended = self.open()?.append_entry(journal, place, entry).await?;
+        self.close();
+        Ok(appended)
+    }
+
+    async fn entries(
+        &self,
+        journal: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.open()?.entries(journal, from, limit).await
+    }
+}
+
+fn moment() -> Timestamp {
+    "2024-10-01T00:00:00Z".parse().unwrap()
+}
+
+struct Setup {
+    store: Closing,
+    log: MemoryLog,
+    api: BillingApi<MemoryUsageStore, Closing, MemoryLog>,
+}
+
+fn setup() -> Setup {
+    let store = Closing::default();
+    let log = MemoryLog::new(Generation::new(LogId([3; 16]), 3, 11), Arc::new(moment));
+    let config = BillingConfig { declare_tries_max: 1, ..BillingConfig::default() };
+    let (usage, billing) = (Arc::default(), Arc::new(store.clone()));
+    let (clock, compute) = (Arc::new(moment), Compute::default());
+    let log_port = Arc::new(log.clone());
+    let api = BillingApi::new(usage, billing, log_port, no_log(), clock, config, compute);
+    Setup { store, log, api }
+}
+
+fn publish(text: &str) -> v1::PublishCatalogueRequest {
+    v1::PublishCatalogueRequest { text: text.to_owned(), validate_only: false }
+}
+
+fn apply(text: &str) -> v1::ApplyContractRequest {
+    v1::ApplyContractRequest { text: text.to_owned(), validate_only: false }
+}
+
+#[tokio::test]
+async fn a_contract_that_was_applied_is_answered_so_whatever_the_store_does_then() {
+    let Setup { store, api, .. } = setup();
+    api.publish(publish(CATALOGUE), &Change::default()).await.unwrap();
+    let renewed = CONTRACT.replace("acme-1", "acme-2");
+    let other = CONTRACT.replace("acme-1", "zeta-1").replace("tenant: acme", "tenant: zeta");
+    let texts = [(CONTRACT, None), (&other, None), (&renewed, Some(CONTRACT))];
+    for (text, before) in texts {
+        store.is_closed.store(false, Ordering::SeqCst);
+        let change = Change::default();
+        let answer = api.apply(apply(text), &change).await.unwrap();
+        assert!(!answer.already_applied);
+        let name = answer.contract.unwrap().name;
+        let expected = Ended {
+            target: Some(name),
+            before: before.map(Evidence::of),
+            after: Some(Evidence::of(text)),
+            ..Ended::new(moment(), Outcome::Done)
+        };
+        assert_eq!(change.ended(moment(), None), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_catalogue_that_was_published_is_answered_so_whatever_the_store_does_then() {
+    let Setup { api, .. } = setup();
+    let change = Change::default();
+    let answer = api.publish(publish(CATALOGUE), &change).await.unwrap();
+    assert_eq!(answer.catalogue.unwrap().skus, 1);
+    let expected = Ended {
+        target: Some("2024-09".to_owned()),
+        after: Some(Evidence::of(CATALOGUE)),
+        ..Ended::new(moment(), Outcome::Done)
+    };
+    assert_eq!(change.ended(moment(), None), expected);
+}
+
+#[tokio::test]
+async fn a_catalogue_that_is_stored_and_not_active_has_its_text_in_the_trail() {
+    let Setup { store, log, api } = setup();
+    log.fail_next_append(AppendFault::Unavailable);
+    let change = Change::default();
+    let problem = api.publish(publish(CATALOGUE), &change).await.unwrap_err();
+    assert_eq!(problem.reason, reasons::LOG_UNAVAILABLE);
+    let ended = change.ended(moment(), Some(problem.reason));
+    assert_eq!((ended.before, ended.after), (None, Some(Evidence::of(CATALOGUE))));
+    assert!(!store.catalogue("2024-09").await.unwrap().unwrap().active);
+}
