@@ -162,7 +162,7 @@ pub(crate) enum Offered {
     Known(Arc<AppliedContract>),
     /// It was applied now, or would be.
     New {
-        /// The contract.
+        /// With the place that it has, or would have.
         contract: Arc<AppliedContract>,
         /// The one of the same tenant that was applied last before it.
         before: Option<Arc<AppliedContract>>,

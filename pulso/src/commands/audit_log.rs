@@ -32,7 +32,8 @@ Each line is a call that changed something or tried to, over gRPC or HTTP, or a 
 itself. `unknown` is a call that is under way, or whose process died before its end was written. For a
 check of totals against the log there is `pulso audit`.")]
 pub struct AuditLogArgs {
-    /// Only calls that have begun at or after this moment. RFC 3339, a day or a month.
+    /// Only calls that have begun at or after this moment. RFC 3339, a day or a month. 400 days before
+    /// --to when left out.
     #[arg(long, value_name = "TIME", value_parser = wire::parse_moment)]
     pub from: Option<Timestamp>,
     /// Only calls that have begun before this moment.

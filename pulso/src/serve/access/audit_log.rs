@@ -34,8 +34,9 @@ use utoipa::OpenApi;
 pub(crate) use document::Entry;
 use document::Page;
 
-/// How far back a question goes that does not say: nearly as far as one may.
-const BACK_DEFAULT: Duration = Duration::from_secs(7_270 * 24 * 3_600);
+/// How far back a question goes that does not say: a year and a month, so that it reads 15 journals at
+/// most. `docs/access.md` and `access.proto` say it too.
+const BACK_DEFAULT: Duration = Duration::from_secs(400 * 24 * 3_600);
 
 /// What the clock of another process may be ahead of this one.
 const AHEAD: Duration = Duration::from_secs(24 * 3_600);
@@ -173,8 +174,8 @@ const PARAMETERS: [&str; 6] = ["from", "to", "who", "method", "page_size", "page
     operation_id = "listAuditLog",
     tag = "access",
     params(
-        ("from" = Option<String>, Query, description = "First moment at which a call has begun, in RFC 3339.", format = DateTime, example = "2026-11-01T00:00:00Z"),
-        ("to" = Option<String>, Query, description = "First moment after, in RFC 3339.", format = DateTime, example = "2026-12-01T00:00:00Z"),
+        ("from" = Option<String>, Query, description = "First moment at which a call has begun, in RFC 3339. 400 days before `to` when left out.", format = DateTime, example = "2026-11-01T00:00:00Z"),
+        ("to" = Option<String>, Query, description = "First moment after, in RFC 3339. A day from now when left out.", format = DateTime, example = "2026-12-01T00:00:00Z"),
         ("who" = Option<String>, Query, description = "Only calls of the client with this id or name.", example = "ops"),
         ("method" = Option<String>, Query, description = "Only calls of this method.", example = "POST /v1/catalog"),
         ("page_size" = Option<i32>, Query, description = "50 when left out.", minimum = 1, maximum = 1000, example = 50),
@@ -207,3 +208,6 @@ fn read_moment(field: &str, text: Option<&str>) -> Result<Option<prost_types::Ti
         Problem::invalid(field, reasons::TIME_INVALID, format!("{text:?} is {error}"))
     })
 }
+
+#[cfg(test)]
+mod tests;
