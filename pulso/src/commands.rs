@@ -5,7 +5,6 @@
 
 pub mod config;
 mod files;
-mod recorded;
 pub mod schema;
 pub mod shell;
 pub mod topics;

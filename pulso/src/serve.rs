@@ -1,12 +1,14 @@
 //! Serving: the stages put together in one process, on the adapters that the configuration names.
 //!
 //! Stages never call one another; this is the only place that knows them all. In reading order:
-//! [`backends`] opens log and stores, [`consuming`] is the consumer with its schedule, [`process`]
-//! starts stages and ends them in order behind `doors`, which `tls` secures; `growth` starts them again
-//! when the log has grown, `first_key` is made by `pulso dev`, [`addresses`] says where all is; then
-//! the commands that run on top.
+//! [`backends`] opens log and stores, `recorded` puts into the audit trail what the program changes there
+//! without a call, [`consuming`] is the consumer with its schedule, [`process`] starts stages and ends
+//! them in order behind `doors`, which `tls` secures; `growth` starts them again when the log has grown,
+//! `first_key` is made by `pulso dev`, [`addresses`] says where all is; then the commands that run on
+//! top.
 
 pub mod backends;
+pub(crate) mod recorded;
 pub mod consuming;
 pub(crate) mod tls;
 pub mod access;

@@ -42,6 +42,11 @@ async fn the_first_start_makes_a_key_that_counts_once_credentials_are_asked_for(
     assert_eq!((&only["name"], &only["created_by"]), (&"dev".into(), &"pulso dev".into()));
     assert_eq!((&only["roles"][0], &only["tenants"][0]), (&"admin".into(), &"*".into()));
     let id = only["id"].as_str().unwrap();
+    let trail = server.pulso_with(&["audit-log", "-o", "json"], Some(key)).await;
+    let trail: serde_json::Value = serde_json::from_slice(&trail.stdout).unwrap();
+    let [made] = &trail["entries"].as_array().unwrap()[..] else { panic!("{trail}") };
+    assert_eq!((&made["method"], &made["target"]), (&"pulso dev".into(), &id.into()));
+    assert_eq!((&made["who"]["kind"], &made["outcome"]), (&"local".into(), &"done".into()));
     let revoked = server.pulso_with(&["key", "revoke", id], Some(key)).await;
     assert_eq!(revoked.status.code(), Some(0), "{revoked:?}");
     server.terminate().await;

@@ -16,7 +16,7 @@ use proto::{
 use runtime::clock;
 use serde_json::{Value, json};
 
-use super::{recorded::recorded, wire};
+use super::wire;
 use crate::{
     cli::Globals,
     client,
@@ -26,7 +26,7 @@ use crate::{
     },
     exit::{Exit, Failure},
     output::{Answer, Printer, counted},
-    serve::{access, backends::OpenStores},
+    serve::{access, backends::OpenStores, recorded::recorded},
 };
 
 /// Longest time that a key may be given: ten years.

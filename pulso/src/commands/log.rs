@@ -28,13 +28,16 @@ use storage::{
 };
 
 use self::rebase::RebaseArgs;
-use super::{recorded::recorded, wire};
+use super::wire;
 use crate::{
     cli::Globals,
     config::{Loaded, urls::Servers},
     exit::{Exit, Failure},
     output::{Answer, Printer, counted},
-    serve::backends::{OpenStores, kafka, store_failure},
+    serve::{
+        backends::{OpenStores, kafka, store_failure},
+        recorded::recorded,
+    },
 };
 
 /// `pulso log`.

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use storage::choice::{Log, Usage};
 use tokio::time::Instant;
 
-use super::{recorded::recorded, wire};
+use super::wire;
 use crate::{
     cli::{Globals, serving::Stage},
     config::Loaded,
@@ -29,6 +29,7 @@ use crate::{
     serve::{
         backends::{self, Backends},
         consuming,
+        recorded::recorded,
     },
 };
 

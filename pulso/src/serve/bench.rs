@@ -17,10 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::Name;
+use domain::{Clock as _, Name};
 use edge::access::{Role, Roles, Tenants, keys::NewKey};
 use ingestor_api::Packing;
-use runtime::{Schedule, telemetry::Metrics};
+use runtime::{Schedule, clock, telemetry::Metrics};
 use serde_json::{Value, json};
 
 use super::{
@@ -37,6 +37,9 @@ use crate::{
 use cpu::CpuTimes;
 use ledger::Ledger;
 use load::{Load, LoadReport};
+
+/// How long the load's key counts: longer than any run.
+const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 
 /// Runs the bench.
 ///
@@ -132,7 +135,8 @@ async fn target(process: &Process, config: &Config) -> Result<Target, Failure> {
     let keys = access::open_keys(config, Arc::clone(&process.backends.billing)).await?;
     let (name, roles) =
         (Name::new("bench").map_err(Failure::internal)?, Roles::of(&[Role::Writer]));
-    let new = NewKey { name, roles, tenants: Tenants::ALL, expires_at: None };
+    let expires_at = Some(clock::system().now().plus(KEY_LIFETIME));
+    let new = NewKey { name, roles, tenants: Tenants::ALL, expires_at };
     let (key, _) = keys.create(new, "pulso bench").await.map_err(Failure::internal)?;
     let key = key.reveal().parse().map_err(Failure::internal)?;
     Ok(Target { key: Some(key), ..target })

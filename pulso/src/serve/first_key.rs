@@ -11,11 +11,14 @@ use edge::access::{Role, Roles, Tenants, api_key::ApiKey, keys::NewKey};
 use storage::choice::Billing;
 use tracing::warn;
 
-use super::access;
+use super::{access, recorded::recorded};
 use crate::{config::Config, exit::Failure};
 
 /// Its name, which is that of its client.
 pub(super) const NAME: &str = "dev";
+
+/// What makes it, in its own entry and in the audit trail.
+const COMMAND: &str = "pulso dev";
 
 /// Whether there is a key to show.
 pub(super) enum FirstKey {
@@ -47,6 +50,21 @@ async fn make(config: &Config, billing: &Arc<Billing>) -> Result<FirstKey, Failu
         tenants: Tenants::ALL,
         expires_at: None,
     };
-    let (key, _) = keys.create(new, "pulso dev").await.map_err(Failure::internal)?;
-    Ok(FirstKey::Made(Box::new(key)))
+    let mut made = None;
+    let recording = recorded(billing, COMMAND, async |change| {
+        let (key, info) = keys.create(new, COMMAND).await.map_err(Failure::internal)?;
+        change.about(&info.id);
+        made = Some(FirstKey::Made(Box::new(key)));
+        Ok(())
+    });
+    let recorded = recording.await;
+    match (made, recorded) {
+        // Its text is shown now or never, also where the trail does not say that it was made.
+        (Some(made), Err(failure)) => {
+            warn!(%failure, "the audit trail does not have how the first API key was made");
+            Ok(made)
+        }
+        (Some(made), Ok(())) => Ok(made),
+        (None, recorded) => recorded.map(|()| FirstKey::Unavailable),
+    }
 }

@@ -17,13 +17,14 @@ use storage::choice::Log;
 
 use crate::{
     cli::{Globals, serving::Stage},
-    commands::{recorded::recorded, wire},
+    commands::wire,
     config::value::parse_duration,
     exit::{Exit, Failure},
     output::{Answer, Printer},
     serve::{
         backends::{self, Backends, store_failure},
         consuming,
+        recorded::recorded,
     },
 };
 
