@@ -1,6 +1,6 @@
 //! Price models: which keys each takes, and the checks that make tiers and matrices total.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use domain::{
     Quantity,
@@ -16,6 +16,10 @@ use super::{
 
 /// Most cells of a matrix.
 const CELLS_MAX: usize = 20_000;
+
+/// Most sets of dimensions that the cells of one matrix name. Each is compared with all others: with
+/// one for each cell, a file of 1 MB took days.
+const GROUPS_MAX: usize = 100;
 
 #[derive(Clone, Copy)]
 enum Word {
@@ -145,7 +149,7 @@ fn matrix(fields: &Fields<'_>, frame: &Frame<'_>) -> Option<Matrix> {
     if cells.is_empty() && default.is_none() && complete {
         return cursor.fail("a matrix without any price", "give cells or a default");
     }
-    check_unambiguous(&cells)?;
+    check_unambiguous(&cursor, &cells)?;
     let cells = cells.into_iter().map(|(_, cell)| cell).collect();
     complete.then_some(Matrix { cells, default })
 }
@@ -169,37 +173,44 @@ fn cell(entry: &Cursor<'_>, frame: &Frame<'_>) -> Option<MatrixCell> {
     Some(MatrixCell { when: pairs, unit_price })
 }
 
-type Projection<'a> = Vec<&'a (String, String)>;
+/// Cells by the dimensions that they name.
+type Groups<'c, 'd> = BTreeMap<Vec<&'c str>, Vec<&'c (Cursor<'d>, MatrixCell)>>;
 
 /// Checks that no usage fits two cells that name as many dimensions, because neither would win.
 ///
-/// Cells are grouped by the names they use. Two cells of one group clash where all values are the
-/// same; cells of two groups of one size clash where the names that both use have the same values.
-fn check_unambiguous(cells: &[(Cursor<'_>, MatrixCell)]) -> Option<()> {
-    let names = |cell: &MatrixCell| -> Vec<String> {
-        cell.when.iter().map(|(name, _)| name.clone()).collect()
-    };
+/// Two cells that name the same dimensions clash where all values are the same; others of one size
+/// clash where the dimensions that both name have the same values. Groups of cells are compared in
+/// pairs, so their number is bounded: the time is that of the cells for each group.
+fn check_unambiguous(cursor: &Cursor<'_>, cells: &[(Cursor<'_>, MatrixCell)]) -> Option<()> {
     let mut seen = HashSet::new();
-    for (cursor, cell) in cells {
-        if !seen.insert(&cell.when) {
+    let mut groups = Groups::new();
+    for cell in cells {
+        let (cursor, MatrixCell { when, .. }) = cell;
+        if !seen.insert(when) {
             return cursor.fail("the same `when` stands here a second time", "keep one of them");
         }
+        groups.entry(when.iter().map(|(name, _)| &**name).collect()).or_default().push(cell);
     }
-    let groups: BTreeSet<Vec<String>> = cells.iter().map(|(_, cell)| names(cell)).collect();
-    for one in &groups {
-        for other in groups.iter().filter(|other| other.len() == one.len() && *other > one) {
-            let project = |cell: &'_ MatrixCell| -> Vec<(String, String)> {
-                let shared =
-                    |(name, _): &&(String, String)| one.contains(name) && other.contains(name);
-                let shared: Projection<'_> = cell.when.iter().filter(shared).collect();
-                shared.into_iter().cloned().collect()
+    if groups.len() > GROUPS_MAX {
+        return cursor.fail(
+            format!(
+                "the cells name {} different sets of dimensions, and at most {GROUPS_MAX} are allowed",
+                groups.len()
+            ),
+            "name the same dimensions in more cells",
+        );
+    }
+    for (one, first) in &groups {
+        let others = groups.iter().filter(|(other, _)| other.len() == one.len() && *other > one);
+        for (other, second) in others {
+            let shared: Vec<&str> =
+                one.iter().filter(|name| other.contains(name)).copied().collect();
+            let project = |(_, cell): &&(Cursor<'_>, MatrixCell)| -> Vec<String> {
+                let values = cell.when.iter().filter(|(name, _)| shared.contains(&&**name));
+                values.map(|(_, value)| value.clone()).collect()
             };
-            let of = |group: &Vec<String>| {
-                let group = group.clone();
-                cells.iter().filter(move |(_, cell)| names(cell) == group)
-            };
-            let first: HashSet<_> = of(one).map(|(_, cell)| project(cell)).collect();
-            if let Some((cursor, _)) = of(other).find(|(_, cell)| first.contains(&project(cell))) {
+            let taken: HashSet<_> = first.iter().map(project).collect();
+            if let Some((cursor, _)) = second.iter().find(|cell| taken.contains(&project(cell))) {
                 return cursor.fail(
                     format!(
                         "usage may fit this cell and one that names {}, and neither would win",

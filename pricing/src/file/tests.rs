@@ -457,6 +457,27 @@ fn a_word_as_long_as_a_file_is_near_to_none_and_costs_nothing() {
     assert_eq!(cursor::suggestion("UTD", &["UTC"]), "; did you mean `UTC`?");
 }
 
+/// A matrix of as many cells, each naming a set of dimensions of its own, and all of them one with other
+/// values, so that none clash.
+fn matrix_of_sets(sets: usize) -> String {
+    let names: Vec<String> = (0..16).map(|number| format!("d{number}")).collect();
+    let pairs = (1..16).flat_map(|one| (one + 1..16).map(move |other| (one, other)));
+    let cells = pairs.take(sets).enumerate().map(|(at, (one, other))| {
+        format!("          - {{when: {{d0: v{at}, d{one}: v, d{other}: v}}, unit_price: \"1\"}}\n")
+    });
+    let (names, cells) = (names.join(", "), cells.collect::<String>());
+    format!(
+        "catalogue: \"1\"\ncurrency: USD\nskus:\n  - sku: a\n    unit: u\n    dimensions: [{names}]\n    prices:\n      - valid_from: 2026-01-01T00:00:00Z\n        model: matrix\n        prices:\n{cells}"
+    )
+}
+
+#[test]
+fn a_matrix_names_at_most_100_sets_of_dimensions() {
+    assert!(parse("c", matrix_of_sets(100).as_bytes()).is_ok());
+    let error = errors(&matrix_of_sets(101)).to_string();
+    assert!(error.contains("101 different sets of dimensions"), "{error}");
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
