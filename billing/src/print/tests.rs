@@ -125,7 +125,7 @@ mod pdf {
         let error = pdf(&invoice("東京")).unwrap_err().to_string();
         assert!(error.contains("東"), "{error}");
         let mut draft = invoice("acme");
-        draft.issued_at = None;
+        draft.head.issued_at = None;
         let error = pdf(&draft).unwrap_err().to_string();
         assert!(error.contains("was not issued"), "{error}");
     }
