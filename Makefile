@@ -91,6 +91,10 @@ bench: build ## Measure the pipeline on this machine
 # Lints the document that `/openapi.json` serves. Needs Node; the version is pinned here alone.
 REDOCLY ?= @redocly/cli@2.77.0
 
+.PHONY: redocly
+redocly:
+	REDOCLY_TELEMETRY=off npx --yes $(REDOCLY) --version
+
 .PHONY: lint-openapi
 lint-openapi: ## Check the description of HTTP and its examples; needs Node
 	$(CARGO) run --quiet --locked -p pulso -- openapi > target/openapi.json
