@@ -9,7 +9,10 @@ use super::{
     Flood,
     flood::{Answered, batch, late_pulse, numbered, pulse, send},
 };
-use crate::{attacks::Scale, harness::Server};
+use crate::{
+    attacks::Scale,
+    harness::{Server, Settings},
+};
 
 pub(crate) const FLOODS: &[Flood] = &[
     Flood {
@@ -17,7 +20,8 @@ pub(crate) const FLOODS: &[Flood] = &[
         bound: "`limits.keys_per_tenant`, 250,000",
         growth_mib_max: 450,
         settings: |settings, scale| {
-            settings.with("PULSO_LIMITS__KEYS_PER_TENANT", scale.pick("2000", "250000"))
+            let keys = scale.pick("2000", "250000");
+            in_one_segment(settings).with("PULSO_LIMITS__KEYS_PER_TENANT", keys)
         },
         send: |server, scale| skus(server, scale).boxed(),
         check: |counted, scale| {
@@ -31,7 +35,8 @@ pub(crate) const FLOODS: &[Flood] = &[
         bound: "`limits.values_per_dimension`, 100,000",
         growth_mib_max: 400,
         settings: |settings, scale| {
-            settings.with("PULSO_LIMITS__VALUES_PER_DIMENSION", scale.pick("2000", "100000"))
+            let values = scale.pick("2000", "100000");
+            in_one_segment(settings).with("PULSO_LIMITS__VALUES_PER_DIMENSION", values)
         },
         send: |server, scale| values(server, scale).boxed(),
         check: |counted, scale| {
@@ -70,6 +75,12 @@ pub(crate) const FLOODS: &[Flood] = &[
         },
     },
 ];
+
+/// A segment ends at each full ten minutes by default, and its caps begin anew: a flood across one would
+/// have less refused.
+fn in_one_segment(settings: Settings) -> Settings {
+    settings.with("PULSO_LOG__SEGMENT_SPAN", "13h").with("PULSO_LOG__LATENESS", "1h")
+}
 
 const PULSES: u64 = 1_000;
 
