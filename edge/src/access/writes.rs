@@ -204,14 +204,13 @@ impl Write {
             }
         };
         fault::point("audit.after_begun");
+        let change = Change::default();
         if answer.is_closed() {
             // Nothing is changed yet. Whoever has given up may have sent the same again.
-            let reason = reasons::CLIENT_GONE.to_owned();
-            let ended = Ended::new(self.record.clock().now(), Outcome::Refused { reason });
+            let ended = change.ended(self.record.clock().now(), Some(reasons::CLIENT_GONE));
             let recorded = self.record.end(place, &ended).await;
             return self.settle(place, &ended, recorded).await;
         }
-        let change = Change::default();
         let answered = handler(change.clone()).await;
         let ended = change.ended(self.record.clock().now(), refused(&answered));
         fault::point("audit.before_ended");

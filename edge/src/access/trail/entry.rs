@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     CorrelationId,
     access::{
+        api_key::hex,
         journal::moment,
         principal::{Principal, Roles},
     },
@@ -110,8 +111,7 @@ impl Evidence {
             return Self::Text(text.to_owned());
         }
         let hash = digest(&SHA256, text.as_bytes());
-        let sha256 = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self::Digest { sha256, bytes: text.len() as u64 }
+        Self::Digest { sha256: hex(hash.as_ref()), bytes: text.len() as u64 }
     }
 
     /// Bytes that it holds.
