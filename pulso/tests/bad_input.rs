@@ -249,7 +249,7 @@ async fn a_client_at_the_http_address_is_told_so_at_once() {
     for arguments in [&["status"][..], &["ingest", file.to_str().unwrap(), "--format", "jsonl"]] {
         let mut command = harness::program();
         command.args(arguments).args(["--server", &server.http]);
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let output = crate::harness::output(command).await;
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(69), "{arguments:?}: {stderr}");
         assert!(stderr.contains("HTTP address"), "{arguments:?}: {stderr}");

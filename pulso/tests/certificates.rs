@@ -78,7 +78,7 @@ async fn run(
     command.arg("--ca").arg(server.ca.as_ref().unwrap());
     command.args(shown.map(Identity::shown).unwrap_or_default());
     command.env_remove("PULSO_KEY").envs(key.map(|key| ("PULSO_KEY", key)));
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    crate::harness::output(command).await
 }
 
 /// A stream that is open.

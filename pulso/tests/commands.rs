@@ -447,7 +447,7 @@ async fn pulso(arguments: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pulso"));
     command.args(arguments.split_whitespace()).args(["--server", &start().await]);
     command.env_remove("PULSO_OUTPUT");
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    crate::harness::output(command).await
 }
 
 fn document(output: &Output) -> Value {

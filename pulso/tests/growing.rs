@@ -174,8 +174,8 @@ async fn a_log_grows_under_load_and_counts_everything_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_embedded_log_does_not_grow_and_says_why() {
     let home = Home::new();
-    let mut command = home.command(&["log", "grow", "--partitions", "8"]);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let command = home.command(&["log", "grow", "--partitions", "8"]);
+    let output = crate::harness::output(command).await;
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(78), "{stderr}");
     assert!(stderr.contains("embedded"), "{stderr}");

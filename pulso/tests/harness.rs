@@ -302,11 +302,7 @@ impl Server {
         if let Some(ca) = &self.ca {
             command.arg("--ca").arg(ca);
         }
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        for printed in [&output.stdout, &output.stderr] {
-            access::holds_no_secret(&String::from_utf8_lossy(printed));
-        }
-        output
+        output(command).await
     }
 
     /// The same with an API key, or with no credential.
@@ -314,7 +310,7 @@ impl Server {
         let mut command = program();
         command.args(arguments).args(["--server", &self.grpc]).env_remove("PULSO_KEY");
         command.envs(key.map(|key| ("PULSO_KEY", key)));
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+        output(command).await
     }
 
     /// The JSON document that a client command prints; it must exit with 0.
@@ -381,6 +377,15 @@ impl Server {
         let audit = self.json(&["audit"]).await;
         assert_eq!(audit["mismatches"], Value::Array(Vec::new()), "{audit}");
     }
+}
+
+/// What a command prints until it ends: none of the suite's secrets.
+pub(crate) async fn output(mut command: Command) -> Output {
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    for printed in [&output.stdout, &output.stderr] {
+        access::holds_no_secret(&String::from_utf8_lossy(printed));
+    }
+    output
 }
 
 /// Limits a resource of a program that is to be started, for good.

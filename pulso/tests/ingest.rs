@@ -13,7 +13,7 @@ async fn ingest(server: &FakeServer, file: &Path, arguments: &[&str]) -> (Output
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pulso"));
     command.args(["ingest", file.to_str().unwrap(), "-o", "json", "--server", &server.url]);
     command.args(arguments).env_remove("PULSO_OUTPUT");
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let output = crate::harness::output(command).await;
     let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     (output, report)
 }

@@ -169,7 +169,7 @@ async fn a_start_without_keys_says_which_setting_and_whether_it_may_pass() {
             .env("PULSO_ACCESS__TOKEN_KEYS", keys)
             .env("PULSO_ACCESS__ISSUER_CA_FILE", ca)
             .env("PULSO_ACCESS__ISSUER_WAIT", "1500ms");
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let output = crate::harness::output(command).await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{issuer} {keys}: {said}");
         assert!(said.contains(words), "{issuer} {keys}: {said}");
@@ -316,7 +316,7 @@ async fn a_login_that_cannot_be_safe_ends_the_start() {
             .env("PULSO_LISTEN__HTTP", "127.0.0.1:0")
             .env("PULSO_ACCESS__MODE", "required")
             .envs(variables.iter().copied());
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let output = crate::harness::output(command).await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(78), "{words}: {said}");
         assert!(said.contains(words), "{words}: {said}");

@@ -18,7 +18,7 @@ fn settings() -> Settings {
 async fn on_files(home: &Home, fault: Option<&str>, arguments: &[&str]) -> Output {
     let mut command = home.command(&[&["replay"], arguments].concat());
     command.envs(fault.map(|fault| ("PULSO_FAULT", fault)));
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    crate::harness::output(command).await
 }
 
 async fn assert_on_files(home: &Home, arguments: &[&str]) -> String {

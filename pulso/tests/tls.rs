@@ -42,7 +42,7 @@ fn text(path: &Path) -> String {
 async fn status(url: &str, flags: &[String]) -> Output {
     let mut command = program();
     command.args(["status", "--server", url]).args(flags);
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    crate::harness::output(command).await
 }
 
 fn said(output: &Output) -> String {

@@ -97,7 +97,7 @@ impl Cluster {
         self.settings().variables().for_each(|(name, value)| {
             command.env(name, value);
         });
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let output = crate::harness::output(command).await;
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {stderr}");
         String::from_utf8(output.stdout).unwrap()
