@@ -1,16 +1,8 @@
 //! What the audit trail is told of a write, on a store that answers no more once the write is done.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
-use domain::{
-    BillingStore, LogId, Timestamp,
-    billing::{Appended, CatalogueHead, CatalogueVersion},
-    generation::Generation,
-    store::StoreError,
-};
+use domain::{BillingStore as _, LogId, Timestamp, generation::Generation};
 use edge::{
     Compute,
     access::{
@@ -43,81 +35,19 @@ valid_from: 2024-09-01
 currency: USD
 "#;
 
-/// A store in memory that reads nothing any more once an entry is added or a catalogue is active.
-#[derive(Clone, Default)]
-struct Closing {
-    store: MemoryBillingStore,
-    is_closed: Arc<AtomicBool>,
-}
-
-impl Closing {
-    fn close(&self) {
-        self.is_closed.store(true, Ordering::SeqCst);
-    }
-
-    fn open(&self) -> Result<&MemoryBillingStore, StoreError> {
-        match self.is_closed.load(Ordering::SeqCst) {
-            true => Err(StoreError::Unavailable("as the test asked".to_owned())),
-            false => Ok(&self.store),
-        }
-    }
-}
-
-impl BillingStore for Closing {
-    async fn publish_catalogue(
-        &self,
-        version: &CatalogueVersion,
-    ) -> Result<CatalogueVersion, StoreError> {
-        self.open()?.publish_catalogue(version).await
-    }
-
-    async fn activate_catalogue(&self, version: &str) -> Result<(), StoreError> {
-        self.open()?.activate_catalogue(version).await?;
-        self.close();
-        Ok(())
-    }
-
-    async fn catalogue(&self, version: &str) -> Result<Option<CatalogueVersion>, StoreError> {
-        self.open()?.catalogue(version).await
-    }
-
-    async fn catalogues(&self) -> Result<Vec<CatalogueHead>, StoreError> {
-        self.open()?.catalogues().await
-    }
-
-    async fn append_entry(
-        &self,
-        journal: &str,
-        place: u64,
-        entry: &[u8],
-    ) -> Result<Appended, StoreError> {
-        let appended = self.open()?.append_entry(journal, place, entry).await?;
-        self.close();
-        Ok(appended)
-    }
-
-    async fn entries(
-        &self,
-        journal: &str,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.open()?.entries(journal, from, limit).await
-    }
-}
-
 fn moment() -> Timestamp {
     "2024-10-01T00:00:00Z".parse().unwrap()
 }
 
 struct Setup {
-    store: Closing,
+    store: MemoryBillingStore,
     log: MemoryLog,
-    api: BillingApi<MemoryUsageStore, Closing, MemoryLog>,
+    api: BillingApi<MemoryUsageStore, MemoryBillingStore, MemoryLog>,
 }
 
 fn setup() -> Setup {
-    let store = Closing::default();
+    let store = MemoryBillingStore::new();
+    store.go_away_after_writes();
     let log = MemoryLog::new(Generation::new(LogId([3; 16]), 3, 11), Arc::new(moment));
     let config = BillingConfig { declare_tries_max: 1, ..BillingConfig::default() };
     let (usage, billing) = (Arc::default(), Arc::new(store.clone()));
@@ -143,7 +73,7 @@ async fn a_contract_that_was_applied_is_answered_so_whatever_the_store_does_then
     let other = CONTRACT.replace("acme-1", "zeta-1").replace("tenant: acme", "tenant: zeta");
     let texts = [(CONTRACT, None), (&other, None), (&renewed, Some(CONTRACT))];
     for (text, before) in texts {
-        store.is_closed.store(false, Ordering::SeqCst);
+        store.come_back();
         let change = Change::default();
         let answer = api.apply(apply(text), &change).await.unwrap();
         assert!(!answer.already_applied);

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use super::jwt::source::{KeySource, SourceError};
 
 pub(crate) use site::{Script, Site};
-pub(crate) use store::Fickle;
+pub(crate) use store::fickle;
 pub(super) use store::{embedded, on_every_store};
 
 pub(super) const ISSUER: &str = "https://issuer.example";

@@ -25,7 +25,7 @@ use crate::{
             keyring::{KeyRing, ReloadOptions},
         },
         quota::Quotas,
-        samples::{By, Fickle, NOW, SetClock},
+        samples::{By, NOW, SetClock, fickle},
         trail::Trail,
         web::{Client, Patience},
     },
@@ -103,7 +103,7 @@ fn door(login: &Arc<Login>, sessions: Arc<Sessions>, clock: &SetClock) -> Router
     let authenticator = Authenticator::new(clock.shared()).with_sessions(sessions);
     let rules = Rules::new([&rules[..], &crate::http::OWN_RULES, &RULES].concat()).unwrap();
     let description = described([routes::Description::openapi()], &rules);
-    let trail = Trail::new(Arc::new(Fickle::default()), clock.shared());
+    let trail = Trail::new(Arc::new(fickle()), clock.shared());
     let within = (rates, Quotas::default());
     let front = Front {
         health: runtime::Health::new(),

@@ -5,7 +5,7 @@ use domain::Tenant;
 use super::*;
 use crate::access::{
     principal::{CredentialKind, IdentityScope, Role},
-    samples::{Fickle, NOW, SetClock, on_every_store},
+    samples::{NOW, SetClock, fickle, on_every_store},
 };
 
 async fn open<S: BillingStore>(store: &Arc<S>, clock: &SetClock) -> Keys<S> {
@@ -139,7 +139,7 @@ async fn what_is_kept_of_a_key_does_not_hold_its_secret(store: impl BillingStore
 
 #[tokio::test]
 async fn a_journal_of_several_pages_is_read_whole() {
-    let (store, clock) = (Arc::new(Fickle::default()), SetClock::new());
+    let (store, clock) = (Arc::new(fickle()), SetClock::new());
     let keys = open(&store, &clock).await;
     let (key, _) = keys.create(new_key("meter"), "ada").await.unwrap();
     let entry = store.entries(KEYS, 0, 1).await.unwrap().remove(0);
@@ -157,7 +157,7 @@ async fn a_journal_of_several_pages_is_read_whole() {
 
 #[tokio::test]
 async fn no_more_keys_are_made_than_the_bound() {
-    let (store, clock) = (Arc::new(Fickle::default()), SetClock::new());
+    let (store, clock) = (Arc::new(fickle()), SetClock::new());
     let keys = open(&store, &clock).await;
     keys.create(new_key("meter"), "ada").await.unwrap();
     let entry = String::from_utf8(store.entries(KEYS, 0, 1).await.unwrap().remove(0)).unwrap();
@@ -173,7 +173,7 @@ async fn no_more_keys_are_made_than_the_bound() {
 
 #[tokio::test]
 async fn revoked_keys_make_room_and_a_name_has_one_set_of_tenants() {
-    let (store, clock) = (Arc::new(Fickle::default()), SetClock::new());
+    let (store, clock) = (Arc::new(fickle()), SetClock::new());
     let keys = open(&store, &clock).await;
     let (_, first) = keys.create(new_key("meter"), "ada").await.unwrap();
     let other = NewKey { tenants: Tenants::of_words(&["globex"]).unwrap(), ..new_key("meter") };
@@ -197,7 +197,7 @@ async fn revoked_keys_make_room_and_a_name_has_one_set_of_tenants() {
 
 #[tokio::test]
 async fn while_the_store_is_away_known_keys_count_for_an_hour() {
-    let (store, clock) = (Arc::new(Fickle::default()), SetClock::new());
+    let (store, clock) = (Arc::new(fickle()), SetClock::new());
     let keys = open(&store, &clock).await;
     let (key, _) = keys.create(new_key("meter"), "ada").await.unwrap();
     store.go_away();
@@ -214,7 +214,7 @@ async fn while_the_store_is_away_known_keys_count_for_an_hour() {
 
 #[tokio::test]
 async fn a_wrong_secret_tells_nothing_of_the_key() {
-    let (store, clock) = (Arc::new(Fickle::default()), SetClock::new());
+    let (store, clock) = (Arc::new(fickle()), SetClock::new());
     let keys = open(&store, &clock).await;
     let (key, info) = keys.create(new_key("meter"), "ada").await.unwrap();
     keys.revoke(&info.id, "ada").await.unwrap();
@@ -227,7 +227,7 @@ async fn a_wrong_secret_tells_nothing_of_the_key() {
 
 #[tokio::test]
 async fn keys_of_another_server_secret_say_so() {
-    let (store, clock) = (Arc::new(Fickle::default()), SetClock::new());
+    let (store, clock) = (Arc::new(fickle()), SetClock::new());
     let (key, _) = open(&store, &clock).await.create(new_key("meter"), "ada").await.unwrap();
     let secret = Some(ServerSecret::new(&[7; 32]).unwrap());
     let options = KeyOptions::default();
@@ -238,7 +238,7 @@ async fn keys_of_another_server_secret_say_so() {
 
 #[tokio::test]
 async fn unknown_keys_cost_one_read_a_second() {
-    let (store, clock) = (Arc::new(Fickle::default()), SetClock::new());
+    let (store, clock) = (Arc::new(fickle()), SetClock::new());
     let (here, there) = (open(&store, &clock).await, open(&store, &clock).await);
     assert!(here.verify(&ApiKey::mint()).await.is_err());
     let (key, _) = there.create(new_key("meter"), "ada").await.unwrap();
@@ -249,7 +249,7 @@ async fn unknown_keys_cost_one_read_a_second() {
 
 #[tokio::test]
 async fn keys_that_are_made_at_the_same_moment_are_each_held_against_the_others() {
-    let (store, clock) = (Arc::new(Fickle::default()), SetClock::new());
+    let (store, clock) = (Arc::new(fickle()), SetClock::new());
     let (here, there) = (open(&store, &clock).await, open(&store, &clock).await);
     let of = |name: &str, tenant: &str| NewKey {
         tenants: Tenants::one(Tenant::new(tenant).unwrap()),
@@ -278,7 +278,7 @@ async fn keys_that_are_made_at_the_same_moment_are_each_held_against_the_others(
 
 #[tokio::test]
 async fn pages_have_every_key_once_in_the_order_of_the_list() {
-    let (store, clock) = (Arc::new(Fickle::default()), SetClock::new());
+    let (store, clock) = (Arc::new(fickle()), SetClock::new());
     let keys = open(&store, &clock).await;
     assert_eq!(keys.page("", 1).await.unwrap(), KeyPage { keys: Vec::new(), next: None });
     for number in 0..7 {

@@ -23,7 +23,7 @@ use crate::{
         quota::QuotaLimits,
         rate::{Rate, RateLimits},
         rules::{Rule, TenantRule},
-        samples::{Fickle, NOW, SetClock},
+        samples::{NOW, SetClock, fickle},
         trail::{AuditEntry, Outcome, Trail, TrailQuery},
     },
     listen::TlsPeer,
@@ -54,8 +54,8 @@ struct Fixture {
     keys: Arc<Keys<MemoryBillingStore>>,
     clock: SetClock,
     /// What the trail is kept in.
-    store: Fickle,
-    trail: Arc<Trail<Fickle>>,
+    store: MemoryBillingStore,
+    trail: Arc<Trail<MemoryBillingStore>>,
     access: Access,
 }
 
@@ -79,7 +79,7 @@ impl Fixture {
         let authenticator =
             Authenticator::new(clock.shared()).with_keys(Arc::clone(&keys) as Arc<dyn ApiKeys>);
         let rates = Rates::new(&limits, &clock.shared());
-        let store = Fickle::default();
+        let store = fickle();
         let trail = Arc::new(Trail::new(Arc::new(store.clone()), clock.shared()));
         let rules = Rules::new(RULES).unwrap();
         let access = Access::new(rules, authenticator, (rates, quotas), Arc::clone(&trail) as _);
@@ -249,7 +249,7 @@ async fn handlers_see_the_principal_and_never_the_credential() {
 #[tokio::test]
 async fn while_access_is_off_every_request_is_local() {
     let rates = Rates::new(&RateLimits::default(), &SetClock::new().shared());
-    let trail = Arc::new(Trail::new(Arc::new(Fickle::default()), SetClock::new().shared()));
+    let trail = Arc::new(Trail::new(Arc::new(fickle()), SetClock::new().shared()));
     let access = Access::off(Rules::new(RULES).unwrap(), rates, Arc::clone(&trail) as _);
     assert!(!access.is_on() && Fixture::new().await.access.is_on());
     for method in ["GET /v1/usage", "POST /v1/catalog", "/pulso.v1.IngestService/Ingest"] {
@@ -272,7 +272,7 @@ async fn while_access_is_off_every_request_is_local() {
 }
 
 /// All that was recorded.
-async fn entries(trail: &Trail<Fickle>) -> Vec<AuditEntry> {
+async fn entries(trail: &Trail<MemoryBillingStore>) -> Vec<AuditEntry> {
     let moment = |seconds| domain::Timestamp::from_parts(seconds, 0).unwrap();
     let (from, to) = (moment(NOW - 1), moment(NOW + 86_400));
     let query = TrailQuery { from, to, who: None, method: None, after: None, limit: 1_000 };

@@ -1,28 +1,29 @@
 //! Writes whose client, store or handler goes away.
 
 use futures_util::{FutureExt as _, poll};
+use storage::memory::MemoryBillingStore;
 use tokio::sync::Notify;
 
 use super::*;
 use crate::access::{
     principal::{Parts, Roles},
     rules::TenantRule,
-    samples::{Fickle, NOW, SetClock},
+    samples::{NOW, SetClock, fickle},
     trail::{AuditEntry, Trail, TrailQuery},
 };
 
 const RULE: Rule = Rule::write("POST /v1/catalog", Roles::ALL, TenantRule::AllTenants);
 
 struct Fixture {
-    store: Fickle,
-    trail: Arc<Trail<Fickle>>,
+    store: MemoryBillingStore,
+    trail: Arc<Trail<MemoryBillingStore>>,
     clock: SetClock,
     writes: Writes,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let (store, clock) = (Fickle::default(), SetClock::new());
+        let (store, clock) = (fickle(), SetClock::new());
         let trail = Arc::new(Trail::new(Arc::new(store.clone()), clock.shared()));
         let writes = Writes::new(Arc::clone(&trail) as _);
         Self { store, trail, clock, writes }
