@@ -12,14 +12,6 @@ use crate::{
     harness::{Home, PATIENCE, Server, Settings, billing, http, program},
 };
 
-const CONTRACT: &str = r#"
-contract: acme-1
-tenant: acme
-valid_from: 2024-01-01
-currency: BRL
-discounts: [{name: friends, percentage: "10"}]
-"#;
-
 /// The calls of a document, without the first key of `pulso dev`, which the server makes beside them;
 /// `first_key.rs` looks for that one.
 fn entries(document: &Value) -> Vec<Value> {
@@ -91,8 +83,8 @@ async fn an_entry_says_what_was_changed_from_what_to_what() {
     billing::publish(&server, &home, billing::CATALOGUE).await;
     let path = billing::file(&home, "catalogue.yaml", billing::CATALOGUE);
     server.json(&["catalog", "publish", &path, "--validate-only"]).await;
-    http(&server.http, "POST /v1/contracts", CONTRACT).await;
-    let second = CONTRACT.replace("acme-1", "acme-2").replace("2024-01-01", "2024-06-01");
+    http(&server.http, "POST /v1/contracts", billing::CONTRACT).await;
+    let second = billing::CONTRACT.replace("acme-1", "acme-2").replace("2024-01-01", "2024-06-01");
     billing::apply(&server, &home, &second).await;
     let used = ("acme", "vm", "hour", "10", "2024-09-03T10:00:00Z");
     billing::use_up(&server, &home, "september", &[used]).await;
@@ -122,8 +114,8 @@ async fn an_entry_says_what_was_changed_from_what_to_what() {
         [
             call(publish, ["2024-01", "done", "-"], "-", billing::CATALOGUE),
             call(publish, ["2024-01", "checked", "-"], "-", "-"),
-            call("POST /v1/contracts", ["acme-1", "done", "-"], "-", CONTRACT),
-            call(apply, ["acme-2", "done", "-"], CONTRACT, &second),
+            call("POST /v1/contracts", ["acme-1", "done", "-"], "-", billing::CONTRACT),
+            call(apply, ["acme-2", "done", "-"], billing::CONTRACT, &second),
             call("/pulso.v1.BillingService/StartRun", ["1", "done", "-"], "-", "-"),
             call("POST /v1/invoices/{invoice}", ["INV-000001", "done", "-"], "-", "-"),
             call(

@@ -2,24 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::harness::{Home, PATIENCE, Server, Settings, http};
+use crate::harness::{Home, PATIENCE, Server, Settings, billing, http};
 use serde_json::{Value, json};
-
-const CATALOGUE: &str = r#"
-catalogue: "2024-01"
-currency: BRL
-skus:
-  - sku: vm
-    unit: hour
-    prices: [{valid_from: 2024-01-01T00:00:00Z, model: per_unit, unit_price: "0.50"}]
-"#;
-const CONTRACT: &str = r#"
-contract: acme-1
-tenant: acme
-valid_from: 2024-01-01
-currency: BRL
-discounts: [{name: friends, percentage: "10"}]
-"#;
 
 /// A JSON answer with its status.
 async fn ask(server: &Server, what: &str, body: &str) -> (u16, Value) {
@@ -80,17 +64,18 @@ async fn a_month_is_billed_and_explained_over_http_as_over_grpc() {
     let home = Home::new();
     let server =
         Server::start(&home, &Settings::default().with("PULSO_BILLING__SCHEDULE", "off")).await;
-    let checked = ok(&server, "POST /v1/catalog?validate_only=true", CATALOGUE).await;
+    let checked =
+        ok(&server, "POST /v1/catalog?validate_only=true", billing::PLAIN_CATALOGUE).await;
     assert_eq!((&checked["version"], &checked["validate_only"]), (&json!("2024-01"), &json!(true)));
     assert_eq!(ok(&server, "GET /v1/catalog", "").await["catalogues"], json!([]), "only checked");
-    ok(&server, "POST /v1/catalog", CATALOGUE).await;
-    assert_eq!(ok(&server, "GET /v1/catalog/2024-01", "").await["text"], CATALOGUE);
-    ok(&server, "POST /v1/contracts", CONTRACT).await;
-    let again = ok(&server, "POST /v1/contracts", CONTRACT).await;
+    ok(&server, "POST /v1/catalog", billing::PLAIN_CATALOGUE).await;
+    assert_eq!(ok(&server, "GET /v1/catalog/2024-01", "").await["text"], billing::PLAIN_CATALOGUE);
+    ok(&server, "POST /v1/contracts", billing::CONTRACT).await;
+    let again = ok(&server, "POST /v1/contracts", billing::CONTRACT).await;
     assert_eq!(again["already_applied"], true);
     let contracts = ok(&server, "GET /v1/contracts?tenant=acme", "").await;
     assert_eq!(contracts["contracts"][0]["name"], "acme-1");
-    assert_eq!(ok(&server, "GET /v1/contracts/acme-1", "").await["text"], CONTRACT);
+    assert_eq!(ok(&server, "GET /v1/contracts/acme-1", "").await["text"], billing::CONTRACT);
     usage(&server, &home).await;
 
     let preview = "GET /v1/billing:preview?tenant=acme&period=2024-09";
@@ -145,7 +130,7 @@ async fn mistakes_over_http_are_problems_with_a_reason() {
     let home = Home::new();
     let server =
         Server::start(&home, &Settings::default().with("PULSO_BILLING__SCHEDULE", "off")).await;
-    let wrong = CATALOGUE.replace("per_unit", "per_unti");
+    let wrong = billing::PLAIN_CATALOGUE.replace("per_unit", "per_unti");
     let start = json!({"period": "2024-9"}).to_string();
     let future = json!({"period": "2999-01"}).to_string();
     let unknown = json!({"message": 4, "consumer": "c", "reason": "r"}).to_string();
@@ -164,7 +149,7 @@ async fn mistakes_over_http_are_problems_with_a_reason() {
         ("GET /v1/invoices?page_size=many", "", 400, "PAGE_SIZE_INVALID"),
         ("GET /v1/invoices?tenent=a", "", 400, "PARAMETER_UNKNOWN"),
         ("GET /v1/invoices/INV-000009:verify?from_log=1", "", 400, "PARAMETER_INVALID"),
-        ("POST /v1/catalog?validate=true", CATALOGUE, 400, "PARAMETER_UNKNOWN"),
+        ("POST /v1/catalog?validate=true", billing::PLAIN_CATALOGUE, 400, "PARAMETER_UNKNOWN"),
         ("POST /v1/billing/rejections", &unknown, 404, "MESSAGE_NOT_FOUND"),
         ("POST /v1/billing/rejections/1:replay", "", 404, "REJECTION_NOT_FOUND"),
     ] {

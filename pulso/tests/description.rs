@@ -8,16 +8,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use self::schema::Schemas;
-use crate::harness::{Home, PATIENCE, Server, Settings, http};
+use crate::harness::{Home, PATIENCE, Server, Settings, billing, http};
 
-const CATALOGUE: &str = r#"
-catalogue: "2024-01"
-currency: BRL
-skus:
-  - sku: vm
-    unit: hour
-    prices: [{valid_from: 2024-01-01T00:00:00Z, model: per_unit, unit_price: "0.50"}]
-"#;
 const CONTRACT: &str = "
 contract: acme-1
 tenant: acme
@@ -189,8 +181,9 @@ impl Asking<'_> {
     }
 
     async fn prices(&mut self) {
-        self.ask("publishCatalogue", "/v1/catalog?validate_only=true", CATALOGUE).await;
-        self.ask("publishCatalogue", "/v1/catalog", CATALOGUE).await;
+        self.ask("publishCatalogue", "/v1/catalog?validate_only=true", billing::PLAIN_CATALOGUE)
+            .await;
+        self.ask("publishCatalogue", "/v1/catalog", billing::PLAIN_CATALOGUE).await;
         self.ask("listCatalogues", "/v1/catalog", "").await;
         self.ask("getCatalogue", "/v1/catalog/2024-01", "").await;
         self.ask("applyContract", "/v1/contracts?validate_only=true", CONTRACT).await;

@@ -23,6 +23,25 @@ skus:
       - {valid_from: 2024-01-01T00:00:00Z, model: flat, amount: "30.00"}
 "#;
 
+/// One price and no name.
+pub(crate) const PLAIN_CATALOGUE: &str = r#"
+catalogue: "2024-01"
+currency: BRL
+skus:
+  - sku: vm
+    unit: hour
+    prices: [{valid_from: 2024-01-01T00:00:00Z, model: per_unit, unit_price: "0.50"}]
+"#;
+
+/// A tenth off for the tenant `acme`.
+pub(crate) const CONTRACT: &str = r#"
+contract: acme-1
+tenant: acme
+valid_from: 2024-01-01
+currency: BRL
+discounts: [{name: friends, percentage: "10"}]
+"#;
+
 pub(crate) fn settings() -> Settings {
     // Due at once: the usage is of 2024.
     Settings::default().with("PULSO_BILLING__SCHEDULE", "off")
