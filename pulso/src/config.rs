@@ -20,7 +20,7 @@ pub(crate) mod tls;
 pub mod load;
 pub mod write;
 
-pub use error::{ConfigError, ConfigErrors};
+pub use error::{ConfigError, ConfigErrors, LISTED_MAX};
 pub use keys::{Config, KEYS, Key};
 pub use load::Sources;
 pub use loaded::Loaded;

@@ -36,9 +36,9 @@ pub(super) fn file(bytes: &[u8]) {
 }
 
 fn check_errors(bytes: &[u8], errors: &ConfigErrors) {
-    assert!(!errors.0.is_empty());
+    assert!(!errors.listed.is_empty());
     let lines = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
-    for error in &errors.0 {
+    for error in &errors.listed {
         let text = error.to_string();
         assert!(!text.is_empty());
         use ConfigError::{Syntax, Together, Twice, Unknown, Unreadable, Value};
@@ -69,7 +69,7 @@ fn shown_and_read(config: &Config) {
 /// Variables, one a line: those with our prefix that are no setting are refused, others are not ours.
 pub(super) fn environment(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    // Each that is not known costs a comparison with all that are.
+    // Fewer than are listed, so that the one below is.
     let variables = text.lines().take(50).filter_map(|line| line.split_once('='));
     // `_FILE` reads a file of the machine.
     let ours = variables.filter(|(name, _)| !name.ends_with("_FILE"));
@@ -78,7 +78,7 @@ pub(super) fn environment(bytes: &[u8]) {
     let mut sources = Sources { environment, ..Sources::default() };
     match load(&sources) {
         Ok(loaded) => shown_and_read(&loaded.config),
-        Err(errors) => assert!(errors.0.iter().all(|error| !error.to_string().is_empty())),
+        Err(errors) => assert!(errors.listed.iter().all(|error| !error.to_string().is_empty())),
     }
     sources.environment.push(("PULSO_NO_SUCH_KEY_ZZZ".to_owned(), String::new()));
     let refused = load(&sources).expect_err("a variable that is no setting").to_string();

@@ -76,14 +76,39 @@ fn hint(suggestion: Option<&str>) -> String {
     )
 }
 
+/// Mistakes that are listed. The others are counted: nobody reads more, and looking for what was meant by
+/// each key of a long file of another program takes seconds.
+pub const LISTED_MAX: usize = 100;
+
 /// All that is wrong, at least one mistake.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigErrors(pub Vec<ConfigError>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigErrors {
+    /// The first mistakes, at most [`LISTED_MAX`]: those of the file in its order, then those of the
+    /// environment and of flags.
+    pub listed: Vec<ConfigError>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+impl ConfigErrors {
+    /// Notes a mistake, which is made only where it is listed.
+    pub(super) fn note(&mut self, mistake: impl FnOnce() -> ConfigError) {
+        if self.listed.len() < LISTED_MAX {
+            self.listed.push(mistake());
+        } else {
+            self.more += 1;
+        }
+    }
+}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration has {} mistake(s):", self.0.len())?;
-        self.0.iter().try_for_each(|error| write!(f, "\n  {error}"))
+        write!(f, "the configuration has {} mistake(s):", self.listed.len() + self.more)?;
+        self.listed.iter().try_for_each(|error| write!(f, "\n  {error}"))?;
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "\n  ... and {more} more"),
+        }
     }
 }
 

@@ -73,7 +73,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
 struct Loader {
     config: Config,
     origins: BTreeMap<&'static str, Origin>,
-    errors: Vec<ConfigError>,
+    errors: ConfigErrors,
 }
 
 impl Loader {
@@ -91,7 +91,7 @@ impl Loader {
     }
 
     fn unreadable(&mut self, origin: Origin, error: &io::Error) {
-        self.errors.push(ConfigError::Unreadable { origin, message: error.to_string() });
+        self.errors.note(|| ConfigError::Unreadable { origin, message: error.to_string() });
     }
 
     fn read_toml(&mut self, path: &Path, text: &str) {
@@ -100,9 +100,9 @@ impl Loader {
         let lines = Lines::of(text);
         for error in &errors {
             let line = error.span().map_or(0, |span| lines.line_of(span.start));
-            let (origin, message) =
-                (Origin::File(path.to_owned(), line), error.message().to_owned());
-            self.errors.push(ConfigError::Syntax { origin, message });
+            let origin = Origin::File(path.to_owned(), line);
+            self.errors
+                .note(|| ConfigError::Syntax { origin, message: error.message().to_owned() });
         }
         if errors.is_empty() {
             self.read_table("", table.get_ref(), &|at| {
@@ -112,7 +112,10 @@ impl Loader {
     }
 
     fn read_table(&mut self, prefix: &str, table: &DeTable<'_>, origin: &dyn Fn(usize) -> Origin) {
-        for (key, value) in table {
+        // In the order of the file, which the table's own is not.
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_unstable_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
             let path = format!("{prefix}{}", key.get_ref());
             let at = origin(key.span().start);
             match text_of(value) {
@@ -138,7 +141,7 @@ impl Loader {
             match name.strip_suffix("_FILE").filter(|base| find_variable(base).is_some()) {
                 Some(base) if names.contains(base) => {
                     let (first, second) = (base.to_owned(), name.clone());
-                    self.errors.push(ConfigError::Twice { first, second });
+                    self.errors.note(|| ConfigError::Twice { first, second });
                 }
                 Some(base) => self.read_secret(base, name, Path::new(value)),
                 None => self.set_variable(name, name, value),
@@ -153,7 +156,7 @@ impl Loader {
         const SCHEMES: [&str; 3] = ["file:", "memory:", "kafka:"];
         let Some((_, value)) = environment.iter().find(|(name, _)| name == NAME) else { return };
         if SCHEMES.iter().any(|scheme| value.starts_with(scheme)) {
-            self.errors.push(ConfigError::Unknown {
+            self.errors.note(|| ConfigError::Unknown {
                 origin: Origin::Variable(NAME.to_owned()),
                 key: "PULSO_LOG as an address (it filters what is logged)".to_owned(),
                 suggestion: Some("PULSO_LOG__URL".to_owned()),
@@ -168,7 +171,7 @@ impl Loader {
             Ok(text) => {
                 self.set_variable(variable, file_variable, text.trim_end_matches(['\r', '\n']))
             }
-            Err(error) => self.errors.push(ConfigError::Unreadable {
+            Err(error) => self.errors.note(|| ConfigError::Unreadable {
                 origin: Origin::Variable(file_variable.to_owned()),
                 message: format!("{}: {error}", path.display()),
             }),
@@ -205,22 +208,25 @@ impl Loader {
     }
 
     fn refuse(&mut self, key: &'static Key, value: String, problem: String, origin: Origin) {
-        let expects = (key.expects)();
-        let value = without_credentials(value);
-        self.errors.push(ConfigError::Value { origin, key: key.path, value, problem, expects });
+        self.errors.note(|| {
+            let (value, expects) = (without_credentials(value), (key.expects)());
+            ConfigError::Value { origin, key: key.path, value, problem, expects }
+        });
     }
 
     fn unknown(&mut self, path: &str, origin: Origin, write: impl Fn(&str) -> String) {
-        let suggestion = suggest_key(path).map(write);
-        self.errors.push(ConfigError::Unknown { origin, key: path.to_owned(), suggestion });
+        self.errors.note(|| {
+            let suggestion = suggest_key(path).map(write);
+            ConfigError::Unknown { origin, key: path.to_owned(), suggestion }
+        });
     }
 
     fn finish(mut self) -> Result<Loaded, ConfigErrors> {
         let loaded = Loaded { config: self.config, origins: self.origins };
-        if self.errors.is_empty() {
-            self.errors.extend(check_together(&loaded));
+        if self.errors.listed.is_empty() {
+            self.errors.listed = check_together(&loaded);
         }
-        if self.errors.is_empty() { Ok(loaded) } else { Err(ConfigErrors(self.errors)) }
+        if self.errors.listed.is_empty() { Ok(loaded) } else { Err(self.errors) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use super::{
-    Loaded, Origin, Sources,
+    LISTED_MAX, Loaded, Origin, Sources,
     keys::{Config, KEYS},
     load::load,
     urls::{Place, StoreUrl},
@@ -227,6 +227,18 @@ fn every_mistake_is_shown_at_once() {
     let errors =
         from_file("nonsense = 1\n[log]\npartitions = 0\n[store]\nurl = \"x\"\n").unwrap_err();
     assert!(errors.contains("3 mistake(s)"), "{errors}");
+}
+
+#[test]
+fn a_flood_of_mistakes_is_listed_in_part_in_the_order_of_the_file_and_counted() {
+    let keys = |count: usize| (0..count).map(|at| format!("z{at:03} = 1\n")).collect::<String>();
+    let all = from_file(&keys(LISTED_MAX)).unwrap_err();
+    assert!(all.starts_with("the configuration has 100 mistake(s):"), "{all}");
+    assert!(all.contains("`z099`") && !all.contains("more"), "{all}");
+    let some = from_file(&(keys(LISTED_MAX) + "a1 = 1\na2 = 1\n")).unwrap_err();
+    assert!(some.starts_with("the configuration has 102 mistake(s):"), "{some}");
+    assert!(some.contains("`z099`") && some.ends_with("\n  ... and 2 more"), "{some}");
+    assert!(!some.contains("`a1`"), "{some}");
 }
 
 #[test]
