@@ -65,7 +65,7 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// Usage of a SKU.
-    Usage(Usage),
+    Usage(Box<Usage>),
     /// A discount of an amount.
     Discount(Name),
     /// What is missing to a commitment, or the difference of its overage.
@@ -124,7 +124,8 @@ impl Line {
     pub fn key(&self) -> String {
         let (kind, from) = (self.subject.kind(), self.span.start);
         match &self.subject {
-            Subject::Usage(Usage { product_sku, use_unity, dimensions, is_bound, .. }) => {
+            Subject::Usage(usage) => {
+                let Usage { product_sku, use_unity, dimensions, is_bound, .. } = &**usage;
                 let what = serde_json::json!([product_sku.as_str(), use_unity.as_str()]);
                 let bound = if *is_bound { "bound" } else { "usage" };
                 format!("{bound} {what} {dimensions} from {from}")
@@ -242,7 +243,7 @@ fn usage_line(newest: &Name, line: rate::Line) -> Line {
         amount: line.amount,
         rounding: line.rounding,
         steps: line.steps,
-        subject: Subject::Usage(Usage {
+        subject: Subject::Usage(Box::new(Usage {
             product_sku: line.product_sku,
             use_unity: line.use_unity,
             dimensions: line.dimensions,
@@ -254,7 +255,7 @@ fn usage_line(newest: &Name, line: rate::Line) -> Line {
             by_dimensions: line.by_dimensions,
             is_bound,
             hours: line.hours,
-        }),
+        })),
     }
 }
 

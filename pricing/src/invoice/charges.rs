@@ -11,7 +11,7 @@ use domain::{
     contract::{Commitment, Contract, Discount, DiscountValue, Scope, Tax, TaxedKind},
 };
 
-use super::{Line, Subject, Usage, sum};
+use super::{Line, Subject, sum};
 use crate::{
     Amount,
     rate::{Agreed, RatingTerms, Share, Step},
@@ -205,7 +205,7 @@ fn sum_all(amounts: impl Iterator<Item = Option<Amount>>) -> Option<Amount> {
 
 fn is_about(line: &Line, scope: &Scope) -> bool {
     match &line.subject {
-        Subject::Usage(Usage { product_sku, .. }) => scope.holds(product_sku),
+        Subject::Usage(usage) => scope.holds(&usage.product_sku),
         _ => false,
     }
 }

@@ -7,10 +7,13 @@ use domain::{
     catalogue::{Matrix, MatrixCell, PriceModel},
 };
 
+/// Cells that name the same dimensions, by the values that they name.
+type Group<'c> = (Vec<&'c str>, HashMap<Vec<&'c str>, &'c MatrixCell>);
+
 /// The cells of a matrix by what they name, those first that name most.
 #[derive(Debug)]
 pub(crate) struct Cells<'c> {
-    groups: Vec<(Vec<&'c str>, HashMap<Vec<&'c str>, &'c MatrixCell>)>,
+    groups: Vec<Group<'c>>,
     has_default: bool,
 }
 
@@ -24,7 +27,7 @@ impl<'c> Cells<'c> {
             let (names, values) = cell.when.iter().map(|(name, value)| (&**name, &**value)).unzip();
             groups.entry(names).or_default().insert(values, cell);
         }
-        let mut groups: Vec<_> = groups.into_iter().collect();
+        let mut groups: Vec<Group<'_>> = groups.into_iter().collect();
         groups.sort_by_key(|(names, _)| std::cmp::Reverse(names.len()));
         Some(Self { groups, has_default: default.is_some() })
     }
@@ -37,7 +40,7 @@ impl<'c> Cells<'c> {
             let found = pairs.iter().find(|(known, _)| known == name);
             found.map(|(_, value)| value.as_str())
         };
-        let fits = |(names, cells): &(Vec<&str>, HashMap<Vec<&str>, &'c MatrixCell>)| {
+        let fits = |(names, cells): &Group<'c>| {
             let values: Option<Vec<&str>> = names.iter().map(value_of).collect();
             cells.get(&values?).copied()
         };
