@@ -151,10 +151,11 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
         let below = self.rater.usage().below(cut).await?;
         let (account, window) =
             (Account::of_run(&self.books, &run, tenant).await?, document.window());
+        let reach = self.rater.reach(window).await?;
         let (usage, from_log) = match origin {
-            Origin::Store => (self.rater.usage().of_tenant(&below, tenant, window).await?, None),
+            Origin::Store => (self.rater.usage().of_tenant(&below, tenant, reach).await?, None),
             Origin::Log => {
-                let (usage, from_log) = self.log.usage(&below, tenant, window).await?;
+                let (usage, from_log) = self.log.usage(&below, tenant, reach).await?;
                 (usage, Some(from_log))
             }
         };
