@@ -352,7 +352,7 @@ pub(crate) fn word<T: Word>(field: &'static str, text: &str) -> Read<T> {
     T::read(text).ok_or(NotUnderstood(field))
 }
 
-fn moment(field: &'static str, time: Option<prost_types::Timestamp>) -> Read<Timestamp> {
+pub(crate) fn moment(field: &'static str, time: Option<prost_types::Timestamp>) -> Read<Timestamp> {
     time.as_ref().and_then(convert::timestamp).ok_or(NotUnderstood(field))
 }
 
