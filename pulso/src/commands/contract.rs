@@ -132,7 +132,11 @@ fn check_zone(
     let zone = outline.time_zone.as_str();
     let Some(calendar) = Calendar::named(zone) else { return Ok(()) };
     let zone = (&calendar, outline.agreed);
-    billing::check_zone(outline.name.as_str(), zone, window.length()).map_err(Failure::data)
+    billing::check_zone(outline.name.as_str(), zone, window.length()).map_err(|error| {
+        Failure::data(format_args!(
+            "{error}. If the log has other windows than log.window says here, name them by --window"
+        ))
+    })
 }
 
 async fn apply(globals: &Globals, printer: &Printer, args: ApplyArgs) -> Result<Exit, Failure> {
