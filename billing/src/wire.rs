@@ -384,7 +384,7 @@ fn optional<T: Word>(field: &'static str, text: Option<String>) -> Read<Option<T
     text.map(|text| word(field, &text)).transpose()
 }
 
-fn moment(field: &'static str, time: Option<prost_types::Timestamp>) -> Read<Timestamp> {
+pub(crate) fn moment(field: &'static str, time: Option<prost_types::Timestamp>) -> Read<Timestamp> {
     time.as_ref().and_then(convert::timestamp).ok_or(NotUnderstood(field))
 }
 

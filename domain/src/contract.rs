@@ -54,6 +54,12 @@ impl Contract {
         self.valid_from == Timestamp::MIN
     }
 
+    /// From its first moment until it no longer holds, superseding aside.
+    #[must_use]
+    pub fn agreed(&self) -> Window {
+        Window { start: self.valid_from, end: self.valid_to.unwrap_or(Timestamp::MAX) }
+    }
+
     /// Tells whether it holds at a moment, superseding aside.
     #[must_use]
     pub fn is_valid_at(&self, moment: Timestamp) -> bool {

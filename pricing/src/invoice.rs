@@ -147,11 +147,6 @@ pub enum InvoiceError {
     /// The zone of a contract is unknown here.
     #[error("time zone {0} of the contract is unknown to this program: use a newer version")]
     TimeZone(Name),
-    /// A period does not begin or end where an hour (a window of the store) does.
-    #[error(
-        "the billing period from {0} to {1} does not begin and end on whole windows of {2} seconds: contracts in this zone need a log with shorter windows (log.window)"
-    )]
-    Windows(Timestamp, Timestamp, u64),
     /// A sum is beyond what money may be.
     #[error("the lines of {0} add up to more than an amount of money holds")]
     OutOfRange(Name),

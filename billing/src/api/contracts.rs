@@ -17,6 +17,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         change: &Change,
     ) -> Result<v1::ApplyContractResponse, Problem> {
         let _call = self.compute.admit()?;
+        self.check_windows(&request.text).await?;
         let mode = if request.validate_only { Apply::CheckOnly } else { Apply::Now };
         let applied = self.parts.books.contracts.apply(&request.text, mode).await;
         // From here on nothing fails: the contract is applied, and the audit trail says so.
@@ -35,6 +36,18 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         }
         let contract = Some(messages::contract(&contract));
         Ok(v1::ApplyContractResponse { contract, already_applied })
+    }
+
+    /// Refuses a new contract that the log's windows do not fit, before anything is applied.
+    async fn check_windows(&self, text: &str) -> Result<(), Problem> {
+        let offered = self.parts.books.contracts.apply(text, Apply::CheckOnly).await;
+        let checked = match offered.map_err(problems::of_billing)? {
+            Offered::Known(_) => Ok(()),
+            Offered::New { contract, .. } => {
+                self.parts.windows.check_contract(&contract.contract).await
+            }
+        };
+        checked.map_err(problems::of_billing)
     }
 
     /// The contracts of a tenant, or of all for an empty name.
