@@ -18,6 +18,7 @@ use crate::{
 mod messages;
 mod problems;
 mod requests;
+mod totals;
 
 mod catalogues;
 mod contracts;

@@ -21,6 +21,7 @@ use crate::{
     timeline::{BillingPeriod, Stretch},
 };
 
+mod billed;
 mod charges;
 pub mod credits;
 pub mod document;

@@ -8,12 +8,17 @@ use edge::{
     access::{Change, Principal},
     problem::reasons,
 };
-use pricing::{Amount, document::InvoiceDocument, invoice::document::Credited};
+use pricing::{
+    Amount,
+    document::{InvoiceDocument, NoteKind},
+    invoice::document::Credited,
+};
 use proto::v1;
 
 use super::{
     BillingApi, messages, problems,
     requests::{REASON_BYTES_MAX, check_request_id, check_words, page},
+    totals,
 };
 use crate::{
     BillingError,
@@ -59,15 +64,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let named = named.transpose().map_err(|error| problems::of_name("tenant", error))?;
         if let Some(tenant) = principal.one_or_all(named)? {
             let found = books.documents.of_tenant(&tenant).await.map_err(problems::of_billing)?;
-            let invoices = found.iter().map(messages::invoice).collect();
-            return Ok(v1::ListInvoicesResponse { invoices, next_page_token: String::new() });
+            return Ok(listed(&found, String::new()));
         }
         let (from, size) = page(request.page_size, &request.page_token)?;
         let (found, next) = books.documents.page(from, size).await.map_err(problems::of_billing)?;
-        Ok(v1::ListInvoicesResponse {
-            invoices: found.iter().map(messages::invoice).collect(),
-            next_page_token: next.map_or_else(String::new, |next| next.to_string()),
-        })
+        Ok(listed(&found, next.map_or_else(String::new, |next| next.to_string())))
     }
 
     /// Refuses a document of a tenant that the credential is not for, in the words for one that does not
@@ -160,16 +161,21 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         request: v1::CreditInvoiceRequest,
         change: &Change,
     ) -> Result<Shown, Problem> {
-        let v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only } = request;
+        let v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only, kind } =
+            request;
         change.about(&number);
         check_words("reason", &reason, REASON_BYTES_MAX)?;
         check_request_id(&request_id)?;
-        let request = CreditRequest { credited: credited(&lines)?, reason, request_id };
+        let (credited, kind) = (credited(&lines)?, note_kind(&kind)?);
+        let request = CreditRequest { credited, kind, reason, request_id };
         if validate_only {
             change.only_checked();
             let checked = self.parts.credit_notes.preview(&number, &request).await;
             let (found, document) = checked.map_err(problems::of_billing)?;
-            return Ok(Shown { head: messages::invoice(&found), document });
+            // Nothing is owed yet; what would be is what was asked.
+            let due = found.document.left().map(|due| found.document.draft.text(due));
+            let head = v1::Invoice { due: due.unwrap_or_default(), ..messages::invoice(&found) };
+            return Ok(Shown { head, document });
         }
         let found = self
             .parts
@@ -181,7 +187,23 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     }
 }
 
-/// What is to be given back: amounts above zero, of each line once.
+/// Documents as they are listed.
+fn listed(found: &[Found], next_page_token: String) -> v1::ListInvoicesResponse {
+    let invoices = found.iter().map(messages::invoice).collect();
+    let totals = totals::of(found.iter().map(|found| &found.document));
+    v1::ListInvoicesResponse { invoices, next_page_token, totals }
+}
+
+/// The kind that a request names, goodwill where it names none.
+fn note_kind(word: &str) -> Result<NoteKind, Problem> {
+    let kind = if word.is_empty() { Some(NoteKind::default()) } else { NoteKind::from_word(word) };
+    kind.ok_or_else(|| {
+        let message = format!("{word:?} is neither \"correction\" nor \"goodwill\"");
+        Problem::invalid("kind", reasons::PARAMETER_INVALID, message)
+    })
+}
+
+/// What is to be given back: amounts above zero, of each line once, in the order of the lines.
 fn credited(lines: &[v1::CreditLine]) -> Result<Vec<Credited>, Problem> {
     let wrong = |field: String, message: &str| {
         Problem::invalid(&field, reasons::PARAMETER_INVALID, message.to_owned())
@@ -202,5 +224,7 @@ fn credited(lines: &[v1::CreditLine]) -> Result<Vec<Credited>, Problem> {
             amount.ok_or_else(|| wrong(format!("{field}.amount"), "is no amount above zero"))?;
         credited.push((place, amount));
     }
+    // The same request is the same in any order.
+    credited.sort_by_key(|(place, _)| place.unwrap_or(usize::MAX));
     Ok(credited)
 }
