@@ -30,6 +30,7 @@ pub mod refold;
 
 pub mod catalogue;
 pub mod contract;
+pub mod amendment;
 pub mod billing;
 
 pub mod suggest;
