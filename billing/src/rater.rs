@@ -1,13 +1,11 @@
 //! Rater: a tenant's period becomes an invoice, off the runtime's threads.
 
-use domain::{
-    UsageRow, UsageStore, Window, WindowLength, catalogue::Catalogue, contract::Contract,
-};
+use domain::{UsageRow, UsageStore, Window, WindowLength, catalogue::Catalogue};
 use edge::Compute;
 use pricing::{
     invoice::{self, Invoice, InvoiceError},
     rate::Sources,
-    timeline::Month,
+    timeline::{BillingPeriod, Month},
 };
 
 use crate::{
@@ -83,15 +81,13 @@ impl<U: UsageStore> Rater<U> {
             let periods = periods::of_month(&account.contracts, month)?;
             let period = periods.into_iter().find(|period| period.window == window);
             let period = period.expect("the same contracts and month give the same periods");
-            let catalogue_of = |contract: &Contract| {
-                let found =
-                    account.contracts.iter().position(|other| std::ptr::eq(other, contract));
-                &*account.catalogues[found.expect("stretches are of these contracts")]
-            };
-            let catalogues: Vec<&Catalogue> =
-                period.parts.iter().map(|part| catalogue_of(part.contract)).collect();
+            let (parts, catalogues): (Vec<_>, Vec<_>) = account.parts(&period).into_iter().unzip();
+            let period = BillingPeriod { parts, ..period };
+            let catalogues: Vec<&Catalogue> = catalogues.iter().map(|found| &**found).collect();
             let tenant = &account.tenant;
-            Ok(invoice::invoice(tenant, &period, &catalogues, &usage, sources)?)
+            let mut invoice = invoice::invoice(tenant, &period, &catalogues, &usage, sources)?;
+            account.editions().name_retired(&mut invoice);
+            Ok(invoice)
         };
         compute(pool, rating).await?
     }

@@ -10,7 +10,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use domain::{
     Name, Sku, Tenant, Timestamp, Unit, Window,
-    catalogue::{Catalogue, SkuDefinition},
+    catalogue::{Catalogue, Currency, SkuDefinition},
     contract::{CatalogueChoice, Contract},
 };
 
@@ -106,13 +106,27 @@ impl Editions {
         &self.0[self.place_at(moment)].catalogue
     }
 
-    /// The version before the one that begins at a moment, and the one after it.
+    /// The version that is in effect right before a moment.
     #[must_use]
-    pub fn beside(&self, moment: Timestamp) -> (Option<&Catalogue>, Option<&Catalogue>) {
-        let of = |place: usize| self.0.get(place).map(|edition| &*edition.catalogue);
-        let place = self.0.partition_point(|edition| edition.from < moment);
-        let same = self.0.get(place).is_some_and(|edition| edition.from == moment);
-        (place.checked_sub(1).and_then(of), of(place + usize::from(same)))
+    pub fn before(&self, moment: Timestamp) -> Option<&Catalogue> {
+        let place = self.0.partition_point(|edition| edition.from < moment).checked_sub(1)?;
+        Some(&self.0[place].catalogue)
+    }
+
+    /// Where the currency of standard terms changes inside a month in UTC: the moment, the currency
+    /// before, the currency after. Standard terms take it up with the next month, and until then have
+    /// no price in their own.
+    #[must_use]
+    pub fn currency_changes_inside_months(&self) -> Vec<(Timestamp, Currency, Currency)> {
+        let pairs = self.0.windows(2);
+        let changes = pairs.map(|pair| {
+            let (before, after) = (pair[0].catalogue.currency, pair[1].catalogue.currency);
+            (pair[1].from, before, after)
+        });
+        let is_inside = |(from, before, after): &(Timestamp, Currency, Currency)| {
+            before != after && next_month(*from) != Some(*from)
+        };
+        changes.filter(is_inside).collect()
     }
 
     /// The terms that a tenant begins with: those of the version that is in effect when a month begins

@@ -50,6 +50,10 @@ pub const POINTS: &[&str] = &[
     "billing.before_close",
     "billing.before_forward",
     "billing.after_forward",
+    "contract.before_entry",
+    "contract.after_entry",
+    "catalogue.after_stored",
+    "catalogue.after_declared",
     "audit.after_begun",
     "audit.before_ended",
 ];

@@ -195,24 +195,25 @@ fn standard_terms_change_with_a_month() {
 }
 
 #[test]
-fn the_versions_beside_a_date_are_known() {
-    let versions = [
-        published(1, catalogue("1", "BRL", &[], ""), "2025-01-01T00:00:00Z"),
-        published(
-            2,
-            catalogue("2", "BRL", &[], "effective_from: 2026-02-01"),
-            "2026-01-01T00:00:00Z",
-        ),
-    ];
-    let editions = Editions::of(&versions).unwrap();
-    let beside = |moment: Timestamp| {
-        let (before, after) = editions.beside(moment);
-        let version =
-            |found: Option<&Catalogue>| found.map(|found| found.version.as_str().to_owned());
-        (version(before), version(after))
+fn the_version_before_a_date_and_currencies_that_change_inside_a_month_are_known() {
+    let of = |from: &str| {
+        let date = format!("effective_from: {from}");
+        let versions = [
+            published(1, catalogue("1", "BRL", &[], ""), "2025-01-01T00:00:00Z"),
+            published(2, catalogue("2", "USD", &[], &date), "2026-01-01T00:00:00Z"),
+        ];
+        Editions::of(&versions).unwrap()
     };
-    let (one, two) = (|| Some("1".to_owned()), || Some("2".to_owned()));
-    assert_eq!(beside(day("2026-01-01")), (one(), two()));
-    assert_eq!(beside(day("2026-02-01")), (one(), None));
-    assert_eq!(beside(day("2026-02-01").plus(HOUR)), (two(), None));
+    let editions = of("2026-02-01");
+    let before =
+        |moment: Timestamp| editions.before(moment).map(|it| it.version.as_str().to_owned());
+    assert_eq!(before(day("2026-02-01")).as_deref(), Some("1"));
+    assert_eq!(before(day("2026-02-01").plus(HOUR)).as_deref(), Some("2"));
+    assert_eq!(before(Timestamp::MIN), None);
+    assert_eq!(editions.currency_changes_inside_months(), []);
+    let currency = |code| domain::catalogue::Currency::from_code(code).unwrap();
+    assert_eq!(
+        of("2026-02-02").currency_changes_inside_months(),
+        [(day("2026-02-02"), currency("BRL"), currency("USD"))]
+    );
 }
