@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Most months that are looked at: the newest. Each is rated twice.
-const MONTHS_MAX: usize = 24;
+const MONTHS_MAX: usize = 60;
 
 /// What a change would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -168,8 +168,8 @@ mod tests {
             (first.to_owned(), "2026-12".to_owned(), count, left_out)
         };
         assert_eq!(shown("2026-11-01T00:00:00Z"), row("2026-09", 4, 0));
-        assert_eq!(shown("2025-03-01T00:00:00Z"), row("2025-01", 24, 0));
-        assert_eq!(shown("2025-02-28T23:00:00Z"), row("2025-01", 24, 1));
+        assert_eq!(shown("2022-03-01T00:00:00Z"), row("2022-01", 60, 0));
+        assert_eq!(shown("2022-02-28T23:00:00Z"), row("2022-01", 60, 1));
         assert_eq!(months(to, at("2026-01-01T00:00:00Z")).0, [], "the future has no periods yet");
     }
 }

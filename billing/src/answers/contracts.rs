@@ -80,7 +80,7 @@ pub struct AmendedContract {
     /// Of one that was only checked: the billing periods that begin before now and come to another
     /// amount on the totals as they stand, in order of time.
     periods: Vec<PeriodChange>,
-    /// Months that were not looked at, because they are older than the 24 newest.
+    /// Months that were not looked at, because they are older than the 60 newest.
     months_left_out: u32,
 }
 

@@ -140,7 +140,7 @@ const COLUMNS: [&str; 5] = ["version", "effective_from", "published_at", "skus",
 /// Most retired SKUs that a note names.
 const NAMED_MAX: usize = 20;
 /// Most months that are compared: the newest.
-const MONTHS_MAX: usize = 24;
+const MONTHS_MAX: usize = 60;
 
 async fn publish(globals: &Globals, printer: &Printer, args: PublishArgs) -> Result<Exit, Failure> {
     let text = read_text(&args.file)?;
@@ -222,8 +222,8 @@ async fn diff(globals: &Globals, printer: &Printer, args: DiffArgs) -> Result<Ex
         Some(text) => effective_from(path, text)?,
         None => None,
     };
-    let months = match args.period {
-        Some(period) => vec![period],
+    let (months, left_out) = match args.period {
+        Some(period) => (vec![period], 0),
         None => months_since(since)?,
     };
     let request = |period| SimulateRequest {
@@ -239,6 +239,10 @@ async fn diff(globals: &Globals, printer: &Printer, args: DiffArgs) -> Result<Ex
     }
     let mut answer = simulate::answer_of_all(&simulations);
     answer.document["text_diff"] = unified.into();
+    if left_out > 0 {
+        let note = format!("{left_out} older months were not compared; --period compares one");
+        answer.notes.push(note);
+    }
     printer.print(&answer)?;
     Ok(Exit::Success)
 }
@@ -256,19 +260,16 @@ fn effective_from(path: &Path, text: &str) -> Result<Option<domain::Timestamp>, 
     Ok(file.catalogue.effective_from)
 }
 
-/// The months from that of a moment in the past to last month, in order, the newest; last month where
-/// there is none.
-fn months_since(since: Option<domain::Timestamp>) -> Result<Vec<String>, Failure> {
+/// The months from that of a moment in the past to last month, in order, the newest, and how many older
+/// ones are left out; last month where there is none.
+fn months_since(since: Option<domain::Timestamp>) -> Result<(Vec<String>, usize), Failure> {
     let now = domain::Clock::now(&runtime::clock::system()).to_string();
     let this: Month = now[..7].parse().map_err(Failure::internal)?;
     let last = this.previous();
     let first = since.map_or(last, |since| Month::of(since).min(last));
     let back = std::iter::successors(Some(last), |month| Some(month.previous()));
-    let mut months: Vec<String> = back
-        .take_while(|month| *month >= first)
-        .take(MONTHS_MAX)
-        .map(|month| month.to_string())
-        .collect();
+    let mut months: Vec<Month> = back.take_while(|month| *month >= first).collect();
     months.reverse();
-    Ok(months)
+    let left_out = months.len().saturating_sub(MONTHS_MAX);
+    Ok((months[left_out..].iter().map(Month::to_string).collect(), left_out))
 }
