@@ -1,17 +1,23 @@
 //! Account: what a tenant is billed under, as of some moment of the books.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use domain::{
-    BillingStore, Sku, Tenant, UsageStore,
+    BillingStore, Name, Sku, Tenant, UsageStore,
     catalogue::Catalogue,
     contract::{CatalogueChoice, Contract},
 };
-use pricing::invoice;
+use pricing::{
+    editions::Editions,
+    timeline::{BillingPeriod, Stretch},
+};
 
 use crate::{
     BillingError,
-    books::{Books, runs::Run},
+    books::{Books, contracts, runs::Run},
     usage::UsageReader,
 };
 
@@ -19,10 +25,12 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
     pub(crate) tenant: Tenant,
-    /// In the order of application, behind the standard terms.
+    /// In the order of application, behind the standard terms, each as its amendments make it.
     pub(crate) contracts: Arc<Vec<Contract>>,
-    /// The catalogue of each contract.
-    pub(crate) catalogues: Arc<Vec<Arc<Catalogue>>>,
+    /// The catalogues of contracts that go by what is in effect.
+    editions: Arc<Editions>,
+    /// The catalogues that contracts name.
+    named: Arc<HashMap<Name, Arc<Catalogue>>>,
 }
 
 impl Account {
@@ -32,42 +40,66 @@ impl Account {
         run: &Run,
         tenant: &Tenant,
     ) -> Result<Self, BillingError> {
-        let cut = run.cut.as_ref();
-        let latest = match cut.and_then(|cut| cut.catalogue.as_deref()) {
-            Some(version) => Some(books.catalogues.get(version).await?),
-            None => None,
+        let (versions, count) = match &run.cut {
+            Some(cut) => (cut.catalogues.as_slice(), cut.contracts),
+            None => (&[][..], 0),
         };
-        Self::of(books, tenant, cut.map_or(0, |cut| cut.contracts), latest).await
+        let editions = books.catalogues.editions(versions).await?;
+        Self::of(books, tenant, count, editions).await
     }
 
-    /// What a tenant is billed under by the first `count` contracts that were applied, with this
-    /// catalogue where they want the latest.
+    /// What a tenant is billed under by the first `count` contracts and amendments that were applied,
+    /// and these catalogues.
     pub(crate) async fn of<B: BillingStore>(
         books: &Books<B>,
         tenant: &Tenant,
         count: u64,
-        latest: Option<Arc<Catalogue>>,
+        editions: Arc<Editions>,
     ) -> Result<Self, BillingError> {
-        let latest = || latest.clone().ok_or(BillingError::NoCatalogue);
-        let mut contracts = vec![invoice::standard_contract(tenant, &*latest()?)];
         let applied = books.contracts.of_tenant(tenant, count).await?;
-        contracts.extend(applied.iter().map(|applied| applied.contract.clone()));
-        let mut catalogues = Vec::with_capacity(contracts.len());
-        for contract in &contracts {
-            catalogues.push(match &contract.catalogue {
-                CatalogueChoice::Version(version) => books.catalogues.get(version.as_str()).await?,
-                CatalogueChoice::Latest => latest()?,
-            });
-        }
-        let (contracts, catalogues) = (Arc::new(contracts), Arc::new(catalogues));
-        Ok(Self { tenant: tenant.clone(), contracts, catalogues })
+        Self::under(books, tenant, contracts::agreed(&applied), editions).await
     }
-}
 
-impl Account {
+    /// What a tenant is billed under by these contracts behind the standard terms.
+    pub(crate) async fn under<B: BillingStore>(
+        books: &Books<B>,
+        tenant: &Tenant,
+        agreed: Vec<Contract>,
+        editions: Arc<Editions>,
+    ) -> Result<Self, BillingError> {
+        let mut contracts = editions.standard_contracts(tenant);
+        contracts.extend(agreed);
+        let mut named = HashMap::new();
+        for contract in &contracts {
+            if let CatalogueChoice::Version(version) = &contract.catalogue {
+                let catalogue = books.catalogues.get(version.as_str()).await?;
+                named.insert(version.clone(), catalogue);
+            }
+        }
+        let (contracts, named) = (Arc::new(contracts), Arc::new(named));
+        Ok(Self { tenant: tenant.clone(), contracts, editions, named })
+    }
+
+    /// The parts of a period, each with the catalogue that it is priced by.
+    pub(crate) fn parts<'c>(
+        &self,
+        period: &BillingPeriod<'c>,
+    ) -> Vec<(Stretch<'c>, Arc<Catalogue>)> {
+        let named = |version: &Name| {
+            Arc::clone(self.named.get(version).expect("holds all that the contracts name"))
+        };
+        self.editions.parts(period, named)
+    }
+
+    /// The catalogues of contracts that go by what is in effect.
+    pub(crate) fn editions(&self) -> &Editions {
+        &self.editions
+    }
+
     /// The SKUs whose level may hold on from before a period, under any of its catalogues.
     pub(crate) fn held(&self) -> BTreeSet<Sku> {
-        let definitions = self.catalogues.iter().flat_map(|catalogue| &catalogue.skus);
+        let catalogues = self.editions.catalogues().chain(self.named.values());
+        let definitions = catalogues.flat_map(|catalogue| &catalogue.skus);
         let held = definitions.filter(|definition| definition.carry);
         held.map(|definition| definition.sku.clone()).collect()
     }
@@ -82,6 +114,6 @@ pub(crate) async fn all_tenants<U: UsageStore, B: BillingStore>(
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let contracts = books.contracts.all().await?.into_iter().take(count);
     let mut tenants = usage.tenants().await?;
-    tenants.extend(contracts.map(|known| known.contract.tenant.clone()));
+    tenants.extend(contracts.map(|known| known.tenant.clone()));
     Ok(tenants)
 }

@@ -17,8 +17,13 @@ pub mod preview;
 pub mod simulation;
 pub mod verification;
 
-pub use catalogues::{Catalogue, Catalogues, PublishedCatalogue, catalogue, catalogues, published};
-pub use contracts::{AppliedContract, Contract, Contracts, applied, contract, contracts};
+pub use catalogues::{
+    Catalogue, Catalogues, PublishedCatalogue, RetiredSku, catalogue, catalogues, published,
+};
+pub use contracts::{
+    AgreedTerms, AgreedThing, AgreementChange, AmendedContract, AppliedContract, Contract,
+    Contracts, PeriodChange, amended, applied, contract, contracts,
+};
 pub use rejections::{Rejection, Rejections, rejection, rejections};
 pub use runs::{Run, RunFailure, RunOutcomes, Runs, run, runs};
 

@@ -43,7 +43,7 @@ impl<U: UsageStore, L: PulseLog> Cutter<U, L> {
     pub(crate) async fn take(
         &self,
         complete: Timestamp,
-        catalogue: Option<String>,
+        catalogues: Vec<String>,
         contracts: u64,
         waiting: &(dyn Fn(String) + Send + Sync),
     ) -> Result<Cut, BillingError> {
@@ -69,7 +69,7 @@ impl<U: UsageStore, L: PulseLog> Cutter<U, L> {
                 self.proved(&generation, epoch, partition, boundary, complete, waiting).await?;
             ends.push(cut_end(generation.log_id, partition, end));
         }
-        Ok(Cut { taken_at: self.clock.now(), log_events, ends, catalogue, contracts })
+        Ok(Cut { taken_at: self.clock.now(), log_events, ends, catalogues, contracts })
     }
 
     async fn append_boundary(

@@ -109,6 +109,15 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         answer(outcome)
     }
 
+    async fn amend_contract(
+        &self,
+        request: Request<v1::AmendContractRequest>,
+    ) -> Answer<v1::AmendContractResponse> {
+        let change = Change::of(request.extensions())?;
+        let outcome = self.amend(request.into_inner(), &change).await;
+        answer(outcome)
+    }
+
     async fn get_contract(&self, request: Request<v1::GetContractRequest>) -> Answer<v1::Contract> {
         let outcome = self.contract(&request.into_inner().name).await;
         answer(outcome)

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `GET, POST /v1/catalog`, `GET /v1/catalog/{version}` | list, publish (YAML body), show |
 //! | `GET, POST /v1/contracts`, `GET /v1/contracts/{name}` | list, apply (YAML body), show |
+//! | `POST /v1/contracts:amend` | amend (YAML body) |
 //! | `GET /v1/billing:preview?tenant=&period=` | a tenant's invoices as they would be now |
 //! | `GET, POST /v1/billing/runs`, `GET /v1/billing/runs/{number}` | list, start (JSON body), show |
 //! | `POST /v1/billing/runs/{number}:resume`, `:cancel` | go on, end |
@@ -52,6 +53,7 @@ type Answer<T> = Result<Json<T>, HttpProblem>;
         catalogues::show,
         contracts::list,
         contracts::apply,
+        contracts::amend,
         contracts::show,
         preview,
         runs::list,
@@ -90,6 +92,7 @@ pub(crate) fn routes<U: UsageStore, B: BillingStore, L: PulseLog>(
         .route("/v1/catalog", get(catalogues::list::<U, B, L>).post(catalogues::publish::<U, B, L>))
         .route("/v1/catalog/{version}", get(catalogues::show::<U, B, L>))
         .route("/v1/contracts", get(contracts::list::<U, B, L>).post(contracts::apply::<U, B, L>))
+        .route("/v1/contracts:amend", post(contracts::amend::<U, B, L>))
         .route("/v1/contracts/{name}", get(contracts::show::<U, B, L>))
         .route("/v1/billing:preview", get(preview::<U, B, L>))
         .route("/v1/billing/runs", get(runs::list::<U, B, L>).post(runs::start::<U, B, L>))

@@ -5,7 +5,7 @@
 //! In reading order: settings and errors; the books, and the queues that topics follow; usage below a
 //! cut; a tenant's account and periods, the windows that these have to fit, and their rating; issuing, voiding and crediting documents; one
 //! tenant's saga and the runs that drive it; deriving documents again, to verify and explain them;
-//! previews; publishing catalogues; the parts put together; documents as messages; answers as JSON;
+//! what a change would do, and previews; publishing catalogues; the parts put together; documents as messages; answers as JSON;
 //! pages for people; the operations; the gRPC and HTTP doors.
 
 mod config;
@@ -50,6 +50,7 @@ mod derive;
 
 mod explain;
 
+mod effects;
 mod preview;
 
 mod publish;

@@ -2,10 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use domain::{BillingStore, Quantity, Tenant, Timestamp, UsageStore, Window, catalogue::Catalogue};
+use domain::{BillingStore, Quantity, Tenant, Timestamp, UsageStore, Window};
 use edge::Compute;
 use pricing::{
     Amount,
+    editions::Editions,
     invoice::{self, Invoice, credits},
     rate::Sources,
     simulate::Change,
@@ -16,7 +17,7 @@ use crate::{
     BillingError,
     account::{Account, all_tenants},
     books::{Books, document::Draft, ledger::Ledger},
-    periods,
+    effects, periods,
     rater::Rater,
     set_aside::SetAside,
 };
@@ -44,9 +45,14 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
         Self { books, rater, compute }
     }
 
+    /// What rates usage.
+    pub(crate) const fn rater(&self) -> &Rater<U> {
+        &self.rater
+    }
+
     /// The invoices of a tenant's periods that begin in a month, over or not, if they were made now
     /// and there were none before; in order, without those that have nothing to bill, each with what
-    /// credits would pay. This catalogue stands for the latest. With them, what of the tenant those
+    /// credits would pay. These catalogues stand for the latest. With them, what of the tenant those
     /// periods lack.
     ///
     /// # Errors
@@ -55,11 +61,11 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
         &self,
         tenant: &Tenant,
         month: Month,
-        latest: &Arc<Catalogue>,
+        latest: &Arc<Editions>,
         rows_max: usize,
     ) -> Result<(Vec<Previewed>, SetAside), BillingError> {
         let below = self.rater.usage().now().await?;
-        let account = Account::of(&self.books, tenant, u64::MAX, Some(Arc::clone(latest))).await?;
+        let account = Account::of(&self.books, tenant, u64::MAX, Arc::clone(latest)).await?;
         let periods = periods::billable(&account.contracts, month)?;
         let windows: Vec<Window> = periods.iter().map(|period| period.window).collect();
         let mut invoices = Vec::new();
@@ -92,14 +98,15 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
     pub(crate) async fn simulate(
         &self,
         month: Month,
-        old: &Arc<Catalogue>,
-        new: &Arc<Catalogue>,
+        old: &Arc<Editions>,
+        new: &Arc<Editions>,
     ) -> Result<Vec<Change>, BillingError> {
         let below = self.rater.usage().now().await?;
         let mut changes = Vec::new();
         for tenant in all_tenants(&self.books, self.rater.usage(), u64::MAX).await? {
-            let before = Account::of(&self.books, &tenant, u64::MAX, Some(Arc::clone(old))).await?;
-            let after = Account::of(&self.books, &tenant, u64::MAX, Some(Arc::clone(new))).await?;
+            let before = Account::of(&self.books, &tenant, u64::MAX, Arc::clone(old)).await?;
+            let after = Account::of(&self.books, &tenant, u64::MAX, Arc::clone(new)).await?;
+            let ledger = self.books.documents.ledger(&tenant).await?;
             for period in periods::billable(&before.contracts, month)? {
                 let (pool, sources) = (&self.compute, Sources::LeftOut);
                 let old = self.rater.rate_window(pool, &below, &before, period, sources).await?;
@@ -108,7 +115,11 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
                     continue;
                 }
                 let out_of_range = || invoice::InvoiceError::OutOfRange(tenant_name(&tenant));
-                changes.push(Change::between(&tenant, &old, &new).ok_or_else(out_of_range)?);
+                let change = Change::between(&tenant, &old, &new).ok_or_else(out_of_range)?;
+                let is_same = old.lines == new.lines;
+                let documents =
+                    if is_same { Vec::new() } else { effects::documents(&ledger, period) };
+                changes.push(Change { documents, ..change });
             }
         }
         Ok(changes)

@@ -15,7 +15,7 @@ use domain::{
 use edge::Compute;
 use pricing::{CatalogueFile, file};
 use proto::v1;
-use runtime::Backoff;
+use runtime::{Backoff, fault};
 use thiserror::Error;
 
 use crate::config::BillingConfig;
@@ -83,7 +83,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Publisher<U, B, L> {
         &self,
         offered: &CatalogueVersion,
     ) -> Result<CatalogueVersion, ActivationError> {
-        Ok(self.store.publish_catalogue(offered).await?)
+        let stored = self.store.publish_catalogue(offered).await?;
+        fault::point("catalogue.after_stored");
+        Ok(stored)
     }
 
     /// Activates every version that is published but not active, oldest first, and gives their
@@ -139,6 +141,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Publisher<U, B, L> {
         if newest.is_some_and(|newest| newest.log_id != generation.log_id) {
             return Err(ActivationError::Grown);
         }
+        fault::point("catalogue.after_declared");
         self.store.activate_catalogue(&version.version).await?;
         tracing::info!(
             version = version.version,

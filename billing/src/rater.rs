@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{UsageRow, UsageStore, Window, catalogue::Catalogue, contract::Contract};
+use domain::{UsageRow, UsageStore, Window, catalogue::Catalogue};
 use edge::Compute;
 use pricing::{
     invoice::{self, Invoice},
@@ -114,15 +114,13 @@ impl<U: UsageStore> Rater<U> {
             let periods = periods::of_month(&account.contracts, month)?;
             let period = find(&periods, window);
             windows::check_rows(&windows, period, &usage)?;
-            let catalogue_of = |contract: &Contract| {
-                let found =
-                    account.contracts.iter().position(|other| std::ptr::eq(other, contract));
-                &*account.catalogues[found.expect("stretches are of these contracts")]
-            };
-            let catalogues: Vec<&Catalogue> =
-                period.parts.iter().map(|part| catalogue_of(part.contract)).collect();
+            let (parts, catalogues): (Vec<_>, Vec<_>) = account.parts(period).into_iter().unzip();
+            let period = BillingPeriod { parts, ..period.clone() };
+            let catalogues: Vec<&Catalogue> = catalogues.iter().map(|found| &**found).collect();
             let tenant = &account.tenant;
-            Ok(invoice::invoice(tenant, period, &catalogues, &usage, sources)?)
+            let mut invoice = invoice::invoice(tenant, &period, &catalogues, &usage, sources)?;
+            account.editions().name_retired(&mut invoice);
+            Ok(invoice)
         };
         compute(pool, rating).await?
     }

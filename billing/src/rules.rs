@@ -8,7 +8,7 @@ const OPERATORS: Roles = Roles::of(&[Role::Admin, Role::Operator]);
 const ADMINS: Roles = Roles::of(&[Role::Admin]);
 
 /// One rule for each method and route of this stage.
-pub const RULES: [Rule; 40] = [
+pub const RULES: [Rule; 42] = [
     // Prices are the same for everybody.
     shown("/pulso.v1.CatalogService/GetCatalogue", READERS),
     shown("/pulso.v1.CatalogService/ListCatalogues", READERS),
@@ -18,9 +18,11 @@ pub const RULES: [Rule; 40] = [
     written("POST /v1/catalog", ADMINS),
     // Contracts and runs are read and written with a credential for all tenants.
     written("/pulso.v1.BillingService/ApplyContract", ADMINS),
+    written("/pulso.v1.BillingService/AmendContract", ADMINS),
     of_all("/pulso.v1.BillingService/GetContract", READERS),
     of_all("/pulso.v1.BillingService/ListContracts", READERS),
     written("POST /v1/contracts", ADMINS),
+    written("POST /v1/contracts:amend", ADMINS),
     of_all("GET /v1/contracts/{name}", READERS),
     of_all("GET /v1/contracts", READERS),
     narrowed("/pulso.v1.BillingService/PreviewBill", READERS),

@@ -161,7 +161,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
             if run.cut.is_some() || run.ended.is_some() {
                 return Ok(run);
             }
-            let catalogue = self.books.catalogues.latest().await?;
+            let catalogues = self.books.catalogues.versions().await?;
             let contracts = self.books.contracts.all().await?.len() as u64;
             let tell = |waiting: String| {
                 self.progress.change(number, |progress| progress.doing = waiting);
@@ -169,7 +169,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
             tell("taking the cut".to_owned());
             // What is due is what was over, with the grace, at this moment of log time.
             let complete = self.clock.now();
-            let cut = self.cutter.take(complete, catalogue, contracts, &tell).await?;
+            let cut = self.cutter.take(complete, catalogues, contracts, &tell).await?;
             let cut = Cut { taken_at: complete, ..cut };
             fault::point("billing.before_cut");
             self.books.runs.set_cut(&run, cut).await?;

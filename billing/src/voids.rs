@@ -13,7 +13,7 @@ use runtime::fault;
 use crate::{
     BillingError, Refusal,
     books::{
-        Books,
+        Books, contracts,
         document::{Document, Kind, Payment, State},
         documents::Found,
         ledger::{self, Entry, Ledger},
@@ -122,13 +122,13 @@ impl<B: BillingStore> Voids<B> {
     /// Refuses to take back what went back to a credit that has paid with it since.
     async fn check_credits(&self, found: &Found, ledger: &Ledger) -> Result<(), BillingError> {
         let of = &found.document;
-        let contracts = self.books.contracts.of_tenant(&found.tenant, u64::MAX).await?;
-        let contracts = || contracts.iter().map(|applied| &applied.contract);
+        let applied = self.books.contracts.of_tenant(&found.tenant, u64::MAX).await?;
+        let contracts = contracts::agreed(&applied);
         for Payment { credit, amount } in
             of.payments.iter().filter(|paid| paid.amount < Amount::ZERO)
         {
             let used = ledger.used(credit).and_then(|used| used.checked_sub(*amount));
-            let Some(stated) = credits::stated(contracts(), credit) else { continue };
+            let Some(stated) = credits::stated(&contracts, credit) else { continue };
             if used.is_some_and(|used| used <= stated) {
                 continue;
             }

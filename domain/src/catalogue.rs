@@ -20,8 +20,14 @@ pub struct Catalogue {
     pub currency: Currency,
     /// How each line is rounded.
     pub rounding: Rounding,
+    /// First moment at which it is in effect, where the file says so. Otherwise that is when it is
+    /// published.
+    pub effective_from: Option<Timestamp>,
     /// One entry for each (SKU, unit), in the order of the file.
     pub skus: Vec<SkuDefinition>,
+    /// SKUs that have no price from now on, not even for those who subscribe to them. Without a unit:
+    /// in all of them.
+    pub retired: Vec<(Sku, Option<Unit>)>,
 }
 
 impl Catalogue {
@@ -29,6 +35,15 @@ impl Catalogue {
     #[must_use]
     pub fn find(&self, sku: &Sku, unit: &Unit) -> Option<&SkuDefinition> {
         self.skus.iter().find(|definition| definition.sku == *sku && definition.unit == *unit)
+    }
+
+    /// Tells whether it names a SKU in a unit as retired.
+    #[must_use]
+    pub fn retires(&self, sku: &Sku, unit: &Unit) -> bool {
+        let is_named = |(named, of): &(Sku, Option<Unit>)| {
+            named == sku && of.as_ref().is_none_or(|of| of == unit)
+        };
+        self.retired.iter().any(is_named)
     }
 
     /// The dimensions of each SKU that has any, as the catalogue with this number declares them:

@@ -2,9 +2,10 @@
 //! shape.
 //!
 //! Rating reads these beside the catalogue. The file format and its checks are the pricing crate's.
-//! A contract is applied once and never edited: from its `valid_from` on it supersedes what was
-//! applied before it, so a later one may also mend the past, and what that changes is billed as a
-//! delta.
+//! A contract is applied once and never edited. It holds until its own end or until the next one
+//! begins, whichever of them was applied first, and takes the place of those that it names. One about
+//! the past mends the past; what that changes is billed as a delta. [`crate::amendment`] says how a
+//! part of a contract changes from a day on.
 //!
 //! Amounts are in the contract's currency and, where they are for a period, for a whole one: a
 //! shorter part takes its share by calendar days.
@@ -23,8 +24,12 @@ pub struct Contract {
     pub tenant: Tenant,
     /// First moment at which it holds: a local midnight of its zone.
     pub valid_from: Timestamp,
-    /// First moment at which it no longer holds, a local midnight; `None` holds until superseded.
+    /// First moment at which it no longer holds, a local midnight; `None` holds until the next one
+    /// begins.
     pub valid_to: Option<Timestamp>,
+    /// Contracts of the tenant that do not begin, because this one begins before them or with them.
+    /// Those that begin earlier end where this one begins, named or not.
+    pub supersedes: Vec<Name>,
     /// Where its prices come from.
     pub catalogue: CatalogueChoice,
     /// How and when it is billed.
@@ -48,19 +53,22 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// Tells whether it is the terms that a tenant begins with, which hold since the beginning of time.
+    /// What lines call the terms that hold before a tenant's first contract. No file may use the name.
+    pub const STANDARD: &str = "standard";
+
+    /// Tells whether it is the terms that a tenant begins with.
     #[must_use]
     pub fn is_standard(&self) -> bool {
-        self.valid_from == Timestamp::MIN
+        self.name.as_str() == Self::STANDARD
     }
 
-    /// From its first moment until it no longer holds, superseding aside.
+    /// From its first moment until it no longer holds, other contracts aside.
     #[must_use]
     pub fn agreed(&self) -> Window {
         Window { start: self.valid_from, end: self.valid_to.unwrap_or(Timestamp::MAX) }
     }
 
-    /// Tells whether it holds at a moment, superseding aside.
+    /// Tells whether it holds at a moment, other contracts aside.
     #[must_use]
     pub fn is_valid_at(&self, moment: Timestamp) -> bool {
         self.valid_from <= moment && self.valid_to.is_none_or(|end| moment < end)
@@ -76,14 +84,14 @@ impl Contract {
 /// Where a contract's prices come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatalogueChoice {
-    /// The newest catalogue that is in use when the bill is cut.
+    /// At each moment the catalogue that is in effect then.
     Latest,
     /// Always this version.
     Version(Name),
 }
 
-/// How and when a contract is billed. Two contracts in a row with equal terms share the period in
-/// which one follows the other; otherwise the period ends there.
+/// How and when a contract is billed. Two contracts in a row whose terms [go on](Terms::go_on) share
+/// the period in which one follows the other; otherwise the period ends there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// Currency of the bill.
@@ -97,6 +105,15 @@ pub struct Terms {
     pub anchor_day: u8,
     /// Days from the end of the period until payment is due.
     pub payment_term_days: u16,
+}
+
+impl Terms {
+    /// Tells whether a period goes on where these follow others: all are the same but the payment term,
+    /// which counts from the end of a period and is that of its last day.
+    #[must_use]
+    pub fn go_on(&self, before: &Self) -> bool {
+        Self { payment_term_days: before.payment_term_days, ..self.clone() } == *before
+    }
 }
 
 /// The prices of one SKU in one unit under a contract.
@@ -181,10 +198,12 @@ pub struct Credit {
 }
 
 impl Credit {
-    /// Tells whether it may pay for a period: it is valid at any moment of it.
+    /// Tells whether it may pay for a period: it is valid at any moment of it. One that was ended
+    /// before its first moment is never valid.
     #[must_use]
     pub fn pays_for(&self, period: Window) -> bool {
-        self.valid_from < period.end && self.expires.is_none_or(|end| period.start < end)
+        let starts = self.valid_from.max(period.start);
+        self.valid_from < period.end && self.expires.is_none_or(|end| starts < end)
     }
 }
 

@@ -31,6 +31,7 @@ pub mod refold;
 
 pub mod catalogue;
 pub mod contract;
+pub mod amendment;
 pub mod billing;
 
 pub mod suggest;

@@ -20,6 +20,7 @@ pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
         "page_token" => binary::positions(),
         "catalogue" => return text::catalogues(),
         "contract" => return text::contracts(),
+        "amendment" => return text::amendments(),
         "config_file" => text::config_files(),
         "config_environment" => text::environments(),
         "access_token" => text::claims(),

@@ -90,6 +90,13 @@ pub const TARGETS: &[Target] = &[
         bytes_per_byte: 1_000,
     },
     Target {
+        name: "amendment",
+        check: price_files::amendment,
+        words: words::AMENDMENT,
+        bytes_base: 2 * MIB,
+        bytes_per_byte: 1_000,
+    },
+    Target {
         name: "price_list",
         check: price_files::price_list,
         words: words::FOCUS,

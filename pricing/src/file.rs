@@ -13,7 +13,7 @@ use domain::{
 };
 use thiserror::Error;
 
-use crate::amount::Amount;
+use crate::{amount::Amount, moment::Calendar};
 use cursor::{Cursor, Fields, Issues};
 use node::Node;
 
@@ -233,7 +233,8 @@ fn whole_file(message: String, remedy: &str) -> Issue {
 }
 
 fn read(root: &Cursor<'_>) -> Option<CatalogueFile> {
-    let fields = root.map(&["catalogue", "currency", "rounding", "skus", "tests"])?;
+    let known = ["catalogue", "currency", "rounding", "effective_from", "skus", "retired", "tests"];
+    let fields = root.map(&known)?;
     let version = fields
         .need("catalogue", "name the version, as `catalogue: \"2026-01\"`")
         .and_then(|cursor| cursor.name(Name::new));
@@ -246,12 +247,24 @@ fn read(root: &Cursor<'_>) -> Option<CatalogueFile> {
         Some(cursor) => rounding(&cursor, assumed),
         None => Some(default_rounding(assumed)),
     };
+    let effective_from = match fields.get("effective_from") {
+        Some(cursor) => moment_or_day(&cursor).map(Some),
+        None => Some(None),
+    };
     let skus = skus(&fields, assumed)?;
+    let retired = retired(&fields, &skus);
     let tests = match fields.get("tests") {
         Some(cursor) => examples::read(&cursor, &skus)?,
         None => Vec::new(),
     };
-    let catalogue = Catalogue { version: version?, currency: currency?, rounding: rounding?, skus };
+    let catalogue = Catalogue {
+        version: version?,
+        currency: currency?,
+        rounding: rounding?,
+        effective_from: effective_from?,
+        skus,
+        retired: retired?,
+    };
     Some(CatalogueFile { catalogue, tests })
 }
 
@@ -279,6 +292,53 @@ fn skus(fields: &Fields<'_>, currency: Currency) -> Option<Vec<SkuDefinition>> {
         skus.push(definition);
     }
     complete.then_some(skus)
+}
+
+/// A moment as RFC 3339, or a date: the first moment of that day in UTC.
+fn moment_or_day(cursor: &Cursor<'_>) -> Option<Timestamp> {
+    let text = cursor.text()?;
+    match Calendar::UTC.parse_date(text).or_else(|| text.parse().ok()) {
+        Some(moment) => Some(moment),
+        None => cursor.fail(
+            format!("`{text}` is no moment"),
+            "write a date, which begins at midnight in UTC, or date, time and zone, as \
+             2026-01-01T00:00:00-03:00",
+        ),
+    }
+}
+
+/// The SKUs that have no price any more, none of which is priced here.
+fn retired(fields: &Fields<'_>, skus: &[SkuDefinition]) -> Option<Vec<(Sku, Option<Unit>)>> {
+    let Some(cursor) = fields.get("retired") else { return Some(Vec::new()) };
+    let priced: std::collections::HashMap<&Sku, Vec<&Unit>> =
+        skus.iter().fold(std::collections::HashMap::new(), |mut priced, definition| {
+            priced.entry(&definition.sku).or_insert_with(Vec::new).push(&definition.unit);
+            priced
+        });
+    let entries = cursor.list(ENTRIES_MAX)?;
+    let mut retired = std::collections::BTreeSet::new();
+    for entry in &entries {
+        let Some((sku, unit)) = retired_sku(entry) else { continue };
+        let units = priced.get(&sku).map_or(&[][..], Vec::as_slice);
+        if units.iter().any(|priced| unit.as_ref().is_none_or(|unit| unit == *priced)) {
+            entry.fail::<()>(
+                format!("SKU `{sku}` is priced in this file too"),
+                "remove it from `skus` or from `retired`, or name the unit that is retired",
+            );
+        } else if !retired.insert((sku.clone(), unit)) {
+            entry.fail::<()>(format!("SKU `{sku}` is named twice"), "remove one");
+        }
+    }
+    (retired.len() == entries.len()).then(|| retired.into_iter().collect())
+}
+
+fn retired_sku(entry: &Cursor<'_>) -> Option<(Sku, Option<Unit>)> {
+    let fields = entry.map(&["sku", "unit"])?;
+    let sku = fields.need("sku", "name the SKU")?.name(Sku::new)?;
+    match fields.get("unit") {
+        Some(unit) => Some((sku, Some(unit.name(Unit::new)?))),
+        None => Some((sku, None)),
+    }
 }
 
 fn currency(cursor: &Cursor<'_>) -> Option<Currency> {

@@ -265,6 +265,7 @@ pub fn standard_contract(tenant: &Tenant, catalogue: &Catalogue) -> Contract {
         tenant: tenant.clone(),
         valid_from: Timestamp::MIN,
         valid_to: None,
+        supersedes: Vec::new(),
         catalogue: domain::contract::CatalogueChoice::Latest,
         terms: Terms {
             currency: catalogue.currency,
@@ -284,7 +285,7 @@ pub fn standard_contract(tenant: &Tenant, catalogue: &Catalogue) -> Contract {
 }
 
 /// What lines call the terms that hold before a tenant's first contract.
-pub const STANDARD_CONTRACT: &str = "standard";
+pub const STANDARD_CONTRACT: &str = Contract::STANDARD;
 
 impl Invoice {
     /// The currency of every amount.

@@ -3,8 +3,9 @@
 //! Pure: no IO, no clock, no runtime. What reads the usage and keeps what was issued is the crate
 //! `billing`. In reading order: moments and months; values that documents write as strings; exact
 //! money; the catalogue file; rating; the examples that a catalogue carries; which contract holds when;
-//! documents as they are written and read; invoices, of which documents are made; what another
-//! catalogue would change; price lists and answers out of FOCUS files.
+//! what contracts say in words; documents as they are written and read; invoices, of which documents
+//! are made; which catalogue is in effect when; what another one would change; price lists and answers
+//! out of FOCUS files.
 
 pub mod moment;
 pub mod words;
@@ -19,9 +20,13 @@ pub mod examples;
 
 pub mod timeline;
 
+pub mod agreement;
+
 pub mod document;
 
 pub mod invoice;
+
+pub mod editions;
 
 pub mod simulate;
 

@@ -151,6 +151,8 @@ pub enum UnpricedReason {
     UnknownSku,
     /// The catalogue has the SKU, but not in this unit.
     UnitMismatch,
+    /// The SKU had a price in this unit, and a later catalogue left it out.
+    Retired,
     /// No price was valid at the hour.
     NoPrice,
     /// A price was valid at the hour, but in another currency.
@@ -173,6 +175,7 @@ impl UnpricedReason {
         match self {
             Self::UnknownSku => "unknown_sku",
             Self::UnitMismatch => "unit_mismatch",
+            Self::Retired => "retired",
             Self::NoPrice => "no_price",
             Self::NoPriceInCurrency => "no_price_in_currency",
             Self::NoMatrixPrice => "no_matrix_price",
@@ -188,6 +191,7 @@ impl UnpricedReason {
         match self {
             Self::UnknownSku => "publish a catalogue with this SKU",
             Self::UnitMismatch => "publish the SKU with this unit, or mend the sender's unit",
+            Self::Retired => "stop sending it, or publish a catalogue that prices it again",
             Self::NoPrice => "publish a price that is valid at these hours",
             Self::NoPriceInCurrency => "publish a price in the currency of the bill",
             Self::NoMatrixPrice => "publish a cell for these dimensions, or a default",

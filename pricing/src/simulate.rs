@@ -26,10 +26,12 @@ pub struct Change {
     pub unpriced: (usize, usize),
     /// The SKUs whose amount changes, with the old and the new amount, by SKU.
     pub skus: BTreeMap<String, (Amount, Amount)>,
+    /// Numbers of the documents that bill the period, where anything of it changes.
+    pub documents: Vec<String>,
 }
 
 impl Change {
-    /// Compares the invoices of a tenant's periods. `None` where sums leave the range of money.
+    /// Compares the invoices of a tenant's periods, without their documents. `None` where sums leave the range of money.
     #[must_use]
     pub fn between(tenant: &Tenant, old: &Invoice, new: &Invoice) -> Option<Self> {
         let mut skus: BTreeMap<String, (Amount, Amount)> = BTreeMap::new();
@@ -51,6 +53,7 @@ impl Change {
             new: new.total,
             unpriced: (old.unpriced.len(), new.unpriced.len()),
             skus,
+            documents: Vec::new(),
         })
     }
 
@@ -106,6 +109,9 @@ pub struct TenantChange {
     pub unpriced_new: u64,
     /// The SKUs whose amount changes, sorted.
     pub skus: Vec<SkuChange>,
+    /// Numbers of the documents that bill the period, where anything of it changes: a run for deltas
+    /// would correct them.
+    pub documents: Vec<String>,
 }
 
 /// What changes for one SKU of a tenant.
@@ -177,6 +183,7 @@ impl From<&Change> for TenantChange {
             unpriced_old: change.unpriced.0 as u64,
             unpriced_new: change.unpriced.1 as u64,
             skus: skus.collect(),
+            documents: change.documents.clone(),
         }
     }
 }

@@ -30,32 +30,64 @@ pub struct BillingPeriod<'c> {
 }
 
 impl<'c> BillingPeriod<'c> {
-    /// How and when it is billed.
+    /// How and when it is billed: the payment term is that of its last day.
     ///
     /// # Panics
     /// Never for a period that [`periods`] gave: it has a part.
     #[must_use]
     pub fn terms(&self) -> &'c Terms {
-        &self.parts.first().expect("a period is of some contract").contract.terms
+        &self.parts.last().expect("a period is of some contract").contract.terms
     }
 }
 
-/// The stretches in which contracts hold, in order of time. `applied` are a tenant's contracts in the
-/// order in which they were applied: from its first moment on, a contract supersedes all that were
-/// applied before it.
+/// The stretches in which contracts hold, in order of time. `contracts` are a tenant's; the values of
+/// one that was [amended](Contract::amended) have its name, and come together and in order.
+///
+/// Each holds from its first day until its own end, or until the next one begins. One that another
+/// names, which begins before it or with it, does not begin. So the order of `contracts` decides
+/// nothing, but of two from one first day of which neither names the other: then the later one holds.
 #[must_use]
-pub fn stretches<'c>(applied: impl IntoIterator<Item = &'c Contract>) -> Vec<Stretch<'c>> {
-    let mut stretches: Vec<Stretch<'c>> = Vec::new();
-    for contract in applied {
-        let start = contract.valid_from;
-        stretches.retain(|before| before.window.start < start);
-        if let Some(before) = stretches.last_mut() {
-            before.window.end = before.window.end.min(start);
-        }
-        let end = contract.valid_to.unwrap_or(Timestamp::MAX);
-        stretches.push(Stretch { contract, window: Window { start, end } });
+pub fn stretches<'c>(contracts: impl IntoIterator<Item = &'c Contract>) -> Vec<Stretch<'c>> {
+    let contracts: Vec<&Contract> = contracts.into_iter().collect();
+    let mut agreed: Vec<Agreed<'_, 'c>> =
+        contracts.chunk_by(|one, other| one.name == other.name).map(Agreed::of).collect();
+    let all = agreed.clone();
+    agreed.retain(|one| !all.iter().any(|other| other.keeps_out(one)));
+    agreed.sort_by_key(|one| one.window.start);
+    let next = agreed.iter().skip(1).map(|next| next.window.start).chain([Timestamp::MAX]);
+    let held = agreed.iter().zip(next).flat_map(|(one, next)| {
+        let Window { start, end } = one.window;
+        let held = Window { start, end: end.min(next) };
+        one.values
+            .iter()
+            .map(move |value| Stretch { contract: value, window: overlap(window_of(value), held) })
+    });
+    held.filter(|stretch| stretch.window.start < stretch.window.end).collect()
+}
+
+/// A contract with its values, as amendments make them.
+#[derive(Clone)]
+struct Agreed<'v, 'c> {
+    values: &'v [&'c Contract],
+    window: Window,
+}
+
+impl<'v, 'c> Agreed<'v, 'c> {
+    /// Takes values that tile the time of a contract, at least one.
+    fn of(values: &'v [&'c Contract]) -> Self {
+        let (first, last) = (values[0], values[values.len() - 1]);
+        let window = Window { start: first.valid_from, end: window_of(last).end };
+        Self { values, window }
     }
-    stretches
+
+    fn keeps_out(&self, other: &Self) -> bool {
+        let (own, other_name) = (self.values[0], &other.values[0].name);
+        own.supersedes.contains(other_name) && self.window.start <= other.window.start
+    }
+}
+
+fn window_of(contract: &Contract) -> Window {
+    Window { start: contract.valid_from, end: contract.valid_to.unwrap_or(Timestamp::MAX) }
 }
 
 /// The parts of a month in which none of the contracts holds, in order. The month is one of the last
@@ -78,8 +110,8 @@ pub fn gaps(stretches: &[Stretch<'_>], month: Month) -> Option<Vec<Window>> {
 }
 
 /// The billing periods that begin in a month of the terms' own zone, in order. A period goes on from
-/// one contract to the next where their terms are equal; a tenant's first one begins its own. `None`
-/// for a zone that this program does not know, which no contract that was applied has.
+/// one contract to the next where their terms [go on](Terms::go_on); a tenant's first one begins its
+/// own. `None` for a zone that this program does not know, which no contract that was applied has.
 #[must_use]
 pub fn periods<'c>(stretches: &[Stretch<'c>], month: Month) -> Option<Vec<BillingPeriod<'c>>> {
     let mut periods = Vec::new();
@@ -110,7 +142,7 @@ pub fn periods<'c>(stretches: &[Stretch<'c>], month: Month) -> Option<Vec<Billin
 /// Tells whether a period goes on where one stretch follows another.
 fn go_on(one: &Stretch<'_>, other: &Stretch<'_>) -> bool {
     let Stretch { contract, window } = one;
-    contract.terms == other.contract.terms
+    other.contract.terms.go_on(&contract.terms)
         && window.end == other.window.start
         && !contract.is_standard()
 }

@@ -1,7 +1,8 @@
 //! Golden invoices: each file of `invoices/` is one case that an accountant can read and reckon again.
 //!
-//! A file says in words what it shows, then holds sections: `=== catalogue`, any number of
-//! `=== contract` in the order of application, `=== usage` (`time | SKU | unit | amount | dimensions`, a
+//! A file says in words what it shows, then holds sections: `=== catalogue`, again for each later
+//! version (`=== catalogue published TIME` where its file has no date), any number of `=== contract` and
+//! `=== amendment` in the order of application, each checked against the catalogue above it, `=== usage` (`time | SKU | unit | amount | dimensions`, a
 //! row a pulse), and for each billing period `=== invoice MONTH` with rows `kind | what | amount |
 //! reckoning`. Amounts are compared as numbers, the reckoning is for people. The rows are all lines of
 //! the invoice in their order, then `total`, then what credits pay and what is `due` where there are
@@ -10,15 +11,17 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests too; the lint only knows functions.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, sync::Arc, time::Duration};
 
 use domain::{
     Aggregate, Cell, Dimensions, Epoch, LogId, Offset, Partition, Quantity, ResourceKey, RowKey,
-    SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, WindowLength, catalogue::Catalogue,
-    contract::Contract,
+    SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, WindowLength, amendment::Amendment,
+    catalogue::Catalogue, contract::Contract,
 };
 use pricing::{
-    Amount, file,
+    Amount,
+    editions::{Editions, Published},
+    file::{self, contract::amendment},
     invoice::{self, Invoice, Subject, credits},
     moment::Calendar,
     rate::{Sources, Step},
@@ -33,11 +36,72 @@ const CASES_MIN: usize = 174;
 
 struct Case {
     name: String,
-    catalogue: Catalogue,
+    /// In the order of publishing.
+    catalogues: Vec<Published>,
     contracts: Vec<Contract>,
+    /// In the order of application.
+    amendments: Vec<Amendment>,
     usage: Vec<UsageRow>,
     /// Month and rows.
     invoices: Vec<(String, Vec<Vec<String>>)>,
+}
+
+impl Case {
+    /// The catalogue that was published last.
+    fn newest(&self) -> Catalogue {
+        Catalogue::clone(&self.catalogues.last().expect("a catalogue comes first").catalogue)
+    }
+
+    fn amendment(&self, text: &str) -> Amendment {
+        let outline = amendment::outline(&self.name, text.as_bytes());
+        let outline = outline.unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        let contract = self.contracts.iter().find(|found| found.name == outline.contract);
+        let before: Vec<Amendment> = self.amendments_of(&outline.contract).cloned().collect();
+        let base = amendment::Base {
+            contract: contract.expect("an amendment follows its contract"),
+            amendments: &before,
+            catalogue: &self.newest(),
+        };
+        amendment::parse_amendment(&self.name, text.as_bytes(), base)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+
+    fn amendments_of(&self, contract: &domain::Name) -> impl Iterator<Item = &Amendment> {
+        self.amendments.iter().filter(move |found| found.contract == *contract)
+    }
+
+    /// The contracts as their amendments make them.
+    fn agreed(&self) -> Vec<Contract> {
+        let amended = |contract: &Contract| contract.amended(self.amendments_of(&contract.name));
+        self.contracts.iter().flat_map(amended).collect()
+    }
+
+    /// The invoices of a month by some usage.
+    fn invoices(&self, month: Month, usage: &[UsageRow]) -> Vec<Invoice> {
+        let tenant = Tenant::new("acme").unwrap();
+        let editions = Editions::of(&self.catalogues).expect("a case has a catalogue");
+        let mut contracts = editions.standard_contracts(&tenant);
+        contracts.extend(self.agreed());
+        let stretches = timeline::stretches(&contracts);
+        let mut invoices = Vec::new();
+        for mut period in timeline::periods(&stretches, month).unwrap() {
+            let by_name = |version: &domain::Name| {
+                let found =
+                    self.catalogues.iter().find(|found| found.catalogue.version == *version);
+                Arc::clone(&found.expect("a version that was published").catalogue)
+            };
+            let (parts, catalogues): (Vec<_>, Vec<_>) =
+                editions.parts(&period, by_name).into_iter().unzip();
+            period.parts = parts;
+            let catalogues: Vec<&Catalogue> = catalogues.iter().map(|found| &**found).collect();
+            let sources = Sources::Listed;
+            let made = invoice::invoice(&tenant, &period, &catalogues, usage, sources);
+            let mut made = made.unwrap();
+            editions.name_retired(&mut made);
+            invoices.push(made);
+        }
+        invoices
+    }
 }
 
 fn cases() -> Vec<Case> {
@@ -56,10 +120,9 @@ fn read(path: &Path) -> Case {
     assert!(!sections.next().unwrap().trim().is_empty(), "{name}: say in words what it shows");
     let mut case = Case {
         name,
-        catalogue: file::parse("none", b"catalogue: none\ncurrency: BRL\nskus: []\n")
-            .unwrap()
-            .catalogue,
+        catalogues: Vec::new(),
         contracts: Vec::new(),
+        amendments: Vec::new(),
         usage: Vec::new(),
         invoices: Vec::new(),
     };
@@ -69,16 +132,24 @@ fn read(path: &Path) -> Case {
         match words.next().unwrap() {
             "catalogue" => {
                 let parsed = file::parse(&case.name, body.as_bytes());
-                case.catalogue =
-                    parsed.unwrap_or_else(|error| panic!("{}: {error}", case.name)).catalogue;
+                let parsed = parsed.unwrap_or_else(|error| panic!("{}: {error}", case.name));
+                case.catalogues.push(Published {
+                    catalogue: Arc::new(parsed.catalogue),
+                    sequence: case.catalogues.len() as u64 + 1,
+                    published_at: words.nth(1).map_or(Timestamp::MIN, |at| at.parse().unwrap()),
+                });
             }
             "contract" => {
-                let catalogue = case.catalogue.clone();
+                let catalogue = case.newest();
                 let parsed = file::contract::parse_contract(&case.name, body.as_bytes(), &|_| {
                     Some(catalogue.clone())
                 });
                 case.contracts
                     .push(parsed.unwrap_or_else(|error| panic!("{}: {error}", case.name)));
+            }
+            "amendment" => {
+                let amendment = case.amendment(body);
+                case.amendments.push(amendment);
             }
             "usage" => {
                 let seconds = words.nth(1).map_or(3_600, |seconds| seconds.parse().unwrap());
@@ -138,22 +209,14 @@ fn usage_row(row: &[String], window: WindowLength) -> UsageRow {
 
 /// The invoices of a case, in the order in which it lists them.
 fn bill(case: &Case) -> Vec<(String, Invoice)> {
-    let tenant = Tenant::new("acme").unwrap();
-    let mut contracts = vec![invoice::standard_contract(&tenant, &case.catalogue)];
-    contracts.extend(case.contracts.iter().cloned());
-    let stretches = timeline::stretches(&contracts);
     let mut months: Vec<&String> = case.invoices.iter().map(|(month, _)| month).collect();
     months.dedup();
     let mut invoices = Vec::new();
     for month in months {
-        let parsed: Month = month.parse().unwrap();
-        for period in timeline::periods(&stretches, parsed).unwrap() {
-            let catalogues = vec![&case.catalogue; period.parts.len()];
-            let sources = Sources::Listed;
-            let made = invoice::invoice(&tenant, &period, &catalogues, &case.usage, sources);
-            let made = made.unwrap();
+        for made in case.invoices(month.parse().unwrap(), &case.usage) {
             // Most cases have no usage before their first contract.
-            let is_before = period.parts[0].contract.is_standard() && !case.contracts.is_empty();
+            let first = case.contracts.iter().map(|contract| contract.valid_from).min();
+            let is_before = first.is_some_and(|first| made.window.end <= first);
             if !is_before || !made.lines.is_empty() || !made.unpriced.is_empty() {
                 invoices.push((month.clone(), made));
             }
@@ -239,7 +302,7 @@ fn every_golden_invoice_comes_out_as_it_was_reckoned_by_hand() {
             .unwrap();
         }
         for ((month, wanted), (_, invoice)) in case.invoices.iter().zip(&invoices) {
-            let found = rows(invoice, &case.contracts, &mut used);
+            let found = rows(invoice, &case.agreed(), &mut used);
             let wanted: Vec<_> = wanted.iter().map(|row| expected(row)).collect();
             if found != wanted {
                 writeln!(wrong, "{} {month}:", case.name).unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     Home, Random, Server,
-    billing::{CATALOGUE, apply, bill, invoice, publish, settings, use_up},
+    billing::{CATALOGUE, apply, bill, file, invoice, publish, settings, use_up},
 };
 
 fn contract(name: &str, from: &str, more: &str) -> String {
@@ -124,7 +124,7 @@ async fn an_earlier_end_with_nothing_billed_beyond_holds_nothing_up() {
     apply(&server, &home, &contract("one", "2024-09-01", "")).await;
     use_one(&server, &home, "1", "2024-09-05T10:00:00Z").await;
     bill(&server, &[]).await;
-    apply(&server, &home, &contract("two", "2024-09-20", "payment_term_days: 7\n")).await;
+    apply(&server, &home, &contract("two", "2024-09-20", "rounding: {mode: half_even}\n")).await;
     use_one(&server, &home, "4", "2024-09-25T10:00:00Z").await;
     let outcomes = bill(&server, &[]).await;
     assert_eq!((&outcomes["invoices"], &outcomes["unchanged"]), (&json!("1"), &json!("1")));
@@ -158,7 +158,8 @@ async fn a_later_end_is_said_until_deltas_bill_the_rest() {
     for month in ["2024-08", "2024-09"] {
         server.json(&["bill", "run", "--period", month]).await;
     }
-    apply(&server, &home, &contract("three", "2024-09-01", "billing_anchor: 10\n")).await;
+    let three = contract("three", "2024-09-01", "supersedes: [two]\nbilling_anchor: 10\n");
+    apply(&server, &home, &three).await;
     bill(&server, &["--deltas"]).await;
     let expected = totals(&[("1", "4.00"), ("2", "3.50"), ("3", "-3.50"), ("4", "3.00")]);
     assert_eq!(owed(&server).await, expected);
@@ -194,7 +195,7 @@ async fn another_anchor_gives_back_what_was_billed_for_periods_that_there_are_no
     // From the 10th of August to the 10th of September, and on to the 10th of October.
     assert_eq!(owed(&server).await, totals(&[("1", "4.50"), ("2", "3.00")]));
 
-    apply(&server, &home, &contract("first", "2024-08-10", "payment_term_days: 7\n")).await;
+    apply(&server, &home, &contract("first", "2024-08-10", "supersedes: [tenth]\n")).await;
     let said = blocked(&server, &RUN).await;
     assert!(said.contains("INV-000001") && said.contains("--period 2024-08"), "{said}");
     server.json(&["bill", "run", "--period", "2024-08", "--deltas"]).await;
@@ -314,12 +315,38 @@ fn any_contract(number: usize, random: &mut Random) -> String {
     more += pick(random, &["", "", "time_zone: America/Sao_Paulo\n", "time_zone: Asia/Tokyo\n"]);
     more += pick(random, &["", "", "valid_to: 2024-12-01\n"]);
     more += pick(random, &["", "discounts: [{name: d, percentage: \"10\"}]\n"]);
+    if random.below(3) == 0 {
+        more += &format!("supersedes: [c{}]\n", random.below(16));
+    }
     more += EXCHANGE;
     let text = contract(&format!("c{number}"), &from, &more);
     match random.below(4) {
         0 => text.replace("currency: BRL", "currency: USD"),
         _ => text.replace("exchange: [{from: BRL", "exchange: [{from: USD"),
     }
+}
+
+/// An amendment of any contract from any day, with an end or without.
+fn any_amendment(number: usize, random: &mut Random) -> String {
+    let (of, month) = (random.below(16), 7 + random.below(5));
+    let from = format!("2024-{month:02}-{:02}", 1 + random.below(28));
+    let until = pick(random, &["", "until: 2024-12-05\n"]);
+    let discount =
+        format!("{{discounts: [{{name: d, percentage: \"{}\"}}]}}", 1 + random.below(50));
+    let changes = match random.below(3) {
+        0 => format!("set: {discount}"),
+        1 => format!("replace: {discount}"),
+        _ => "replace: {payment_term_days: 7}".to_owned(),
+    };
+    format!("amendment: a{number}\ncontract: c{of}\nfrom: {from}\n{until}{changes}\n")
+}
+
+/// A catalogue with another price from any day of the past.
+fn any_catalogue(number: usize, random: &mut Random) -> String {
+    let from = format!("2024-{:02}-{:02}", 7 + random.below(6), 1 + random.below(28));
+    let version = format!("catalogue: \"v{number}\"\neffective_from: {from}");
+    let text = CATALOGUE.replace("catalogue: \"2024-01\"", &version);
+    text.replace("\"0.50\"", &format!("\"0.{}\"", 41 + random.below(9)))
 }
 
 /// Sums of `total` by currency, without those that come to nothing.
@@ -341,9 +368,20 @@ async fn deltas_bring_the_sum_to_the_truth(seed: u64) {
     let home = Home::new();
     let server = Server::start(&home, &settings()).await;
     publish(&server, &home, CATALOGUE).await;
-    for step in 0..16 {
-        match random.below(5) {
-            0 => apply(&server, &home, &any_contract(step, &mut random)).await,
+    // What does not go with what was applied before is refused.
+    let offer = async |arguments: &[&str], text: &str| {
+        let path = file(&home, "offered.yaml", text);
+        let output = server.pulso(&[arguments, &[&path]].concat()).await;
+        assert!(matches!(output.status.code(), Some(0 | 65)), "{output:?}");
+    };
+    for step in 0..20 {
+        match random.below(7) {
+            0 => offer(&["contract", "apply"], &any_contract(step, &mut random)).await,
+            5 => offer(&["contract", "amend"], &any_amendment(step, &mut random)).await,
+            6 => {
+                let catalogue = any_catalogue(step, &mut random);
+                offer(&["catalog", "publish", "--about-the-past"], &catalogue).await;
+            }
             1 => {
                 let time = format!(
                     "2024-{:02}-{:02}T{:02}:00:00Z",

@@ -110,6 +110,7 @@ fn every_command_has_help_with_an_example_or_is_plain() {
         "bill run",
         "bill explain",
         "bill simulate",
+        "contract amend",
         "contract apply",
         "catalog diff",
         "catalog import",

@@ -175,6 +175,13 @@ impl BillingService for Script {
         Err(not_scripted())
     }
 
+    async fn amend_contract(
+        &self,
+        _: Request<v1::AmendContractRequest>,
+    ) -> Result<Response<v1::AmendContractResponse>, Status> {
+        Err(not_scripted())
+    }
+
     async fn get_contract(
         &self,
         _: Request<v1::GetContractRequest>,

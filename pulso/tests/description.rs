@@ -17,6 +17,13 @@ valid_from: 2024-01-01
 currency: BRL
 ";
 
+const AMENDMENT: &str = "
+amendment: acme-1-better
+contract: acme-1
+from: 2024-02-01
+set: {discounts: [{name: friends, percentage: \"10\"}]}
+";
+
 fn description() -> Value {
     serde_json::from_str(&pulso::serve::description::openapi()).unwrap()
 }
@@ -188,6 +195,8 @@ impl Asking<'_> {
         self.ask("getCatalogue", "/v1/catalog/2024-01", "").await;
         self.ask("applyContract", "/v1/contracts?validate_only=true", CONTRACT).await;
         self.ask("applyContract", "/v1/contracts", CONTRACT).await;
+        self.ask("amendContract", "/v1/contracts:amend?validate_only=true", AMENDMENT).await;
+        self.ask("amendContract", "/v1/contracts:amend", AMENDMENT).await;
         self.ask("listContracts", "/v1/contracts", "").await;
         self.ask("getContract", "/v1/contracts/acme-1", "").await;
     }

@@ -22,6 +22,7 @@ mod clock_jumps;
 mod cluster;
 mod cluster_faults;
 mod commands;
+mod dated;
 mod demo;
 mod description;
 mod doors;

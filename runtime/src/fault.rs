@@ -52,6 +52,10 @@ pub const POINTS: &[&str] = &[
     "billing.after_forward",
     "invoice.before_void",
     "invoice.after_void",
+    "contract.before_entry",
+    "contract.after_entry",
+    "catalogue.after_stored",
+    "catalogue.after_declared",
     "audit.after_begun",
     "audit.before_ended",
 ];

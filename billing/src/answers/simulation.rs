@@ -45,6 +45,7 @@ fn of_tenant(tenant: v1::TenantChange) -> Result<TenantChange, NotUnderstood> {
         unpriced_old: tenant.unpriced_old,
         unpriced_new: tenant.unpriced_new,
         skus: skus.collect::<Result<_, _>>()?,
+        documents: tenant.documents,
     })
 }
 
@@ -81,5 +82,6 @@ fn tenant(tenant: TenantChange) -> v1::TenantChange {
         unpriced_old: tenant.unpriced_old,
         unpriced_new: tenant.unpriced_new,
         skus: skus.collect(),
+        documents: tenant.documents,
     }
 }

@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
-use domain::Timestamp;
+use domain::{Timestamp, contract::Contract};
+use pricing::{
+    agreement::{self, Difference, Thing},
+    timeline::Stretch,
+};
 use proto::v1;
 
 use crate::{
     books::{
-        contracts::AppliedContract,
+        contracts::{Agreed, Applied},
         document::{Document, number_text},
         documents::Found,
         rejections::Rejection,
         runs::{Ended, Outcomes, Run},
     },
+    effects::Effect,
     run::progress::Progress,
 };
 
@@ -21,16 +26,86 @@ pub(super) fn moment(moment: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos }
 }
 
-/// A contract without its text.
-pub(super) fn contract(applied: &Arc<AppliedContract>) -> v1::Contract {
-    let contract = &applied.contract;
+/// A contract or an amendment without its text.
+pub(super) fn contract(applied: &Arc<Applied>) -> v1::Contract {
+    let (valid_from, valid_to, supersedes) = match &applied.agreed {
+        Agreed::Contract(contract) => {
+            (contract.valid_from, contract.valid_to, contract.supersedes.as_slice())
+        }
+        Agreed::Amendment(amendment) => (amendment.from, amendment.until, &[][..]),
+    };
+    let text = |name: &domain::Name| name.as_str().to_owned();
     v1::Contract {
-        name: contract.name.as_str().to_owned(),
-        tenant: contract.tenant.as_str().to_owned(),
-        valid_from: Some(moment(contract.valid_from)),
-        valid_to: contract.valid_to.map(moment),
+        name: text(applied.name()),
+        tenant: applied.tenant.as_str().to_owned(),
+        valid_from: Some(moment(valid_from)),
+        valid_to: valid_to.map(moment),
         applied_at: Some(moment(applied.applied_at)),
-        text: String::new(),
+        amends: applied.amends().map(text).unwrap_or_default(),
+        supersedes: supersedes.iter().map(text).collect(),
+        ..v1::Contract::default()
+    }
+}
+
+/// Adds when it holds, among the tenant's contracts: an amendment while its contract does.
+pub(super) fn held(
+    contract: v1::Contract,
+    applied: &Applied,
+    stretches: &[Stretch<'_>],
+) -> v1::Contract {
+    let of = applied.amends().unwrap_or_else(|| applied.name());
+    let mut own = stretches.iter().filter(|stretch| stretch.contract.name == *of);
+    let Some(first) = own.next() else { return contract };
+    let (mut from, mut to) = (first.window.start, own.next_back().unwrap_or(first).window.end);
+    if let Agreed::Amendment(amendment) = &applied.agreed {
+        from = from.max(amendment.from);
+        to = amendment.until.map_or(to, |until| to.min(until));
+    }
+    if from >= to {
+        return contract;
+    }
+    v1::Contract { holds_from: Some(moment(from)), holds_to: end(to), ..contract }
+}
+
+/// An end, but for the end of time.
+fn end(to: Timestamp) -> Option<prost_types::Timestamp> {
+    (to < Timestamp::MAX).then(|| moment(to))
+}
+
+/// What a contract says for a stretch of time.
+pub(super) fn agreed(value: &Contract) -> v1::AgreedTerms {
+    let things = agreement::things(value).into_iter();
+    v1::AgreedTerms {
+        from: Some(moment(value.valid_from)),
+        to: value.valid_to.map(moment),
+        things: things.map(|Thing { what, words }| v1::AgreedThing { what, words }).collect(),
+    }
+}
+
+/// A thing of a contract that differs.
+pub(super) fn difference(found: Difference) -> v1::AgreementChange {
+    let Difference { window, what, before, after } = found;
+    v1::AgreementChange {
+        from: Some(moment(window.start)),
+        to: end(window.end),
+        what,
+        before: before.unwrap_or_default(),
+        after: after.unwrap_or_default(),
+    }
+}
+
+/// A period that comes to something else.
+pub(super) fn effect(found: Effect) -> v1::PeriodChange {
+    let Effect { month, window, currency, old, new, documents } = found;
+    v1::PeriodChange {
+        period: month.to_string(),
+        period_start: Some(moment(window.start)),
+        period_end: Some(moment(window.end)),
+        currency: currency.to_owned(),
+        old: old.to_string(),
+        new: new.to_string(),
+        difference: new.checked_sub(old).map(|it| it.to_string()).unwrap_or_default(),
+        documents,
     }
 }
 

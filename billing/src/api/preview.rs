@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use domain::{BillingStore, PulseLog, Tenant, UsageStore, catalogue::Catalogue, name::NameError};
+use domain::{BillingStore, PulseLog, Tenant, UsageStore, name::NameError};
 use edge::{Problem, access::Principal, problem::reasons};
-use pricing::{invoice::document, simulate::Simulation};
+use pricing::{editions::Editions, invoice::document, simulate::Simulation};
 use proto::v1;
 
 use super::{BillingApi, catalogues::parse, problems, requests::month};
-use crate::{
-    BillingError,
-    answers::{
-        invoice::PaymentAnswer,
-        preview::{PreviewAnswer, PreviewedInvoice, SetAsideAnswer},
-    },
+use crate::answers::{
+    invoice::PaymentAnswer,
+    preview::{PreviewAnswer, PreviewedInvoice, SetAsideAnswer},
 };
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
@@ -35,10 +32,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let month = month(&request.period)?;
         let compute = &self.compute;
         let _call = compute.admit_period().await?;
-        let catalogue = self.effective(&request.catalogue_version).await?;
+        let catalogues = self.effective(&request.catalogue_version).await?;
+        let catalogue = catalogues.at(self.clock.now()).version.as_str().to_owned();
         let config = &self.config;
         let previewed =
-            self.parts.previews.preview(&tenant, month, &catalogue, config.preview_rows_max).await;
+            self.parts.previews.preview(&tenant, month, &catalogues, config.preview_rows_max).await;
         let (invoices, set_aside) = previewed.map_err(problems::of_billing)?;
         let mut budget = config.preview_sources_max;
         let writing = move || {
@@ -57,7 +55,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             PreviewAnswer {
                 tenant: tenant.as_str().to_owned(),
                 period: month.to_string(),
-                catalogue: catalogue.version.as_str().to_owned(),
+                catalogue,
                 invoices: documents.collect(),
                 set_aside: SetAsideAnswer {
                     pulses: set_aside.pulses,
@@ -68,11 +66,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         compute.run(writing).await
     }
 
-    /// The named version, or the newest active one. Only active versions rate usage: before that,
-    /// totals may not keep their dimensions apart.
-    async fn effective(&self, version: &str) -> Result<Arc<Catalogue>, Problem> {
-        let wanted = Some(version).filter(|version| !version.is_empty());
-        let found = self.find_version(wanted, |version| version.active).await?;
+    /// The named version alone, or those that are in effect one after the other. Only active versions
+    /// rate usage: before that, totals may not keep their dimensions apart.
+    async fn effective(&self, version: &str) -> Result<Arc<Editions>, Problem> {
+        let catalogues = &self.parts.books.catalogues;
+        if version.is_empty() {
+            // Refused in its own words where there is none.
+            self.find_version(None, |version| version.active).await?;
+            return catalogues.current().await.map_err(problems::of_billing);
+        }
+        let found = self.find_version(Some(version), |_| true).await?;
         if !found.active {
             return Err(Problem::failed_precondition(
                 reasons::CATALOGUE_NOT_FOUND,
@@ -81,7 +84,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
                 ),
             ));
         }
-        self.parts.books.catalogues.get(&found.version).await.map_err(problems::of_billing)
+        let only = catalogues.get(&found.version).await.map_err(problems::of_billing)?;
+        Ok(Arc::new(Editions::only(only)))
     }
 
     /// What another catalogue would change about the periods that begin in a month.
@@ -90,22 +94,23 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         request: v1::SimulateRequest,
     ) -> Result<Simulation, Problem> {
         let month = month(&request.period)?;
-        let (books, compute) = (&self.parts.books, &self.compute);
+        let compute = &self.compute;
         let _call = compute.admit_period().await?;
-        let old = match request.old_version.as_str() {
-            "" => {
-                let latest = books.catalogues.latest().await.map_err(problems::of_billing)?;
-                latest.ok_or(BillingError::NoCatalogue).map_err(problems::of_billing)?
-            }
-            version => version.to_owned(),
-        };
-        let old = books.catalogues.get(&old).await.map_err(problems::of_billing)?;
+        let old = self.compared(&request.old_version).await?;
         let new = match (request.new_version.as_str(), request.new_text) {
-            ("", text) => Arc::new(parse(compute, "catalogue", text).await?.catalogue),
-            (version, _) => books.catalogues.get(version).await.map_err(problems::of_billing)?,
+            ("", text) => {
+                let offered = Arc::new(parse(compute, "catalogue", text).await?.catalogue);
+                let version = offered.version.as_str().to_owned();
+                let editions = match offered.effective_from {
+                    Some(from) => old.editions.with(offered, from),
+                    None => Editions::only(offered),
+                };
+                Compared { version, editions: Arc::new(editions) }
+            }
+            (version, _) => self.compared(version).await?,
         };
-        let changes =
-            self.parts.previews.simulate(month, &old, &new).await.map_err(problems::of_billing)?;
+        let changes = self.parts.previews.simulate(month, &old.editions, &new.editions).await;
+        let changes = changes.map_err(problems::of_billing)?;
         let period = request.period;
         let writing = move || {
             let catalogues = (old.version.as_str(), new.version.as_str());
@@ -113,4 +118,23 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         };
         compute.run(writing).await
     }
+
+    /// One version for all time, or those that are in effect, called by the one of now.
+    async fn compared(&self, version: &str) -> Result<Compared, Problem> {
+        let catalogues = &self.parts.books.catalogues;
+        if version.is_empty() {
+            let editions = catalogues.current().await.map_err(problems::of_billing)?;
+            let version = editions.at(self.clock.now()).version.as_str().to_owned();
+            return Ok(Compared { version, editions });
+        }
+        let only = catalogues.get(version).await.map_err(problems::of_billing)?;
+        let version = only.version.as_str().to_owned();
+        Ok(Compared { version, editions: Arc::new(Editions::only(only)) })
+    }
+}
+
+/// One side of a comparison.
+struct Compared {
+    version: String,
+    editions: Arc<Editions>,
 }

@@ -17,6 +17,9 @@ use storage::memory::{AppendFault, MemoryBillingStore, MemoryLog, MemoryUsageSto
 use super::BillingApi;
 use crate::{BillingConfig, testing::no_log};
 
+mod amendments;
+mod dated_catalogues;
+
 const CATALOGUE: &str = r#"
 catalogue: "2024-09"
 currency: USD
@@ -58,7 +61,7 @@ fn setup() -> Setup {
 }
 
 fn publish(text: &str) -> v1::PublishCatalogueRequest {
-    v1::PublishCatalogueRequest { text: text.to_owned(), validate_only: false }
+    v1::PublishCatalogueRequest { text: text.to_owned(), ..Default::default() }
 }
 
 fn apply(text: &str) -> v1::ApplyContractRequest {
@@ -69,7 +72,7 @@ fn apply(text: &str) -> v1::ApplyContractRequest {
 async fn a_contract_that_was_applied_is_answered_so_whatever_the_store_does_then() {
     let Setup { store, api, .. } = setup();
     api.publish(publish(CATALOGUE), &Change::default()).await.unwrap();
-    let renewed = CONTRACT.replace("acme-1", "acme-2");
+    let renewed = CONTRACT.replace("acme-1", "acme-2").replace("2024-09-01", "2024-10-01");
     let other = CONTRACT.replace("acme-1", "zeta-1").replace("tenant: acme", "tenant: zeta");
     let texts = [(CONTRACT, None), (&other, None), (&renewed, Some(CONTRACT))];
     for (text, before) in texts {

@@ -1,46 +1,44 @@
-//! Contracts: the files that were applied, in their order, as one journal. None is ever changed.
+//! Contracts: the files that were applied, contracts and amendments, in their order, as one journal.
+//! None is ever changed.
 
 use std::sync::Arc;
 
 use domain::{
     BillingStore, Clock, Tenant, Timestamp,
+    amendment::Amendment,
     billing::Appended,
     catalogue::Catalogue,
     contract::{CatalogueChoice, Contract},
 };
 use edge::Compute;
-use pricing::file;
+use pricing::file::{self, contract::amendment};
+use runtime::fault;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::{catalogues::Catalogues, journal};
 use crate::{BillingError, Refusal, error::compute};
 
+mod applied;
+
+pub(crate) use applied::{Agreed, Applied, agreed};
+
 const JOURNAL: &str = "contracts";
 
 /// An entry of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
+    /// Its name, be it a contract's or an amendment's.
     contract: String,
     tenant: String,
     text: String,
-    /// The catalogue that its overrides were checked against, so that they always read the same.
+    /// The catalogue that its prices were checked against, so that they always read the same.
     catalogue: Option<String>,
     #[serde(with = "journal::text")]
     applied_at: Timestamp,
-}
-
-/// A contract that was applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AppliedContract {
-    /// What it says.
-    pub(crate) contract: Contract,
-    /// Its text, as it was applied.
-    pub(crate) text: String,
-    /// When it was applied.
-    pub(crate) applied_at: Timestamp,
-    /// Place in the order of application, from 0.
-    pub(crate) place: u64,
+    /// Of an amendment: the contract that it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    amends: Option<String>,
 }
 
 /// The contracts, as far as this process has read them.
@@ -49,7 +47,7 @@ pub(crate) struct Contracts<B> {
     catalogues: Arc<Catalogues<B>>,
     clock: Arc<dyn Clock>,
     compute: Compute,
-    read: Mutex<Vec<Arc<AppliedContract>>>,
+    read: Mutex<Vec<Arc<Applied>>>,
 }
 
 impl<B: BillingStore> Contracts<B> {
@@ -62,11 +60,11 @@ impl<B: BillingStore> Contracts<B> {
         Self { store, catalogues, clock, compute, read: Mutex::default() }
     }
 
-    /// Every contract, in the order in which they were applied.
+    /// Every contract and amendment, in the order in which they were applied.
     ///
     /// # Errors
     /// When the store fails, or a stored contract does not parse.
-    pub(crate) async fn all(&self) -> Result<Vec<Arc<AppliedContract>>, BillingError> {
+    pub(crate) async fn all(&self) -> Result<Vec<Arc<Applied>>, BillingError> {
         let mut read = self.read.lock().await;
         let entries: Vec<Entry> = journal::read(&*self.store, JOURNAL, read.len() as u64).await?;
         for entry in entries {
@@ -74,99 +72,206 @@ impl<B: BillingStore> Contracts<B> {
                 Some(version) => Some(self.catalogues.get(version).await?),
                 None => None,
             };
-            let parsed = parse(&entry.contract, &entry.text, catalogue.as_deref());
-            let contract = parsed.map_err(|error| BillingError::Unreadable {
+            let unreadable = |message| BillingError::Unreadable {
                 what: format!("contract {:?}", entry.contract),
-                message: error.to_string(),
-            })?;
-            let (place, Entry { text, applied_at, .. }) = (read.len() as u64, entry);
-            read.push(Arc::new(AppliedContract { contract, text, applied_at, place }));
+                message,
+            };
+            let parsed = match &entry.amends {
+                None => parse(&entry.contract, &entry.text, catalogue.as_deref())
+                    .map(Agreed::Contract)
+                    .map_err(|error| error.to_string()),
+                Some(_) => {
+                    let missing = "the catalogue or the contract of this amendment is missing";
+                    let catalogue = catalogue.ok_or_else(|| unreadable(missing.to_owned()))?;
+                    match parse_amendment(&entry.contract, &entry.text, &read, &catalogue) {
+                        Ok(amendment) => Ok(Agreed::Amendment(amendment)),
+                        Err(error) => Err(error.to_string()),
+                    }
+                }
+            };
+            let agreed = parsed.map_err(unreadable)?;
+            let tenant =
+                Tenant::new(&entry.tenant).map_err(|error| unreadable(error.to_string()))?;
+            let Entry { text, applied_at, .. } = entry;
+            read.push(Arc::new(Applied { agreed, tenant, text, applied_at }));
         }
         Ok(read.clone())
     }
 
-    /// Checks a contract file and applies it, or only checks. The same text again changes nothing. Reads
-    /// nothing after the contract is applied: what then failed would hide that it was.
+    /// Checks the file of a contract or an amendment and applies it, or only checks. The same text again
+    /// changes nothing. Reads nothing after it is applied: what then failed would hide that it was.
     ///
     /// # Errors
-    /// With every mistake of the file; when another contract has the name, or a credit of the tenant
-    /// has it with other terms; when the store fails.
-    pub(crate) async fn apply(&self, text: &str, mode: Apply) -> Result<Offered, BillingError> {
+    /// With every mistake of the file; when another text has the name, or it does not go with what was
+    /// applied for the tenant; when the store fails.
+    pub(crate) async fn apply(
+        &self,
+        kind: Kind,
+        text: &str,
+        mode: Apply,
+    ) -> Result<Offered, BillingError> {
         loop {
             let known = self.all().await?;
-            let (contract, catalogue) = self.parse_offered(text).await?;
-            if let Some(stands) = known.iter().find(|known| known.contract.name == contract.name) {
-                return same(stands, text).map(|()| Offered::Known(Arc::clone(stands)));
+            // Before it is read in full: what was applied may not pass against what came later.
+            let name = self.name_of(kind, text).await?;
+            if let Some(stands) =
+                name.and_then(|name| known.iter().find(|it| it.name().as_str() == name))
+            {
+                same(stands, text)?;
+                let before = own(&known, &stands.tenant);
+                return Ok(Offered { applied: Arc::clone(stands), before, is_known: true });
             }
-            check_credits(&contract, &known)?;
-            let (applied_at, place) = (self.clock.now(), known.len() as u64);
+            let (applied, catalogue) = match kind {
+                Kind::Contract => self.offered_contract(text, &known).await?,
+                Kind::Amendment => self.offered_amendment(text, &known).await?,
+            };
+            let applied = Arc::new(applied);
+            let before = own(&known, &applied.tenant);
+            let offered = Offered { applied: Arc::clone(&applied), before, is_known: false };
+            if mode == Apply::CheckOnly {
+                return Ok(offered);
+            }
             let entry = Entry {
-                contract: contract.name.as_str().to_owned(),
-                tenant: contract.tenant.as_str().to_owned(),
+                contract: applied.name().as_str().to_owned(),
+                tenant: applied.tenant.as_str().to_owned(),
                 text: text.to_owned(),
                 catalogue,
-                applied_at,
+                applied_at: applied.applied_at,
+                amends: applied.amends().map(|name| name.as_str().to_owned()),
             };
-            let mut own = known.into_iter();
-            let before = own.rfind(|known| known.contract.tenant == contract.tenant);
-            let contract =
-                Arc::new(AppliedContract { contract, text: text.to_owned(), applied_at, place });
-            if mode == Apply::CheckOnly {
-                return Ok(Offered::New { contract, before });
-            }
+            fault::point("contract.before_entry");
+            let place = known.len() as u64;
             let appended = journal::append(&*self.store, JOURNAL, place, &entry).await?;
             if appended == Appended::Added {
-                return Ok(Offered::New { contract, before });
+                fault::point("contract.after_entry");
+                return Ok(offered);
             }
         }
     }
 
-    /// Reads a file that is offered, under the catalogue that it names, or the latest. Gives that
-    /// catalogue's version too.
-    async fn parse_offered(&self, text: &str) -> Result<(Contract, Option<String>), BillingError> {
+    /// The name that a file gives itself; `None` where it has mistakes, all of which are told when it is
+    /// read in full.
+    async fn name_of(&self, kind: Kind, text: &str) -> Result<Option<String>, BillingError> {
+        let text = text.to_owned();
+        let reading = move || match kind {
+            Kind::Contract => file::contract::check_contract("contract", text.as_bytes())
+                .map(|outline| outline.name),
+            Kind::Amendment => {
+                amendment::outline("amendment", text.as_bytes()).map(|outline| outline.name)
+            }
+        };
+        let name = compute(&self.compute, reading).await?;
+        Ok(name.ok().map(|name| name.as_str().to_owned()))
+    }
+
+    /// Reads a contract that is offered, under the catalogue that it names, or else the one in effect
+    /// when it begins, or now if that is later. Gives that catalogue's version too.
+    async fn offered_contract(
+        &self,
+        text: &str,
+        known: &[Arc<Applied>],
+    ) -> Result<(Applied, Option<String>), BillingError> {
         // A file with mistakes is read to its end, so that all are named.
         let offered = text.to_owned();
         let checking = move || file::contract::check_contract("contract", offered.as_bytes());
         let outline = compute(&self.compute, checking).await?;
-        let version = match outline.map(|outline| outline.catalogue) {
-            Ok(CatalogueChoice::Version(version)) => Some(version.as_str().to_owned()),
-            Ok(CatalogueChoice::Latest) | Err(_) => self.catalogues.latest().await?,
+        let now = self.clock.now();
+        let (choice, from) = match outline {
+            Ok(outline) => (outline.catalogue, outline.agreed.start),
+            Err(_) => (CatalogueChoice::Latest, now),
         };
-        let catalogue = match &version {
-            Some(version) => self.catalogues.get(version).await.map(Some).or_else(unknown)?,
-            None => None,
-        };
+        let catalogue = self.catalogue_of(&choice, from.max(now)).await?;
+        let version = catalogue.as_ref().map(|found| found.version.as_str().to_owned());
         let offered = text.to_owned();
         let parsing = move || parse("contract", &offered, catalogue.as_deref());
         let contract = compute(&self.compute, parsing).await??;
-        Ok((contract, version))
+        applied::check_contract(&contract, &own(known, &contract.tenant))?;
+        let tenant = contract.tenant.clone();
+        let agreed = Agreed::Contract(contract);
+        Ok((Applied { agreed, tenant, text: text.to_owned(), applied_at: now }, version))
     }
 
-    /// The contracts of one tenant among the first `count` that were applied, in that order.
+    /// Reads an amendment that is offered, under the catalogue of its contract.
+    async fn offered_amendment(
+        &self,
+        text: &str,
+        known: &[Arc<Applied>],
+    ) -> Result<(Applied, Option<String>), BillingError> {
+        let named = amendment::outline("amendment", text.as_bytes())?;
+        let base = known.iter().find_map(|found| {
+            let contract = found.contract().filter(|contract| contract.name == named.contract);
+            Some((contract?.clone(), found.tenant.clone()))
+        });
+        let Some((base, tenant)) = base else {
+            let contracts = known.iter().filter_map(|found| found.contract());
+            let names: Vec<&str> = contracts.map(|contract| contract.name.as_str()).collect();
+            let unknown = amendment::unknown_contract("amendment", text.as_bytes(), &names);
+            return Err(unknown.into());
+        };
+        let now = self.clock.now();
+        let catalogue = self.catalogue_of(&base.catalogue, base.valid_from.max(now)).await?;
+        let catalogue = catalogue.ok_or(BillingError::NoCatalogue)?;
+        let version = catalogue.version.as_str().to_owned();
+        let own = own(known, &tenant);
+        let (offered, before) = (text.to_owned(), own.clone());
+        let parsing = move || parse_amendment("amendment", &offered, &before, &catalogue);
+        let agreed = Agreed::Amendment(compute(&self.compute, parsing).await??);
+        let applied = Applied { agreed, tenant, text: text.to_owned(), applied_at: now };
+        applied::check_amendment(&applied, &base, &own)?;
+        Ok((applied, Some(version)))
+    }
+
+    /// The catalogue that a file is held against; one that is not there is a mistake of the file, which
+    /// the parser names with its place.
+    async fn catalogue_of(
+        &self,
+        choice: &CatalogueChoice,
+        moment: Timestamp,
+    ) -> Result<Option<Arc<Catalogue>>, BillingError> {
+        let found = match choice {
+            CatalogueChoice::Version(version) => self.catalogues.get(version.as_str()).await,
+            CatalogueChoice::Latest => match self.catalogues.current().await {
+                // By its version: whoever reads the file again gets the catalogue by that.
+                Ok(editions) => self.catalogues.get(editions.at(moment).version.as_str()).await,
+                Err(error) => Err(error),
+            },
+        };
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(BillingError::UnknownCatalogue(_) | BillingError::NoCatalogue) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// What of the first `count` entries is a tenant's, in the order in which it was applied.
     pub(crate) async fn of_tenant(
         &self,
         tenant: &Tenant,
         count: u64,
-    ) -> Result<Vec<Arc<AppliedContract>>, BillingError> {
+    ) -> Result<Vec<Arc<Applied>>, BillingError> {
         let mut known = self.all().await?;
         known.truncate(usize::try_from(count).unwrap_or(usize::MAX));
-        known.retain(|known| known.contract.tenant == *tenant);
+        known.retain(|known| known.tenant == *tenant);
         Ok(known)
     }
 }
 
-/// A contract file without mistakes.
+/// A file without mistakes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Offered {
-    /// It had been applied before.
-    Known(Arc<AppliedContract>),
-    /// It was applied now, or would be.
-    New {
-        /// With the place that it has, or would have.
-        contract: Arc<AppliedContract>,
-        /// The one of the same tenant that was applied last before it.
-        before: Option<Arc<AppliedContract>>,
-    },
+pub(crate) struct Offered {
+    /// What it says.
+    pub(crate) applied: Arc<Applied>,
+    /// What was applied for its tenant before; with it where it is known.
+    pub(crate) before: Vec<Arc<Applied>>,
+    /// Whether it had been applied before.
+    pub(crate) is_known: bool,
+}
+
+/// What a file is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Contract,
+    Amendment,
 }
 
 /// Whether a contract takes effect.
@@ -178,12 +283,9 @@ pub(crate) enum Apply {
     CheckOnly,
 }
 
-/// A catalogue that is not there is a mistake of the file, which the parser names with its place.
-fn unknown(error: BillingError) -> Result<Option<Arc<Catalogue>>, BillingError> {
-    match error {
-        BillingError::UnknownCatalogue(_) => Ok(None),
-        other => Err(other),
-    }
+/// What is a tenant's.
+fn own(known: &[Arc<Applied>], tenant: &Tenant) -> Vec<Arc<Applied>> {
+    known.iter().filter(|found| found.tenant == *tenant).cloned().collect()
 }
 
 fn parse(
@@ -194,36 +296,33 @@ fn parse(
     file::contract::parse_contract(name, text.as_bytes(), &|_| catalogue.cloned())
 }
 
-fn same(stands: &AppliedContract, text: &str) -> Result<(), BillingError> {
+/// Reads an amendment against what was applied before it.
+fn parse_amendment(
+    name: &str,
+    text: &str,
+    before: &[Arc<Applied>],
+    catalogue: &Catalogue,
+) -> Result<Amendment, file::FileError> {
+    let outline = amendment::outline(name, text.as_bytes())?;
+    let mut contracts = before.iter().filter_map(|found| found.contract());
+    let Some(contract) = contracts.find(|found| found.name == outline.contract) else {
+        return Err(amendment::unknown_contract(name, text.as_bytes(), &[]));
+    };
+    let amendments: Vec<Amendment> =
+        applied::amendments_of(before, &contract.name).cloned().collect();
+    let base = amendment::Base { contract, amendments: &amendments, catalogue };
+    amendment::parse_amendment(name, text.as_bytes(), base)
+}
+
+fn same(stands: &Applied, text: &str) -> Result<(), BillingError> {
     if stands.text == text {
         return Ok(());
     }
     Err(BillingError::refused(
         Refusal::ContractExists,
         format!(
-            "another contract was applied as {:?}, and contracts never change: give this one a new name in `contract:`; from its valid_from on it supersedes those before it",
-            stands.contract.name.as_str()
+            "another text was applied as {:?}, and contracts and amendments never change: give this one a new name",
+            stands.name().as_str()
         ),
     ))
-}
-
-/// A credit is known by its name, and what was used of it is in the currency that it was paid in.
-fn check_credits(contract: &Contract, known: &[Arc<AppliedContract>]) -> Result<(), BillingError> {
-    let own = known.iter().filter(|known| known.contract.tenant == contract.tenant);
-    for before in own {
-        for credit in &before.contract.credits {
-            let again = contract.credits.iter().any(|again| again.name == credit.name);
-            if again && contract.terms.currency != before.contract.terms.currency {
-                return Err(BillingError::refused(
-                    Refusal::ContractConflicts,
-                    format!(
-                        "credit {:?} stands in contract {:?} of the same tenant in another currency: give this one a name of its own",
-                        credit.name.as_str(),
-                        before.contract.name.as_str()
-                    ),
-                ));
-            }
-        }
-    }
-    Ok(())
 }

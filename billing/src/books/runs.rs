@@ -144,9 +144,9 @@ pub(crate) struct Cut {
     pub(crate) log_events: u64,
     /// Where each partition ends, in the order of generations and partitions.
     pub(crate) ends: Vec<CutEnd>,
-    /// The newest catalogue in use; absent where there is none.
-    pub(crate) catalogue: Option<String>,
-    /// Contracts that count: those that were applied before.
+    /// The versions of the catalogue that were in use, in the order in which they were published.
+    pub(crate) catalogues: Vec<String>,
+    /// Contracts and amendments that count: those that were applied before.
     pub(crate) contracts: u64,
 }
 

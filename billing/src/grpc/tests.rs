@@ -88,7 +88,7 @@ fn setup() -> Setup {
 
 impl Setup {
     async fn publish(&self, text: &str) -> Result<v1::PublishCatalogueResponse, Status> {
-        let request = v1::PublishCatalogueRequest { text: text.into(), validate_only: false };
+        let request = v1::PublishCatalogueRequest { text: text.into(), ..Default::default() };
         self.service.publish_catalogue(local(request)).await.map(tonic::Response::into_inner)
     }
 
@@ -261,7 +261,11 @@ async fn a_catalogue_with_mistakes_or_failing_tests_is_not_stored() {
 #[tokio::test]
 async fn validate_only_stores_and_declares_nothing() {
     let setup = setup();
-    let request = v1::PublishCatalogueRequest { text: TEXT.into(), validate_only: true };
+    let request = v1::PublishCatalogueRequest {
+        text: TEXT.into(),
+        validate_only: true,
+        ..Default::default()
+    };
     let answer = setup.service.publish_catalogue(local(request)).await.unwrap();
     assert_eq!(answer.into_inner().catalogue.unwrap().skus, 3);
     assert_eq!(setup.billing.catalogues().await.unwrap(), []);

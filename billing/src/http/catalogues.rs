@@ -5,10 +5,10 @@ use axum::{
     extract::{Path, RawQuery, State},
 };
 use domain::{BillingStore, PulseLog, UsageStore};
-use edge::access::Change;
+use edge::{access::Change, parameters::Parameters};
 use proto::v1;
 
-use super::{Answer, examples, validate_only};
+use super::{Answer, examples};
 use crate::{
     answers::{self, Catalogue, Catalogues, PublishedCatalogue},
     api::BillingApi,
@@ -37,7 +37,10 @@ pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
     path = "/v1/catalog",
     operation_id = "publishCatalogue",
     tag = "billing",
-    params(("validate_only" = Option<bool>, Query, description = "Check only, write nothing.", example = true)),
+    params(
+        ("validate_only" = Option<bool>, Query, description = "Check only, write nothing.", example = true),
+        ("about_the_past" = Option<bool>, Query, description = "The file's effective_from may lie in the past; what was billed since then gets deltas.", example = false),
+    ),
     request_body(content = String, content_type = "application/yaml", description = "The catalogue's file.", example = json!(examples::CATALOGUE)),
     responses((status = 200, description = "It is published, or only checked.", body = PublishedCatalogue, example = json!(examples::published()))),
 )]
@@ -47,9 +50,11 @@ pub(super) async fn publish<U: UsageStore, B: BillingStore, L: PulseLog>(
     RawQuery(query): RawQuery,
     text: String,
 ) -> Answer<PublishedCatalogue> {
-    let validate_only = validate_only(query.as_deref())?;
-    let published =
-        api.publish(v1::PublishCatalogueRequest { text, validate_only }, &change).await?;
+    let flags = Parameters::parse(query.as_deref(), &[], &["validate_only", "about_the_past"])?;
+    let validate_only = flags.is_set("validate_only")?;
+    let about_the_past = flags.is_set("about_the_past")?;
+    let request = v1::PublishCatalogueRequest { text, validate_only, about_the_past };
+    let published = api.publish(request, &change).await?;
     Ok(Json(answers::published(&published, validate_only)))
 }
 

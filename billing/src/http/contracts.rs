@@ -1,4 +1,4 @@
-//! HTTP of contracts: listed, applied, shown.
+//! HTTP of contracts: listed, applied, amended, shown.
 
 use axum::{
     Extension, Json,
@@ -10,11 +10,11 @@ use proto::v1;
 
 use super::{Answer, examples, validate_only};
 use crate::{
-    answers::{self, AppliedContract, Contract, Contracts},
+    answers::{self, AmendedContract, AppliedContract, Contract, Contracts},
     api::BillingApi,
 };
 
-/// Contracts in the order in which they were applied.
+/// Contracts and amendments in the order in which they were applied.
 #[utoipa::path(
     get,
     path = "/v1/contracts",
@@ -54,7 +54,31 @@ pub(super) async fn apply<U: UsageStore, B: BillingStore, L: PulseLog>(
     Ok(Json(answers::applied(&applied, validate_only)))
 }
 
-/// One contract with its text.
+/// Changes a contract from a day on, once and for ever.
+///
+/// The same text again is answered as before. Other text under a name that was applied is refused. A
+/// check answers also what the amendment would change about billing periods.
+#[utoipa::path(
+    post,
+    path = "/v1/contracts:amend",
+    operation_id = "amendContract",
+    tag = "billing",
+    params(("validate_only" = Option<bool>, Query, description = "Check only, write nothing.", example = true)),
+    request_body(content = String, content_type = "application/yaml", description = "The amendment's file.", example = json!(examples::AMENDMENT)),
+    responses((status = 200, description = "It is applied, or only checked.", body = AmendedContract, example = json!(examples::amended()))),
+)]
+pub(super) async fn amend<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(api): State<BillingApi<U, B, L>>,
+    Extension(change): Extension<Change>,
+    RawQuery(query): RawQuery,
+    text: String,
+) -> Answer<AmendedContract> {
+    let validate_only = validate_only(query.as_deref())?;
+    let amended = api.amend(v1::AmendContractRequest { text, validate_only }, &change).await?;
+    Ok(Json(answers::amended(&amended, validate_only)))
+}
+
+/// One contract or amendment with its text.
 #[utoipa::path(
     get,
     path = "/v1/contracts/{name}",

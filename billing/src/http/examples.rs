@@ -23,6 +23,13 @@ currency: USD
 discounts: [{name: friends, percentage: "10"}]
 "#;
 
+pub(super) const AMENDMENT: &str = r#"amendment: acme-1-better
+contract: acme-1
+from: 2024-09-01
+replace:
+  discounts: [{name: friends, percentage: "15"}]
+"#;
+
 pub(super) fn catalogue() -> Value {
     with(listed_catalogue(), "text", CATALOGUE)
 }
@@ -32,20 +39,24 @@ pub(super) fn catalogues() -> Value {
 }
 
 pub(super) fn published() -> Value {
-    with(with(catalogue(), "already_published", false), "validate_only", false)
+    let published = with(with(catalogue(), "already_published", false), "validate_only", false);
+    with(published, "retired", json!([{"product_sku": "vm.old", "use_unity": "hour"}]))
 }
 
 fn listed_catalogue() -> Value {
     json!({
         "version": "2024-09",
         "published_at": "2024-08-20T09:00:00Z",
+        "effective_from": "2024-09-01T00:00:00Z",
         "skus": 1,
         "digest": "5b0f2c5e1d1c4f0e9a7d3b6c8e2f4a10",
     })
 }
 
 pub(super) fn contract() -> Value {
-    with(listed_contract(), "text", CONTRACT)
+    let things = json!([{"what": "discount friends", "words": "10 % of each line"}]);
+    let agreed = json!([{"from": "2024-01-01T00:00:00Z", "to": null, "things": things}]);
+    with(with(listed_contract(), "text", CONTRACT), "agreed", agreed)
 }
 
 pub(super) fn contracts() -> Value {
@@ -53,7 +64,44 @@ pub(super) fn contracts() -> Value {
 }
 
 pub(super) fn applied() -> Value {
-    with(with(contract(), "already_applied", false), "validate_only", false)
+    with(with(listed_contract(), "already_applied", false), "validate_only", false)
+}
+
+pub(super) fn amended() -> Value {
+    let amendment = json!({
+        "name": "acme-1-better",
+        "tenant": "acme",
+        "valid_from": "2024-09-01T00:00:00Z",
+        "valid_to": null,
+        "applied_at": "2024-10-02T10:00:00Z",
+        "amends": "acme-1",
+        "supersedes": [],
+        "holds_from": null,
+        "holds_to": null,
+    });
+    json!({
+        "amendment": amendment,
+        "already_applied": false,
+        "validate_only": true,
+        "changes": [{
+            "from": "2024-09-01T00:00:00Z",
+            "to": null,
+            "what": "discount friends",
+            "before": "10 % of each line",
+            "after": "15 % of each line",
+        }],
+        "periods": [{
+            "period": "2024-09",
+            "period_start": "2024-09-01T00:00:00Z",
+            "period_end": "2024-10-01T00:00:00Z",
+            "currency": "USD",
+            "old": "90",
+            "new": "85",
+            "difference": "-5",
+            "documents": ["INV-000001"],
+        }],
+        "months_left_out": 0,
+    })
 }
 
 fn listed_contract() -> Value {
@@ -63,6 +111,10 @@ fn listed_contract() -> Value {
         "valid_from": "2024-01-01T00:00:00Z",
         "valid_to": null,
         "applied_at": "2024-01-02T10:00:00Z",
+        "amends": null,
+        "supersedes": [],
+        "holds_from": "2024-01-01T00:00:00Z",
+        "holds_to": null,
     })
 }
 

@@ -17,7 +17,7 @@ use storage::memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore};
 use super::no_log;
 use crate::{
     BillingApi,
-    books::runs::{Cut, CutEnd, Ended, RunRequest},
+    books::runs::{Cut, CutEnd, Ended, Outcomes, RunRequest},
     config::BillingConfig,
 };
 
@@ -139,17 +139,26 @@ fn flush(lines: usize) -> Flush {
 
 /// Bills the one tenant under so many contracts, below a cut that no consumer had to prove.
 async fn bill(service: &Service, contracts: u64) {
+    assert_eq!(bill_under(service, contracts, false).await.invoices, 1);
+}
+
+/// Bills what changed about the tenant's invoice, under so many contracts and amendments.
+pub(crate) async fn bill_deltas(service: &Service, contracts: u64) -> Outcomes {
+    bill_under(service, contracts, true).await
+}
+
+async fn bill_under(service: &Service, contracts: u64, deltas: bool) -> Outcomes {
     let books = &service.parts.books;
     let month = "2024-09".parse().unwrap();
-    let (tenants, deltas, request_id) = (Vec::new(), false, String::new());
+    let (tenants, request_id) = (Vec::new(), String::new());
     let request = RunRequest { month, tenants, deltas, request_id };
     let run = books.runs.open(request).await.unwrap();
     let end = CutEnd { log_id: LOG.to_string(), partition: 0, end: 1 };
     let log_events = 0;
-    let catalogue = Some("1".to_owned());
-    let cut = Cut { taken_at: now(), log_events, ends: vec![end], catalogue, contracts };
+    let catalogues = books.catalogues.versions().await.unwrap();
+    let cut = Cut { taken_at: now(), log_events, ends: vec![end], catalogues, contracts };
     books.runs.set_cut(&run, cut).await.unwrap();
     let run = service.parts.driver.execute(run.number).await.unwrap();
     let Some(Ended::Closed(outcomes, _)) = run.ended else { panic!("{run:?}") };
-    assert_eq!(outcomes.invoices, 1);
+    outcomes
 }

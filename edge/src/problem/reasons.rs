@@ -79,6 +79,7 @@ reasons! {
     COMPUTE_EXHAUSTED "The server works on as many calls that compute as it allows; nothing was done; ask again after the given wait.",
     CATALOGUE_INVALID "The catalogue has mistakes or fails its own tests.",
     CATALOGUE_EXISTS "Another catalogue is published under this version; versions never change.",
+    CATALOGUE_ABOUT_THE_PAST "The catalogue takes effect in the past, and the request does not say that it may.",
     CATALOGUE_NOT_FOUND "No catalogue is published, or none under this version.",
     PERIOD_INVALID "The billing period is not a month such as 2024-09.",
     CONTRACT_INVALID "The contract has mistakes.",

@@ -53,6 +53,19 @@ pub(super) fn contracts() -> Vec<(String, Vec<u8>)> {
     samples
 }
 
+/// Catalogue, first contract and first amendment of the cases that invoices are tested by.
+pub(super) fn amendments() -> Vec<(String, Vec<u8>)> {
+    let sample = |(name, text): (String, String)| {
+        let mut sections = text.split("\n=== ");
+        let mut section = |head: &str| sections.find_map(|section| section.strip_prefix(head));
+        let (catalogue, contract) = (section("catalogue\n")?, section("contract\n")?);
+        let amendment = section("amendment\n")?;
+        let sample = format!("{catalogue}\n=== contract\n{contract}\n=== amendment\n{amendment}");
+        Some((name, sample.into_bytes()))
+    };
+    files("pricing/tests/invoices").into_iter().filter_map(sample).collect()
+}
+
 /// The file of defaults with every key in effect, and small ones.
 pub(super) fn config_files() -> Vec<Vec<u8>> {
     let defaults: Vec<&str> = default_file().leak().lines().collect();

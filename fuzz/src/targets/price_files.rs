@@ -1,13 +1,19 @@
-//! Catalogue files, contract files, and price lists out of FOCUS files.
+//! Catalogue files, files of contracts and amendments, and price lists out of FOCUS files.
 
 use pricing::{
     examples,
-    file::{self, FileError, contract},
+    file::{
+        self, FileError,
+        contract::{self, amendment},
+    },
     focus::{self, Basis},
 };
 
 /// Stands between a catalogue and a contract.
 pub(crate) const SEPARATOR: &[u8] = b"\n=== contract\n";
+
+/// Stands between a contract and an amendment.
+pub(crate) const AMENDMENT: &[u8] = b"\n=== amendment\n";
 
 /// Every mistake has its place; what passes has prices that can be rated, and does not depend on how
 /// lines end.
@@ -31,11 +37,7 @@ pub(super) fn catalogue(bytes: &[u8]) {
 /// As for catalogues, with and without a catalogue at hand: the check without one finds no mistake that
 /// the other does not. The input is a catalogue, a line `=== contract`, and a contract.
 pub(super) fn contract(bytes: &[u8]) {
-    let at = bytes.windows(SEPARATOR.len()).position(|part| part == SEPARATOR);
-    let (catalogue, bytes) = match at {
-        Some(at) => (&bytes[..at], &bytes[at + SEPARATOR.len()..]),
-        None => (&b""[..], bytes),
-    };
+    let (catalogue, bytes) = divided(bytes, SEPARATOR);
     let catalogue = file::parse("catalogue.yaml", catalogue).ok().map(|file| file.catalogue);
     let outline = contract::check_contract("fuzz.yaml", bytes);
     let parsed = contract::parse_contract("fuzz.yaml", bytes, &|_| catalogue.clone());
@@ -45,6 +47,43 @@ pub(super) fn contract(bytes: &[u8]) {
     if let Ok(contract) = parsed {
         let outline = outline.expect("what passes with its catalogue passes without one");
         assert_eq!((outline.name, outline.tenant), (contract.name, contract.tenant));
+    }
+}
+
+/// As for contracts: the outline finds no mistake that reading against the contract does not. What passes
+/// makes values that tile the contract's time, and says nothing new when it is said twice.
+/// The input is that for contracts, a line `=== amendment`, and an amendment.
+pub(super) fn amendment(bytes: &[u8]) {
+    let (agreed, bytes) = divided(bytes, AMENDMENT);
+    let (catalogue, agreed) = divided(agreed, SEPARATOR);
+    let outline = amendment::outline("fuzz.yaml", bytes);
+    outline.as_ref().err().into_iter().for_each(|error| check_error(bytes, error));
+    let Ok(catalogue) = file::parse("catalogue.yaml", catalogue).map(|file| file.catalogue) else {
+        return;
+    };
+    let parsed = contract::parse_contract("contract.yaml", agreed, &|_| Some(catalogue.clone()));
+    let Ok(contract) = parsed else { return };
+    let base = amendment::Base { contract: &contract, amendments: &[], catalogue: &catalogue };
+    let amendment = match amendment::parse_amendment("fuzz.yaml", bytes, base) {
+        Ok(amendment) => amendment,
+        Err(error) => return check_error(bytes, &error),
+    };
+    let outline = outline.expect("what passes with its contract passes without one");
+    assert_eq!((&outline.name, &outline.contract), (&amendment.name, &amendment.contract));
+    let values = contract.amended([&amendment]);
+    assert_eq!(values[0].valid_from, contract.valid_from);
+    assert_eq!(values[values.len() - 1].valid_to, contract.valid_to);
+    for pair in values.windows(2) {
+        assert_eq!(pair[0].valid_to, Some(pair[1].valid_from));
+    }
+    assert_eq!(contract.amended([&amendment, &amendment]), values);
+}
+
+/// What stands before a separator and behind it; all of it behind, where there is none.
+fn divided<'b>(bytes: &'b [u8], separator: &[u8]) -> (&'b [u8], &'b [u8]) {
+    match bytes.windows(separator.len()).position(|part| part == separator) {
+        Some(at) => (&bytes[..at], &bytes[at + separator.len()..]),
+        None => (&b""[..], bytes),
     }
 }
 

@@ -24,6 +24,8 @@ mod prices;
 
 mod money;
 
+pub mod amendment;
+
 const CONTRACT: Kind = Kind {
     beginning: "start with `contract: acme-2026`, `tenant: acme`, `valid_from: 2026-01-01` and \
                 `currency: BRL`",
@@ -35,6 +37,7 @@ const KEYS: &[&str] = &[
     "tenant",
     "valid_from",
     "valid_to",
+    "supersedes",
     "catalogue",
     "currency",
     "rounding",
@@ -61,7 +64,7 @@ pub struct Outline {
     pub catalogue: CatalogueChoice,
     /// The zone in whose midnights its days begin.
     pub time_zone: Name,
-    /// From its first day until it no longer holds, superseding aside.
+    /// From its first day until it no longer holds, other contracts aside.
     pub agreed: Window,
 }
 
@@ -170,7 +173,7 @@ fn read(root: &Cursor<'_>, source: Option<CatalogueSource<'_>>) -> Option<Contra
     let fields = root.map(KEYS)?;
     let name = fields
         .need("contract", "name the contract, as `contract: acme-2026`")
-        .and_then(|cursor| cursor.name(Name::new));
+        .and_then(|cursor| own_name(&cursor));
     let tenant = fields
         .need("tenant", "name whose contract it is, as pulses do")
         .and_then(|cursor| cursor.name(Tenant::new));
@@ -179,6 +182,7 @@ fn read(root: &Cursor<'_>, source: Option<CatalogueSource<'_>>) -> Option<Contra
     let catalogue = catalogue.and_then(|(choice, source)| find(&fields, choice, source));
     let setting = Setting::read(&fields, catalogue.as_ref());
     let valid_to = setting.end(fields.get("valid_to"), setting.valid_from);
+    let supersedes = supersedes(&fields, name.as_ref());
     let terms = terms(&fields, &setting);
     let exchange = money::exchange(&fields, &setting);
     let coverage = Coverage::new(&setting, valid_to, exchange.as_deref());
@@ -196,6 +200,7 @@ fn read(root: &Cursor<'_>, source: Option<CatalogueSource<'_>>) -> Option<Contra
         tenant: tenant?,
         valid_from: setting.valid_from?,
         valid_to: valid_to?,
+        supersedes: supersedes?,
         catalogue: choice?,
         terms: terms?,
         subscriptions: subscriptions?,
@@ -206,6 +211,30 @@ fn read(root: &Cursor<'_>, source: Option<CatalogueSource<'_>>) -> Option<Contra
         exchange: exchange?,
         taxes: taxes?,
     })
+}
+
+/// The name of a contract or an amendment, which is not that of the standard terms.
+fn own_name(cursor: &Cursor<'_>) -> Option<Name> {
+    let name = cursor.name(Name::new)?;
+    if name.as_str() == Contract::STANDARD {
+        return cursor.fail(
+            format!("`{name}` is what lines call the terms before a tenant's first contract"),
+            "give it another name",
+        );
+    }
+    Some(name)
+}
+
+/// Most contracts that one names as superseded.
+const SUPERSEDES_MAX: usize = 1_000;
+
+fn supersedes(fields: &Fields<'_>, own: Option<&Name>) -> Option<Vec<Name>> {
+    let Some(cursor) = fields.get("supersedes") else { return Some(Vec::new()) };
+    let names = cursor.names(SUPERSEDES_MAX)?;
+    if own.is_some_and(|own| names.contains(own)) {
+        return cursor.fail("a contract cannot supersede itself", "remove its own name");
+    }
+    Some(names)
 }
 
 fn choice(fields: &Fields<'_>) -> Option<CatalogueChoice> {

@@ -7,16 +7,15 @@
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use super::{Case, cases};
-use domain::{Tenant, UsageRow};
+use domain::UsageRow;
 use pricing::{
     Amount,
     document::{InvoiceDocument, NoteKind},
     invoice::{
-        self, Invoice,
+        Invoice,
         document::{self, Billed},
     },
-    rate::Sources,
-    timeline::{self, Month},
+    timeline::Month,
 };
 
 /// The case whose documents are kept as text.
@@ -28,20 +27,10 @@ fn folder() -> PathBuf {
 
 /// The invoices of a case by some of its usage.
 fn bills(case: &Case, usage: &[UsageRow]) -> Vec<Invoice> {
-    let tenant = Tenant::new("acme").unwrap();
-    let mut contracts = vec![invoice::standard_contract(&tenant, &case.catalogue)];
-    contracts.extend(case.contracts.iter().cloned());
-    let stretches = timeline::stretches(&contracts);
     let mut months: Vec<Month> =
         case.invoices.iter().map(|(month, _)| month.parse().unwrap()).collect();
     months.dedup();
-    let periods =
-        months.into_iter().flat_map(|month| timeline::periods(&stretches, month).unwrap());
-    let made = |period: &timeline::BillingPeriod<'_>| {
-        let catalogues = vec![&case.catalogue; period.parts.len()];
-        invoice::invoice(&tenant, period, &catalogues, usage, Sources::Listed).unwrap()
-    };
-    periods.map(|period| made(&period)).collect()
+    months.into_iter().flat_map(|month| case.invoices(month, usage)).collect()
 }
 
 /// The text of a document, which is read as the same and written again as the same bytes.

@@ -3,18 +3,19 @@
 
 mod local;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::client::Channel;
 use billing::answers;
 use clap::{Args, Subcommand, ValueEnum};
+use pricing::timeline::Month;
 use proto::v1::{
-    GetCatalogueRequest, ListCataloguesRequest, PublishCatalogueRequest,
-    catalog_service_client::CatalogServiceClient,
+    GetCatalogueRequest, ListCataloguesRequest, PublishCatalogueRequest, RetiredSku,
+    SimulateRequest, catalog_service_client::CatalogServiceClient,
 };
 use serde_json::json;
 
-use super::files::read_text;
+use super::{bill::simulate, files::read_text};
 use crate::{
     cli::Globals,
     client,
@@ -37,7 +38,7 @@ pub enum CatalogCommand {
     Show(ShowArgs),
     /// List the published catalogues, newest first.
     List,
-    /// Show what differs between two published catalogues, and what that makes of a month's usage.
+    /// Show what differs between two catalogues, and what that makes of past usage and its documents.
     Diff(DiffArgs),
 }
 
@@ -75,13 +76,17 @@ pub struct FileArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   pulso catalog publish catalogue.yaml
-  pulso catalog publish catalogue.yaml --validate-only")]
+  pulso catalog publish catalogue.yaml --validate-only
+  pulso catalog publish mended.yaml --about-the-past")]
 pub struct PublishArgs {
     /// The YAML file.
     pub file: PathBuf,
     /// Have the server check it, and publish nothing.
     #[arg(long)]
     pub validate_only: bool,
+    /// The file's effective_from may lie in the past: runs for deltas then correct what was billed.
+    #[arg(long)]
+    pub about_the_past: bool,
 }
 
 /// `pulso catalog show`.
@@ -95,13 +100,16 @@ pub struct ShowArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   pulso catalog diff 2026-10 2026-11
-  pulso catalog diff 2026-10 2026-11 --period 2026-09 -o csv")]
+  pulso catalog diff 2026-10 2026-11 --period 2026-09 -o csv
+  pulso catalog diff 2026-10 mended.yaml")]
 pub struct DiffArgs {
     /// The version before.
     pub before: String,
-    /// The version after.
+    /// The version after, or a file. A file with an `effective_from` is compared with what is in effect
+    /// now, beside which it would be published.
     pub after: String,
-    /// The month whose usage is compared. Default: last month.
+    /// The month whose usage is compared. Default: last month, or each since the file's date, if that
+    /// is in the past.
     #[arg(long, value_name = "YYYY-MM")]
     pub period: Option<String>,
 }
@@ -128,13 +136,18 @@ async fn connect(globals: &Globals) -> Result<CatalogServiceClient<Channel>, Fai
     Ok(CatalogServiceClient::new(channel).max_decoding_message_size(client::ANSWER_BYTES_MAX))
 }
 
-const COLUMNS: [&str; 4] = ["version", "published_at", "skus", "digest"];
+const COLUMNS: [&str; 5] = ["version", "effective_from", "published_at", "skus", "digest"];
+/// Most retired SKUs that a note names.
+const NAMED_MAX: usize = 20;
+/// Most months that are compared: the newest.
+const MONTHS_MAX: usize = 60;
 
 async fn publish(globals: &Globals, printer: &Printer, args: PublishArgs) -> Result<Exit, Failure> {
     let text = read_text(&args.file)?;
     let mut client = connect(globals).await?;
-    let validate_only = args.validate_only;
-    let answered = client.publish_catalogue(PublishCatalogueRequest { text, validate_only }).await;
+    let PublishArgs { validate_only, about_the_past, .. } = args;
+    let request = PublishCatalogueRequest { text, validate_only, about_the_past };
+    let answered = client.publish_catalogue(request).await;
     let published = answered.map_err(|status| Failure::status(&status))?.into_inner();
     let document = json!(answers::published(&published, validate_only));
     let note = match (validate_only, published.already_published) {
@@ -142,8 +155,26 @@ async fn publish(globals: &Globals, printer: &Printer, args: PublishArgs) -> Res
         (false, true) => "this very content was published before",
         (false, false) => "published",
     };
-    printer.print(&Answer::single(document, &COLUMNS).note(note))?;
+    let answer = Answer::single(document, &COLUMNS).note(note);
+    printer.print(&retired_note(&published.retired).into_iter().fold(answer, Answer::note))?;
     Ok(Exit::Success)
+}
+
+/// Which SKUs have no price any more once the version is in effect.
+fn retired_note(retired: &[RetiredSku]) -> Option<String> {
+    let named = retired.iter().take(NAMED_MAX);
+    let named: Vec<String> =
+        named.map(|sku| format!("{} in {}", sku.product_sku, sku.use_unity)).collect();
+    let more = match retired.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!named.is_empty()).then(|| {
+        format!(
+            "retired, but for tenants that subscribe to them or have prices of their own: {}{more}",
+            named.join(", ")
+        )
+    })
 }
 
 async fn show(globals: &Globals, printer: &Printer, args: ShowArgs) -> Result<Exit, Failure> {
@@ -172,39 +203,73 @@ async fn list(globals: &Globals, printer: &Printer) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// The lines that differ, on stderr but for a table, and the usage of a month under both.
+/// The lines that differ, on stderr but for a table, and the usage of months under both.
 async fn diff(globals: &Globals, printer: &Printer, args: DiffArgs) -> Result<Exit, Failure> {
-    let mut client = connect(globals).await?;
-    let mut texts = Vec::new();
-    for version in [&args.before, &args.after] {
-        let request = GetCatalogueRequest { version: version.clone() };
-        let found = client.get_catalogue(request).await;
-        texts.push(found.map_err(|status| Failure::status(&status))?.into_inner().text);
-    }
-    let changes = similar::TextDiff::from_lines(&texts[0], &texts[1]);
+    let before = published_text(globals, &args.before).await?;
+    let path = Path::new(&args.after);
+    let (after, offered) = if path.is_file() {
+        let text = read_text(path)?;
+        (text.clone(), Some(text))
+    } else {
+        (published_text(globals, &args.after).await?, None)
+    };
+    let changes = similar::TextDiff::from_lines(&before, &after);
     let unified = changes.unified_diff().header(&args.before, &args.after).to_string();
     if printer.format() == Format::Table {
         Printer::print_text(&unified)?;
     }
-    let period = match args.period {
-        Some(period) => period,
-        None => last_month()?,
+    let since = match &offered {
+        Some(text) => effective_from(path, text)?,
+        None => None,
     };
-    let request = proto::v1::SimulateRequest {
+    let (months, left_out) = match args.period {
+        Some(period) => (vec![period], 0),
+        None => months_since(since)?,
+    };
+    let request = |period| SimulateRequest {
         period,
-        old_version: args.before,
-        new_version: args.after,
-        new_text: String::new(),
+        // Beside those that are in effect, because the file says from when it counts.
+        old_version: if since.is_some() { String::new() } else { args.before.clone() },
+        new_version: if offered.is_some() { String::new() } else { args.after.clone() },
+        new_text: offered.clone().unwrap_or_default(),
     };
-    let simulation = super::bill::simulate::ask(globals, request).await?;
-    let mut answer = super::bill::simulate::answer(&simulation);
+    let mut simulations = Vec::with_capacity(months.len());
+    for period in months {
+        simulations.push(simulate::ask(globals, request(period)).await?);
+    }
+    let mut answer = simulate::answer_of_all(&simulations);
     answer.document["text_diff"] = unified.into();
+    if left_out > 0 {
+        let note = format!("{left_out} older months were not compared; --period compares one");
+        answer.notes.push(note);
+    }
     printer.print(&answer)?;
     Ok(Exit::Success)
 }
 
-fn last_month() -> Result<String, Failure> {
+async fn published_text(globals: &Globals, version: &str) -> Result<String, Failure> {
+    let request = GetCatalogueRequest { version: version.to_owned() };
+    let found = connect(globals).await?.get_catalogue(request).await;
+    Ok(found.map_err(|status| Failure::status(&status))?.into_inner().text)
+}
+
+/// The date that a file gives.
+fn effective_from(path: &Path, text: &str) -> Result<Option<domain::Timestamp>, Failure> {
+    let name = path.display().to_string();
+    let file = pricing::file::parse(&name, text.as_bytes()).map_err(Failure::data)?;
+    Ok(file.catalogue.effective_from)
+}
+
+/// The months from that of a moment in the past to last month, in order, the newest, and how many older
+/// ones are left out; last month where there is none.
+fn months_since(since: Option<domain::Timestamp>) -> Result<(Vec<String>, usize), Failure> {
     let now = domain::Clock::now(&runtime::clock::system()).to_string();
-    let this: pricing::timeline::Month = now[..7].parse().map_err(Failure::internal)?;
-    Ok(this.previous().to_string())
+    let this: Month = now[..7].parse().map_err(Failure::internal)?;
+    let last = this.previous();
+    let first = since.map_or(last, |since| Month::of(since).min(last));
+    let back = std::iter::successors(Some(last), |month| Some(month.previous()));
+    let mut months: Vec<Month> = back.take_while(|month| *month >= first).collect();
+    months.reverse();
+    let left_out = months.len().saturating_sub(MONTHS_MAX);
+    Ok((months[left_out..].iter().map(Month::to_string).collect(), left_out))
 }

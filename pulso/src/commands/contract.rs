@@ -1,6 +1,6 @@
 //! `pulso contract`: what tenants have agreed to, checked here, applied there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::client::Channel;
 use billing::answers;
@@ -10,8 +10,8 @@ use pricing::{
     moment::Calendar,
 };
 use proto::v1::{
-    ApplyContractRequest, Contract, GetContractRequest, ListContractsRequest,
-    billing_service_client::BillingServiceClient,
+    AmendContractRequest, ApplyContractRequest, Contract, GetContractRequest, ListContractsRequest,
+    PeriodChange, billing_service_client::BillingServiceClient,
 };
 use serde_json::json;
 
@@ -28,13 +28,15 @@ use crate::{
 pub enum ContractCommand {
     /// Check a contract file without a server: all but what its catalogue must know.
     Check(CheckArgs),
-    /// Apply contract files, for ever; from its first day on, each supersedes those before it.
+    /// Apply contract files, for ever; each holds from its first day until the next one begins.
     Apply(ApplyArgs),
-    /// Show a contract.
+    /// Change things of a contract from a day on, by a file.
+    Amend(AmendArgs),
+    /// Show a contract or an amendment.
     Show(ShowArgs),
-    /// List the contracts, in the order in which they were applied.
+    /// List contracts and amendments, in the order in which they were applied.
     List(ListArgs),
-    /// Show which lines differ between two contracts.
+    /// Show which lines differ between two contracts, each a name or a file.
     Diff(DiffArgs),
 }
 
@@ -66,6 +68,19 @@ pub struct ApplyArgs {
     pub validate_only: bool,
 }
 
+/// `pulso contract amend`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  pulso contract amend acme-october.yaml --check
+  pulso contract amend acme-october.yaml")]
+pub struct AmendArgs {
+    /// The YAML file.
+    pub file: PathBuf,
+    /// Have the server check it, say what it would change about billing periods, and apply nothing.
+    #[arg(long, visible_alias = "validate-only")]
+    pub check: bool,
+}
+
 /// `pulso contract show`.
 #[derive(Clone, Debug, Args)]
 pub struct ShowArgs {
@@ -84,13 +99,15 @@ pub struct ListArgs {
 /// `pulso contract diff`.
 #[derive(Clone, Debug, Args)]
 pub struct DiffArgs {
-    /// The name of the one that was applied.
+    /// The name of one that was applied, or a file.
     pub before: String,
-    /// The name of the other.
+    /// The name of the other, or a file.
     pub after: String,
 }
 
-const COLUMNS: [&str; 5] = ["name", "tenant", "valid_from", "valid_to", "applied_at"];
+const COLUMNS: [&str; 7] =
+    ["name", "tenant", "amends", "valid_from", "valid_to", "holds_from", "holds_to"];
+const CHANGE_COLUMNS: [&str; 5] = ["from", "to", "what", "before", "after"];
 
 /// Runs the command.
 ///
@@ -101,6 +118,7 @@ pub async fn run(globals: &Globals, command: ContractCommand) -> Result<Exit, Fa
     match command {
         ContractCommand::Check(args) => check(globals, &printer, &args),
         ContractCommand::Apply(args) => apply(globals, &printer, args).await,
+        ContractCommand::Amend(args) => amend(globals, &printer, args).await,
         ContractCommand::Show(args) => show(globals, &printer, args).await,
         ContractCommand::List(args) => list(globals, &printer, args).await,
         ContractCommand::Diff(args) => diff(globals, args).await,
@@ -165,6 +183,44 @@ async fn apply(globals: &Globals, printer: &Printer, args: ApplyArgs) -> Result<
     Ok(Exit::Success)
 }
 
+async fn amend(globals: &Globals, printer: &Printer, args: AmendArgs) -> Result<Exit, Failure> {
+    let request = AmendContractRequest { text: read_text(&args.file)?, validate_only: args.check };
+    let answered = connect(globals).await?.amend_contract(request).await;
+    let amended = answered.map_err(|status| {
+        let failure = Failure::status(&status);
+        Failure::new(failure.exit, format_args!("{}: {failure}", args.file.display()))
+    })?;
+    let amended = amended.into_inner();
+    let note = match (args.check, amended.already_applied) {
+        (true, _) => "checked; nothing is applied",
+        (false, true) => "this very text was applied before",
+        (false, false) => "applied",
+    };
+    let document = json!(answers::amended(&amended, args.check));
+    let answer = Answer::list(document, "changes", &CHANGE_COLUMNS);
+    let answer = amended.periods.iter().map(period_note).fold(answer, Answer::note);
+    let left_out = amended.months_left_out;
+    let answer = match left_out {
+        0 => answer,
+        _ => answer.note(format!("{left_out} older months were not looked at")),
+    };
+    printer.print(&answer.note(note))?;
+    Ok(Exit::Success)
+}
+
+/// What becomes of a billing period, in words.
+fn period_note(change: &PeriodChange) -> String {
+    let PeriodChange { period, currency, old, new, difference, documents, .. } = change;
+    let billed = match documents.as_slice() {
+        [] => "is not billed yet".to_owned(),
+        documents => format!(
+            "is billed by {}; `pulso bill run --period {period} --deltas` bills the difference",
+            documents.join(", ")
+        ),
+    };
+    format!("{period}: {old} becomes {new} {currency}, difference {difference}; it {billed}")
+}
+
 async fn show(globals: &Globals, printer: &Printer, args: ShowArgs) -> Result<Exit, Failure> {
     let found = get(&mut connect(globals).await?, args.name).await?;
     if printer.format() == Format::Table {
@@ -190,13 +246,21 @@ async fn list(globals: &Globals, printer: &Printer, args: ListArgs) -> Result<Ex
 
 /// Lines that only one of them has, in the manner of `diff`, by their texts.
 async fn diff(globals: &Globals, args: DiffArgs) -> Result<Exit, Failure> {
-    let mut client = connect(globals).await?;
-    let before = get(&mut client, args.before).await?;
-    let after = get(&mut client, args.after).await?;
-    let changes = similar::TextDiff::from_lines(&before.text, &after.text);
+    let before = text_of(globals, &args.before).await?;
+    let after = text_of(globals, &args.after).await?;
+    let changes = similar::TextDiff::from_lines(&before, &after);
     let mut unified = changes.unified_diff();
-    Printer::print_text(&unified.header(&before.name, &after.name).to_string())?;
+    Printer::print_text(&unified.header(&args.before, &args.after).to_string())?;
     Ok(Exit::Success)
+}
+
+/// The text of a file, or of what was applied under a name.
+async fn text_of(globals: &Globals, named: &str) -> Result<String, Failure> {
+    let path = Path::new(named);
+    if path.is_file() {
+        return read_text(path);
+    }
+    Ok(get(&mut connect(globals).await?, named.to_owned()).await?.text)
 }
 
 async fn get(

@@ -158,7 +158,7 @@ fn ingest_args(sample: &Path) -> Result<IngestArgs, Failure> {
 }
 
 async fn publish(channel: Channel, text: &str) -> Result<(), Failure> {
-    let request = PublishCatalogueRequest { text: text.to_owned(), validate_only: false };
+    let request = PublishCatalogueRequest { text: text.to_owned(), ..Default::default() };
     let published = CatalogServiceClient::new(channel).publish_catalogue(request).await;
     published.map(drop).map_err(|status| Failure::status(&status))
 }

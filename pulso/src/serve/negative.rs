@@ -1,7 +1,7 @@
-//! Which SKUs forbid negative amounts, as the newest active catalogue says.
+//! Which SKUs forbid negative amounts, as the catalogue that is in effect says.
 //!
-//! Ingest asks only about negative amounts. A new catalogue takes effect within seconds; it is a
-//! guard for clients, not a law of the totals.
+//! Ingest asks only about negative amounts. A new catalogue takes effect within seconds of its date;
+//! it is a guard for clients, not a law of the totals.
 
 use std::{
     collections::HashSet,
@@ -9,8 +9,12 @@ use std::{
     time::Duration,
 };
 
-use domain::{BillingStore, catalogue::NegativePolicy as Negative, store::StoreError};
+use domain::{
+    BillingStore, Clock, billing::CatalogueHead, catalogue::NegativePolicy as Negative,
+    store::StoreError,
+};
 use ingestor_api::NegativePolicy;
+use pricing::editions::{Editions, Published};
 use runtime::Shutdown;
 use tracing::warn;
 
@@ -31,15 +35,16 @@ impl NegativePolicy for RefusingSkus {
 
 impl RefusingSkus {
     /// Follows the billing store until shutdown.
-    pub(super) async fn follow<B: BillingStore>(self, billing: Arc<B>, shutdown: Shutdown) {
-        let mut known = None;
+    pub(super) async fn follow<B: BillingStore>(
+        self,
+        billing: Arc<B>,
+        clock: Arc<dyn Clock>,
+        shutdown: Shutdown,
+    ) {
+        let mut known = Known::default();
         loop {
-            match newest_active(&*billing).await {
-                Ok(newest) if newest == known => {}
-                Ok(newest) => match self.take_version(&*billing, newest.as_deref()).await {
-                    Ok(()) => known = newest,
-                    Err(error) => warn_of(&error),
-                },
+            match known.refresh(&*billing).await {
+                Ok(()) => self.take(known.refused_at(clock.now())),
                 Err(error) => warn_of(&error),
             }
             tokio::select! {
@@ -49,33 +54,58 @@ impl RefusingSkus {
         }
     }
 
-    async fn take_version<B: BillingStore>(
-        &self,
-        billing: &B,
-        version: Option<&str>,
-    ) -> Result<(), StoreError> {
-        let Some(version) = version else { return Ok(()) };
-        if let Some(found) = billing.catalogue(version).await? {
-            self.take(&found.text);
-        }
-        Ok(())
-    }
-
-    fn take(&self, text: &str) {
-        let Ok(file) = pricing::file::parse("published", text.as_bytes()) else {
-            warn!("a published catalogue does not parse; negative amounts stay as they were");
-            return;
-        };
-        let refusing = file.catalogue.skus.iter().filter(|sku| sku.negative == Negative::Refuse);
-        let refusing = refusing.map(|sku| sku.sku.to_string()).collect();
+    fn take(&self, refusing: HashSet<String>) {
         *self.skus.write().unwrap_or_else(std::sync::PoisonError::into_inner) = refusing;
     }
 }
 
-/// The version of the newest catalogue in use. Its text is not read for that.
-async fn newest_active<B: BillingStore>(billing: &B) -> Result<Option<String>, StoreError> {
-    let heads = billing.catalogues().await?;
-    Ok(heads.into_iter().find(|head| head.active).map(|head| head.version))
+/// The active versions, of each no more than the SKUs that refuse negative amounts.
+#[derive(Default)]
+struct Known {
+    published: Vec<Published>,
+    /// Versions that do not parse, which are told once.
+    unreadable: HashSet<String>,
+}
+
+impl Known {
+    /// Reads the versions that became active since.
+    async fn refresh(&mut self, billing: &impl BillingStore) -> Result<(), StoreError> {
+        let heads = billing.catalogues().await?;
+        for head in heads.into_iter().filter(|head| head.active) {
+            let is_known = self.published.iter().any(|known| known.sequence == head.sequence);
+            if is_known || self.unreadable.contains(&head.version) {
+                continue;
+            }
+            if let Some(found) = billing.catalogue(&head.version).await? {
+                self.take(head, &found.text);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, head: CatalogueHead, text: &str) {
+        let Ok(file) = pricing::file::parse("published", text.as_bytes()) else {
+            warn!(
+                head.version,
+                "a published catalogue does not parse; negative amounts go by others"
+            );
+            self.unreadable.insert(head.version);
+            return;
+        };
+        let mut catalogue = file.catalogue;
+        catalogue.skus.retain(|sku| sku.negative == Negative::Refuse);
+        catalogue.skus.iter_mut().for_each(|sku| sku.prices = Vec::new());
+        self.published.push(Published {
+            catalogue: Arc::new(catalogue),
+            sequence: head.sequence,
+            published_at: head.published_at,
+        });
+    }
+
+    fn refused_at(&self, moment: domain::Timestamp) -> HashSet<String> {
+        let Some(editions) = Editions::of(&self.published) else { return HashSet::new() };
+        editions.at(moment).skus.iter().map(|sku| sku.sku.to_string()).collect()
+    }
 }
 
 fn warn_of(error: &StoreError) {

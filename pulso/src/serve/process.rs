@@ -148,7 +148,8 @@ impl Process {
             let (ingest, started) = start_ingest(&plan, &backends, &shutdown)?;
             let (billing, until) = (Arc::clone(&backends.billing), shutdown.clone());
             tasks.push(tokio::spawn(async move {
-                started.refusing.follow(billing, until).await;
+                let clock = Arc::new(clock::system());
+                started.refusing.follow(billing, clock, until).await;
                 Ok(())
             }));
             tasks.push(follow(ingest.trouble(), health.register("log"), &shutdown));

@@ -1,7 +1,10 @@
 //! The parts of a contract that name SKUs: subscriptions, overrides and scopes, and whether every
 //! price can be brought into the contract's currency.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use domain::{
     Sku, Timestamp, Unit,
@@ -144,7 +147,7 @@ pub(super) struct Coverage<'r> {
     currency: Currency,
     from: Timestamp,
     to: Option<Timestamp>,
-    rates: &'r [ExchangeRate],
+    rates: Cow<'r, [ExchangeRate]>,
 }
 
 impl<'r> Coverage<'r> {
@@ -154,12 +157,17 @@ impl<'r> Coverage<'r> {
         valid_to: Option<Option<Timestamp>>,
         rates: Option<&'r [ExchangeRate]>,
     ) -> Option<Self> {
-        Some(Self {
-            currency: setting.currency?,
-            from: setting.valid_from?,
-            to: valid_to?,
-            rates: rates?,
-        })
+        Self::of(setting, valid_to?, rates?)
+    }
+
+    /// Takes an end and rates that are known.
+    pub(super) fn of(
+        setting: &Setting<'_>,
+        to: Option<Timestamp>,
+        rates: impl Into<Cow<'r, [ExchangeRate]>>,
+    ) -> Option<Self> {
+        let (currency, from) = (setting.currency?, setting.valid_from?);
+        Some(Self { currency, from, to, rates: rates.into() })
     }
 
     /// The first of a SKU's prices that can become no money of the contract, where the SKU has none

@@ -179,6 +179,7 @@ fn what_is_left_out_has_its_default() {
         tenant: Tenant::new("t").unwrap(),
         valid_from: at("2026-01-01T00:00:00Z"),
         valid_to: None,
+        supersedes: Vec::new(),
         catalogue: CatalogueChoice::Latest,
         terms,
         subscriptions: Vec::new(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use billing::{answers::simulation, print::picture};
 use clap::Args;
-use pricing::simulate::{CurrencyChange, Simulation};
+use pricing::simulate::{CurrencyChange, Simulation, TenantChange};
 use proto::v1::SimulateRequest;
 
 use super::connect;
@@ -36,7 +36,8 @@ pub struct SimulateArgs {
     pub picture: Option<PathBuf>,
 }
 
-const COLUMNS: [&str; 6] = ["tenant", "currency", "old", "new", "difference", "change_permille"];
+const COLUMNS: [&str; 7] =
+    ["tenant", "currency", "old", "new", "difference", "change_permille", "documents"];
 
 /// Runs it.
 pub(super) async fn run(globals: &Globals, args: SimulateArgs) -> Result<Exit, Failure> {
@@ -70,13 +71,40 @@ pub(in crate::commands) async fn ask(
 }
 
 /// A comparison as an answer: a row a tenant, and the sums.
+fn answer(simulation: &Simulation) -> Answer {
+    sums(simulation).fold(Answer::list(json(simulation), "tenants", &COLUMNS), Answer::note)
+}
+
+/// Comparisons of several months as one answer, whose rows say of which they are; that of one as it is.
 #[must_use]
-pub(in crate::commands) fn answer(simulation: &Simulation) -> Answer {
+pub(in crate::commands) fn answer_of_all(simulations: &[Simulation]) -> Answer {
+    if let [only] = simulations {
+        return answer(only);
+    }
+    let row = |period: &str, tenant: &TenantChange| {
+        let mut row = json(tenant);
+        row["period"] = period.into();
+        row
+    };
+    let rows = simulations.iter().flat_map(|simulation| {
+        simulation.tenants.iter().map(|tenant| row(&simulation.period, tenant))
+    });
+    let document = serde_json::json!({
+        "periods": simulations.iter().map(|it| it.period.as_str()).collect::<Vec<_>>(),
+        "tenants": rows.collect::<Vec<_>>(),
+    });
+    let columns: Vec<&'static str> = std::iter::once("period").chain(COLUMNS).collect();
+    let notes = simulations
+        .iter()
+        .flat_map(|simulation| sums(simulation).map(|sum| format!("{}: {sum}", simulation.period)));
+    notes.fold(Answer::list(document, "tenants", &columns), Answer::note)
+}
+
+fn sums(simulation: &Simulation) -> impl Iterator<Item = String> {
     let Simulation { old_catalogue, new_catalogue, totals, .. } = simulation;
-    let notes = totals.iter().map(|CurrencyChange { currency, old, new, difference }| {
+    totals.iter().map(move |CurrencyChange { currency, old, new, difference }| {
         format!(
             "{currency}: {old} under {old_catalogue}, {new} under {new_catalogue}, difference {difference}"
         )
-    });
-    notes.fold(Answer::list(json(simulation), "tenants", &COLUMNS), Answer::note)
+    })
 }

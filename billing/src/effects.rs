@@ -1,0 +1,175 @@
+//! Effects: what a change of the books would do to a tenant's billing periods, by the totals as they
+//! stand now. It writes nothing.
+
+use std::collections::BTreeSet;
+
+use domain::{BillingStore, Timestamp, UsageStore, Window};
+use edge::Compute;
+use pricing::{Amount, invoice::Invoice, rate::Sources, timeline::Month};
+
+use crate::{
+    BillingError,
+    account::Account,
+    books::{Books, document::number_text, ledger::Ledger},
+    periods::{self, Billable},
+    rater::Rater,
+    usage::Below,
+};
+
+/// Most months that are looked at: the newest. Each is rated twice.
+const MONTHS_MAX: usize = 60;
+
+/// What a change would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Effects {
+    /// Periods that would come to something else, in order of time.
+    pub(crate) periods: Vec<Effect>,
+    /// Months that were not looked at.
+    pub(crate) months_left_out: usize,
+}
+
+/// A billing period that would come to something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Effect {
+    pub(crate) month: Month,
+    pub(crate) window: Window,
+    /// Currency of the amounts.
+    pub(crate) currency: &'static str,
+    /// What it comes to before.
+    pub(crate) old: Amount,
+    /// What it comes to after.
+    pub(crate) new: Amount,
+    /// Numbers of the documents that bill it.
+    pub(crate) documents: Vec<String>,
+}
+
+/// What a change is looked at with.
+pub(crate) struct Comparison<'a, U, B> {
+    pub(crate) books: &'a Books<B>,
+    pub(crate) rater: &'a Rater<U>,
+    pub(crate) compute: &'a Compute,
+    pub(crate) before: &'a Account,
+    pub(crate) after: &'a Account,
+}
+
+impl<U: UsageStore, B: BillingStore> Comparison<'_, U, B> {
+    /// Compares the periods that begin in the months from one moment to another. A period that there is
+    /// on one side only comes to nothing on the other.
+    ///
+    /// # Errors
+    /// When the store fails, or a period cannot be billed.
+    pub(crate) async fn effects(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Effects, BillingError> {
+        let (months, months_left_out) = months(from, to);
+        let below = self.rater.usage().now().await?;
+        let ledger = self.books.documents.ledger(&self.before.tenant).await?;
+        let mut periods = Vec::new();
+        for month in months {
+            let old = periods::billable(&self.before.contracts, month)?;
+            let new = periods::billable(&self.after.contracts, month)?;
+            for (start, currency) in beginnings(&old, &new, to) {
+                let of = |side: &[Billable]| {
+                    let is_it = |period: &&Billable| {
+                        period.window.start == start && period.currency.code() == currency
+                    };
+                    side.iter().find(is_it).copied()
+                };
+                periods.extend(self.effect(&below, &ledger, (of(&old), of(&new))).await?);
+            }
+        }
+        Ok(Effects { periods, months_left_out })
+    }
+
+    /// What becomes of one period, where anything does.
+    async fn effect(
+        &self,
+        below: &Below,
+        ledger: &Ledger,
+        (old, new): (Option<Billable>, Option<Billable>),
+    ) -> Result<Option<Effect>, BillingError> {
+        let Some(period) = new.or(old) else { return Ok(None) };
+        let (before, after) =
+            (self.rate(below, self.before, old).await?, self.rate(below, self.after, new).await?);
+        let lines = |invoice: &Option<Invoice>| {
+            invoice.as_ref().map_or_else(Vec::new, |invoice| invoice.lines.clone())
+        };
+        if lines(&before) == lines(&after) {
+            return Ok(None);
+        }
+        let total = |invoice: Option<Invoice>| invoice.map_or(Amount::ZERO, |it| it.total);
+        Ok(Some(Effect {
+            month: period.month,
+            window: period.window,
+            currency: period.currency.code(),
+            old: total(before),
+            new: total(after),
+            documents: documents(ledger, period),
+        }))
+    }
+
+    async fn rate(
+        &self,
+        below: &Below,
+        account: &Account,
+        period: Option<Billable>,
+    ) -> Result<Option<Invoice>, BillingError> {
+        let Some(period) = period else { return Ok(None) };
+        let (pool, sources) = (self.compute, Sources::LeftOut);
+        Ok(Some(self.rater.rate_window(pool, below, account, period, sources).await?))
+    }
+}
+
+/// Numbers of the documents that bill a period.
+pub(crate) fn documents(ledger: &Ledger, period: Billable) -> Vec<String> {
+    let of_period = ledger.group(period.window.start, period.currency.code());
+    of_period.documents().iter().filter_map(|found| found.number.map(number_text)).collect()
+}
+
+/// When periods begin, before a moment, and in which currency, in order.
+fn beginnings(
+    old: &[Billable],
+    new: &[Billable],
+    to: Timestamp,
+) -> BTreeSet<(Timestamp, &'static str)> {
+    let all = old.iter().chain(new).filter(|period| period.window.start < to);
+    all.map(|period| (period.window.start, period.currency.code())).collect()
+}
+
+/// The months whose periods may hold any moment of a span, and how many older ones are left out. A
+/// period reaches into the month after its own, and zones begin a month a day earlier or later.
+fn months(from: Timestamp, to: Timestamp) -> (Vec<Month>, usize) {
+    let (first, last) = (Month::of(from).previous().previous(), Month::of(to).next());
+    let count = |month: Month| i64::from(month.year) * 12 + i64::from(month.month);
+    let all = usize::try_from(count(last) - count(first) + 1).unwrap_or(0);
+    let mut months: Vec<Month> = std::iter::successors(Some(last), |month| Some(month.previous()))
+        .take(all.min(MONTHS_MAX))
+        .collect();
+    months.reverse();
+    (months, all.saturating_sub(MONTHS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_months_are_looked_at_and_the_older_ones_counted() {
+        let at = |text: &str| text.parse().unwrap();
+        let to = at("2026-11-30T00:00:00Z");
+        let shown = |from: &str| {
+            let (months, left_out) = months(at(from), to);
+            let text = |month: Option<&Month>| month.map(ToString::to_string).unwrap_or_default();
+            (text(months.first()), text(months.last()), months.len(), left_out)
+        };
+        let row = |first: &str, count, left_out| {
+            (first.to_owned(), "2026-12".to_owned(), count, left_out)
+        };
+        assert_eq!(shown("2026-11-01T00:00:00Z"), row("2026-09", 4, 0));
+        assert_eq!(shown("2022-03-01T00:00:00Z"), row("2022-01", 60, 0));
+        assert_eq!(shown("2022-02-28T23:00:00Z"), row("2022-01", 60, 1));
+        assert_eq!(months(to, at("2026-01-01T00:00:00Z")).0, [], "the future has no periods yet");
+    }
+}

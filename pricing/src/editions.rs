@@ -1,0 +1,281 @@
+//! Editions: which version of the catalogue is in effect when, and by which each part of a billing
+//! period is priced.
+//!
+//! A version is in effect from its date until the next one's. So publishing leaves what lies before
+//! the version's date as it is. A SKU that a version leaves out is retired from then on: a contract
+//! that subscribes to it, or has prices of its own for it, keeps it as it was until the contract's
+//! end, or until a version names it as retired. Other usage of it waits.
+
+use std::{collections::HashSet, sync::Arc};
+
+use domain::{
+    Name, Sku, Tenant, Timestamp, Unit, Window,
+    catalogue::{Catalogue, Currency, SkuDefinition},
+    contract::{CatalogueChoice, Contract},
+};
+
+use crate::{
+    invoice::{Invoice, standard_contract},
+    moment::Calendar,
+    rate::UnpricedReason,
+    timeline::{BillingPeriod, Month, Stretch},
+};
+
+/// A version of the catalogue as it was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// What it says.
+    pub catalogue: Arc<Catalogue>,
+    /// Place in the order of publishing.
+    pub sequence: u64,
+    /// When it was published.
+    pub published_at: Timestamp,
+}
+
+/// A SKU in a unit.
+pub type Priced<'c> = (&'c Sku, &'c Unit);
+
+/// The versions of the catalogue, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Editions(Vec<Edition>);
+
+/// A version while it is in effect: until the next one begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Edition {
+    from: Timestamp,
+    catalogue: Arc<Catalogue>,
+}
+
+impl Editions {
+    /// Puts versions in the order of their dates; `None` where there are none. Of two with one date the
+    /// one that was published last is in effect. The first that was published reaches back without
+    /// bound, unless its file has a date; before the first date nothing has a price.
+    #[must_use]
+    pub fn of(published: &[Published]) -> Option<Self> {
+        let first = published.iter().map(|version| version.sequence).min()?;
+        let date = |version: &Published| match version.catalogue.effective_from {
+            Some(from) => from,
+            None if version.sequence == first => Timestamp::MIN,
+            None => version.published_at,
+        };
+        let mut ordered: Vec<&Published> = published.iter().collect();
+        ordered.sort_by_key(|version| (date(version), version.sequence));
+        let mut editions = Self(Vec::with_capacity(ordered.len() + 1));
+        for version in ordered {
+            editions.add(date(version), Arc::clone(&version.catalogue));
+        }
+        let earliest = editions.0.first()?;
+        if earliest.from > Timestamp::MIN {
+            let before = Edition { from: Timestamp::MIN, catalogue: unpriced(&earliest.catalogue) };
+            editions.0.insert(0, before);
+        }
+        Some(editions)
+    }
+
+    /// One version that is always in effect.
+    #[must_use]
+    pub fn only(catalogue: Arc<Catalogue>) -> Self {
+        Self(vec![Edition { from: Timestamp::MIN, catalogue }])
+    }
+
+    /// The same with one more, which is published last.
+    #[must_use]
+    pub fn with(&self, catalogue: Arc<Catalogue>, from: Timestamp) -> Self {
+        let mut editions = self.clone();
+        editions.add(from, catalogue);
+        editions
+    }
+
+    /// Adds one that takes the place of those with its date.
+    fn add(&mut self, from: Timestamp, catalogue: Arc<Catalogue>) {
+        let place = self.0.partition_point(|edition| edition.from < from);
+        let edition = Edition { from, catalogue };
+        match self.0.get_mut(place).filter(|same| same.from == from) {
+            Some(same) => *same = edition,
+            None => self.0.insert(place, edition),
+        }
+    }
+
+    /// The versions, in the order of their dates.
+    pub fn catalogues(&self) -> impl Iterator<Item = &Arc<Catalogue>> {
+        self.0.iter().map(|edition| &edition.catalogue)
+    }
+
+    fn place_at(&self, moment: Timestamp) -> usize {
+        self.0.partition_point(|edition| edition.from <= moment).saturating_sub(1)
+    }
+
+    /// The version that is in effect at a moment.
+    #[must_use]
+    pub fn at(&self, moment: Timestamp) -> &Arc<Catalogue> {
+        &self.0[self.place_at(moment)].catalogue
+    }
+
+    /// The version that is in effect right before a moment.
+    #[must_use]
+    pub fn before(&self, moment: Timestamp) -> Option<&Catalogue> {
+        let place = self.0.partition_point(|edition| edition.from < moment).checked_sub(1)?;
+        Some(&self.0[place].catalogue)
+    }
+
+    /// Where the currency of standard terms changes inside a month in UTC: the moment, the currency
+    /// before, the currency after. Standard terms take it up with the next month, and until then have
+    /// no price in their own.
+    #[must_use]
+    pub fn currency_changes_inside_months(&self) -> Vec<(Timestamp, Currency, Currency)> {
+        let pairs = self.0.windows(2);
+        let changes = pairs.map(|pair| {
+            let (before, after) = (pair[0].catalogue.currency, pair[1].catalogue.currency);
+            (pair[1].from, before, after)
+        });
+        let is_inside = |(from, before, after): &(Timestamp, Currency, Currency)| {
+            before != after && next_month(*from) != Some(*from)
+        };
+        changes.filter(is_inside).collect()
+    }
+
+    /// The terms that a tenant begins with: those of the version that is in effect when a month begins
+    /// in UTC. They change with a month only, so that its periods stay whole.
+    #[must_use]
+    pub fn standard_contracts(&self, tenant: &Tenant) -> Vec<Contract> {
+        let mut contracts: Vec<Contract> = Vec::new();
+        for Edition { from, catalogue } in &self.0 {
+            let Some(valid_from) = next_month(*from) else { continue };
+            contracts.pop_if(|last| last.valid_from == valid_from);
+            let stated = Contract { valid_from, ..standard_contract(tenant, catalogue) };
+            if contracts.last().is_some_and(|last| last.terms == stated.terms) {
+                continue;
+            }
+            contracts.push(stated);
+        }
+        let starts: Vec<Timestamp> = contracts.iter().map(|contract| contract.valid_from).collect();
+        for (contract, next) in contracts.iter_mut().zip(starts.iter().skip(1)) {
+            contract.valid_to = Some(*next);
+        }
+        contracts
+    }
+
+    /// The parts of a period, each with the catalogue that it is priced by: where a contract goes by
+    /// what is in effect, a part ends where the next version begins. `pinned` gives the version that a
+    /// contract names.
+    #[must_use]
+    pub fn parts<'c>(
+        &self,
+        period: &BillingPeriod<'c>,
+        pinned: impl Fn(&Name) -> Arc<Catalogue>,
+    ) -> Vec<(Stretch<'c>, Arc<Catalogue>)> {
+        let mut parts = Vec::new();
+        for part in &period.parts {
+            match &part.contract.catalogue {
+                CatalogueChoice::Version(version) => parts.push((*part, pinned(version))),
+                CatalogueChoice::Latest => parts.extend(self.cut(part)),
+            }
+        }
+        parts
+    }
+
+    fn cut<'c>(&self, part: &Stretch<'c>) -> Vec<(Stretch<'c>, Arc<Catalogue>)> {
+        let Stretch { contract, window } = *part;
+        let first = self.place_at(window.start);
+        let inside = self.0.iter().enumerate().skip(first);
+        let inside = inside.take_while(|(_, edition)| edition.from < window.end);
+        let cut = |(place, edition): (usize, &Edition)| {
+            let start = edition.from.max(window.start);
+            let end = self.0.get(place + 1).map_or(window.end, |next| next.from.min(window.end));
+            (Stretch { contract, window: Window { start, end } }, self.priced(place, contract))
+        };
+        inside.map(cut).collect()
+    }
+
+    /// A version with the retired SKUs that a contract keeps.
+    fn priced(&self, place: usize, contract: &Contract) -> Arc<Catalogue> {
+        let catalogue = &self.0[place].catalogue;
+        let subscribed = contract.subscriptions.iter().map(|(sku, unit)| (sku, unit));
+        let overridden = contract.overrides.iter().map(|own| (&own.sku, &own.unit));
+        let mut wanted: HashSet<Priced<'_>> = subscribed.chain(overridden).collect();
+        if wanted.is_empty() || place == 0 {
+            return Arc::clone(catalogue);
+        }
+        for definition in &catalogue.skus {
+            wanted.remove(&(&definition.sku, &definition.unit));
+        }
+        let mut kept: Vec<SkuDefinition> =
+            wanted.into_iter().filter_map(|resource| self.kept(place, resource)).collect();
+        if kept.is_empty() {
+            return Arc::clone(catalogue);
+        }
+        kept.sort_by(|one, other| (&one.sku, &one.unit).cmp(&(&other.sku, &other.unit)));
+        let mut catalogue = Catalogue::clone(catalogue);
+        catalogue.skus.extend(kept);
+        Arc::new(catalogue)
+    }
+
+    /// A SKU as it was before it was left out, unless it was named as retired since.
+    fn kept(&self, place: usize, (sku, unit): Priced<'_>) -> Option<SkuDefinition> {
+        for edition in self.0[..=place].iter().rev() {
+            if edition.catalogue.retires(sku, unit) {
+                return None;
+            }
+            if let Some(definition) = edition.catalogue.find(sku, unit) {
+                return Some(definition.clone());
+            }
+        }
+        None
+    }
+
+    /// Says of usage that waits for a price where its SKU is retired in the invoice's time.
+    pub fn name_retired(&self, invoice: &mut Invoice) {
+        for waiting in &mut invoice.unpriced {
+            let is_unknown =
+                matches!(waiting.reason, UnpricedReason::UnknownSku | UnpricedReason::UnitMismatch);
+            let resource = (&waiting.product_sku, &waiting.use_unity);
+            if is_unknown && self.is_retired_in(resource, invoice.window) {
+                waiting.reason = UnpricedReason::Retired;
+            }
+        }
+    }
+
+    fn is_retired_in(&self, (sku, unit): Priced<'_>, window: Window) -> bool {
+        let last = self.0.partition_point(|edition| edition.from < window.end);
+        let first = self.place_at(window.start);
+        let mut was_priced = false;
+        for (place, Edition { catalogue, .. }) in self.0[..last].iter().enumerate() {
+            let is_priced = catalogue.find(sku, unit).is_some();
+            if place >= first && !is_priced && (was_priced || catalogue.retires(sku, unit)) {
+                return true;
+            }
+            was_priced |= is_priced;
+        }
+        false
+    }
+}
+
+/// What the first version leaves out of another: SKUs by name, each with its unit.
+#[must_use]
+pub fn left_out<'c>(before: &'c Catalogue, after: &Catalogue) -> Vec<Priced<'c>> {
+    let stays: HashSet<Priced<'_>> =
+        after.skus.iter().map(|definition| (&definition.sku, &definition.unit)).collect();
+    let resources = before.skus.iter().map(|definition| (&definition.sku, &definition.unit));
+    let mut gone: Vec<Priced<'c>> = resources.filter(|found| !stays.contains(found)).collect();
+    gone.sort_unstable();
+    gone
+}
+
+/// The first month in UTC that begins at a moment or behind it; since ever where the moment is.
+fn next_month(moment: Timestamp) -> Option<Timestamp> {
+    if moment == Timestamp::MIN {
+        return Some(moment);
+    }
+    let month = Month::of(moment).window(&Calendar::UTC)?;
+    Some(if month.start == moment { moment } else { month.end })
+}
+
+/// The time before the first version: its SKUs are known and have no prices.
+fn unpriced(catalogue: &Catalogue) -> Arc<Catalogue> {
+    let mut catalogue = catalogue.clone();
+    catalogue.skus.iter_mut().for_each(|definition| definition.prices.clear());
+    Arc::new(catalogue)
+}
+
+#[cfg(test)]
+mod tests;
