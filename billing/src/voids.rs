@@ -19,21 +19,27 @@ use crate::{
         ledger::{self, Entry, Ledger},
         message::{DocumentMessage, Event},
     },
+    issue::Issuer,
 };
 
 /// Takes documents back.
 pub(crate) struct Voids<B> {
     books: Arc<Books<B>>,
+    issuer: Issuer<B>,
     clock: Arc<dyn Clock>,
 }
 
 impl<B: BillingStore> Voids<B> {
-    /// Takes the books and the clock.
-    pub(crate) fn new(books: Arc<Books<B>>, clock: Arc<dyn Clock>) -> Self {
-        Self { books, clock }
+    /// Takes the books, what issues documents, and the clock.
+    pub(crate) const fn new(
+        books: Arc<Books<B>>,
+        issuer: Issuer<B>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { books, issuer, clock }
     }
 
-    /// Takes a final document back. Doing it again changes nothing.
+    /// Takes a final document back, once its message is out. Doing it again changes nothing.
     ///
     /// # Errors
     /// When there is none, when another document that stands corrects it, or bills days that it gave
@@ -47,6 +53,10 @@ impl<B: BillingStore> Voids<B> {
             // What is decided is decided about this reading of the ledger.
             if let Some(document) = ledger.document(place) {
                 found.document.clone_from(document);
+            }
+            if found.document.state == State::Final {
+                self.issuer.finish_open(&mut ledger, &found.tenant, &found.document).await?;
+                continue;
             }
             if found.document.state == State::Void && self.void_is_out(&found).await? {
                 return Ok(found);
@@ -101,7 +111,8 @@ impl<B: BillingStore> Voids<B> {
         if is_overdrawn {
             let (number, note) = (of.named(), note.named());
             let message = format!(
-                "without {number} more would be given back for its period than is billed: void {note} first"
+                "without {number} notes would have given back more than is billed for its period, or more \
+                 to a credit than it paid: void {note} first"
             );
             return Err(BillingError::refused(Refusal::InvoiceState, message));
         }

@@ -106,6 +106,24 @@ async fn no_kill_changes_what_goes_back(settings: &Settings) {
         check(&server, CREDIT.len(), voids).await;
         server.terminate().await;
     }
+    left_alone(&home, settings).await;
+}
+
+/// A note that nobody asks for again: a run finishes it, and so does a void, which is announced behind it.
+async fn left_alone(home: &Home, settings: &Settings) {
+    let credit = ["invoice", "credit", "INV-000001", "--amount=1.00", "--reason"];
+    let (notes, voids) = (CREDIT.len() + 1, VOID.len());
+    let one = [&credit[..], &["left to a run"]].concat();
+    let server = dies(home, settings, "billing.after_draft", &one).await;
+    assert_eq!(bill(&server, &["--deltas"]).await["deltas"], "0");
+    check(&server, notes, voids).await;
+    server.terminate().await;
+    let other = [&credit[..], &["left to a void"]].concat();
+    let server = dies(home, settings, "billing.after_finalise", &other).await;
+    let number = format!("INV-{:06}", notes + 2);
+    server.json(&["invoice", "void", &number, "--reason=mistake"]).await;
+    check(&server, notes + 1, voids + 1).await;
+    server.terminate().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,12 +140,23 @@ async fn on_servers_no_kill_of_a_credit_or_a_void_does_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_clients_that_ask_at_once_are_given_back_once() {
+    let home = Home::new();
+    let server = billed(&home, &settings()).await;
+    asked_at_once(&server, &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_processes_that_are_asked_at_once_give_back_once() {
     let Some(servers) = shared_pair() else { return };
     let cluster = Cluster::new(servers, settings()).await;
     let (home, beside) = (Home::new(), Home::new());
     let one = billed(&home, &cluster.stages("ingest,consume,price,query")).await;
     let other = Server::start(&beside, &cluster.stages("price")).await;
+    asked_at_once(&one, &other).await;
+}
+
+async fn asked_at_once(one: &Server, other: &Server) {
     let both = async |arguments: &[&str]| {
         let (one, other) = tokio::join!(one.pulso(arguments), other.pulso(arguments));
         [one, other].map(|output| {
@@ -161,7 +190,7 @@ async fn two_processes_that_are_asked_at_once_give_back_once() {
     assert_eq!(listed["totals"], expected);
     let voided = both(&["invoice", "void", "INV-000002", "-o", "json", "--reason=r"]).await;
     assert!(voided.iter().all(|(code, ..)| *code == Some(0)), "{voided:?}");
-    assert_eq!(messages(&one).await.len(), 5, "four documents and a void");
+    assert_eq!(messages(one).await.len(), 5, "four documents and a void");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -219,13 +219,15 @@ impl Story {
         self.service.preview(&request, &Principal::local()).await.unwrap()
     }
 
-    /// Every document with a number comes out again as it was issued.
+    /// Every document with a number comes out again as it was issued, and explains itself.
     pub(crate) async fn verify(&self) {
         for document in self.ledger().await.documents() {
             let Some(number) = document.number else { continue };
             let request = v1::VerifyInvoiceRequest { number: number.to_string(), from_log: false };
             let verified = self.service.verify(&request).await.unwrap();
             assert!(verified.matches, "{number}: {:?}", verified.differences);
+            let explained = self.service.parts.explainer.explain(&request.number, 0, None).await;
+            assert!(explained.is_ok(), "{number}: {:?}", explained.err());
         }
     }
 }
