@@ -17,7 +17,7 @@ use crate::{
     words::Pairs,
 };
 
-pub use super::billed::{Billed, GOODWILL};
+pub use super::billed::Billed;
 
 /// An invoice as a document.
 #[must_use]
