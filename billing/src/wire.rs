@@ -63,6 +63,7 @@ fn bill(bill: Bill) -> v1::Bill {
             discount: text(&bill.subtotals.discount),
             commitment: text(&bill.subtotals.commitment),
             tax: text(&bill.subtotals.tax),
+            credit: bill.subtotals.credit.as_ref().map(text),
         }),
         total: text(&bill.total),
         lines: bill.lines.into_iter().map(line).collect(),
@@ -83,6 +84,7 @@ fn of_bill(bill: v1::Bill) -> Read<Bill> {
             discount: word("subtotals.discount", &subtotals.discount)?,
             commitment: word("subtotals.commitment", &subtotals.commitment)?,
             tax: word("subtotals.tax", &subtotals.tax)?,
+            credit: of_optional("subtotals.credit", subtotals.credit.as_deref())?,
         },
         total: word("total", &bill.total)?,
         lines: all(bill.lines, of_line)?,
@@ -356,6 +358,10 @@ fn text<T: Word>(word: &T) -> String {
 /// Reads a field that is a word.
 pub(crate) fn word<T: Word>(field: &'static str, text: &str) -> Read<T> {
     T::read(text).ok_or(NotUnderstood(field))
+}
+
+fn of_optional<T: Word>(field: &'static str, text: Option<&str>) -> Read<Option<T>> {
+    text.map(|text| word(field, text)).transpose()
 }
 
 fn moment(field: &'static str, time: Option<prost_types::Timestamp>) -> Read<Timestamp> {

@@ -155,6 +155,9 @@ pub struct Subtotals {
     pub commitment: Money,
     /// Of taxes.
     pub tax: Money,
+    /// Of what a delta or reversal makes of notes on documents as a whole; absent where it has no such line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit: Option<Money>,
 }
 
 impl InvoiceDocument {

@@ -325,6 +325,7 @@ fn preview_message() -> PreviewBillResponse {
         discount: text(discount),
         commitment: text("0"),
         tax: text("0"),
+        credit: None,
     };
     let metered = v1::step::Meter { meter: text("sum"), quantity: text("2") };
     let usage = v1::DocumentLine {

@@ -225,6 +225,7 @@ impl Period {
 
     /// What holds at any time. Documents from the place `seen` on are new.
     fn check(&self, is_below: bool, seen: u64) {
+        self.documents.iter().for_each(|(_, content)| check_subtotals(content));
         let (total, paid) = (self.total(), self.paid());
         let due = sum(self.documents.iter().map(|(document, _)| document.due().unwrap()));
         assert_eq!(sum(paid.values().copied()).checked_add(due), Some(total));
@@ -261,6 +262,16 @@ impl Period {
         }
         assert_eq!(self.total(), least(sum(sums.goodwill_in_all), truth.total().amount()));
     }
+}
+
+fn check_subtotals(content: &InvoiceDocument) {
+    use InvoiceDocument::{Delta, Invoice, Reversal};
+    let (Invoice(bill) | Delta(bill) | Reversal(bill)) = content else { return };
+    let of = &bill.subtotals;
+    let subtotals =
+        [Some(of.usage), Some(of.discount), Some(of.commitment), Some(of.tax), of.credit];
+    let subtotals = subtotals.into_iter().flatten().map(|money| money.amount());
+    assert_eq!(sum(subtotals), bill.total.amount());
 }
 
 /// The documents that are owed, by period.

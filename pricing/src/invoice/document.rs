@@ -191,6 +191,7 @@ fn headed(head: Head, lines: Vec<DocumentLine>, unpriced: Vec<Waiting>) -> Bill 
         let amounts = sum(amounts.map(|line| line.amount.amount()));
         Money::new(amounts.expect("no more than the total's lines"), digits)
     };
+    let has_credit = lines.iter().any(|line| line.kind == LineKind::Credit);
     let total = sum(lines.iter().map(|line| line.amount.amount()));
     let contracts: BTreeSet<String> =
         lines.iter().filter_map(|line| line.contract.clone()).collect();
@@ -205,6 +206,7 @@ fn headed(head: Head, lines: Vec<DocumentLine>, unpriced: Vec<Waiting>) -> Bill 
             discount: of_kind(LineKind::Discount),
             commitment: of_kind(LineKind::Commitment),
             tax: of_kind(LineKind::Tax),
+            credit: has_credit.then(|| of_kind(LineKind::Credit)),
         },
         total: Money::new(total.expect("differences of two totals in range"), digits),
         lines,
