@@ -333,6 +333,7 @@ fn preview_message() -> PreviewBillResponse {
         commitment: text("0"),
         tax: text("0"),
         rounding: None,
+        credit: None,
     };
     let metered =
         v1::step::Meter { meter: text("sum"), quantity: text("2"), ..v1::step::Meter::default() };
