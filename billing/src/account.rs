@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use domain::{
-    BillingStore, Tenant, UsageStore,
+    BillingStore, Sku, Tenant, UsageStore,
     catalogue::Catalogue,
     contract::{CatalogueChoice, Contract},
 };
@@ -61,6 +61,15 @@ impl Account {
         }
         let (contracts, catalogues) = (Arc::new(contracts), Arc::new(catalogues));
         Ok(Self { tenant: tenant.clone(), contracts, catalogues })
+    }
+}
+
+impl Account {
+    /// The SKUs whose level may hold on from before a period, under any of its catalogues.
+    pub(crate) fn held(&self) -> BTreeSet<Sku> {
+        let definitions = self.catalogues.iter().flat_map(|catalogue| &catalogue.skus);
+        let held = definitions.filter(|definition| definition.carry);
+        held.map(|definition| definition.sku.clone()).collect()
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     credit_notes,
     error::compute,
     evidence::{FromLog, LogReader},
+    held::{only_held, since_ever},
     rater::Rater,
 };
 
@@ -87,11 +88,15 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
         sources: Sources,
     ) -> Result<Derived, BillingError> {
         let ledger = self.books.documents.ledger(&found.tenant).await?;
-        let corrects = found.document.draft.corrects.iter().map(|place| {
-            let named = ledger.document(*place).cloned();
+        let named = |places: &[u64]| {
+            let named = places.iter().map(|place| ledger.document(*place).cloned());
+            let named = named.collect::<Option<Vec<Document>>>();
             named.ok_or_else(|| found.unreadable("names no document"))
-        });
-        let corrects = corrects.collect::<Result<Vec<Document>, BillingError>>()?;
+        };
+        let corrects = named(&found.document.draft.corrects)?;
+        let counted = || -> Result<Vec<Document>, BillingError> {
+            Ok([corrects.clone(), named(&found.document.draft.counts)?].concat())
+        };
         let newest = || corrects.last().ok_or_else(|| found.unreadable("corrects nothing"));
         match found.document.draft.kind {
             Kind::CreditNote => {
@@ -103,13 +108,13 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
                 Ok(Derived::of(Some(note)))
             }
             Kind::Reversal => {
-                let billed = self.books.documents.billed(&corrects).await?;
+                let billed = self.books.documents.billed(&counted()?).await?;
                 let issued = self.books.documents.content(newest()?).await?;
                 Ok(Derived::of(document::reversal(&issued, &billed)))
             }
             Kind::Invoice | Kind::Delta => {
                 let rated = self.rate_again(found, origin, sources).await?;
-                self.derive_bill(rated, &corrects).await
+                self.derive_bill(rated, &counted()?).await
             }
         }
     }
@@ -153,10 +158,14 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
             (Account::of_run(&self.books, &run, tenant).await?, document.window());
         let reach = self.rater.reach(window).await?;
         let (usage, from_log) = match origin {
-            Origin::Store => (self.rater.usage().of_tenant(&below, tenant, reach).await?, None),
+            Origin::Store => {
+                (self.rater.usage_of(&below, &account, window, usize::MAX).await?, None)
+            }
             Origin::Log => {
-                let (usage, from_log) = self.log.usage(&below, tenant, reach).await?;
-                (usage, Some(from_log))
+                let held = account.held();
+                let read = if held.is_empty() { reach } else { since_ever(reach) };
+                let (usage, from_log) = self.log.usage(&below, tenant, read).await?;
+                (only_held(usage, reach, &held), Some(from_log))
             }
         };
         let period = (run.request.month, window);

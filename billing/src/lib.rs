@@ -19,6 +19,7 @@ pub mod outbox;
 
 mod set_aside;
 
+mod held;
 mod usage;
 
 mod cut;

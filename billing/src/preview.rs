@@ -1,11 +1,12 @@
 //! Previews and simulations: what periods come to by the totals as they stand now. They write nothing.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use domain::{BillingStore, Tenant, UsageStore, Window, catalogue::Catalogue};
+use domain::{BillingStore, Quantity, Tenant, Timestamp, UsageStore, Window, catalogue::Catalogue};
 use edge::Compute;
 use pricing::{
-    invoice::{self, Invoice},
+    Amount,
+    invoice::{self, Invoice, credits},
     rate::Sources,
     simulate::Change,
     timeline::Month,
@@ -14,11 +15,21 @@ use pricing::{
 use crate::{
     BillingError,
     account::{Account, all_tenants},
-    books::Books,
+    books::{Books, document::Draft, ledger::Ledger},
     periods,
     rater::Rater,
     set_aside::SetAside,
 };
+
+/// An invoice as it would be.
+#[derive(Clone, Debug)]
+pub(crate) struct Previewed {
+    pub(crate) invoice: Invoice,
+    /// What each credit would pay, in the order of use.
+    pub(crate) payments: Vec<(String, Amount)>,
+    /// What would be left to pay.
+    pub(crate) due: Amount,
+}
 
 /// Previews and simulates.
 pub(crate) struct Previews<U, B> {
@@ -34,8 +45,9 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
     }
 
     /// The invoices of a tenant's periods that begin in a month, over or not, if they were made now
-    /// and there were none before; in order, without those that have nothing to bill. This catalogue
-    /// stands for the latest. With them, what of the tenant those periods lack.
+    /// and there were none before; in order, without those that have nothing to bill, each with what
+    /// credits would pay. This catalogue stands for the latest. With them, what of the tenant those
+    /// periods lack.
     ///
     /// # Errors
     /// When the store fails, a period cannot be billed, or has more than `rows_max` rows of usage.
@@ -45,15 +57,14 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
         month: Month,
         latest: &Arc<Catalogue>,
         rows_max: usize,
-    ) -> Result<(Vec<Invoice>, SetAside), BillingError> {
+    ) -> Result<(Vec<Previewed>, SetAside), BillingError> {
         let below = self.rater.usage().now().await?;
         let account = Account::of(&self.books, tenant, u64::MAX, Some(Arc::clone(latest))).await?;
         let periods = periods::billable(&account.contracts, month)?;
         let windows: Vec<Window> = periods.iter().map(|period| period.window).collect();
         let mut invoices = Vec::new();
         for period in periods {
-            let reach = self.rater.reach(period.window).await?;
-            let usage = self.rater.usage().at_most(rows_max, &below, tenant, reach).await?;
+            let usage = self.rater.usage_of(&below, &account, period.window, rows_max).await?;
             let made = self
                 .rater
                 .rate(
@@ -69,7 +80,8 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
             }
         }
         let set_aside = self.rater.usage().set_aside(&below, tenant, &windows).await?;
-        Ok((invoices, set_aside))
+        let ledger = self.books.documents.ledger(tenant).await?;
+        Ok((paid(&ledger, &account, invoices), set_aside))
     }
 
     /// What the periods that begin in a month would cost each tenant under `new`, against `old`.
@@ -101,6 +113,37 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
         }
         Ok(changes)
     }
+}
+
+/// What credits would pay of invoices, one after the other, if no document of their periods had used them.
+fn paid(ledger: &Ledger, account: &Account, invoices: Vec<Invoice>) -> Vec<Previewed> {
+    let period = |made: &Invoice| (made.window.start, made.currency().code().to_owned());
+    let previewed: Vec<(Timestamp, String)> = invoices.iter().map(period).collect();
+    let mut used: HashMap<String, Amount> = HashMap::new();
+    let made_with = |invoice: Invoice| {
+        let is_other = |draft: &Draft| {
+            !previewed.iter().any(|(start, code)| (draft.start, &draft.currency) == (*start, code))
+        };
+        let used_by_now = |credit: &str| {
+            let before = ledger.used_where(credit, is_other);
+            let here = used.get(credit).copied().unwrap_or(Amount::ZERO);
+            before.and_then(|before| before.checked_add(here)).unwrap_or(Amount::of(Quantity::MAX))
+        };
+        let (currency, contracts) = (invoice.currency().code(), account.contracts.iter());
+        let paid =
+            credits::payments(contracts, (currency, invoice.window), invoice.total, used_by_now);
+        let paid =
+            paid.into_iter().map(|(credit, amount)| (credit.name.as_str().to_owned(), amount));
+        let payments: Vec<(String, Amount)> = paid.collect();
+        let mut due = invoice.total;
+        for (credit, amount) in &payments {
+            due = due.checked_sub(*amount).expect("no more than the total");
+            let sum = used.entry(credit.clone()).or_insert(Amount::ZERO);
+            *sum = sum.checked_add(*amount).expect("no more than the credit");
+        }
+        Previewed { invoice, payments, due }
+    };
+    invoices.into_iter().map(made_with).collect()
 }
 
 fn tenant_name(tenant: &Tenant) -> domain::Name {

@@ -66,6 +66,24 @@ impl<U: UsageStore> Rater<U> {
         windows::check_rows(windows, find(&periods, period.window), &usage)
     }
 
+    /// The usage of a period's reach below a cut, and the rows from before it that levels hold on from.
+    ///
+    /// # Errors
+    /// When there are more than `rows_max` rows in the period; when the store fails.
+    pub(crate) async fn usage_of(
+        &self,
+        below: &Below,
+        account: &Account,
+        window: Window,
+        rows_max: usize,
+    ) -> Result<Vec<UsageRow>, BillingError> {
+        let tenant = &account.tenant;
+        let reach = self.reach(window).await?;
+        let mut usage = self.usage.at_most(rows_max, below, tenant, reach).await?;
+        usage.extend(self.usage.held(below, tenant, &account.held(), window).await?);
+        Ok(usage)
+    }
+
     /// Reads a period's usage below the cut and bills it.
     pub(crate) async fn rate_window(
         &self,
@@ -75,8 +93,7 @@ impl<U: UsageStore> Rater<U> {
         period: Billable,
         sources: Sources,
     ) -> Result<Invoice, BillingError> {
-        let reach = self.reach(period.window).await?;
-        let usage = self.usage.of_tenant(below, &account.tenant, reach).await?;
+        let usage = self.usage_of(below, account, period.window, usize::MAX).await?;
         let period = (period.month, period.window);
         self.rate(pool, usage, account, period, sources).await
     }

@@ -131,6 +131,21 @@ pub struct Window {
     pub end: Timestamp,
 }
 
+impl Window {
+    /// Tells whether a moment lies in it.
+    #[must_use]
+    pub fn holds(self, moment: Timestamp) -> bool {
+        self.start <= moment && moment < self.end
+    }
+
+    /// What it shares with another; empty, with its start as its end, where they share nothing.
+    #[must_use]
+    pub fn overlap(self, other: Self) -> Self {
+        let start = self.start.max(other.start);
+        Self { start, end: self.end.min(other.end).max(start) }
+    }
+}
+
 /// Length of the windows of a log generation's rows, fixed for its life. Divides a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WindowLength(Duration);

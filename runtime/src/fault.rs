@@ -50,6 +50,8 @@ pub const POINTS: &[&str] = &[
     "billing.before_close",
     "billing.before_forward",
     "billing.after_forward",
+    "invoice.before_void",
+    "invoice.after_void",
     "audit.after_begun",
     "audit.before_ended",
 ];

@@ -10,7 +10,10 @@ use proto::v1;
 use super::{BillingApi, catalogues::parse, problems, requests::month};
 use crate::{
     BillingError,
-    answers::preview::{PreviewAnswer, SetAsideAnswer},
+    answers::{
+        invoice::PaymentAnswer,
+        preview::{PreviewAnswer, PreviewedInvoice, SetAsideAnswer},
+    },
 };
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
@@ -39,7 +42,18 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let (invoices, set_aside) = previewed.map_err(problems::of_billing)?;
         let mut budget = config.preview_sources_max;
         let writing = move || {
-            let documents = invoices.iter().map(|invoice| document::preview(invoice, &mut budget));
+            let documents = invoices.into_iter().map(|made| {
+                let digits = made.invoice.currency().minor_digits();
+                let payments = made
+                    .payments
+                    .into_iter()
+                    .map(|(credit, amount)| PaymentAnswer { credit, amount: amount.text(digits) });
+                PreviewedInvoice {
+                    document: document::preview(&made.invoice, &mut budget),
+                    payments: payments.collect(),
+                    due: made.due.text(digits),
+                }
+            });
             PreviewAnswer {
                 tenant: tenant.as_str().to_owned(),
                 period: month.to_string(),

@@ -266,7 +266,7 @@ fn usage_of(line: &Line) -> Option<&Usage> {
 /// What the hours of a line add up to, where its meter is a sum.
 fn usage_sum(line: &Line) -> Option<Amount> {
     line.steps.iter().find_map(|step| match step {
-        Step::Metered { meter: Meter::Sum, quantity } => Some(Amount::of(*quantity)),
+        Step::Metered { meter: Meter::Sum, quantity, .. } => Some(Amount::of(*quantity)),
         _ => None,
     })
 }

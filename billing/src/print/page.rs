@@ -2,12 +2,12 @@
 
 use pricing::{
     Amount,
-    document::{DocumentLine, Period},
+    document::{ByDimensions, DocumentLine, LineKind, Period, QuantityOf},
     rate::Step,
 };
 use serde::Serialize;
 
-use crate::answers::invoice::{DocumentContent, InvoiceAnswer};
+use crate::answers::invoice::{DocumentContent, InvoiceAnswer, InvoiceHeadAnswer, PaymentAnswer};
 
 /// What stands on the page, in plain text and in the order of reading.
 #[derive(Debug, Serialize)]
@@ -83,23 +83,33 @@ fn waiting(resources: usize) -> Option<String> {
     })
 }
 
-/// The total, what prepaid credits pay of it, and what is due.
+/// The total, what prepaid credits pay of it or get back, and what is due.
 fn sums(invoice: &InvoiceAnswer) -> Vec<(String, String)> {
-    let money = |amount: &str, sign| format!("{sign}{amount} {}", invoice.head.currency);
-    let paid =
-        invoice.head.payments.iter().map(|payment| {
-            (format!("Prepaid credit {}", payment.credit), money(&payment.amount, "-"))
-        });
-    std::iter::once(("Total".to_owned(), money(&invoice.head.total, "")))
-        .chain(paid)
-        .chain([("Due".to_owned(), money(&invoice.head.due, ""))])
-        .collect()
+    let InvoiceHeadAnswer { total, due, due_before_void, payments, currency, .. } = &invoice.head;
+    let money = |amount: &str| format!("{amount} {currency}");
+    let paid = payments.iter().map(|PaymentAnswer { credit, amount }| match below_zero(amount) {
+        None => (format!("Prepaid credit {credit}"), money(&format!("-{amount}"))),
+        Some(back) => (format!("Back to prepaid credit {credit}"), money(back)),
+    });
+    let before = due_before_void.iter().map(|due| ("Due until it was void".to_owned(), money(due)));
+    let due = match below_zero(due) {
+        None => ("Due".to_owned(), money(due)),
+        Some(back) => ("Due to the customer".to_owned(), money(back)),
+    };
+    let total = ("Total".to_owned(), money(total));
+    std::iter::once(total).chain(paid).chain(before).chain([due]).collect()
+}
+
+/// How far an amount is below zero, if it is.
+fn below_zero(amount: &str) -> Option<&str> {
+    amount.strip_prefix('-')
 }
 
 impl Row {
     fn of(line: &DocumentLine) -> Self {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (sku, name) = (text(&line.product_sku), text(&line.name));
+        let name = if line.kind == LineKind::Rounding { "Rounding".to_owned() } else { name };
         let (item, sku) = if name.is_empty() { (sku, name) } else { (name, sku) };
         let dimensions = line.dimensions.iter().flat_map(|pairs| &pairs.0);
         let dimensions = dimensions.map(|(name, value)| format!("{name}: {value}"));
@@ -107,13 +117,28 @@ impl Row {
         Self {
             item,
             sku,
-            details: dimensions.chain(line.detail.iter().filter_map(words)).collect(),
+            details: dimensions
+                .chain(line.detail.iter().filter_map(words))
+                .chain(line.by_dimensions.iter().flat_map(parts))
+                .collect(),
             quantity: metered.map_or_else(String::new, |quantity| {
                 format!("{quantity} {}", text(&line.use_unity))
             }),
             amount: line.amount.to_string(),
         }
     }
+}
+
+/// What a quantity consists of, by dimensions.
+fn parts(detail: &ByDimensions) -> Vec<String> {
+    let listed = detail.listed.iter().map(|QuantityOf { dimensions, quantity }| {
+        let names: Vec<String> =
+            dimensions.0.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        format!("{}: {quantity}", names.join(", "))
+    });
+    let more = detail.more.zip(detail.more_quantity);
+    let more = more.map(|(more, quantity)| format!("{more} more: {quantity}"));
+    listed.chain(more).collect()
 }
 
 /// A step in words, for those that a customer asks about.
@@ -131,7 +156,13 @@ fn words(step: &Step) -> Option<String> {
             format!("{quantity} × {rate}")
         }
         Step::FreeUnits { used, .. } => format!("{used} free"),
-        Step::Prorated { days, of } => format!("{days} of {of} days"),
+        Step::Prorated { days, of } | Step::Shared { days, of, .. } => {
+            format!("{days} of {of} days")
+        }
+        Step::Metered { resources: Some(resources), .. } if *resources > 1 => {
+            format!("{resources} resources together")
+        }
+        Step::BelowZero { quantity } => format!("{quantity} belongs to another period"),
         Step::Discounted { name, amount, .. } => format!("discount {name}: {amount}"),
         Step::Exchanged { from, rate, .. } => format!("from {from} at {rate}"),
         Step::Minimum { bound, .. } => format!("to the minimum of {bound}"),
@@ -142,6 +173,8 @@ fn words(step: &Step) -> Option<String> {
         }
         Step::Taxed { base, rate, .. } => format!("{rate} of {base}"),
         Step::Invoiced { amount } => format!("invoiced before: {amount}"),
+        Step::Corrected { amount } => format!("corrected before: {amount}"),
+        Step::Goodwill { amount } => format!("goodwill given before: {amount}"),
         _ => return None,
     })
 }

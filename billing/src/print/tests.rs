@@ -37,7 +37,9 @@ fn invoice(customer: &str) -> InvoiceAnswer {
         tenant: customer.to_owned(),
         currency: "EUR".to_owned(),
         total: "77.17".to_owned(),
+        paid: "7.17".to_owned(),
         due: "70.00".to_owned(),
+        due_before_void: None,
         period_start: None,
         period_end: None,
         first_day: String::new(),
@@ -77,16 +79,57 @@ fn a_page_says_who_owes_what_for_which_usage() {
 }
 
 #[test]
+fn a_line_of_several_resources_says_which_below_it() {
+    let mut invoice = invoice("acme");
+    let lines = json!([
+        {"key": "1", "kind": "usage", "product_sku": "disk", "use_unity": "GB", "quantity": "303",
+         "amount": "15.161", "dimensions": {},
+         "by_dimensions": {
+             "listed": [{"dimensions": {"bucket": "a", "zone": "1"}, "quantity": "100"},
+                        {"dimensions": {"bucket": "b", "zone": "1"}, "quantity": "200"}],
+             "more": "2", "more_quantity": "3"},
+         "detail": [{"step": "meter", "meter": "latest", "quantity": "303", "resources": "4"},
+                    {"step": "units", "quantity": "303", "unit_price": "0.10", "amount": "30.3"},
+                    {"step": "days", "days": 15, "of": 30, "amount": "-15.15"}]},
+        {"key": "2", "kind": "usage", "product_sku": "sms", "use_unity": "m", "quantity": "-5",
+         "amount": "0", "dimensions": {}, "detail": [{"step": "below_zero", "quantity": "-5"}]},
+        {"key": "rounding", "kind": "rounding", "amount": "-0.001", "detail": []},
+    ]);
+    content(&mut invoice).lines = serde_json::from_value(lines).unwrap();
+    let page = html(&invoice);
+    for part in [
+        "<td>4 resources together<br>303 × 0.1<br>15 of 30 days<br>bucket: a, zone: 1: 100<br>\
+         bucket: b, zone: 1: 200<br>2 more: 3</td><td class=\"n\">303 GB</td>",
+        "<td>-5 belongs to another period</td>",
+        "<tr><td>Rounding</td><td></td><td class=\"n\"></td><td class=\"n\">-0.001</td></tr>",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+}
+
+#[test]
 fn a_void_invoice_and_a_credit_note_say_so() {
     let mut void = invoice("acme");
     void.head.state = "void".to_owned();
     void.head.void_reason = "sent twice".to_owned();
-    assert!(html(&void).contains("<p class=\"void\">Void: sent twice</p>"));
+    (void.head.due, void.head.due_before_void) = ("0.00".to_owned(), Some("70.00".to_owned()));
+    let page = html(&void);
+    for part in [
+        "<p class=\"void\">Void: sent twice</p>",
+        "Due until it was void</th><td class=\"n\">70.00 EUR",
+        "Due</th><td class=\"n\">0.00 EUR",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
     let mut note = invoice("acme");
     content(&mut note).document = "credit_note".to_owned();
     content(&mut note).corrects = Some("INV-000007".to_owned());
     content(&mut note).reason = Some("service level missed".to_owned());
+    note.head.payments[0].amount = "-7.17".to_owned();
+    note.head.due = "-3.00".to_owned();
     let note = html(&note);
+    assert!(note.contains("Back to prepaid credit welcome</th><td class=\"n\">7.17 EUR"), "{note}");
+    assert!(note.contains("Due to the customer</th><td class=\"n\">3.00 EUR"), "{note}");
     assert!(note.contains("<h1>Credit note INV-000042</h1>"), "{note}");
     assert!(note.contains("<p>Of INV-000007: service level missed</p>"), "{note}");
 }

@@ -92,7 +92,9 @@ macro_rules! steps {
 }
 
 steps! {
-    Metered as Meter { meter, quantity };
+    Metered as Meter { meter, quantity, resources, carried };
+    BelowZero as BelowZero { quantity };
+    Shared as Days { days, of, amount };
     Converted as Convert { divide_by, multiply_by, rounding, quantity };
     FreeUnits as FreeUnits { used, quantity };
     Prorated as Proration { days, of };
@@ -116,6 +118,8 @@ steps! {
     Overage as Overage { committed, beyond, factor, amount };
     Taxed as Tax { base, rate, amount };
     Invoiced as InvoicedBefore { amount };
+    Corrected as CorrectedBefore { amount };
+    Goodwill as Goodwill { amount };
     Maximum as Maximum { bound, amount };
     Minimum as Minimum { bound, amount };
     Rounded as Rounding { rounding, amount };

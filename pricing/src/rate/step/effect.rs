@@ -9,6 +9,8 @@ impl Step {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Metered { .. } => "meter",
+            Self::BelowZero { .. } => "below_zero",
+            Self::Shared { .. } => "days",
             Self::Converted { .. } => "convert",
             Self::FreeUnits { .. } => "free_units",
             Self::Prorated { .. } => "proration",
@@ -32,6 +34,8 @@ impl Step {
             Self::Overage { .. } => "overage",
             Self::Taxed { .. } => "tax",
             Self::Invoiced { .. } => "invoiced_before",
+            Self::Corrected { .. } => "corrected_before",
+            Self::Goodwill { .. } => "goodwill",
             Self::Maximum { .. } => "maximum",
             Self::Minimum { .. } => "minimum",
             Self::Rounded { .. } => "rounding",
@@ -50,6 +54,7 @@ impl Step {
         !matches!(
             self,
             Self::Metered { .. }
+                | Self::BelowZero { .. }
                 | Self::Converted { .. }
                 | Self::FreeUnits { .. }
                 | Self::Prorated { .. }
@@ -63,12 +68,14 @@ impl Step {
     pub const fn amount(&self) -> Amount {
         match self {
             Self::Metered { .. }
+            | Self::BelowZero { .. }
             | Self::Converted { .. }
             | Self::FreeUnits { .. }
             | Self::Prorated { .. }
             | Self::Events { .. }
             | Self::FreeEvents { .. } => Amount::ZERO,
             Self::Flat { amount }
+            | Self::Shared { amount, .. }
             | Self::Units { amount, .. }
             | Self::Packages { amount, .. }
             | Self::Tier { amount, .. }
@@ -86,6 +93,8 @@ impl Step {
             | Self::Overage { amount, .. }
             | Self::Taxed { amount, .. }
             | Self::Invoiced { amount, .. }
+            | Self::Corrected { amount }
+            | Self::Goodwill { amount }
             | Self::Maximum { amount, .. }
             | Self::Minimum { amount, .. }
             | Self::Rounded { amount, .. } => *amount,
