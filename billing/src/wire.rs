@@ -239,7 +239,10 @@ fn of_by_dimensions(message: v1::ByDimensions) -> Read<ByDimensions> {
     Ok(ByDimensions {
         listed: all(message.listed, listed)?,
         more: of_optional("by_dimensions.more", message.more.as_deref())?,
-        more_quantity: of_optional("by_dimensions.more_quantity", message.more_quantity.as_deref())?,
+        more_quantity: of_optional(
+            "by_dimensions.more_quantity",
+            message.more_quantity.as_deref(),
+        )?,
     })
 }
 
