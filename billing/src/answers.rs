@@ -9,6 +9,7 @@ mod written;
 
 mod catalogues;
 mod contracts;
+mod due;
 mod runs;
 mod rejections;
 pub mod explanation;
@@ -19,8 +20,9 @@ pub mod verification;
 
 pub use catalogues::{Catalogue, Catalogues, PublishedCatalogue, catalogue, catalogues, published};
 pub use contracts::{AppliedContract, Contract, Contracts, applied, contract, contracts};
+pub use due::{Due, DueMonth, DueTenant, due};
 pub use rejections::{Rejection, Rejections, rejection, rejections};
-pub use runs::{Run, RunFailure, RunOutcomes, Runs, run, runs};
+pub use runs::{Run, RunFailure, RunOutcomes, RunTotal, Runs, run, runs};
 
 /// An instant as answers write it, where there is one.
 fn moment(time: Option<&prost_types::Timestamp>) -> Option<String> {

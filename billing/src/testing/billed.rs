@@ -19,6 +19,7 @@ use crate::{
     BillingApi,
     books::runs::{Cut, CutEnd, Ended, RunRequest},
     config::BillingConfig,
+    threshold::Threshold,
 };
 
 /// A catalogue with a price for each line of [`usage`].
@@ -142,7 +143,8 @@ async fn bill(service: &Service, contracts: u64) {
     let books = &service.parts.books;
     let month = "2024-09".parse().unwrap();
     let (tenants, deltas, request_id) = (Vec::new(), false, String::new());
-    let request = RunRequest { month, tenants, deltas, request_id };
+    let threshold = Threshold::default();
+    let request = RunRequest { month, tenants, deltas, threshold, request_id };
     let run = books.runs.open(request).await.unwrap();
     let end = CutEnd { log_id: LOG.to_string(), partition: 0, end: 1 };
     let log_events = 0;
@@ -150,6 +152,6 @@ async fn bill(service: &Service, contracts: u64) {
     let cut = Cut { taken_at: now(), log_events, ends: vec![end], catalogue, contracts };
     books.runs.set_cut(&run, cut).await.unwrap();
     let run = service.parts.driver.execute(run.number).await.unwrap();
-    let Some(Ended::Closed(outcomes, _)) = run.ended else { panic!("{run:?}") };
-    assert_eq!(outcomes.invoices, 1);
+    let Some(Ended::Closed(results, _)) = run.ended else { panic!("{run:?}") };
+    assert_eq!(results.outcomes.invoices, 1);
 }
