@@ -24,6 +24,7 @@ mod contracts;
 pub(crate) mod explaining;
 pub(crate) mod invoices;
 mod preview;
+mod reading;
 mod rejections;
 mod runs;
 mod watching;

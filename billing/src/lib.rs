@@ -67,7 +67,7 @@ pub mod grpc;
 pub mod http;
 
 pub use api::BillingApi;
-pub use config::{BillingConfig, RunConfig};
+pub use config::{BillingConfig, DocumentLimits, RunConfig};
 pub use error::{BillingError, Refusal};
 pub use publish::ActivationError;
 pub use rules::RULES;

@@ -50,7 +50,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Parts<U, B, L> {
     pub(crate) fn new(ports: Ports<U, B, L>, config: BillingConfig, compute: &Compute) -> Self {
         let Ports { usage, store, log, refold, clock } = ports;
         let (background, runs) = (Compute::background(), config.runs);
-        let books = Arc::new(Books::new(&store, &clock, (compute, &background)));
+        let books = Arc::new(Books::new(&store, &clock, (compute, &background), config.documents));
         let reader = UsageReader::new(Arc::clone(&usage), runs.page_rows);
         let rater = Rater::new(reader.clone(), log.generation().window);
         let issuer = || Issuer::new(Arc::clone(&books), Arc::clone(&clock));

@@ -91,6 +91,7 @@ pub(super) fn invoice(Found { tenant, document }: &Found) -> v1::Invoice {
         void_reason: void_reason.clone().unwrap_or_default(),
         digest: draft.content.clone(),
         document: None,
+        left_out: None,
     }
 }
 

@@ -16,10 +16,15 @@ pub(super) fn month(text: &str) -> Result<Month, Problem> {
     })
 }
 
+/// How many entries a page has.
+pub(super) fn page_size(size: i32) -> Result<usize, Problem> {
+    paging::size(&paging::size_text(size))
+        .map_err(|(reason, message)| Problem::invalid("page_size", reason, message))
+}
+
 /// The first number of a page and how many it has.
 pub(super) fn page(size: i32, token: &str) -> Result<(u64, usize), Problem> {
-    let size = paging::size(&paging::size_text(size))
-        .map_err(|(reason, message)| Problem::invalid("page_size", reason, message))?;
+    let size = page_size(size)?;
     let from = match token {
         "" => 1,
         token => token.parse().map_err(|_| {

@@ -12,6 +12,10 @@ pub(in crate::http) fn invoices() -> Value {
     json!({"invoices": [head()], "next_page_token": ""})
 }
 
+pub(in crate::http) fn invoice_lines() -> Value {
+    json!({"lines": [line()], "unpriced": [], "next_page_token": ""})
+}
+
 pub(in crate::http) fn voided() -> Value {
     with(with(head(), "state", "void"), "void_reason", "billed to the wrong tenant")
 }
