@@ -194,6 +194,20 @@ async fn a_store_that_fails_between_parts_leaves_no_half_document_and_the_next_t
 }
 
 #[tokio::test]
+async fn a_long_document_that_an_earlier_version_stored_whole_is_read_in_the_same_ways() {
+    let (store, pool) = (MemoryBillingStore::new(), Compute::default());
+    let document = bill(3_000, 2, 400);
+    let written = journal::bytes(&document);
+    let digest = journal::put_content(&store, &written).await.unwrap();
+    let read = understood::document(&store, &pool, &digest).await.unwrap().unwrap();
+    assert!(read == document);
+    let kept = find(&store, &digest).await.unwrap();
+    assert_eq!((kept.bytes(), kept.frame().unwrap().1), (written.len() as u64, [3_000, 2]));
+    let page = entries::page((&store, &pool), kept, 2_999, 10).await.unwrap().unwrap();
+    assert!(page.lines == document.lines()[2_999..] && page.unpriced == document.unpriced());
+}
+
+#[tokio::test]
 async fn two_processes_that_store_one_document_end_with_one() {
     let (store, document) = (MemoryBillingStore::new(), bill(3_000, 3_000, 400));
     store.add_within(std::time::Duration::ZERO);
