@@ -26,6 +26,7 @@ mod contracts;
 pub(crate) mod explaining;
 pub(crate) mod invoices;
 mod preview;
+mod reading;
 mod rejections;
 mod runs;
 mod watching;

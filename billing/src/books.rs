@@ -3,7 +3,8 @@
 //! **Ordering rule three: the run journals before it acts.** Journals grow by compare-and-set alone
 //! (`journal.rs`), and all that this process knows of them can be read again. The contracts
 //! (`contracts.rs`), the runs with their cuts (`runs.rs`), one ledger per tenant (`ledger.rs`) and the
-//! periods without anything to bill (`settled.rs`) are journals; registers (`register.rs`) give numbers out: of invoices (`documents.rs`), of the messages
+//! periods without anything to bill (`settled.rs`) are journals; registers (`register.rs`) give numbers
+//! out: of invoices (`documents.rs`, whose texts `kept.rs` stores whole or in parts), of the messages
 //! about them (`message.rs`), which topics follow (`queue.rs`), and of the messages that consumers
 //! rejected (`rejections.rs`).
 
@@ -24,6 +25,13 @@ pub(crate) mod document;
 
 pub(crate) mod ledger;
 
+pub(crate) mod left_out;
+
+mod kept;
+
+mod entries;
+mod understood;
+
 pub(crate) mod documents;
 
 pub(crate) mod runs;
@@ -41,6 +49,8 @@ use rejections::Rejections;
 use runs::Runs;
 use settled::Settled;
 
+use crate::config::DocumentLimits;
+
 /// All books of one billing store, which is the only port that they need.
 pub(crate) struct Books<B> {
     pub(crate) catalogues: Arc<Catalogues<B>>,
@@ -54,7 +64,12 @@ pub(crate) struct Books<B> {
 
 impl<B: BillingStore> Books<B> {
     /// The books in a store. Calls compute on the first pool, runs on the second.
-    pub(crate) fn new(store: &Arc<B>, clock: &Arc<dyn Clock>, pools: (&Compute, &Compute)) -> Self {
+    pub(crate) fn new(
+        store: &Arc<B>,
+        clock: &Arc<dyn Clock>,
+        pools: (&Compute, &Compute),
+        limits: DocumentLimits,
+    ) -> Self {
         let (compute, background) = (pools.0.clone(), pools.1.clone());
         let (store, clock) = (|| Arc::clone(store), || Arc::clone(clock));
         let catalogues = Arc::new(Catalogues::new(store()));
@@ -63,7 +78,7 @@ impl<B: BillingStore> Books<B> {
             contracts: Contracts::new(store(), Arc::clone(&catalogues), clock(), compute),
             runs: Runs::new(store(), clock()),
             settled: Settled::new(store()),
-            documents: Documents::new(store(), background),
+            documents: Documents::new(store(), background, limits),
             rejections: Rejections::new(store(), Arc::clone(&outbox), clock()),
             catalogues,
             outbox,

@@ -27,6 +27,8 @@ pub struct BillingConfig {
     /// Pulses that one explanation lists; the others are counted only. Default 20,000, about 4 MB of
     /// JSON.
     pub explained_pulses_max: usize,
+    /// How large documents may be.
+    pub documents: DocumentLimits,
     /// How runs work.
     pub runs: RunConfig,
     /// What a tick of the schedule bills.
@@ -42,6 +44,7 @@ impl Default for BillingConfig {
             preview_rows_max: 1_000_000,
             preview_sources_max: 10_000,
             explained_pulses_max: 20_000,
+            documents: DocumentLimits::default(),
             runs: RunConfig::default(),
             schedule: ScheduleConfig::default(),
         }
@@ -73,6 +76,25 @@ pub enum ScheduledDeltas {
 impl Default for ScheduleConfig {
     fn default() -> Self {
         Self { look_back_months: 24, deltas: ScheduledDeltas::Off }
+    }
+}
+
+/// How large documents may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DocumentLimits {
+    /// Most lines of a document, with its resources without a price. Default 250,000. A period with
+    /// more is refused before its document has a number. A line takes about 3 KB of memory while its
+    /// period is billed, and 8 KB while it is explained or verified.
+    pub lines_max: usize,
+    /// Bytes of a document's text up to which answers and messages have all of it. Default 512 KiB, at
+    /// most 3 MiB. Larger, and consumers of the outbox have to take larger messages; smaller, and they
+    /// have to ask for the lines of more documents.
+    pub inline_bytes_max: usize,
+}
+
+impl Default for DocumentLimits {
+    fn default() -> Self {
+        Self { lines_max: 250_000, inline_bytes_max: 512 << 10 }
     }
 }
 

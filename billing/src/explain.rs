@@ -7,17 +7,11 @@ use std::sync::Arc;
 
 use domain::{BillingStore, UsageStore};
 use edge::Compute;
-use pricing::{
-    document::{DocumentLine, InvoiceDocument},
-    rate::Sources,
-};
+use pricing::{document::DocumentLine, rate::Sources};
 
 use crate::{
     BillingError, Refusal,
-    books::{
-        Books,
-        documents::{Found, understood},
-    },
+    books::{Books, documents::Found},
     derive::{Derived, Deriver, Origin},
     error::compute,
     evidence::{FromLog, PulsesWanted},
@@ -28,13 +22,20 @@ pub(crate) mod explanation;
 
 use explanation::Explanation;
 
+/// Most differences that a verification lists; the others are counted only. A line is about a kilobyte,
+/// and each stands there twice.
+const DIFFERENCES_MAX: usize = 1_000;
+
 /// What a verification found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verification {
     /// Lines that were computed again.
     pub(crate) lines: usize,
-    /// Those that differ, in the order of the document; then those that it does not have.
+    /// Those that differ, in the order of the document; then those that it does not have. At most
+    /// [`DIFFERENCES_MAX`].
     pub(crate) differences: Vec<Difference>,
+    /// How many more differ.
+    pub(crate) differences_left_out: u64,
     /// How much of the log it was made from; `None` where it was made from the stored totals.
     pub(crate) from_log: Option<FromLog>,
 }
@@ -58,9 +59,7 @@ impl<U: UsageStore, B: BillingStore> Explainer<U, B> {
 
     /// The lines of a document as it was issued.
     async fn lines_of(&self, found: &Found) -> Result<Vec<DocumentLine>, BillingError> {
-        let bytes = self.books.documents.bytes(&found.document).await?;
-        let parsed = compute(&self.compute, move || understood(&bytes)).await?;
-        parsed.map(InvoiceDocument::into_lines).map_err(|message| found.unreadable(&message))
+        Ok(self.books.documents.content(&found.document).await?.into_lines())
     }
 
     /// Computes a document again and compares every line.
@@ -73,12 +72,13 @@ impl<U: UsageStore, B: BillingStore> Explainer<U, B> {
         origin: Origin,
     ) -> Result<Verification, BillingError> {
         let found = self.books.documents.find(number).await?;
-        let invoiced = self.lines_of(&found).await?;
-        let derived = self.deriver.derive(&found, origin, Sources::LeftOut).await?;
+        let derived = self.deriver.derive(&found, origin, Sources::LeftOut);
+        let (invoiced, derived) = tokio::try_join!(self.lines_of(&found), derived)?;
         let Derived { lines, from_log, .. } = derived;
         let comparing = move || (lines.len(), compare(&invoiced, lines));
         let (lines, differences) = compute(&self.compute, comparing).await?;
-        Ok(Verification { lines, differences, from_log })
+        let (differences, differences_left_out) = listed(differences);
+        Ok(Verification { lines, differences, differences_left_out, from_log })
     }
 
     /// Says why a document's lines come to what they do. `line` is a place from 1, or 0 for all;
@@ -95,13 +95,14 @@ impl<U: UsageStore, B: BillingStore> Explainer<U, B> {
         pulses: Option<PulsesWanted>,
     ) -> Result<Explanation, BillingError> {
         let found = self.books.documents.find(number).await?;
-        let invoiced = self.lines_of(&found).await?;
-        if line > invoiced.len() {
-            let message = format!("invoice {number} has {} lines", invoiced.len());
+        let (_, head) = self.books.documents.head(&self.compute, &found.document).await?;
+        if line as u64 > head.lines {
+            let message = format!("invoice {number} has {} lines", head.lines);
             return Err(BillingError::refused(Refusal::InvoiceNotFound, message));
         }
-        let Derived { lines, invoice, .. } =
-            self.deriver.derive(&found, Origin::Store, Sources::Listed).await?;
+        let derived = self.deriver.derive(&found, Origin::Store, Sources::Listed);
+        let (invoiced, derived) = tokio::try_join!(self.lines_of(&found), derived)?;
+        let Derived { lines, invoice, .. } = derived;
         let verifying = move || {
             let differences = compare(&invoiced, lines);
             let first = differences.into_iter().next().map(|difference| difference.key);
@@ -122,5 +123,27 @@ impl<U: UsageStore, B: BillingStore> Explainer<U, B> {
         }
         let checking = move || explanation.check().map(|()| explanation);
         compute(&self.compute, checking).await?
+    }
+}
+
+/// The differences that are listed, and how many are not.
+fn listed(mut differences: Vec<Difference>) -> (Vec<Difference>, u64) {
+    let left_out = differences.len().saturating_sub(DIFFERENCES_MAX) as u64;
+    differences.truncate(DIFFERENCES_MAX);
+    (differences, left_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verification_lists_differences_up_to_its_bound_and_counts_the_others() {
+        let difference =
+            |place: usize| Difference { key: place.to_string(), invoiced: None, computed: None };
+        for (found, left_out) in [(0, 0), (DIFFERENCES_MAX, 0), (DIFFERENCES_MAX + 1, 1)] {
+            let (listed, more) = listed((0..found).map(difference).collect());
+            assert_eq!((listed.len() + left_out, more), (found, left_out as u64));
+        }
     }
 }

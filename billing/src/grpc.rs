@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     answers::{
         explanation::{self, Part},
+        invoice::InvoiceLinesAnswer,
         preview::PreviewAnswer,
         simulation,
         verification::VerificationAnswer,
@@ -181,6 +182,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         let number = request.into_inner().number;
         self.check_tenant(&number, &principal).await?;
         answer(self.invoice_as(&number, Shown::message).await)
+    }
+
+    async fn list_invoice_lines(
+        &self,
+        request: Request<v1::ListInvoiceLinesRequest>,
+    ) -> Answer<v1::ListInvoiceLinesResponse> {
+        let principal = Principal::of(request.extensions())?;
+        let request = request.into_inner();
+        self.check_tenant(&request.number, &principal).await?;
+        self.made(self.lines(&request).await?, InvoiceLinesAnswer::message).await
     }
 
     type ExplainInvoiceStream =

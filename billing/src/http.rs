@@ -11,6 +11,7 @@
 //! | `GET /v1/billing/due` | what is over and not billed |
 //! | `POST /v1/billing/runs/{number}:resume`, `:cancel` | go on, end |
 //! | `GET /v1/invoices?tenant=`, `GET /v1/invoices/{number}` | list, show |
+//! | `GET /v1/invoices/{number}/lines` | list the lines in pages |
 //! | `GET /v1/invoices/{number}:explain?line=&pulses=&hour=`, `:verify?from_log=`, `:html`, `:pdf` | why, compute again, print |
 //! | `POST /v1/invoices/{number}:void`, `:credit` | take back, give back a part (JSON body) |
 //! | `GET, POST /v1/billing/rejections` | list, add (JSON body with `message`, `consumer`, `reason`) |
@@ -68,6 +69,7 @@ type Answer<T> = Result<Json<T>, HttpProblem>;
         rejections::replay,
         invoices::list,
         invoices::show,
+        invoices::lines,
         invoices::explain,
         invoices::verify,
         invoices::html,
@@ -110,6 +112,7 @@ pub(crate) fn routes<U: UsageStore, B: BillingStore, L: PulseLog>(
             "/v1/invoices/{invoice}",
             get(invoices::get::<U, B, L>).post(invoices::act::<U, B, L>),
         )
+        .route("/v1/invoices/{invoice}/lines", get(invoices::lines::<U, B, L>))
         .with_state(api);
     Routes::new(router, file::BYTES_MAX)
 }

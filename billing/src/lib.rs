@@ -76,7 +76,7 @@ pub mod grpc;
 pub mod http;
 
 pub use api::BillingApi;
-pub use config::{BillingConfig, RunConfig, ScheduleConfig, ScheduledDeltas};
+pub use config::{BillingConfig, DocumentLimits, RunConfig, ScheduleConfig, ScheduledDeltas};
 pub use error::{BillingError, Refusal};
 pub use publish::ActivationError;
 pub use rules::RULES;

@@ -54,7 +54,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Parts<U, B, L> {
     pub(crate) fn new(ports: Ports<U, B, L>, config: BillingConfig, compute: &Compute) -> Self {
         let Ports { usage, store, log, refold, clock } = ports;
         let (background, runs) = (Compute::background(), config.runs);
-        let books = Arc::new(Books::new(&store, &clock, (compute, &background)));
+        let books = Arc::new(Books::new(&store, &clock, (compute, &background), config.documents));
         let reader = UsageReader::new(Arc::clone(&usage), runs.page_rows);
         let windows = Windows::new(Arc::clone(&usage), *log.generation(), runs.page_rows);
         let windows = Arc::new(windows);

@@ -8,7 +8,7 @@ const OPERATORS: Roles = Roles::of(&[Role::Admin, Role::Operator]);
 const ADMINS: Roles = Roles::of(&[Role::Admin]);
 
 /// One rule for each method and route of this stage.
-pub const RULES: [Rule; 44] = [
+pub const RULES: [Rule; 46] = [
     // Prices are the same for everybody.
     shown("/pulso.v1.CatalogService/GetCatalogue", READERS),
     shown("/pulso.v1.CatalogService/ListCatalogues", READERS),
@@ -41,11 +41,13 @@ pub const RULES: [Rule; 44] = [
     of_all("GET /v1/billing/due", READERS),
     narrowed("/pulso.v1.BillingService/ListInvoices", READERS),
     narrowed("/pulso.v1.BillingService/GetInvoice", READERS),
+    narrowed("/pulso.v1.BillingService/ListInvoiceLines", READERS),
     narrowed("/pulso.v1.BillingService/ExplainInvoice", READERS),
     narrowed("/pulso.v1.BillingService/VerifyInvoice", READERS),
     of_all("/pulso.v1.BillingService/WatchInvoices", READERS),
     narrowed("GET /v1/invoices", READERS),
     narrowed("GET /v1/invoices/{invoice}", READERS),
+    narrowed("GET /v1/invoices/{invoice}/lines", READERS),
     written("/pulso.v1.BillingService/VoidInvoice", OPERATORS),
     written("/pulso.v1.BillingService/CreditInvoice", OPERATORS),
     written("POST /v1/invoices/{invoice}", OPERATORS),

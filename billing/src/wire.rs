@@ -12,6 +12,8 @@ use pricing::{
 use proto::{convert, v1};
 use thiserror::Error;
 
+use crate::books::left_out::LeftOut;
+
 mod step;
 
 /// An answer that this program cannot read, at a field of it.
@@ -246,7 +248,9 @@ fn of_by_dimensions(message: v1::ByDimensions) -> Read<ByDimensions> {
     })
 }
 
-fn waiting(waiting: Waiting) -> v1::UnpricedUsage {
+/// Usage that waits for a price as a message.
+#[must_use]
+pub(crate) fn waiting(waiting: Waiting) -> v1::UnpricedUsage {
     v1::UnpricedUsage {
         product_sku: waiting.product_sku,
         use_unity: waiting.use_unity,
@@ -259,7 +263,11 @@ fn waiting(waiting: Waiting) -> v1::UnpricedUsage {
     }
 }
 
-fn of_waiting(waiting: v1::UnpricedUsage) -> Read<Waiting> {
+/// The usage that waits for a price that a message is.
+///
+/// # Errors
+/// When it is not understood.
+pub(crate) fn of_waiting(waiting: v1::UnpricedUsage) -> Read<Waiting> {
     let (hours, hours_left_out) = of_hours(waiting.hours)?;
     Ok(Waiting {
         product_sku: waiting.product_sku,
@@ -272,6 +280,20 @@ fn of_waiting(waiting: v1::UnpricedUsage) -> Read<Waiting> {
         hours,
         hours_left_out,
     })
+}
+
+/// What is left out of a document as a message.
+#[must_use]
+pub(crate) fn left_out(left_out: LeftOut) -> v1::LeftOut {
+    let LeftOut { lines, unpriced, bytes, at } = left_out;
+    v1::LeftOut { lines, unpriced, bytes, at: at.unwrap_or_default() }
+}
+
+/// What a message says was left out of a document.
+#[must_use]
+pub(crate) fn of_left_out(left_out: v1::LeftOut) -> LeftOut {
+    let v1::LeftOut { lines, unpriced, bytes, at } = left_out;
+    LeftOut { lines, unpriced, bytes, at: Some(at).filter(|at| !at.is_empty()) }
 }
 
 fn hours(listed: Option<Vec<Hour>>, left_out: Option<u64>) -> Option<v1::LineHours> {

@@ -29,3 +29,41 @@ pub fn parts<'a>(seed: u64, parts: impl IntoIterator<Item = &'a [u8]>) -> u128 {
     }
     hasher.digest128()
 }
+
+/// The 128-bit hash of a text that comes in pieces: that of the whole as one slice, wherever it is cut.
+pub struct Text128(Xxh3);
+
+impl Text128 {
+    /// Begins with nothing.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(Xxh3::with_seed(seed))
+    }
+
+    /// Adds the next piece.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The hash of all that was added.
+    #[must_use]
+    pub fn hash(&self) -> u128 {
+        self.0.digest128()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_has_one_hash_wherever_it_is_cut() {
+        let text: Vec<u8> = (0..=255).cycle().take(5_000).collect();
+        for cut in [0, 1, 16, 240, 241, 256, 1_024, 4_999, 5_000] {
+            let mut pieces = Text128::new(7);
+            pieces.push(&text[..cut]);
+            pieces.push(&text[cut..]);
+            assert_eq!(pieces.hash(), bytes128(7, &text), "{cut}");
+        }
+    }
+}

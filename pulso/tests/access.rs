@@ -306,7 +306,7 @@ async fn a_tenants_credential_reads_its_own_invoices_and_no_others() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
     }
     for (number, reason) in [(mine, None), (theirs, Some("INVOICE_NOT_FOUND"))] {
-        for what in ["", ":explain", ":verify", ":html"] {
+        for what in ["", "/lines", ":explain", ":verify", ":html"] {
             let found =
                 ask(&server, &format!("GET /v1/invoices/{number}{what}"), Some(&acme)).await;
             assert_eq!(found.as_deref(), reason, "{number}{what}");

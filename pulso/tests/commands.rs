@@ -256,6 +256,13 @@ impl BillingService for Script {
         Err(not_scripted())
     }
 
+    async fn list_invoice_lines(
+        &self,
+        _: Request<v1::ListInvoiceLinesRequest>,
+    ) -> Result<Response<v1::ListInvoiceLinesResponse>, Status> {
+        Err(not_scripted())
+    }
+
     type ExplainInvoiceStream = tokio_stream::Empty<Result<v1::ExplainInvoiceResponse, Status>>;
 
     async fn explain_invoice(

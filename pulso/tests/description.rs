@@ -210,6 +210,7 @@ impl Asking<'_> {
         self.ask("listDuePeriods", "/v1/billing/due", "").await;
         self.ask("listInvoices", "/v1/invoices", "").await;
         self.ask("getInvoice", "/v1/invoices/INV-000001", "").await;
+        self.ask("listInvoiceLines", "/v1/invoices/INV-000001/lines?page_size=1", "").await;
         self.ask("explainInvoice", "/v1/invoices/INV-000001:explain?pulses=true", "").await;
         self.ask("verifyInvoice", "/v1/invoices/INV-000001:verify?from_log=true", "").await;
         self.ask("renderInvoiceHtml", "/v1/invoices/INV-000001:html", "").await;

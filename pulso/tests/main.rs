@@ -13,6 +13,7 @@ mod bad_input;
 mod billing;
 mod billing_http;
 mod billing_kill;
+mod billing_long;
 mod billing_periods;
 mod billing_refunds;
 mod billing_runs;

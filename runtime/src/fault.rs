@@ -38,6 +38,8 @@ pub const POINTS: &[&str] = &[
     "billing.after_open",
     "billing.before_cut",
     "billing.after_cut",
+    "billing.before_part",
+    "billing.before_index",
     "billing.before_draft",
     "billing.after_draft",
     "billing.before_number",

@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::written::{text, text_or_null};
+pub use crate::books::left_out::LeftOut;
 use crate::wire::{self, NotUnderstood};
 
 /// What the ledger holds of an invoice.
@@ -82,6 +83,9 @@ pub struct InvoiceAnswer {
     #[serde(flatten)]
     #[schema(value_type = DocumentContent)]
     pub content: Option<DocumentContent>,
+    /// What `lines` and `unpriced` hold, where the document is too long for an answer and lacks them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
 }
 
 /// What a prepaid credit pays, or gets back.
@@ -115,9 +119,10 @@ pub struct DocumentContent {
     /// Sums of its lines by kind; not of a credit note.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subtotals: Option<Subtotals>,
-    /// Its lines.
-    pub lines: Vec<DocumentLine>,
-    /// Usage that waits for a price; not of a credit note.
+    /// Its lines, unless they are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines: Option<Vec<DocumentLine>>,
+    /// Usage that waits for a price, unless it is left out; not of a credit note.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unpriced: Option<Vec<Waiting>>,
     /// What tells a credit note from another that reads the same.
@@ -181,6 +186,41 @@ impl From<PaymentAnswer> for v1::CreditPayment {
     }
 }
 
+/// A page of what a document lists: its lines, then its usage that waits for a price.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct InvoiceLinesAnswer {
+    /// Lines, in their order.
+    pub lines: Vec<DocumentLine>,
+    /// Usage that waits for a price.
+    pub unpriced: Vec<Waiting>,
+    /// For the page after this; empty on the last.
+    pub next_page_token: String,
+}
+
+impl InvoiceLinesAnswer {
+    /// What a message says.
+    ///
+    /// # Errors
+    /// When an entry in it is not understood.
+    pub fn of_message(message: v1::ListInvoiceLinesResponse) -> Result<Self, NotUnderstood> {
+        let v1::ListInvoiceLinesResponse { lines, unpriced, next_page_token } = message;
+        Ok(Self {
+            lines: lines.into_iter().map(wire::of_line).collect::<Result<_, _>>()?,
+            unpriced: unpriced.into_iter().map(wire::of_waiting).collect::<Result<_, _>>()?,
+            next_page_token,
+        })
+    }
+
+    /// As a message.
+    pub(crate) fn message(self) -> v1::ListInvoiceLinesResponse {
+        v1::ListInvoiceLinesResponse {
+            lines: self.lines.into_iter().map(wire::line).collect(),
+            unpriced: self.unpriced.into_iter().map(wire::waiting).collect(),
+            next_page_token: self.next_page_token,
+        }
+    }
+}
+
 impl InvoiceHeadAnswer {
     /// What a message holds of it.
     #[must_use]
@@ -212,15 +252,23 @@ impl InvoiceHeadAnswer {
 }
 
 impl InvoiceAnswer {
-    /// What a ledger holds of a document, with what the document says. Its own total counts, which has
-    /// the digits of its rounding.
+    /// What a ledger holds of a document, with what the document says, or what is left out of that.
+    /// Its own total counts, which has the digits of its rounding.
     #[must_use]
-    pub fn new(head: v1::Invoice, document: Option<InvoiceDocument>) -> Self {
+    pub fn new(
+        head: v1::Invoice,
+        document: Option<InvoiceDocument>,
+        left_out: Option<LeftOut>,
+    ) -> Self {
         let mut head = InvoiceHeadAnswer::new(head);
         if let Some(document) = &document {
             head.total = document.total().to_string();
         }
-        Self { head, content: document.map(DocumentContent::from) }
+        let mut content = document.map(DocumentContent::from);
+        if let Some(content) = content.as_mut().filter(|_| left_out.is_some()) {
+            (content.lines, content.unpriced) = (None, None);
+        }
+        Self { head, content, left_out }
     }
 
     /// An invoice as a message has it.
@@ -229,7 +277,18 @@ impl InvoiceAnswer {
     /// When the document in it is not understood.
     pub fn of_message(mut message: v1::Invoice) -> Result<Self, NotUnderstood> {
         let document = message.document.take().map(wire::of_document).transpose()?;
-        Ok(Self::new(message, document))
+        let left_out = message.left_out.take().map(wire::of_left_out);
+        Ok(Self::new(message, document, left_out))
+    }
+
+    /// How many resources wait for a price.
+    #[must_use]
+    pub fn unpriced(&self) -> u64 {
+        let listed = self.content.as_ref().and_then(|content| content.unpriced.as_ref());
+        match &self.left_out {
+            Some(left_out) => left_out.unpriced,
+            None => listed.map_or(0, |listed| listed.len() as u64),
+        }
     }
 }
 
@@ -245,7 +304,7 @@ impl From<InvoiceDocument> for DocumentContent {
                 payment_term_days: note.payment_term_days,
                 contracts: None,
                 subtotals: None,
-                lines: note.lines,
+                lines: Some(note.lines),
                 unpriced: None,
                 request_id: note.request_id,
                 note_kind: note.note_kind,
@@ -261,7 +320,7 @@ impl From<InvoiceDocument> for DocumentContent {
                 payment_term_days: bill.payment_term_days,
                 contracts: Some(bill.contracts),
                 subtotals: Some(bill.subtotals),
-                lines: bill.lines,
+                lines: Some(bill.lines),
                 unpriced: Some(bill.unpriced),
                 request_id: None,
                 note_kind: None,

@@ -28,6 +28,16 @@ pub struct VerificationAnswer {
     pub segments_missing: u64,
     /// The lines that differ, in the order of the document; then those that it does not have.
     pub differences: Vec<DifferenceAnswer>,
+    /// How many more differ, a whole number; absent where all are listed.
+    #[serde(skip_serializing_if = "is_zero", serialize_with = "text")]
+    #[schema(value_type = Option<String>, example = "12")]
+    pub differences_left_out: u64,
+}
+
+/// Tells whether nothing was left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A line that did not come out as it was invoiced.
@@ -66,6 +76,7 @@ impl VerificationAnswer {
             segments_folded: found.segments_folded,
             segments_missing: found.segments_missing,
             differences: found.differences.into_iter().map(difference).collect::<Result<_, _>>()?,
+            differences_left_out: found.differences_left_out,
         })
     }
 
@@ -82,6 +93,7 @@ impl VerificationAnswer {
             differences: self.differences.into_iter().map(difference).collect(),
             segments_folded: self.segments_folded,
             segments_missing: self.segments_missing,
+            differences_left_out: self.differences_left_out,
         }
     }
 }

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     BillingError,
     answers::{
-        invoice::InvoiceAnswer,
+        invoice::{InvoiceAnswer, LeftOut},
         verification::{DifferenceAnswer, VerificationAnswer},
     },
     books::documents::Found,
@@ -35,22 +35,28 @@ use crate::{
     wire,
 };
 
-/// An invoice as it is shown: what its ledger holds of it, and what the document says.
+/// An invoice as it is shown: what its ledger holds of it, and what the document says, with empty lists
+/// where these are left out.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Shown {
     pub(crate) head: v1::Invoice,
     pub(crate) document: InvoiceDocument,
+    pub(crate) left_out: Option<LeftOut>,
 }
 
 impl Shown {
     /// As gRPC sends it.
     pub(crate) fn message(self) -> v1::Invoice {
-        v1::Invoice { document: Some(wire::document(self.document)), ..self.head }
+        v1::Invoice {
+            document: Some(wire::document(self.document)),
+            left_out: self.left_out.map(wire::left_out),
+            ..self.head
+        }
     }
 
     /// As HTTP and the commands print it.
     pub(crate) fn answer(self) -> InvoiceAnswer {
-        InvoiceAnswer::new(self.head, Some(self.document))
+        InvoiceAnswer::new(self.head, Some(self.document), self.left_out)
     }
 }
 
@@ -97,8 +103,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         }
     }
 
-    /// The invoice with a number, in a form that takes arithmetic to make, such as a page. Keys of its
-    /// document that this program does not know are left out.
+    /// The invoice with a number, in a form that takes arithmetic to make. Keys of its document that
+    /// this program does not know are left out.
     pub(crate) async fn invoice_as<T: Send + 'static>(
         &self,
         number: &str,
@@ -107,21 +113,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let _call = self.compute.admit_period().await?;
         let books = &self.parts.books;
         let found = books.documents.find(number).await.map_err(problems::of_billing)?;
-        self.shown_as(found, made).await
+        let shown = self.shown(&found).await?;
+        self.compute.run(move || made(shown)).await
     }
 
-    async fn shown_as<T: Send + 'static>(
-        &self,
-        found: Found,
-        made: impl FnOnce(Shown) -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        let bytes = self.parts.books.documents.bytes(&found.document).await;
-        let bytes = bytes.map_err(problems::of_billing)?;
-        let showing = move || match serde_json::from_slice(&bytes) {
-            Ok(document) => Ok(made(Shown { head: messages::invoice(&found), document })),
-            Err(error) => Err(found.unreadable(&error.to_string())),
-        };
-        self.compute.run(showing).await?.map_err(problems::of_billing)
+    async fn shown(&self, found: &Found) -> Result<Shown, Problem> {
+        let shown = self.parts.books.documents.shown(&self.compute, &found.document).await;
+        let (document, left_out) = shown.map_err(problems::of_billing)?;
+        Ok(Shown { head: messages::invoice(found), document, left_out })
     }
 
     /// Computes a document again and compares every line.
@@ -143,6 +142,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         Ok(VerificationAnswer {
             invoice: request.number.clone(),
             matches: verified.differences.is_empty(),
+            differences_left_out: verified.differences_left_out,
             lines: u32::try_from(verified.lines).unwrap_or(u32::MAX),
             segments_folded,
             segments_missing,
@@ -180,10 +180,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             change.only_checked();
             let checked = self.parts.credit_notes.preview(&number, &request).await;
             let (found, document) = checked.map_err(problems::of_billing)?;
+            let (document, left_out) = self.parts.books.documents.shown_unstored(document);
             // Nothing is owed yet; what would be is what was asked.
             let due = found.document.left().map(|due| found.document.draft.text(due));
             let head = v1::Invoice { due: due.unwrap_or_default(), ..messages::invoice(&found) };
-            return Ok(Shown { head, document });
+            return Ok(Shown { head, document, left_out });
         }
         let found = self
             .parts
@@ -191,7 +192,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             .credit(&number, &request)
             .await
             .map_err(problems::of_billing)?;
-        self.shown_as(found, |shown| shown).await
+        self.shown(&found).await
     }
 }
 

@@ -235,6 +235,7 @@ pub(super) fn invoice(Found { tenant, document }: &Found) -> v1::Invoice {
         first_day,
         last_day,
         time_zone: draft.time_zone.clone(),
+        left_out: None,
     }
 }
 

@@ -16,6 +16,12 @@ pub(super) fn month(text: &str) -> Result<Month, Problem> {
     })
 }
 
+/// How many entries a page has.
+pub(super) fn page_size(size: i32) -> Result<usize, Problem> {
+    paging::size(&paging::size_text(size))
+        .map_err(|(reason, message)| Problem::invalid("page_size", reason, message))
+}
+
 /// The first number of a page and how many it has, of a list without filters.
 pub(super) fn page(size: i32, token: &str) -> Result<(u64, usize), Problem> {
     page_of(size, token, None)
@@ -28,8 +34,7 @@ pub(super) fn page_of(
     token: &str,
     fingerprint: Option<u64>,
 ) -> Result<(u64, usize), Problem> {
-    let size = paging::size(&paging::size_text(size))
-        .map_err(|(reason, message)| Problem::invalid("page_size", reason, message))?;
+    let size = page_size(size)?;
     let from = match (token, token.split_once('-')) {
         ("", _) => Some(1),
         (number, None) => number.parse().ok().filter(|_| fingerprint.is_none()),

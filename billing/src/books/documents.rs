@@ -12,15 +12,22 @@ use pricing::{
     },
 };
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{
+    Map, Value,
+    value::{RawValue, to_raw_value},
+};
 
 use super::{
     document::{Document, Kind, parse_number},
+    entries::{self, Page},
     journal,
+    kept::{self, Kept, List, without_lists},
     ledger::{Entry, Ledger},
+    left_out::{self, LeftOut},
     register::{Item, Register},
+    understood,
 };
-use crate::{BillingError, error::compute};
+use crate::{BillingError, Refusal, config::DocumentLimits, error::compute};
 
 /// Journal of the invoice numbers.
 const NUMBERS: &str = "invoice-numbers";
@@ -49,23 +56,12 @@ struct Numbered {
     place: u64,
 }
 
-/// Reads a document to reckon with it or to write a part of it again: all of it has to be known here,
-/// because what is not would be lost while the digest is that of the whole.
-///
-/// # Errors
-/// Says where it is damaged, or that a later version wrote it.
-pub(crate) fn understood(bytes: &[u8]) -> Result<InvoiceDocument, String> {
-    let document: InvoiceDocument =
-        serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    let written = serde_json::to_vec(&document).map_err(|error| error.to_string())?;
-    match written == bytes {
-        true => Ok(document),
-        false => {
-            Err("it holds more than this program knows of documents, or writes it otherwise; \
-                      use the version that wrote it or a later one"
-                .to_owned())
-        }
-    }
+/// A document as a message has it.
+pub(crate) struct Announced {
+    /// Its text, or that of all but its lists.
+    pub(crate) document: Box<RawValue>,
+    /// What it lacks, where it is too long.
+    pub(crate) left_out: Option<LeftOut>,
 }
 
 /// The documents of all tenants.
@@ -74,12 +70,13 @@ pub(crate) struct Documents<B> {
     numbers: Register<B>,
     /// A large document takes a tenth of a second to parse.
     background: Compute,
+    limits: DocumentLimits,
 }
 
 impl<B: BillingStore> Documents<B> {
-    pub(super) fn new(store: Arc<B>, background: Compute) -> Self {
+    pub(super) fn new(store: Arc<B>, background: Compute, limits: DocumentLimits) -> Self {
         let numbers = Register::new(Arc::clone(&store), NUMBERS);
-        Self { store, numbers, background }
+        Self { store, numbers, background, limits }
     }
 
     /// A tenant's ledger, read to its end.
@@ -158,31 +155,138 @@ impl<B: BillingStore> Documents<B> {
         Ok(ledger.documents().iter().map(found).collect())
     }
 
-    /// What a document says, as the text that is stored.
-    ///
-    /// # Errors
-    /// As [`Self::content`].
-    pub(crate) async fn text(&self, document: &Document) -> Result<String, BillingError> {
-        let bytes = self.bytes(document).await?;
-        String::from_utf8(bytes).map_err(|error| unreadable(document, error.to_string()))
-    }
-
-    /// What a document says, as the JSON text that is stored, to be passed on as it is.
+    /// What a document says, as a message has it: the text that is stored, to be passed on as it is, or
+    /// all but its lists where that is too long.
     ///
     /// # Errors
     /// When the store fails or has other content under its digest.
-    pub(crate) async fn stored(&self, document: &Document) -> Result<Box<RawValue>, BillingError> {
-        let text = self.text(document).await?;
-        let checked = compute(&self.background, move || RawValue::from_string(text)).await?;
-        checked.map_err(|error| unreadable(document, error.to_string()))
+    pub(crate) async fn stored(&self, document: &Document) -> Result<Announced, BillingError> {
+        let kept = kept::find(&*self.store, &document.draft.content).await?;
+        let announced = if self.is_inline(&kept) {
+            let text = kept::text(&*self.store, &document.draft.content, kept).await?;
+            let checked = compute(&self.background, move || raw(text)).await?;
+            checked.map(|document| Announced { document, left_out: None })
+        } else {
+            let number = document.number;
+            let framed = compute(&self.background, move || {
+                let (frame, left_out) = head(&kept, number)?;
+                Ok(Announced { document: without_keys(&frame)?, left_out: Some(left_out) })
+            });
+            framed.await?
+        };
+        announced.map_err(|message| unreadable(document, message))
     }
 
-    /// What a document says, as the bytes that are stored.
+    /// Tells whether answers and messages have the whole of a document.
+    fn is_inline(&self, kept: &Kept) -> bool {
+        kept.bytes() <= self.limits.inline_bytes_max as u64
+    }
+
+    /// A document as an answer shows it: with its lists, or with empty ones and what they hold where it
+    /// is too long. Keys that this program does not know are left out.
     ///
     /// # Errors
     /// When the store fails or has other content under its digest.
-    pub(crate) async fn bytes(&self, document: &Document) -> Result<Vec<u8>, BillingError> {
-        journal::content(&*self.store, &document.draft.content).await
+    pub(crate) async fn shown(
+        &self,
+        pool: &Compute,
+        document: &Document,
+    ) -> Result<(InvoiceDocument, Option<LeftOut>), BillingError> {
+        let kept = kept::find(&*self.store, &document.draft.content).await?;
+        if !self.is_inline(&kept) {
+            let (document, left_out) = self.head_of(pool, document, kept).await?;
+            return Ok((document, Some(left_out)));
+        }
+        Ok((self.whole_of(pool, document, kept).await?, None))
+    }
+
+    /// A document with its lists, in memory as a whole. Keys that this program does not know are left
+    /// out.
+    ///
+    /// # Errors
+    /// When the store fails or has other content under its digest.
+    pub(crate) async fn whole(
+        &self,
+        pool: &Compute,
+        document: &Document,
+    ) -> Result<InvoiceDocument, BillingError> {
+        let kept = kept::find(&*self.store, &document.draft.content).await?;
+        self.whole_of(pool, document, kept).await
+    }
+
+    async fn whole_of(
+        &self,
+        pool: &Compute,
+        document: &Document,
+        kept: Kept,
+    ) -> Result<InvoiceDocument, BillingError> {
+        let text = kept::text(&*self.store, &document.draft.content, kept).await?;
+        let parsed = compute(pool, move || serde_json::from_slice(&text)).await?;
+        parsed.map_err(|error| unreadable(document, error.to_string()))
+    }
+
+    /// A document with empty lists, and what they hold. Keys that this program does not know are left
+    /// out.
+    ///
+    /// # Errors
+    /// When the store fails or has other content under its digest.
+    pub(crate) async fn head(
+        &self,
+        pool: &Compute,
+        document: &Document,
+    ) -> Result<(InvoiceDocument, LeftOut), BillingError> {
+        let kept = kept::find(&*self.store, &document.draft.content).await?;
+        self.head_of(pool, document, kept).await
+    }
+
+    async fn head_of(
+        &self,
+        pool: &Compute,
+        document: &Document,
+        kept: Kept,
+    ) -> Result<(InvoiceDocument, LeftOut), BillingError> {
+        let number = document.number;
+        let parsed = compute(pool, move || {
+            let (frame, left_out) = head(&kept, number)?;
+            let document = serde_json::from_str(&frame).map_err(|error| error.to_string())?;
+            Ok((document, left_out))
+        });
+        parsed.await?.map_err(|message: String| unreadable(document, message))
+    }
+
+    /// A page of a document from an entry on: its lines, then its resources without a price.
+    ///
+    /// # Errors
+    /// When the store fails or has other content under its digest.
+    pub(crate) async fn entries(
+        &self,
+        pool: &Compute,
+        document: &Document,
+        from: u64,
+        limit: usize,
+    ) -> Result<Page, BillingError> {
+        let kept = kept::find(&*self.store, &document.draft.content).await?;
+        let page = entries::page((&*self.store, pool), kept, from, limit).await?;
+        page.map_err(|message| unreadable(document, message))
+    }
+
+    /// The same of a document that is not stored.
+    #[must_use]
+    pub(crate) fn shown_unstored(
+        &self,
+        document: InvoiceDocument,
+    ) -> (InvoiceDocument, Option<LeftOut>) {
+        let bytes = journal::bytes(&document).len();
+        if bytes <= self.limits.inline_bytes_max {
+            return (document, None);
+        }
+        let left_out = LeftOut {
+            lines: document.lines().len() as u64,
+            unpriced: document.unpriced().len() as u64,
+            bytes: bytes as u64,
+            at: None,
+        };
+        (without_lists(&document), Some(left_out))
     }
 
     /// What documents have billed together.
@@ -204,9 +308,9 @@ impl<B: BillingStore> Documents<B> {
         &self,
         document: &Document,
     ) -> Result<InvoiceDocument, BillingError> {
-        let bytes = self.bytes(document).await?;
-        let parsed = compute(&self.background, move || understood(&bytes)).await?;
-        parsed.map_err(|message| unreadable(document, message))
+        let digest = &document.draft.content;
+        let read = understood::document(&*self.store, &self.background, digest).await?;
+        read.map_err(|message| unreadable(document, message))
     }
 
     /// The document that an invoice needs beside those that bill its period; `None` where it needs
@@ -230,9 +334,23 @@ impl<B: BillingStore> Documents<B> {
     /// Stores what a document says and gives the digest that it is found under.
     ///
     /// # Errors
-    /// When the store fails, or holds other content under that digest.
+    /// When it has more entries than a document may; when the store fails, or holds other content under
+    /// that digest.
     pub(crate) async fn put(&self, content: &InvoiceDocument) -> Result<String, BillingError> {
-        journal::put_content(&*self.store, &journal::bytes(content)).await
+        let entries = content.lines().len() + content.unpriced().len();
+        let most = self.limits.lines_max;
+        if entries > most {
+            let message = format!(
+                "a document for {} from {} to {} would have {entries} lines, and {most} are the most \
+                 (billing.document_lines_max); nothing was issued: price by fewer dimensions, or let \
+                 the servers that price have more",
+                content.tenant(),
+                content.period().first_day,
+                content.period().last_day,
+            );
+            return Err(BillingError::refused(Refusal::TooLarge, message));
+        }
+        kept::put(&*self.store, content).await
     }
 
     /// The invoice number of a tenant's document: the one that it has, or the next.
@@ -259,6 +377,28 @@ impl<B: BillingStore> Documents<B> {
     ) -> Result<bool, BillingError> {
         Ok(self.numbers.find(&number_key(tenant, place)).await?.is_some())
     }
+}
+
+/// The text of a document with empty lists, and what these hold.
+fn head(kept: &Kept, number: Option<u64>) -> Result<(String, LeftOut), String> {
+    let (frame, [lines, unpriced]) = kept.frame()?;
+    let at = number.map(left_out::route);
+    Ok((frame, LeftOut { lines, unpriced, bytes: kept.bytes(), at }))
+}
+
+fn raw(text: Vec<u8>) -> Result<Box<RawValue>, String> {
+    let text = String::from_utf8(text).map_err(|error| error.to_string())?;
+    RawValue::from_string(text).map_err(|error| error.to_string())
+}
+
+/// A document's text without its lists, which nobody is to take for empty ones.
+fn without_keys(frame: &str) -> Result<Box<RawValue>, String> {
+    let mut frame: Map<String, Value> =
+        serde_json::from_str(frame).map_err(|error| error.to_string())?;
+    for list in List::ALL {
+        frame.shift_remove(list.key());
+    }
+    to_raw_value(&frame).map_err(|error| error.to_string())
 }
 
 fn unreadable(document: &Document, message: String) -> BillingError {

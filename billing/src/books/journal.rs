@@ -3,6 +3,7 @@
 use domain::{
     BillingStore,
     billing::{Appended, ENTRY_BYTES_MAX},
+    hash::Text128,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -98,6 +99,18 @@ pub(crate) async fn content(
     store: &impl BillingStore,
     wanted: &str,
 ) -> Result<Vec<u8>, BillingError> {
+    let found = find_content(store, wanted).await?;
+    found.ok_or_else(|| damaged(content_journal(wanted), "there is no such content"))
+}
+
+/// Reads content by its digest, if there is any.
+///
+/// # Errors
+/// When the store fails, or the content is not what its digest says.
+pub(crate) async fn find_content(
+    store: &impl BillingStore,
+    wanted: &str,
+) -> Result<Option<Vec<u8>>, BillingError> {
     let journal = content_journal(wanted);
     let mut content: Vec<u8> = Vec::new();
     let mut place = 0;
@@ -107,17 +120,20 @@ pub(crate) async fn content(
         content.extend_from_slice(chunk);
         place += 1;
     }
-    if digest(&content) != wanted {
-        return Err(BillingError::Journal {
-            journal,
-            place,
-            message: "the content is not what its digest says".to_owned(),
-        });
+    match place {
+        0 => Ok(None),
+        _ if digest(&content) == wanted => Ok(Some(content)),
+        _ => Err(damaged(journal, "the content is not what its digest says")),
     }
-    Ok(content)
 }
 
-const CHUNK_BYTES: usize = ENTRY_BYTES_MAX / 4;
+/// A journal of content that is not what it should be.
+pub(super) fn damaged(journal: String, message: &str) -> BillingError {
+    BillingError::Journal { journal, place: 0, message: message.to_owned() }
+}
+
+/// Bytes of an entry of content.
+pub(super) const CHUNK_BYTES: usize = ENTRY_BYTES_MAX / 4;
 
 fn content_journal(digest: &str) -> String {
     format!("content/{digest}")
@@ -126,7 +142,29 @@ fn content_journal(digest: &str) -> String {
 /// Digest of content, in hexadecimal; the hash that fold states are kept under.
 #[must_use]
 pub(crate) fn digest(content: &[u8]) -> String {
-    format!("{:032x}", domain::hash::bytes128(0, content))
+    let mut text = DigestOfText::new();
+    text.push(content);
+    text.digest()
+}
+
+/// The digest of a text that comes in pieces.
+pub(super) struct DigestOfText(Text128);
+
+impl DigestOfText {
+    /// Begins with nothing.
+    pub(super) fn new() -> Self {
+        Self(Text128::new(0))
+    }
+
+    /// Adds the next piece.
+    pub(super) fn push(&mut self, piece: &[u8]) {
+        self.0.push(piece);
+    }
+
+    /// The digest of all that was added.
+    pub(super) fn digest(&self) -> String {
+        format!("{:032x}", self.0.hash())
+    }
 }
 
 /// Values as the text that they print and parse.

@@ -1,5 +1,5 @@
 //! Message: what happened to which document, and the document, as the outbox keeps it and the topic has
-//! it.
+//! it. The lines of a long document are left out, with how to read them.
 
 use domain::{Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 
 use super::{
     document::{Document, Payment, number_text},
+    documents::Announced,
+    left_out::LeftOut,
     register::Item,
 };
 
@@ -40,8 +42,15 @@ pub(crate) struct DocumentMessage {
     /// until then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     payments: Vec<PaymentText>,
-    /// As it is stored, whatever of it this program knows: the digest is that of the whole.
+    /// Digest of the stored document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    /// As it is stored, whatever of it this program knows: the digest is that of the whole. Without its
+    /// lists where these are left out.
     document: Box<RawValue>,
+    /// What was left out of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left_out: Option<LeftOut>,
     /// The message that it repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) replay_of: Option<String>,
@@ -69,7 +78,7 @@ pub(crate) struct Addressed {
 
 impl DocumentMessage {
     /// The message about a document that is final.
-    pub(crate) fn new(event: Event, tenant: &Tenant, of: &Document, stored: Box<RawValue>) -> Self {
+    pub(crate) fn new(event: Event, tenant: &Tenant, of: &Document, stored: Announced) -> Self {
         Self {
             event,
             number: of.number.map(number_text),
@@ -78,7 +87,9 @@ impl DocumentMessage {
             due: of.due().map(|due| of.draft.text(due)),
             due_before_void: of.due_before_void().map(|due| of.draft.text(due)),
             payments: of.payments.iter().map(|payment| PaymentText::of(of, payment)).collect(),
-            document: stored,
+            digest: Some(of.draft.content.clone()),
+            document: stored.document,
+            left_out: stored.left_out,
             replay_of: None,
         }
     }

@@ -4,7 +4,7 @@ use domain::BillingStore as _;
 
 use super::*;
 use crate::{
-    BillingConfig,
+    BillingConfig, DocumentLimits,
     books::runs::RunRequest,
     testing::town::{TEXT, Town, deltas, month},
 };
@@ -208,7 +208,8 @@ async fn without_a_catalogue_nothing_is_due() {
     let clock: Arc<dyn Clock> = Arc::new(|| "2024-10-05T00:00:00Z".parse().unwrap());
     let empty = Arc::new(storage::memory::MemoryBillingStore::new());
     let compute = edge::Compute::default();
-    let books = Arc::new(Books::new(&empty, &clock, (&compute, &compute)));
+    let books =
+        Arc::new(Books::new(&empty, &clock, (&compute, &compute), DocumentLimits::default()));
     let usage = UsageReader::new(Arc::new(town.usage.clone()), 10);
     let looker = Looker::new((books, clock), usage, runs, &schedule);
     assert_eq!(looker.look().await.unwrap().months, BTreeMap::new());

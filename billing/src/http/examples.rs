@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 pub(super) use documents::{
-    credit_note, explanation, invoice, invoices, preview, verification, voided,
+    credit_note, explanation, invoice, invoice_lines, invoices, preview, verification, voided,
 };
 
 mod documents;

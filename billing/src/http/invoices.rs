@@ -23,11 +23,12 @@ use super::{Answer, examples, no_action, page_of};
 use crate::{
     answers::{
         explanation::{ExplanationAnswer, ExplanationText, Part},
-        invoice::{InvoiceAnswer, InvoiceHeadAnswer, InvoicesAnswer, TotalsAnswer},
+        invoice::{
+            InvoiceAnswer, InvoiceHeadAnswer, InvoiceLinesAnswer, InvoicesAnswer, TotalsAnswer,
+        },
         verification::VerificationAnswer,
     },
     api::{BillingApi, explaining::Form},
-    print,
 };
 
 /// Invoices in the order of their numbers, or all documents of one tenant.
@@ -95,6 +96,9 @@ pub(super) async fn get<U: UsageStore, B: BillingStore, L: PulseLog>(
 }
 
 /// One invoice with its lines.
+///
+/// One that is longer than `billing.inline_bytes_max` comes without `lines` and `unpriced`: `left_out`
+/// says how many there are, and `/v1/invoices/{invoice}/lines` lists them.
 #[utoipa::path(
     get,
     path = "/v1/invoices/{invoice}",
@@ -110,6 +114,32 @@ async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
 ) -> Result<Response, HttpProblem> {
     Parameters::parse(query, &[], &[])?;
     json(api.invoice_as(number, |shown| written(&shown.answer())).await?)
+}
+
+/// The lines of an invoice, then its usage without a price, in pages.
+#[utoipa::path(
+    get,
+    path = "/v1/invoices/{invoice}/lines",
+    operation_id = "listInvoiceLines",
+    tag = "billing",
+    params(
+        ("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042"),
+        ("page_size" = Option<i32>, Query, description = "50 when left out. A page of about a megabyte ends before.", minimum = 1, maximum = 1000, example = 50),
+        ("page_token" = Option<String>, Query, description = "From the answer before. The invoice must stay as it was.", example = "AQAAAAAAAAAq"),
+    ),
+    responses((status = 200, description = "One page.", body = InvoiceLinesAnswer, example = json!(examples::invoice_lines()))),
+)]
+pub(super) async fn lines<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(api): State<BillingApi<U, B, L>>,
+    Extension(principal): Extension<Principal>,
+    Path(number): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Answer<InvoiceLinesAnswer> {
+    api.check_tenant(&number, &principal).await?;
+    let parameters = Parameters::parse(query.as_deref(), &["page_size", "page_token"], &[])?;
+    let (page_size, page_token) = page_of(&parameters)?;
+    let request = v1::ListInvoiceLinesRequest { number, page_size, page_token };
+    Ok(Json(api.lines(&request).await?))
 }
 
 /// Why an invoice comes to what it comes to.
@@ -182,8 +212,7 @@ async fn html<U: UsageStore, B: BillingStore, L: PulseLog>(
     query: Option<&str>,
 ) -> Result<Response, HttpProblem> {
     Parameters::parse(query, &[], &[])?;
-    let page = api.invoice_as(number, |shown| print::html(&shown.answer())).await?;
-    Ok(Html(page).into_response())
+    Ok(Html(Body::from_stream(api.html(number).await?)).into_response())
 }
 
 /// The bytes of a PDF.
@@ -199,7 +228,8 @@ impl IntoResponse for Pdf {
 
 /// An invoice as PDF.
 ///
-/// Refused with `PDF_UNAVAILABLE` by a program that was built without it.
+/// Refused with `PDF_UNAVAILABLE` by a program that was built without it, and for an invoice of more than
+/// 5,000 lines.
 #[utoipa::path(
     get,
     path = "/v1/invoices/{invoice}:pdf",
@@ -214,8 +244,7 @@ async fn pdf<U: UsageStore, B: BillingStore, L: PulseLog>(
     query: Option<&str>,
 ) -> Result<Response, HttpProblem> {
     Parameters::parse(query, &[], &[])?;
-    let drawn = api.invoice_as(number, |shown| print::pdf(&shown.answer())).await?;
-    let drawn = drawn.map_err(|error| {
+    let drawn = api.pdf(number).await?.map_err(|error| {
         Problem::failed_precondition(reasons::PDF_UNAVAILABLE, error.to_string())
     })?;
     Ok(Pdf(drawn).into_response())

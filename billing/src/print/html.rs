@@ -1,5 +1,7 @@
 //! HTML: an invoice as one page for a browser and for printing.
 
+use pricing::document::DocumentLine;
+
 use super::{
     markup::{escaped, push},
     page::{Page, Row},
@@ -10,6 +12,14 @@ use crate::answers::invoice::InvoiceAnswer;
 /// printing. Every text is escaped.
 #[must_use]
 pub fn html(invoice: &InvoiceAnswer) -> String {
+    let lines = invoice.content.as_ref().and_then(|content| content.lines.as_deref());
+    [opening(invoice), rows(lines.unwrap_or_default()), closing(invoice)].concat()
+}
+
+/// What stands before the lines. With [`rows`] of the lines and [`closing`] it is the page, so that one
+/// of any length can be drawn bit by bit.
+#[must_use]
+pub fn opening(invoice: &InvoiceAnswer) -> String {
     let page = Page::of(invoice);
     let title = escaped(&page.title);
     let mut html = format!(
@@ -32,9 +42,21 @@ pub fn html(invoice: &InvoiceAnswer) -> String {
         "</dl>\n<table>\n<thead><tr><th>Item</th><th>Details</th><th class=\"n\">Quantity</th>\
          <th class=\"n\">Amount</th></tr></thead>\n<tbody>\n"
     ));
-    for row in &page.rows {
-        put(format_args!("{}", html_of(row)));
-    }
+    html
+}
+
+/// Lines as rows of the table.
+#[must_use]
+pub fn rows(lines: &[DocumentLine]) -> String {
+    lines.iter().map(|line| html_of(&Row::of(line))).collect()
+}
+
+/// What stands behind the lines.
+#[must_use]
+pub fn closing(invoice: &InvoiceAnswer) -> String {
+    let page = Page::of(invoice);
+    let mut html = String::new();
+    let mut put = |part: std::fmt::Arguments<'_>| push(&mut html, part);
     put(format_args!("</tbody>\n<tfoot>\n"));
     for (name, amount) in &page.sums {
         let (name, amount) = (escaped(name), escaped(amount));

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::answers::invoice::{DocumentContent, InvoiceAnswer, InvoiceHeadAnswer, PaymentAnswer};
 
-/// What stands on the page, in plain text and in the order of reading.
+/// What stands on the page beside the lines, in plain text and in the order of reading.
 #[derive(Debug, Serialize)]
 pub(super) struct Page {
     pub(super) title: String,
@@ -19,7 +19,6 @@ pub(super) struct Page {
     pub(super) credits: Option<String>,
     /// Names and values.
     pub(super) facts: Vec<(&'static str, String)>,
-    pub(super) rows: Vec<Row>,
     /// Names and amounts with their currency; what is due comes last.
     pub(super) sums: Vec<(String, String)>,
     pub(super) waiting: Option<String>,
@@ -60,11 +59,8 @@ impl Page {
             void: (invoice.head.state == "void").then(void),
             credits: content.and_then(credits),
             facts,
-            rows: content.iter().flat_map(|content| &content.lines).map(Row::of).collect(),
             sums: sums(invoice),
-            waiting: waiting(
-                content.and_then(|content| content.unpriced.as_ref()).map_or(0, Vec::len),
-            ),
+            waiting: waiting(invoice.unpriced()),
             document: format!("Document {}", invoice.head.digest),
         }
     }
@@ -75,7 +71,7 @@ fn credits(content: &DocumentContent) -> Option<String> {
     Some(format!("Of {}: {}", content.corrects.as_ref()?, content.reason.as_ref()?))
 }
 
-fn waiting(resources: usize) -> Option<String> {
+fn waiting(resources: u64) -> Option<String> {
     Some(match resources {
         0 => return None,
         1 => "One resource has no price yet; it follows in an adjustment.".to_owned(),
@@ -106,7 +102,8 @@ fn below_zero(amount: &str) -> Option<&str> {
 }
 
 impl Row {
-    fn of(line: &DocumentLine) -> Self {
+    /// Of a line.
+    pub(super) fn of(line: &DocumentLine) -> Self {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (sku, name) = (text(&line.product_sku), text(&line.name));
         let name = if line.kind == LineKind::Rounding { "Rounding".to_owned() } else { name };

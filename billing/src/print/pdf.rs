@@ -6,6 +6,7 @@
 
 use domain::Timestamp as Moment;
 use jiff::tz::TimeZone;
+use serde::Serialize;
 use typst::{
     Library, LibraryExt as _, World,
     diag::{FileError, FileResult, SourceDiagnostic, Warned},
@@ -18,8 +19,26 @@ use typst_kit::fonts::{self, FontStore};
 use typst_layout::PagedDocument;
 use typst_pdf::{PdfOptions, PdfStandard, PdfStandards, Timestamp};
 
-use super::{PdfError, page::Page};
+use super::{
+    PdfError,
+    page::{Page, Row},
+};
 use crate::answers::invoice::InvoiceAnswer;
+
+/// What the template is given.
+#[derive(Serialize)]
+struct Printed {
+    #[serde(flatten)]
+    page: Page,
+    rows: Vec<Row>,
+}
+
+impl Printed {
+    fn of(invoice: &InvoiceAnswer) -> Self {
+        let lines = invoice.content.iter().flat_map(|content| content.lines.iter().flatten());
+        Self { page: Page::of(invoice), rows: lines.map(Row::of).collect() }
+    }
+}
 
 const TEMPLATE: &str = include_str!("invoice.typ");
 
@@ -34,7 +53,7 @@ pub(super) fn pdf(invoice: &InvoiceAnswer) -> Result<Vec<u8>, PdfError> {
 }
 
 pub(super) fn typeset(invoice: &InvoiceAnswer) -> Result<PagedDocument, PdfError> {
-    let page = serde_json::to_vec(&Page::of(invoice));
+    let page = serde_json::to_vec(&Printed::of(invoice));
     let page = page.map_err(|error| PdfError::Typesetting(error.to_string()))?;
     let Warned { output, .. } = typst::compile::<PagedDocument>(&Desk::new(page)?);
     // Typst remembers what it did for the next time, which is for another page.

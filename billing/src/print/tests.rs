@@ -51,7 +51,7 @@ fn invoice(customer: &str) -> InvoiceAnswer {
         void_reason: String::new(),
         digest: "d1".to_owned(),
     };
-    InvoiceAnswer { head, content: Some(document.into()) }
+    InvoiceAnswer { head, content: Some(document.into()), left_out: None }
 }
 
 fn content(invoice: &mut InvoiceAnswer) -> &mut DocumentContent {
@@ -152,8 +152,14 @@ fn a_program_without_pdf_says_how_to_get_it() {
 mod pdf {
     use typst::layout::{Abs, Frame, FrameItem};
 
-    use super::super::{pdf, pdf::typeset};
+    use pricing::document::DocumentLine;
+
+    use super::super::{PDF_LINES_MAX, check_pdf, pdf, pdf::typeset};
     use super::*;
+
+    fn lines(invoice: &mut InvoiceAnswer) -> &mut Vec<DocumentLine> {
+        content(invoice).lines.as_mut().unwrap()
+    }
 
     #[test]
     fn the_same_invoice_gives_the_same_bytes_in_any_alphabet_of_the_fonts() {
@@ -192,7 +198,7 @@ mod pdf {
     #[test]
     fn a_name_without_spaces_stays_on_the_page() {
         let mut long = invoice(&"W".repeat(128));
-        content(&mut long).lines[0].name = Some("standard_".repeat(14));
+        lines(&mut long)[0].name = Some("standard_".repeat(14));
         let document = typeset(&long).unwrap();
         let edge = right_edge(&document.pages()[0].frame).to_pt();
         // A4 is 595 points wide, of which the margin takes 51.
@@ -204,8 +210,18 @@ mod pdf {
         let pages = |invoice: &InvoiceAnswer| typeset(invoice).unwrap().pages().len();
         let mut long = invoice("acme");
         assert_eq!(pages(&long), 1);
-        let line = content(&mut long).lines[0].clone();
-        content(&mut long).lines = vec![line; 200];
+        let line = lines(&mut long)[0].clone();
+        *lines(&mut long) = vec![line; 200];
         assert!(pages(&long) > 5);
+    }
+
+    #[test]
+    fn an_invoice_of_more_lines_than_a_pdf_has_is_refused() {
+        let mut long = invoice("acme");
+        let line = lines(&mut long)[0].clone();
+        *lines(&mut long) = vec![line; PDF_LINES_MAX as usize + 1];
+        let error = pdf(&long).unwrap_err().to_string();
+        assert!(error.contains("5001 lines") && error.contains("5000 at most"), "{error}");
+        assert!(check_pdf(PDF_LINES_MAX).is_ok());
     }
 }

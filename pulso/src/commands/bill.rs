@@ -166,12 +166,15 @@ async fn verify(globals: &Globals, args: VerifyArgs) -> Result<Exit, Failure> {
         VerificationAnswer::of_message(&args.invoice, verified).map_err(Failure::internal)?;
     let columns = ["line", "invoiced.amount", "computed.amount"];
     let lines = counted(verified.lines, "line");
-    let note = match verified.differences.len() {
+    let note = match verified.differences.len() as u64 + verified.differences_left_out {
         0 => format!("{lines} computed again: all as invoiced"),
         1 => format!("{lines} computed again: 1 differs"),
         more => format!("{lines} computed again: {more} differ"),
     };
     let mut answer = Answer::list(json(&verified), "differences", &columns).note(note);
+    if verified.differences_left_out > 0 {
+        answer = answer.note(format!("the first {} are listed", verified.differences.len()));
+    }
     if args.from_log {
         answer = answer.note(format!(
             "out of {} of the log, folded again; {} no longer in it, out of the stored totals",

@@ -1,5 +1,7 @@
 //! `pulso invoice`: documents that are owed, and the stream of them that others read.
 
+mod long;
+
 use std::io::IsTerminal as _;
 
 use billing::{
@@ -13,11 +15,12 @@ use proto::v1::{
 };
 use serde_json::{Value, json};
 
+use self::long::Pages;
 use super::{bill::connect, wire};
 use crate::{
     cli::Globals,
     exit::{Exit, Failure},
-    output::{self, Answer, Printer, counted},
+    output::{self, Answer, Format, Printer, counted},
 };
 
 mod totals;
@@ -232,8 +235,27 @@ async fn get(globals: &Globals, number: String) -> Result<InvoiceAnswer, Failure
     InvoiceAnswer::of_message(invoice).map_err(Failure::internal)
 }
 
+/// The lines of a long invoice, in pages.
+async fn pages_of(globals: &Globals, number: &str) -> Result<Pages, Failure> {
+    Ok(Pages::new(connect(globals).await?, number))
+}
+
 async fn show(globals: &Globals, args: NumberArgs) -> Result<Exit, Failure> {
-    print_document(globals, &get(globals, args.number).await?)
+    let mut invoice = get(globals, args.number.clone()).await?;
+    let Some(left_out) = invoice.left_out.clone() else {
+        return print_document(globals, &invoice, None);
+    };
+    let (printer, pages) = (Printer::new(globals.output), pages_of(globals, &args.number).await?);
+    match printer.format() {
+        Format::Table => {
+            let shown = pages.first().await?.lines;
+            let note = long::note(shown.len(), left_out.lines);
+            invoice.content.iter_mut().for_each(|content| content.lines = Some(shown.clone()));
+            print_document(globals, &invoice, Some(note))
+        }
+        Format::Json => long::print_document(invoice, pages).await,
+        Format::Jsonl | Format::Csv => long::print_lines(printer, pages).await,
+    }
 }
 
 async fn credit(globals: &Globals, args: CreditArgs) -> Result<Exit, Failure> {
@@ -244,7 +266,8 @@ async fn credit(globals: &Globals, args: CreditArgs) -> Result<Exit, Failure> {
     let request = CreditInvoiceRequest { number, lines, reason, request_id, validate_only, kind };
     let credited = connect(globals).await?.credit_invoice(request).await;
     let note = credited.map_err(|status| not_credited(&status, check))?.into_inner();
-    print_document(globals, &InvoiceAnswer::of_message(note).map_err(Failure::internal)?)
+    let note = InvoiceAnswer::of_message(note).map_err(Failure::internal)?;
+    print_document(globals, &note, None)
 }
 
 /// A credit that was refused, or of which nobody knows whether it was given.
@@ -260,8 +283,13 @@ fn not_credited(status: &tonic::Status, check: bool) -> Failure {
     failure
 }
 
-fn print_document(globals: &Globals, invoice: &InvoiceAnswer) -> Result<Exit, Failure> {
-    let mut notes = Vec::new();
+/// Prints an invoice, and what is to be said of its lines.
+fn print_document(
+    globals: &Globals,
+    invoice: &InvoiceAnswer,
+    of_lines: Option<String>,
+) -> Result<Exit, Failure> {
+    let mut notes: Vec<String> = of_lines.into_iter().collect();
     if let Some(content) = &invoice.content {
         notes.push(format!(
             "{} {} for {}, {} to {} ({}): {} {}",
@@ -276,8 +304,7 @@ fn print_document(globals: &Globals, invoice: &InvoiceAnswer) -> Result<Exit, Fa
         ));
     }
     notes.extend(paid(&invoice.head));
-    let unpriced = invoice.content.as_ref().and_then(|content| content.unpriced.as_ref());
-    if let waiting @ 1.. = unpriced.map_or(0, Vec::len) {
+    if let waiting @ 1.. = invoice.unpriced() {
         notes.push(format!("{waiting} resources had no price: see `unpriced` in -o json"));
     }
     let answer = Answer::list(output::json(invoice), "lines", &LINE_COLUMNS);
@@ -305,23 +332,34 @@ fn paid(head: &InvoiceHeadAnswer) -> Option<String> {
 }
 
 async fn render(globals: &Globals, args: RenderArgs) -> Result<Exit, Failure> {
-    let document = get(globals, args.number).await?;
+    let is_pdf = args.format == RenderFormat::Pdf;
+    if is_pdf && std::io::stdout().is_terminal() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "a PDF is no text: write it to a file by `> invoice.pdf`",
+        ));
+    }
+    let mut invoice = get(globals, args.number.clone()).await?;
+    if let Some(left_out) = invoice.left_out.clone() {
+        let pages = pages_of(globals, &args.number).await?;
+        if !is_pdf {
+            return long::print_html(&invoice, pages).await;
+        }
+        print::check_pdf(left_out.lines).map_err(no_pdf)?;
+        pages.complete(&mut invoice).await?;
+    }
     match args.format {
-        RenderFormat::Html => Printer::print_text(&print::html(&document))?,
-        RenderFormat::Pdf if std::io::stdout().is_terminal() => {
-            return Err(Failure::new(
-                Exit::Usage,
-                "a PDF is no text: write it to a file by `> invoice.pdf`",
-            ));
-        }
-        RenderFormat::Pdf => {
-            Printer::print_bytes(&print::pdf(&document).map_err(|error| match error {
-                PdfError::NotBuilt => Failure::new(Exit::Config, error),
-                PdfError::Typesetting(_) => Failure::data(error),
-            })?)?
-        }
+        RenderFormat::Html => Printer::print_text(&print::html(&invoice))?,
+        RenderFormat::Pdf => Printer::print_bytes(&print::pdf(&invoice).map_err(no_pdf)?)?,
     }
     Ok(Exit::Success)
+}
+
+fn no_pdf(error: PdfError) -> Failure {
+    match error {
+        PdfError::NotBuilt => Failure::new(Exit::Config, error),
+        PdfError::TooLong(_) | PdfError::Typesetting(_) => Failure::data(error),
+    }
 }
 
 async fn void(globals: &Globals, args: VoidArgs) -> Result<Exit, Failure> {

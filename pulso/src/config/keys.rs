@@ -360,6 +360,14 @@ sections! {
         grace: Span<0, { 8_784 * HOUR }> = "24h";
         /// Tenants that are billed at once. Each holds one period's usage in memory.
         tenants_at_once: Count<1, 1_024> = "16";
+        /// Most lines of a document, with the resources that it lists without a price. A period with
+        /// more is not billed. A line takes about 3 KB of memory while its period is billed, and 8 KB
+        /// while it is explained or verified.
+        document_lines_max: Count<1, 10_000_000> = "250000";
+        /// Bytes of a document up to which messages and answers have its lines. Larger, and consumers
+        /// of the outbox have to take larger messages; smaller, and they have to list the lines of more
+        /// documents.
+        inline_bytes_max: ByteSize<KIB, { 3 * MIB }> = "512 KiB";
     }
 
     /// Threads on which calls compute (rating, explaining, grouping, printing), so that ingest and

@@ -32,10 +32,7 @@ impl Pages {
     /// # Errors
     /// When stdout cannot be written.
     pub fn print(&mut self, page: &Answer) -> Result<ControlFlow<()>, Failure> {
-        let result = self.write(page, &mut io::stdout().lock());
-        let gone = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-        written(result)?;
-        Ok(if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        ended(self.write(page, &mut io::stdout().lock()))
     }
 
     fn write(&mut self, page: &Answer, out: &mut dyn Write) -> io::Result<()> {
@@ -46,6 +43,22 @@ impl Pages {
         self.header = Header::Printed;
         out.flush()
     }
+}
+
+/// Prints a piece of a text that is printed as it comes. Breaks when the reader has gone away.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print_text(text: &str) -> Result<ControlFlow<()>, Failure> {
+    let mut out = io::stdout().lock();
+    ended(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Whether to go on, after a write.
+fn ended(result: io::Result<()>) -> Result<ControlFlow<()>, Failure> {
+    let gone = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+    written(result)?;
+    Ok(if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
 }
 
 #[cfg(test)]

@@ -397,6 +397,8 @@ fn start_billing(
     billing_config.runs.grace = config.billing.grace.duration();
     billing_config.runs.tenants_at_once = config.billing.tenants_at_once.as_usize();
     billing_config.schedule = billing_schedule(&config.billing);
+    billing_config.documents.lines_max = config.billing.document_lines_max.as_usize();
+    billing_config.documents.inline_bytes_max = config.billing.inline_bytes_max.as_usize();
     let pricing = BillingApi::new(
         Arc::clone(&backends.usage),
         Arc::clone(&backends.billing),

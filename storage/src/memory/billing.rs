@@ -34,7 +34,7 @@ struct Temper {
 #[derive(Debug, Default)]
 struct Journals {
     entries: BTreeMap<String, Vec<Vec<u8>>>,
-    faults: VecDeque<EntryFault>,
+    faults: VecDeque<Option<EntryFault>>,
 }
 
 /// What becomes of an entry whose append is told to answer `Unavailable`.
@@ -87,7 +87,23 @@ impl MemoryBillingStore {
 
     /// Makes the next append of an entry fail that no earlier call of this was for.
     pub fn fail_next_entry(&self, fault: EntryFault) {
-        lock(&self.journals).faults.push_back(fault);
+        lock(&self.journals).faults.push_back(Some(fault));
+    }
+
+    /// The same behind so many appends that do not fail.
+    pub fn fail_entry_after(&self, appends: usize, fault: EntryFault) {
+        let mut journals = lock(&self.journals);
+        journals.faults = (0..appends).map(|_| None).chain([Some(fault)]).collect();
+    }
+
+    /// Damages an entry, as a disk does.
+    ///
+    /// # Panics
+    /// When there is no such entry.
+    pub fn change_entry(&self, journal: &str, place: usize, change: impl FnOnce(&mut [u8])) {
+        let mut journals = lock(&self.journals);
+        let entries = journals.entries.get_mut(journal).expect("there is such a journal");
+        change(&mut entries[place]);
     }
 }
 
@@ -161,7 +177,7 @@ impl BillingStore for MemoryBillingStore {
         }
         self.check_there()?;
         let mut journals = lock(&self.journals);
-        match journals.faults.pop_front() {
+        match journals.faults.pop_front().flatten() {
             None => {
                 let appended = journals.append(journal, place, entry)?;
                 if appended == Appended::Added {

@@ -15,6 +15,10 @@ pub(in crate::http) fn invoices() -> Value {
     json!({"invoices": [head()], "totals": [totals], "next_page_token": ""})
 }
 
+pub(in crate::http) fn invoice_lines() -> Value {
+    json!({"lines": [line()], "unpriced": [], "next_page_token": ""})
+}
+
 pub(in crate::http) fn voided() -> Value {
     let owed = json!({"state": "void", "due": "0.00", "due_before_void": "9.00"});
     with(joined(head(), owed), "void_reason", "billed to the wrong tenant")

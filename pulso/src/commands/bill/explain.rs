@@ -14,7 +14,7 @@ use crate::{
     cli::Globals,
     commands::wire::parse_moment,
     exit::{Exit, Failure},
-    output::{self, Answer, Format, Printer, counted, printable},
+    output::{self, Answer, Format, Printer, counted, pages::Pages, printable},
 };
 
 /// `pulso bill explain`.
@@ -36,6 +36,8 @@ pub struct ExplainArgs {
 
 const COLUMNS: [&str; 6] = ["line", "kind", "product_sku", "name", "quantity", "amount"];
 
+/// Lines of the table at the end, which is for a person.
+const ROWS_MAX: usize = 1_000;
 /// Pulses of an hour that are shown to a person.
 const PULSES_SHOWN_MAX: usize = 20;
 
@@ -87,8 +89,8 @@ async fn print(
 enum ExplanationPrinter {
     /// The text of one document, or of one a line.
     Text(ExplanationText),
-    /// In words; the lines, without what is in words, are a table or rows at the end.
-    Words { format: Format, rows: Vec<Value>, line: Words },
+    /// In words; the lines, without what is in words, are a table at the end, or rows as they come.
+    Words { rows: Rows, line: Words },
 }
 
 impl ExplanationPrinter {
@@ -97,7 +99,7 @@ impl ExplanationPrinter {
             Format::Json => Self::Text(ExplanationText::document()),
             Format::Jsonl => Self::Text(ExplanationText::lines()),
             Format::Table | Format::Csv => {
-                Self::Words { format, rows: Vec::new(), line: Words::default() }
+                Self::Words { rows: Rows::new(format), line: Words::default() }
             }
         }
     }
@@ -114,7 +116,7 @@ impl ExplanationPrinter {
                     let kept = COLUMNS
                         .iter()
                         .filter_map(|key| Some(((*key).to_owned(), kept.get(*key)?.clone())));
-                    rows.push(Value::Object(kept.collect()));
+                    rows.take(Value::Object(kept.collect()));
                 }
                 Part::Hour(hour) => words.hour(hour, text),
                 Part::Head(head) => add(text, &heading(head)),
@@ -122,16 +124,22 @@ impl ExplanationPrinter {
         }
     }
 
-    /// Prints text where its kind belongs. `false` once nobody reads any more.
-    fn show(&self, text: &str) -> Result<bool, Failure> {
+    /// Prints text where its kind belongs, and the rows that came with it. `false` once nobody reads any
+    /// more.
+    fn show(&mut self, text: &str) -> Result<bool, Failure> {
         let mut out: Box<dyn Write> = match self {
-            Self::Words { format: Format::Csv, .. } => Box::new(io::stderr().lock()),
+            Self::Words { rows, .. } if rows.format == Format::Csv => Box::new(io::stderr().lock()),
             _ => Box::new(io::stdout().lock()),
         };
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-            Err(error) => Err(Failure::internal(format_args!("cannot write: {error}"))),
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
+            Err(error) => return Err(Failure::internal(format_args!("cannot write: {error}"))),
+        }
+        drop(out);
+        match self {
+            Self::Words { rows, .. } => rows.show(),
+            Self::Text(_) => Ok(true),
         }
     }
 
@@ -147,9 +155,62 @@ impl ExplanationPrinter {
         if !self.show(&text)? {
             return Ok(());
         }
-        let Self::Words { format, rows, .. } = self else { return Ok(()) };
-        let document = serde_json::json!({ "lines": rows });
-        Printer::new(format).print(&Answer::list(document, "lines", &COLUMNS))
+        match self {
+            Self::Words { rows, .. } => rows.finish(),
+            Self::Text(_) => Ok(()),
+        }
+    }
+}
+
+/// The lines of an explanation in words: rows of CSV as they come, or a table at the end.
+struct Rows {
+    format: Format,
+    kept: Vec<Value>,
+    /// Lines that the table leaves out.
+    left_out: usize,
+    pages: Pages,
+    has_header: bool,
+}
+
+impl Rows {
+    fn new(format: Format) -> Self {
+        let pages = Printer::new(format).pages();
+        Self { format, kept: Vec::new(), left_out: 0, pages, has_header: false }
+    }
+
+    fn take(&mut self, row: Value) {
+        if self.format == Format::Table && self.kept.len() >= ROWS_MAX {
+            self.left_out += 1;
+        } else {
+            self.kept.push(row);
+        }
+    }
+
+    fn answer(&mut self) -> Answer {
+        let rows = std::mem::take(&mut self.kept);
+        Answer::list(serde_json::json!({ "lines": rows }), "lines", &COLUMNS)
+    }
+
+    /// Prints the rows that came, where they are not for a table. `false` once nobody reads any more.
+    fn show(&mut self) -> Result<bool, Failure> {
+        if self.format == Format::Table || self.kept.is_empty() {
+            return Ok(true);
+        }
+        let rows = self.answer();
+        self.has_header = true;
+        Ok(self.pages.print(&rows)?.is_continue())
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        if self.has_header {
+            return Ok(());
+        }
+        let (format, left_out) = (self.format, self.left_out);
+        let mut answer = self.answer();
+        if left_out > 0 {
+            answer = answer.note(format!("{} more in -o csv", counted(left_out, "line")));
+        }
+        Printer::new(format).print(&answer)
     }
 }
 
