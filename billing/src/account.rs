@@ -6,7 +6,7 @@ use std::{
 };
 
 use domain::{
-    BillingStore, Name, Tenant, UsageStore,
+    BillingStore, Name, Sku, Tenant, UsageStore,
     catalogue::Catalogue,
     contract::{CatalogueChoice, Contract},
 };
@@ -94,6 +94,16 @@ impl Account {
     /// The catalogues of contracts that go by what is in effect.
     pub(crate) fn editions(&self) -> &Editions {
         &self.editions
+    }
+}
+
+impl Account {
+    /// The SKUs whose level may hold on from before a period, under any of its catalogues.
+    pub(crate) fn held(&self) -> BTreeSet<Sku> {
+        let catalogues = self.editions.catalogues().chain(self.named.values());
+        let definitions = catalogues.flat_map(|catalogue| &catalogue.skus);
+        let held = definitions.filter(|definition| definition.carry);
+        held.map(|definition| definition.sku.clone()).collect()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
 mod messages;
 mod problems;
 mod requests;
+mod filter;
 
 mod catalogues;
 mod contracts;

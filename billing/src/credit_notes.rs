@@ -129,6 +129,7 @@ impl<B: BillingStore> CreditNotes<B> {
             kind: Kind::CreditNote,
             start: of.draft.start,
             end: of.draft.end,
+            time_zone: of.draft.time_zone.clone(),
             currency: of.draft.currency.clone(),
             total: content.total().amount(),
             content: journal::digest(&journal::bytes(&content)),

@@ -24,6 +24,7 @@ use crate::{
     credit_notes,
     error::compute,
     evidence::{FromLog, LogReader},
+    held::{only_held, since_ever},
     rater::Rater,
 };
 
@@ -151,11 +152,16 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
         let below = self.rater.usage().below(cut).await?;
         let (account, window) =
             (Account::of_run(&self.books, &run, tenant).await?, document.window());
+        let reach = self.rater.reach(window).await?;
         let (usage, from_log) = match origin {
-            Origin::Store => (self.rater.usage().of_tenant(&below, tenant, window).await?, None),
+            Origin::Store => {
+                (self.rater.usage_of(&below, &account, window, usize::MAX).await?, None)
+            }
             Origin::Log => {
-                let (usage, from_log) = self.log.usage(&below, tenant, window).await?;
-                (usage, Some(from_log))
+                let held = account.held();
+                let read = if held.is_empty() { reach } else { since_ever(reach) };
+                let (usage, from_log) = self.log.usage(&below, tenant, read).await?;
+                (only_held(usage, reach, &held), Some(from_log))
             }
         };
         let period = (run.request.month, window);

@@ -100,6 +100,8 @@ pub enum Refusal {
     RejectionNotFound,
     /// It would take more memory than a request may.
     TooLarge,
+    /// A day or a period begins or ends inside a window of the log.
+    WindowsTooLong,
 }
 
 impl BillingError {

@@ -46,6 +46,7 @@ impl<B: BillingStore> Issuer<B> {
             kind,
             start: window.start,
             end: window.end,
+            time_zone: document.period().time_zone.clone(),
             currency: document.currency().code().to_owned(),
             total: document.total().amount(),
             content,

@@ -3,7 +3,7 @@
 //! This stage reads the usage store, keeps its books in the billing store, appends boundaries and
 //! dimensions to the log, and sends messages to their topics. The arithmetic is the crate `pricing`'s.
 //! In reading order: settings and errors; the books, and the queues that topics follow; usage below a
-//! cut; a tenant's account and periods, and their rating; issuing, voiding and crediting documents; one
+//! cut; a tenant's account and periods, the windows that these have to fit, and their rating; issuing, voiding and crediting documents; one
 //! tenant's saga and the runs that drive it; deriving documents again, to verify and explain them;
 //! what a change would do, and previews; publishing catalogues; the parts put together; documents as messages; answers as JSON;
 //! pages for people; the operations; the gRPC and HTTP doors.
@@ -19,6 +19,7 @@ pub mod outbox;
 
 mod set_aside;
 
+mod held;
 mod usage;
 
 mod cut;
@@ -26,6 +27,8 @@ mod cut;
 mod periods;
 
 mod account;
+
+mod windows;
 
 mod rater;
 
@@ -72,6 +75,7 @@ pub use config::{BillingConfig, RunConfig};
 pub use error::{BillingError, Refusal};
 pub use publish::ActivationError;
 pub use rules::RULES;
+pub use windows::check_zone;
 pub use wire::NotUnderstood;
 
 use domain::{BillingStore, PulseLog, UsageStore};

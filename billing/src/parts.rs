@@ -21,6 +21,7 @@ use crate::{
     saga::Saga,
     usage::UsageReader,
     voids::Voids,
+    windows::Windows,
 };
 
 /// The ports of the stage.
@@ -42,6 +43,7 @@ pub(crate) struct Parts<U, B, L> {
     pub(crate) explainer: Explainer<U, B>,
     pub(crate) previews: Previews<U, B>,
     pub(crate) publisher: Publisher<U, B, L>,
+    pub(crate) windows: Arc<Windows<U>>,
 }
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> Parts<U, B, L> {
@@ -52,7 +54,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Parts<U, B, L> {
         let (background, runs) = (Compute::background(), config.runs);
         let books = Arc::new(Books::new(&store, &clock, (compute, &background)));
         let reader = UsageReader::new(Arc::clone(&usage), runs.page_rows);
-        let rater = Rater::new(reader.clone(), log.generation().window);
+        let windows = Windows::new(Arc::clone(&usage), *log.generation(), runs.page_rows);
+        let windows = Arc::new(windows);
+        let rater = Rater::new(reader.clone(), Arc::clone(&windows));
         let issuer = || Issuer::new(Arc::clone(&books), Arc::clone(&clock));
         let saga =
             Saga::new(Arc::clone(&books), rater.clone(), issuer(), background.clone(), runs.grace);
@@ -70,6 +74,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Parts<U, B, L> {
             publisher: Publisher::new((usage, store, log), compute.clone(), config),
             driver,
             books,
+            windows,
         }
     }
 }

@@ -58,7 +58,7 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
         let windows: Vec<Window> = periods.iter().map(|period| period.window).collect();
         let mut invoices = Vec::new();
         for period in periods {
-            let usage = self.rater.usage().at_most(rows_max, &below, tenant, period.window).await?;
+            let usage = self.rater.usage_of(&below, &account, period.window, rows_max).await?;
             let made = self
                 .rater
                 .rate(

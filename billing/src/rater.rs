@@ -1,9 +1,11 @@
 //! Rater: a tenant's period becomes an invoice, off the runtime's threads.
 
-use domain::{UsageRow, UsageStore, Window, WindowLength, catalogue::Catalogue};
+use std::sync::Arc;
+
+use domain::{UsageRow, UsageStore, Window, catalogue::Catalogue};
 use edge::Compute;
 use pricing::{
-    invoice::{self, Invoice, InvoiceError},
+    invoice::{self, Invoice},
     rate::Sources,
     timeline::{BillingPeriod, Month},
 };
@@ -14,25 +16,26 @@ use crate::{
     error::compute,
     periods::{self, Billable},
     usage::{Below, UsageReader},
+    windows::{self, Windows},
 };
 
 /// Rates periods by their usage.
 pub(crate) struct Rater<U> {
     usage: UsageReader<U>,
-    /// The log's: usage is not cut below it.
-    window: WindowLength,
+    /// The log's: usage is not told apart inside one.
+    windows: Arc<Windows<U>>,
 }
 
 impl<U> Clone for Rater<U> {
     fn clone(&self) -> Self {
-        Self { usage: self.usage.clone(), window: self.window }
+        Self { usage: self.usage.clone(), windows: Arc::clone(&self.windows) }
     }
 }
 
 impl<U: UsageStore> Rater<U> {
-    /// Takes what reads usage, and the length of its windows.
-    pub(crate) const fn new(usage: UsageReader<U>, window: WindowLength) -> Self {
-        Self { usage, window }
+    /// Takes what reads usage, and what knows its windows.
+    pub(crate) const fn new(usage: UsageReader<U>, windows: Arc<Windows<U>>) -> Self {
+        Self { usage, windows }
     }
 
     /// What reads the usage.
@@ -40,16 +43,45 @@ impl<U: UsageStore> Rater<U> {
         &self.usage
     }
 
-    /// Refuses a window that begins or ends inside an hour of usage: those are not cut.
-    pub(crate) fn check_hours(&self, window: Window) -> Result<(), BillingError> {
-        let length = self.window;
-        for edge in [window.start, window.end] {
-            if length.start_of(edge) != edge {
-                let seconds = length.duration().as_secs();
-                return Err(InvoiceError::Windows(window.start, window.end, seconds).into());
-            }
+    /// The stretch in which the rows of a period begin, with those before it that may reach into it.
+    pub(crate) async fn reach(&self, window: Window) -> Result<Window, BillingError> {
+        Ok(self.windows.of_log().await?.reaching_into(window))
+    }
+
+    /// Refuses a period that begins or ends inside a window of usage, by the edges and by the rows.
+    pub(crate) async fn check(
+        &self,
+        below: &Below,
+        account: &Account,
+        period: Billable,
+    ) -> Result<(), BillingError> {
+        self.windows.check_edges(period.window)?;
+        let windows = self.windows.of_log().await?;
+        if windows.are_alike() {
+            return Ok(());
         }
-        Ok(())
+        let reach = windows.reaching_into(period.window);
+        let usage = self.usage.of_tenant(below, &account.tenant, reach).await?;
+        let periods = periods::of_month(&account.contracts, period.month)?;
+        windows::check_rows(windows, find(&periods, period.window), &usage)
+    }
+
+    /// The usage of a period's reach below a cut, and the rows from before it that levels hold on from.
+    ///
+    /// # Errors
+    /// When there are more than `rows_max` rows in the period; when the store fails.
+    pub(crate) async fn usage_of(
+        &self,
+        below: &Below,
+        account: &Account,
+        window: Window,
+        rows_max: usize,
+    ) -> Result<Vec<UsageRow>, BillingError> {
+        let tenant = &account.tenant;
+        let reach = self.reach(window).await?;
+        let mut usage = self.usage.at_most(rows_max, below, tenant, reach).await?;
+        usage.extend(self.usage.held(below, tenant, &account.held(), window).await?);
+        Ok(usage)
     }
 
     /// Reads a period's usage below the cut and bills it.
@@ -61,12 +93,12 @@ impl<U: UsageStore> Rater<U> {
         period: Billable,
         sources: Sources,
     ) -> Result<Invoice, BillingError> {
-        let usage = self.usage.of_tenant(below, &account.tenant, period.window).await?;
+        let usage = self.usage_of(below, account, period.window, usize::MAX).await?;
         let period = (period.month, period.window);
         self.rate(pool, usage, account, period, sources).await
     }
 
-    /// Bills a period by its usage.
+    /// Bills a period by its usage, which has the rows of [`Self::reach`].
     pub(crate) async fn rate(
         &self,
         pool: &Compute,
@@ -75,14 +107,15 @@ impl<U: UsageStore> Rater<U> {
         (month, window): (Month, Window),
         sources: Sources,
     ) -> Result<Invoice, BillingError> {
-        self.check_hours(window)?;
+        self.windows.check_edges(window)?;
+        let windows = self.windows.of_log().await?.clone();
         let account = account.clone();
         let rating = move || {
             let periods = periods::of_month(&account.contracts, month)?;
-            let period = periods.into_iter().find(|period| period.window == window);
-            let period = period.expect("the same contracts and month give the same periods");
-            let (parts, catalogues): (Vec<_>, Vec<_>) = account.parts(&period).into_iter().unzip();
-            let period = BillingPeriod { parts, ..period };
+            let period = find(&periods, window);
+            windows::check_rows(&windows, period, &usage)?;
+            let (parts, catalogues): (Vec<_>, Vec<_>) = account.parts(period).into_iter().unzip();
+            let period = BillingPeriod { parts, ..period.clone() };
             let catalogues: Vec<&Catalogue> = catalogues.iter().map(|found| &**found).collect();
             let tenant = &account.tenant;
             let mut invoice = invoice::invoice(tenant, &period, &catalogues, &usage, sources)?;
@@ -91,4 +124,9 @@ impl<U: UsageStore> Rater<U> {
         };
         compute(pool, rating).await?
     }
+}
+
+fn find<'p, 'c>(periods: &'p [BillingPeriod<'c>], window: Window) -> &'p BillingPeriod<'c> {
+    let found = periods.iter().find(|period| period.window == window);
+    found.expect("the same contracts and month give the same periods")
 }

@@ -89,7 +89,9 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
         let periods = periods::billable(&account.contracts, run.request.month)?;
         if run.request.deltas {
             // Nothing is given back while what takes its place cannot be billed.
-            periods.iter().try_for_each(|period| self.rater.check_hours(period.window))?;
+            for period in &periods {
+                self.rater.check(below, account, *period).await?;
+            }
             outcomes.deltas += self.reverse(run, account).await?;
         }
         for period in periods {

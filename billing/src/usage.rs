@@ -10,7 +10,8 @@ use std::{
 };
 
 use domain::{
-    LogId, Offset, Partition, RowKey, SegmentId, Tenant, UsageRow, UsageStore, View, Window,
+    LogId, Offset, Partition, RowKey, SegmentId, Sku, Tenant, Timestamp, UsageRow, UsageStore,
+    View, Window,
     epochs::{Journal, Stretch},
     store::{PartitionKey, UsageFilter},
 };
@@ -18,6 +19,7 @@ use domain::{
 use crate::{
     BillingError, Refusal,
     books::runs::{Cut, CutEnd},
+    held::Newest,
     set_aside::{self, SetAside},
 };
 
@@ -134,20 +136,11 @@ impl<U: UsageStore> UsageReader<U> {
         tenant: &Tenant,
         window: Window,
     ) -> Result<Vec<UsageRow>, BillingError> {
-        let filter = UsageFilter {
-            tenant: Some(tenant.clone()),
-            product_sku: None,
-            use_unity: None,
-            from: window.start,
-            to: window.end,
-        };
+        let filter = of_tenant(tenant, window);
         let (mut rows, mut after): (Vec<UsageRow>, Option<RowKey>) = (Vec::new(), None);
         loop {
-            let page =
-                self.store.usage(below.view(), &filter, after.as_ref(), self.page_rows).await?;
-            let is_last = page.len() < self.page_rows;
-            after = page.last().map(|row| row.key.clone());
-            rows.extend(page.into_iter().filter(|row| below.holds(&row.key.segment)));
+            let (page, is_last) = self.page(below, &filter, &mut after).await?;
+            rows.extend(page);
             if rows.len() > rows_max {
                 let message = format!(
                     "a period has more than {rows_max} usage rows: too many for a preview; a billing \
@@ -159,6 +152,48 @@ impl<U: UsageStore> UsageReader<U> {
                 return Ok(rows);
             }
         }
+    }
+
+    /// The newest row of each of a tenant's resources from before a period, below a cut, of SKUs whose
+    /// level may hold on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn held(
+        &self,
+        below: &Below,
+        tenant: &Tenant,
+        skus: &BTreeSet<Sku>,
+        window: Window,
+    ) -> Result<Vec<UsageRow>, BillingError> {
+        let mut newest = Newest::default();
+        let before = Window { start: Timestamp::MIN, end: window.start };
+        for sku in skus {
+            let filter =
+                UsageFilter { product_sku: Some(sku.clone()), ..of_tenant(tenant, before) };
+            let mut after = None;
+            loop {
+                let (page, is_last) = self.page(below, &filter, &mut after).await?;
+                page.for_each(|row| newest.take(row));
+                if is_last {
+                    break;
+                }
+            }
+        }
+        Ok(newest.into_rows().collect())
+    }
+
+    /// The rows of the page after one that are below a cut, and whether it is the last.
+    async fn page<'b>(
+        &self,
+        below: &'b Below,
+        filter: &UsageFilter,
+        after: &mut Option<RowKey>,
+    ) -> Result<(impl Iterator<Item = UsageRow> + use<'b, U>, bool), BillingError> {
+        let page = self.store.usage(below.view(), filter, after.as_ref(), self.page_rows).await?;
+        let is_last = page.len() < self.page_rows;
+        *after = page.last().map(|row| row.key.clone());
+        Ok((page.into_iter().filter(|row| below.holds(&row.key.segment)), is_last))
     }
 
     /// All tenants that have usage.
@@ -187,5 +222,15 @@ impl<U: UsageStore> UsageReader<U> {
         windows: &[Window],
     ) -> Result<SetAside, BillingError> {
         Ok(set_aside::find(&*self.store, below.view(), tenant, windows).await?)
+    }
+}
+
+fn of_tenant(tenant: &Tenant, window: Window) -> UsageFilter {
+    UsageFilter {
+        tenant: Some(tenant.clone()),
+        product_sku: None,
+        use_unity: None,
+        from: window.start,
+        to: window.end,
     }
 }

@@ -4,8 +4,8 @@
 use domain::{LogId, Timestamp};
 use pricing::{
     document::{
-        Bill, CreditNote, DocumentLine, Hour, InvoiceDocument, LineKind, Period, PriceRef,
-        PulseRef, SegmentRef, Span, Subtotals, Waiting,
+        Bill, ByDimensions, CreditNote, DocumentLine, Hour, InvoiceDocument, LineKind, Period,
+        PriceRef, PulseRef, QuantityOf, SegmentRef, Span, Subtotals, Waiting,
     },
     words::{Pairs, Word},
 };
@@ -63,6 +63,7 @@ fn bill(bill: Bill) -> v1::Bill {
             discount: text(&bill.subtotals.discount),
             commitment: text(&bill.subtotals.commitment),
             tax: text(&bill.subtotals.tax),
+            rounding: bill.subtotals.rounding.as_ref().map(text),
         }),
         total: text(&bill.total),
         lines: bill.lines.into_iter().map(line).collect(),
@@ -83,6 +84,7 @@ fn of_bill(bill: v1::Bill) -> Read<Bill> {
             discount: word("subtotals.discount", &subtotals.discount)?,
             commitment: word("subtotals.commitment", &subtotals.commitment)?,
             tax: word("subtotals.tax", &subtotals.tax)?,
+            rounding: optional("subtotals.rounding", subtotals.rounding)?,
         },
         total: word("total", &bill.total)?,
         lines: all(bill.lines, of_line)?,
@@ -164,6 +166,7 @@ pub(crate) fn line(line: DocumentLine) -> v1::DocumentLine {
         product_sku: line.product_sku,
         use_unity: line.use_unity,
         dimensions: line.dimensions.map(dimensions),
+        by_dimensions: line.by_dimensions.map(by_dimensions),
         model: line.model,
         quantity: line.quantity.as_ref().map(text),
         price,
@@ -193,17 +196,42 @@ pub(crate) fn of_line(line: v1::DocumentLine) -> Read<DocumentLine> {
         product_sku: line.product_sku,
         use_unity: line.use_unity,
         dimensions: line.dimensions.map(pairs),
+        by_dimensions: line.by_dimensions.map(of_by_dimensions).transpose()?,
         model: line.model,
-        quantity: line.quantity.map(|text| word("line.quantity", &text)).transpose()?,
+        quantity: optional("line.quantity", line.quantity)?,
         price: price.transpose()?,
         contract: line.contract,
         span: line.span.map(of_span).transpose()?,
         amount: word("line.amount", &line.amount)?,
-        rounding: line.rounding.map(|text| word("line.rounding", &text)).transpose()?,
+        rounding: optional("line.rounding", line.rounding)?,
         detail: all(line.detail, step::of_message)?,
         line: line.line.map(|place| small("line.line", place)).transpose()?,
         hours,
         hours_left_out,
+    })
+}
+
+fn by_dimensions(detail: ByDimensions) -> v1::ByDimensions {
+    let listed = detail.listed.into_iter().map(|of| v1::QuantityOf {
+        dimensions: Some(dimensions(of.dimensions)),
+        quantity: text(&of.quantity),
+    });
+    v1::ByDimensions {
+        listed: listed.collect(),
+        more: detail.more.as_ref().map(text),
+        more_quantity: detail.more_quantity.as_ref().map(text),
+    }
+}
+
+fn of_by_dimensions(message: v1::ByDimensions) -> Read<ByDimensions> {
+    let listed = |of: v1::QuantityOf| {
+        let dimensions = pairs(of.dimensions.ok_or(NotUnderstood("by_dimensions.dimensions"))?);
+        Ok(QuantityOf { dimensions, quantity: word("by_dimensions.quantity", &of.quantity)? })
+    };
+    Ok(ByDimensions {
+        listed: all(message.listed, listed)?,
+        more: optional("by_dimensions.more", message.more)?,
+        more_quantity: optional("by_dimensions.more_quantity", message.more_quantity)?,
     })
 }
 
@@ -352,7 +380,11 @@ pub(crate) fn word<T: Word>(field: &'static str, text: &str) -> Read<T> {
     T::read(text).ok_or(NotUnderstood(field))
 }
 
-fn moment(field: &'static str, time: Option<prost_types::Timestamp>) -> Read<Timestamp> {
+fn optional<T: Word>(field: &'static str, text: Option<String>) -> Read<Option<T>> {
+    text.map(|text| word(field, &text)).transpose()
+}
+
+pub(crate) fn moment(field: &'static str, time: Option<prost_types::Timestamp>) -> Read<Timestamp> {
     time.as_ref().and_then(convert::timestamp).ok_or(NotUnderstood(field))
 }
 

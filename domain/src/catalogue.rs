@@ -73,8 +73,14 @@ pub struct SkuDefinition {
     pub name: String,
     /// What the pulses' amounts count.
     pub unit: Unit,
-    /// Which aggregate is billed.
+    /// What is measured.
     pub meter: Meter,
+    /// What a level is measured for: each combination of these dimensions has one of its own. Sorted,
+    /// without repeats, among `dimensions`. Meters of other kinds do not look at it.
+    pub per: Vec<Name>,
+    /// Tells whether a level holds on into periods without a pulse. Only `latest` and `time_weighted`
+    /// may.
+    pub carry: bool,
     /// Properties that stay apart in the totals, sorted, without repeats.
     pub dimensions: Vec<Name>,
     /// What a negative amount means.
@@ -115,21 +121,35 @@ macro_rules! words {
 }
 
 words! {
-    /// Which aggregate of the whole period is billed.
+    /// What is measured of a period's usage.
+    ///
+    /// `sum` and `count` add pulses up. The others measure a level, as of seats or gigabytes that are
+    /// there: each resource has one, and those of all resources are added up.
     Meter {
         /// Sum of the amounts.
         Sum = "sum",
         /// Number of pulses.
         Count = "count",
-        /// Least amount.
+        /// Least amount of a resource.
         Min = "min",
-        /// Greatest amount.
+        /// Greatest amount of a resource.
         Max = "max",
-        /// Sum of the amounts divided by their number, rounded half up at 18 decimals, once; an
-        /// average of nothing is zero.
+        /// Sum of a resource's amounts divided by their number, rounded half up at 18 decimals, once;
+        /// an average of nothing is zero.
         Avg = "avg",
         /// The amount with the greatest event time; the greater one where times are equal.
         Latest = "latest",
+        /// The integral of the level over time, divided by the length of the whole period: 100 for
+        /// half of it are 50.
+        TimeWeighted = "time_weighted",
+    }
+}
+
+impl Meter {
+    /// Tells whether it measures a level of each resource.
+    #[must_use]
+    pub const fn is_level(self) -> bool {
+        !matches!(self, Self::Sum | Self::Count)
     }
 }
 
@@ -138,7 +158,7 @@ words! {
     NegativePolicy {
         /// They are adjustments and lower the total.
         Accept = "accept",
-        /// They are a mistake: usage that holds one is not billed but shown as unpriced.
+        /// They are a mistake, which ingest refuses.
         Refuse = "refuse",
     }
 }
@@ -254,6 +274,49 @@ pub struct Price {
 }
 
 impl Price {
+    /// Tells whether another price asks for the same, whenever either is valid.
+    #[must_use]
+    pub fn has_terms_of(&self, other: &Self) -> bool {
+        let Self {
+            valid_from: _,
+            valid_to: _,
+            currency,
+            model,
+            free_units,
+            minimum,
+            maximum,
+            convert,
+        } = self;
+        *currency == other.currency
+            && *free_units == other.free_units
+            && *minimum == other.minimum
+            && *maximum == other.maximum
+            && *convert == other.convert
+            && *model == other.model
+    }
+
+    /// Tells whether a period's usage below zero gives back what the same above zero costs: nothing in the
+    /// price is for a whole period, so nothing begins or ends at zero.
+    #[must_use]
+    pub fn mirrors_below_zero(&self) -> bool {
+        let mirrors = match &self.model {
+            PriceModel::PerUnit { .. } | PriceModel::Matrix(_) | PriceModel::Dynamic { .. } => true,
+            PriceModel::Percentage(percentage) => percentage
+                .per_event
+                .as_ref()
+                .is_none_or(|terms| terms.free_events.is_none() && terms.free_amount.is_none()),
+            PriceModel::Flat { .. }
+            | PriceModel::Graduated(_)
+            | PriceModel::Volume(_)
+            | PriceModel::Package { .. }
+            | PriceModel::GraduatedPercentage(_) => false,
+        };
+        mirrors
+            && self.free_units == Quantity::ZERO
+            && self.minimum.is_none()
+            && self.maximum.is_none()
+    }
+
     /// Tells whether it is valid at a moment.
     #[must_use]
     pub fn is_valid_at(&self, moment: Timestamp) -> bool {

@@ -62,6 +62,12 @@ impl Contract {
         self.name.as_str() == Self::STANDARD
     }
 
+    /// From its first moment until it no longer holds, other contracts aside.
+    #[must_use]
+    pub fn agreed(&self) -> Window {
+        Window { start: self.valid_from, end: self.valid_to.unwrap_or(Timestamp::MAX) }
+    }
+
     /// Tells whether it holds at a moment, other contracts aside.
     #[must_use]
     pub fn is_valid_at(&self, moment: Timestamp) -> bool {

@@ -65,7 +65,7 @@ pub struct Generation {
     pub lateness: Duration,
     /// How far ahead of log time a pulse may be (F). Default 5 min.
     pub future_tolerance: Duration,
-    /// Length of the store's windows. Default one hour.
+    /// Length of the windows of its rows in the store. Default one hour.
     pub window: WindowLength,
     /// Seed of every hash, drawn at random for each generation so that clients cannot aim at it.
     pub hash_seed: u64,
@@ -127,6 +127,21 @@ impl Generation {
     #[must_use]
     pub const fn grown(&self, log_id: LogId, partitions: u16) -> Self {
         Self { log_id, partitions, ..*self }
+    }
+
+    /// The same with windows of another length.
+    #[must_use]
+    pub const fn with_windows(self, window: WindowLength) -> Self {
+        Self { window, ..self }
+    }
+
+    /// Tells whether it may follow `before`: all the same but for its identity, its partitions, and
+    /// windows that divide those of `before`. So every edge of a window before is one here, and usage
+    /// is told apart at least as finely as it was.
+    #[must_use]
+    pub fn may_follow(&self, before: &Self) -> bool {
+        *self == before.grown(self.log_id, self.partitions).with_windows(self.window)
+            && self.window.divides(before.window)
     }
 
     /// Where pulses go that no identity of a batch keeps together, so that equal ids meet.
@@ -196,6 +211,18 @@ mod tests {
                 assert_eq!(holding.len(), held_by, "{old} to {new}");
             }
         }
+    }
+
+    #[test]
+    fn a_generation_follows_one_whose_windows_its_own_divide_and_nothing_else_differs() {
+        let window = |minutes: u64| WindowLength::new(Duration::from_secs(minutes * 60)).unwrap();
+        let before = Generation::new(LogId([1; 16]), 4, 7).with_windows(window(30));
+        let next = |minutes| before.grown(LogId([2; 16]), 4).with_windows(window(minutes));
+        for (minutes, may) in [(10, true), (15, true), (30, true), (20, false), (60, false)] {
+            assert_eq!(next(minutes).may_follow(&before), may, "{minutes}");
+        }
+        assert!(!Generation { hash_seed: 8, ..next(15) }.may_follow(&before));
+        assert!(!Generation { lateness: Duration::ZERO, ..next(15) }.may_follow(&before));
     }
 
     #[test]

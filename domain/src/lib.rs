@@ -23,6 +23,7 @@ pub mod rebase;
 pub mod epochs;
 
 pub mod usage;
+pub mod log_windows;
 pub mod store;
 pub mod totals;
 pub mod outlet;
@@ -45,6 +46,7 @@ pub use epochs::View;
 pub use generation::{Epoch, LogId, Offset, Partition};
 pub use limits::FoldLimits;
 pub use log::PulseLog;
+pub use log_windows::LogWindows;
 pub use name::{Name, Sku, Tenant, Unit};
 pub use outlet::Outlet;
 pub use quantity::Quantity;

@@ -131,13 +131,35 @@ pub struct Window {
     pub end: Timestamp,
 }
 
-/// Length of the store's windows, fixed for a log generation. Divides a day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl Window {
+    /// Tells whether a moment lies in it.
+    #[must_use]
+    pub fn holds(self, moment: Timestamp) -> bool {
+        self.start <= moment && moment < self.end
+    }
+
+    /// What it shares with another; empty, with its start as its end, where they share nothing.
+    #[must_use]
+    pub fn overlap(self, other: Self) -> Self {
+        let start = self.start.max(other.start);
+        Self { start, end: self.end.min(other.end).max(start) }
+    }
+}
+
+/// Length of the windows of a log generation's rows, fixed for its life. Divides a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WindowLength(Duration);
 
 impl WindowLength {
     /// One hour, the default.
     pub const HOUR: Self = Self(Duration::from_secs(3_600));
+    /// Half an hour.
+    pub const HALF_HOUR: Self = Self(Duration::from_secs(1_800));
+    /// A quarter of an hour. Every zone of today is a whole number of them off UTC.
+    pub const QUARTER_HOUR: Self = Self(Duration::from_secs(900));
+    /// Those that a log may be made with, the longest first. Each divides an hour, so that usage by the
+    /// hour can be asked for.
+    pub const OF_LOGS: [Self; 3] = [Self::HOUR, Self::HALF_HOUR, Self::QUARTER_HOUR];
 
     /// Takes a length of whole seconds that divides a day, or `None`.
     #[must_use]
@@ -147,10 +169,16 @@ impl WindowLength {
         whole.then_some(Self(length))
     }
 
-    /// How long a window lasts.
+    /// How long a window lasts, a divisor of a day.
     #[must_use]
     pub const fn duration(self) -> Duration {
         self.0
+    }
+
+    /// Tells whether each window of the other length is made of whole windows of this one.
+    #[must_use]
+    pub fn divides(self, other: Self) -> bool {
+        other.0.as_secs().is_multiple_of(self.0.as_secs())
     }
 
     /// Start of the window that holds a moment.
@@ -167,6 +195,19 @@ impl WindowLength {
     pub fn window_of(self, moment: Timestamp) -> Window {
         let start = self.start_of(moment);
         Window { start, end: Timestamp(start.0 + self.0.as_micros() as i64) }
+    }
+}
+
+impl fmt::Display for WindowLength {
+    /// Prints it in the greatest unit that keeps it whole, as settings are written: `1h`, `15m`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (size, unit) = match seconds {
+            _ if seconds.is_multiple_of(3_600) => (3_600, "h"),
+            _ if seconds.is_multiple_of(60) => (60, "m"),
+            _ => (1, "s"),
+        };
+        write!(f, "{}{unit}", seconds / size)
     }
 }
 
@@ -228,5 +269,11 @@ mod tests {
             assert_eq!(hour.start_of(Timestamp(micros)), Timestamp(start));
         }
         assert_eq!(WindowLength::new(Duration::from_secs(7)), None);
+        for (seconds, text) in
+            [(86_400, "24h"), (3_600, "1h"), (5_400, "90m"), (900, "15m"), (1, "1s")]
+        {
+            let length = WindowLength::new(Duration::from_secs(seconds)).unwrap();
+            assert_eq!(length.to_string(), text);
+        }
     }
 }

@@ -9,16 +9,20 @@ use std::future::Future;
 
 use thiserror::Error;
 
-use crate::UsageRow;
+use crate::{UsageRow, WindowLength};
 
 /// Where final totals are published.
 pub trait TotalsFeed: Send + Sync + 'static {
-    /// Publishes rows of one segment in their final form, in any order; durable on return. May be
-    /// called again with the same rows.
+    /// Publishes rows of one segment in their final form, in any order; durable on return. Their
+    /// windows have this length. May be called again with the same rows.
     ///
     /// # Errors
     /// Some may be published and others not; the caller publishes all of them again.
-    fn publish(&self, rows: &[UsageRow]) -> impl Future<Output = Result<(), FeedError>> + Send;
+    fn publish(
+        &self,
+        window: WindowLength,
+        rows: &[UsageRow],
+    ) -> impl Future<Output = Result<(), FeedError>> + Send;
 }
 
 /// A feed that nobody reads.
@@ -26,7 +30,7 @@ pub trait TotalsFeed: Send + Sync + 'static {
 pub struct NoFeed;
 
 impl TotalsFeed for NoFeed {
-    async fn publish(&self, _rows: &[UsageRow]) -> Result<(), FeedError> {
+    async fn publish(&self, _window: WindowLength, _rows: &[UsageRow]) -> Result<(), FeedError> {
         Ok(())
     }
 }

@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{PulseLog, SegmentId, TotalsFeed, UsageRow, UsageStore, store::Flush};
+use domain::{PulseLog, SegmentId, TotalsFeed, UsageRow, UsageStore, WindowLength, store::Flush};
 use runtime::{Backoff, fault, health::Trouble};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
@@ -27,6 +27,8 @@ pub(crate) struct Flusher<L, U, F> {
     pub(crate) progress_log: Option<Arc<L>>,
     pub(crate) store: Arc<U>,
     pub(crate) feed: Option<Arc<F>>,
+    /// Length of the rows' windows.
+    pub(crate) window: WindowLength,
     pub(crate) trouble: Trouble,
 }
 
@@ -46,7 +48,7 @@ pub(crate) async fn run<L: PulseLog, U: UsageStore, F: TotalsFeed>(
         };
         fault::point("consumer.before_flush");
         if let Some(feed) = &to.feed {
-            publish_final(&**feed, &mut flush, &to.trouble).await;
+            publish_final((&**feed, to.window), &mut flush, &to.trouble).await;
         }
         let flush = Arc::new(flush);
         store_flush(&*to.store, &flush, &to.trouble).await;
@@ -68,7 +70,11 @@ pub(crate) async fn run<L: PulseLog, U: UsageStore, F: TotalsFeed>(
 
 /// Publishes the rows of a complete segment before its manifest is stored, so that a segment with a
 /// manifest was published.
-async fn publish_final<F: TotalsFeed>(feed: &F, flush: &mut Flush, trouble: &Trouble) {
+async fn publish_final<F: TotalsFeed>(
+    feed: (&F, WindowLength),
+    flush: &mut Flush,
+    trouble: &Trouble,
+) {
     if flush.close.is_none() && flush.progress.is_some() {
         return;
     }
@@ -78,13 +84,13 @@ async fn publish_final<F: TotalsFeed>(feed: &F, flush: &mut Flush, trouble: &Tro
 }
 
 async fn publish<F: TotalsFeed>(
-    feed: &F,
+    (feed, window): (&F, WindowLength),
     segment: &SegmentId,
     rows: &[UsageRow],
     trouble: &Trouble,
 ) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
-    while let Err(error) = feed.publish(rows).await {
+    while let Err(error) = feed.publish(window, rows).await {
         let delay = backoff.next_delay();
         let _also_in_readiness = trouble.met(&error);
         warn!(partition = %segment.partition, segment_start = %segment.start, %error, ?delay, "totals not published; trying again");

@@ -28,7 +28,7 @@ const ONE_QUANTITY: i128 = 10i128.pow(QUANTITY_SCALE);
 
 /// An exact amount of money, or a sum of quantities that may be wider than a quantity. From about
 /// -5.8e40 to 5.8e40.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amount(I256);
 
 /// Why text is not an amount.
@@ -111,6 +111,14 @@ impl Amount {
         let (high, low) = (self.0 / one, self.0 % one);
         let rest = divide(low * factor, one, RoundingMode::HalfUp);
         high.checked_mul(factor)?.checked_add(rest).map(Self)
+    }
+
+    /// `days` of `of` equal parts, rounded half up at 36 decimals, once; `None` past the range. `of` above
+    /// zero.
+    #[must_use]
+    pub fn part(self, days: u32, of: u32) -> Option<Self> {
+        let times = self.0.checked_mul(I256::from(days))?;
+        Some(Self(divide(times, I256::from(of.max(1)), RoundingMode::HalfUp)))
     }
 
     /// Thousandths of another amount, towards zero, held to a million either way; `None` of zero.

@@ -18,7 +18,7 @@ use serde::{
 use utoipa::ToSchema;
 
 pub use hour::{Hour, PulseRef, SegmentRef};
-pub use line::{DocumentLine, LineKind, PriceRef};
+pub use line::{ByDimensions, DocumentLine, LineKind, PriceRef, QuantityOf};
 pub use waiting::Waiting;
 
 use crate::{amount::Money, words};
@@ -150,6 +150,9 @@ pub struct Subtotals {
     pub commitment: Money,
     /// Of taxes.
     pub tax: Money,
+    /// Of what brings the total to whole coins, where lines keep more digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Money>,
 }
 
 impl InvoiceDocument {

@@ -5,13 +5,19 @@ use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     Aggregate, Dimensions, Quantity, Timestamp,
-    catalogue::{Catalogue, Meter, Price, PriceModel, SkuDefinition},
+    catalogue::{Catalogue, Meter, Price, SkuDefinition},
 };
 
 use crate::{
     amount::Amount,
     file::{CatalogueFile, CatalogueTest, TestUsage},
-    rate::{UnpricedReason, bill, measure, measured::Measured, tally::Tally},
+    rate::{
+        UnpricedReason,
+        bill::{self, Bounds},
+        cells::Cells,
+        measured::Measured,
+        tally::Tally,
+    },
 };
 
 /// What one test gave.
@@ -58,22 +64,27 @@ fn bill_of(catalogue: &Catalogue, test: &CatalogueTest) -> Result<Amount, Unpric
         None => definition.prices.iter().rfind(|price| price.currency == catalogue.currency),
     };
     let price = price.ok_or(UnpricedReason::NoPrice)?;
-    let measured = measured(definition, price, &test.usage);
-    let bill = bill::bill(&measured, &bill::Finish::plain(price, catalogue.rounding));
-    let mut total = bill.bound.map_or(Amount::ZERO, |bound| bound.amount);
+    let measured = measured(definition, price, &test.usage)?;
+    let charges = bill::charges(&measured);
+    let is_priced = charges.iter().any(Result::is_ok);
+    let bounds = is_priced.then(|| Bounds::of(price, measured.len()));
+    let bill = bill::bill(charges, &measured, bounds.as_slice(), catalogue.rounding);
+    let outer = bill.bounds.into_iter().flatten();
+    let mut total = bill::sum(outer.map(|bound| bound.amount));
     for part in bill.parts {
         total = total.checked_add(part?.amount).ok_or(UnpricedReason::OutOfRange)?;
     }
     Ok(total)
 }
 
-/// What the meter gives of the test's usage: of equal dimensions for a matrix, of all together for
-/// any other model. Each amount is one event of an hour of its own, in the order of the file.
+/// What the meter gives of the test's usage, by the cells of a matrix: of each group for a level, of
+/// all together for any other meter. Each amount is one event of an hour of its own, in the order of
+/// the file.
 fn measured<'c>(
     definition: &SkuDefinition,
     price: &'c Price,
     usage: &TestUsage,
-) -> Vec<Measured<'c>> {
+) -> Result<Vec<Measured<'c>>, UnpricedReason> {
     let (meter, amounts): (_, Vec<_>) = match usage {
         TestUsage::Groups(groups) => {
             // A test's quantity is what the meter has counted already, not a pulse to be counted.
@@ -86,18 +97,46 @@ fn measured<'c>(
             (definition.meter, amounts.iter().map(event).collect())
         }
     };
-    let mut tallies: BTreeMap<Dimensions, Tally> = BTreeMap::new();
+    let matrix = Cells::of(&price.model);
+    let mut cells: BTreeMap<Dimensions, BTreeMap<Dimensions, Tally>> = BTreeMap::new();
     let mut hour = Timestamp::EPOCH;
     for (dimensions, amount) in amounts {
-        let dimensions = match price.model {
-            PriceModel::Matrix(_) => dimensions,
-            _ => Dimensions::none(),
+        let cell = match &matrix {
+            Some(matrix) => matrix.cell(&dimensions).ok_or(UnpricedReason::NoMatrixPrice)?,
+            None => Dimensions::none(),
         };
-        let tally = tallies.entry(dimensions).or_default();
+        let of = if meter.is_level() { dimensions } else { Dimensions::none() };
+        let tally = cells.entry(cell).or_default().entry(of).or_default();
         tally.add(&Aggregate::of(amount, hour));
         tally.add_events(hour, amount, 1);
         hour = hour.plus(Duration::from_secs(3_600));
     }
-    let meter = (meter, definition.negative);
-    tallies.iter().map(|(dimensions, tally)| measure(price, dimensions, tally, meter)).collect()
+    Ok(cells.into_iter().map(|(cell, tallies)| measure(price, cell, tallies, meter)).collect())
+}
+
+/// What one cell prices.
+fn measure(
+    price: &Price,
+    cell: Dimensions,
+    tallies: BTreeMap<Dimensions, Tally>,
+    meter: Meter,
+) -> Measured<'_> {
+    let add = |sum: Quantity, tally: &Tally| {
+        sum.checked_add(tally.metered(meter)?).ok_or(UnpricedReason::OutOfRange)
+    };
+    let quantity = tallies.values().try_fold(Quantity::ZERO, add);
+    let mut all = Tally::default();
+    tallies.into_values().for_each(|tally| all.merge(tally));
+    Measured {
+        price,
+        piece: 0,
+        discounts: &[],
+        exchange: None,
+        dimensions: cell,
+        quantity,
+        events: all.events(),
+        origin: Vec::new(),
+        share: None,
+        goes_on: false,
+    }
 }

@@ -1,24 +1,22 @@
 //! Invoice: what one tenant owes for one billing period, as lines that add up. Pure: the same
 //! contracts, catalogues and usage give the same lines, to the byte.
 //!
-//! Rating prices the usage of each contract's stretch of the period; here come the things that hold
-//! several lines together (amounts off, commitments, taxes), in this order, each as lines of their
-//! own. What stands in a document that was issued is `document.rs`.
-
-use std::{borrow::Cow, collections::HashMap};
+//! Rating prices the usage of the whole period; here come the things that hold several lines together
+//! (amounts off, commitments, taxes), in this order, each as lines of their own, and what brings the
+//! total to whole coins. What stands in a document that was issued is `document.rs`.
 
 use domain::{
     Dimensions, Name, Sku, Tenant, Timestamp, Unit, UsageRow, Window,
-    catalogue::{Catalogue, Currency, Rounding},
-    contract::{Contract, ExchangeRate, Terms},
+    catalogue::{Catalogue, Currency, Rounding, RoundingMode},
+    contract::{Contract, Terms},
 };
 use thiserror::Error;
 
 use crate::{
     Amount,
     moment::Calendar,
-    rate::{self, Hour, RatingTerms, Sources, Step, Unpriced, UnpricedReason},
-    timeline::{BillingPeriod, Stretch},
+    rate::{self, Agreed, Detail, Hour, RatingTerms, Sources, Step, Unpriced, UnpricedReason},
+    timeline::BillingPeriod,
 };
 
 mod charges;
@@ -36,8 +34,9 @@ pub struct Invoice {
     pub window: Window,
     /// How it is billed.
     pub terms: Terms,
-    /// For each contract in order: usage by SKU, unit, price version and dimensions; amounts off;
-    /// commitments; taxes.
+    /// The contracts that hold in it, in order of time.
+    pub contracts: Vec<Name>,
+    /// Usage by SKU, unit, time and dimensions; amounts off; commitments; taxes; a rounding.
     pub lines: Vec<Line>,
     /// Usage that waits for a price.
     pub unpriced: Vec<Unpriced>,
@@ -50,7 +49,7 @@ pub struct Invoice {
 pub struct Line {
     /// What it is about.
     pub subject: Subject,
-    /// The contract that it is under.
+    /// The contract in which what it is about begins.
     pub contract: Name,
     /// The stretch of time that it is for.
     pub span: Window,
@@ -66,13 +65,15 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// Usage of a SKU.
-    Usage(Usage),
+    Usage(Box<Usage>),
     /// A discount of an amount.
     Discount(Name),
     /// What is missing to a commitment, or the difference of its overage.
     Commitment(Name),
     /// A tax.
     Tax(Name),
+    /// What brings the total to the digits of its currency.
+    Rounding,
 }
 
 /// The usage that a line prices.
@@ -82,7 +83,7 @@ pub struct Usage {
     pub product_sku: Sku,
     /// What the quantity counts.
     pub use_unity: Unit,
-    /// The combination that a matrix line prices.
+    /// The dimensions of the cell that a matrix line prices.
     pub dimensions: Dimensions,
     /// The SKU's name for people; may be empty.
     pub name: String,
@@ -94,6 +95,8 @@ pub struct Usage {
     pub valid_from: Timestamp,
     /// What the meter gave. Zero on a line that only meets a bound.
     pub quantity: Amount,
+    /// The quantity by dimensions, where it is of several that a matrix or a level tells apart.
+    pub by_dimensions: Detail,
     /// True for a line that only brings others to a bound.
     pub is_bound: bool,
     /// The hours behind it, in order, where sources are listed.
@@ -109,34 +112,28 @@ impl Subject {
             Self::Discount(_) => "discount",
             Self::Commitment(_) => "commitment",
             Self::Tax(_) => "tax",
+            Self::Rounding => "rounding",
         }
     }
 }
 
 impl Line {
-    /// What identifies the line among those of its billing period, whenever and from whatever usage
-    /// it was computed: a delta bills the difference between lines of one key.
+    /// What identifies the line among those of its billing period, whenever, from whatever usage and under
+    /// whichever contracts it was computed: a delta bills the difference between lines of one key.
     #[must_use]
     pub fn key(&self) -> String {
-        let (kind, contract, from) = (self.subject.kind(), &self.contract, self.span.start);
+        let (kind, from) = (self.subject.kind(), self.span.start);
         match &self.subject {
-            Subject::Usage(Usage {
-                product_sku,
-                use_unity,
-                dimensions,
-                valid_from,
-                is_bound,
-                ..
-            }) => {
+            Subject::Usage(usage) => {
+                let Usage { product_sku, use_unity, dimensions, is_bound, .. } = &**usage;
                 let what = serde_json::json!([product_sku.as_str(), use_unity.as_str()]);
                 let bound = if *is_bound { "bound" } else { "usage" };
-                format!(
-                    "{bound} {what} {dimensions} priced {valid_from} from {from} under {contract}"
-                )
+                format!("{bound} {what} {dimensions} from {from}")
             }
             Subject::Discount(name) | Subject::Commitment(name) | Subject::Tax(name) => {
-                format!("{kind} {name} from {from} under {contract}")
+                format!("{kind} {name} from {from}")
             }
+            Subject::Rounding => kind.to_owned(),
         }
     }
 }
@@ -150,11 +147,6 @@ pub enum InvoiceError {
     /// The zone of a contract is unknown here.
     #[error("time zone {0} of the contract is unknown to this program: use a newer version")]
     TimeZone(Name),
-    /// A period does not begin or end where an hour (a window of the store) does.
-    #[error(
-        "the billing period from {0} to {1} does not begin and end on whole windows of {2} seconds: contracts in this zone need a log with shorter windows (log.window)"
-    )]
-    Windows(Timestamp, Timestamp, u64),
     /// A sum is beyond what money may be.
     #[error("the lines of {0} add up to more than an amount of money holds")]
     OutOfRange(Name),
@@ -172,144 +164,93 @@ pub fn invoice(
     usage: &[UsageRow],
     sources: Sources,
 ) -> Result<Invoice, InvoiceError> {
-    let terms = period.terms();
-    let zone = &terms.time_zone;
+    let agreed = period.terms();
+    let zone = &agreed.time_zone;
     let calendar =
         Calendar::named(zone.as_str()).ok_or_else(|| InvoiceError::TimeZone(zone.clone()))?;
-    let (mut lines, mut unpriced) = (Vec::new(), Vec::new());
-    for (part, catalogue) in period.parts.iter().zip(catalogues) {
-        let context = Part { tenant, period, part, catalogue, calendar: &calendar, sources };
-        context.bill(usage, &mut lines, &mut unpriced)?;
-    }
-    // In a contract's last period, usage from beyond its end has none to be billed under.
-    let total = sum(lines.iter().map(|line: &Line| line.amount));
-    let total =
-        total.ok_or_else(|| InvoiceError::OutOfRange(period.parts[0].contract.name.clone()))?;
+    let parts = period.parts.iter().zip(catalogues).map(|(part, catalogue)| Agreed {
+        window: part.window,
+        catalogue,
+        contract: Some(part.contract),
+    });
+    let terms = RatingTerms {
+        parts: parts.collect(),
+        currency: agreed.currency,
+        rounding: agreed.rounding,
+        period: period.whole,
+        span: period.window,
+        calendar: &calendar,
+        sources,
+    };
+    let rated = rate::rate_under(&terms, usage);
+    let newest = &period.parts.last().expect("a period is of some contract").contract.name;
+    let mut lines: Vec<Line> =
+        rated.lines.into_iter().map(|line| usage_line(newest, line)).collect();
+    let out_of_range = || InvoiceError::OutOfRange(newest.clone());
+    let more = charges::charges(&terms, &lines).ok_or_else(out_of_range)?;
+    lines.extend(more);
+    let total = sum(lines.iter().map(|line| line.amount)).ok_or_else(out_of_range)?;
+    let rounding =
+        rounding_line(agreed, (newest, period.window), total).ok_or_else(out_of_range)?;
+    let added = rounding.as_ref().map_or(Amount::ZERO, |line| line.amount);
+    lines.extend(rounding);
     Ok(Invoice {
         tenant: tenant.clone(),
         whole: period.whole,
         window: period.window,
-        terms: terms.clone(),
+        terms: agreed.clone(),
+        contracts: period.parts.iter().map(|part| part.contract.name.clone()).collect(),
         lines,
-        unpriced,
-        total,
+        unpriced: rated.unpriced,
+        total: total.checked_add(added).ok_or_else(out_of_range)?,
     })
 }
 
-/// One contract's part of a period.
-struct Part<'a> {
-    tenant: &'a Tenant,
-    period: &'a BillingPeriod<'a>,
-    part: &'a Stretch<'a>,
-    catalogue: &'a Catalogue,
-    calendar: &'a Calendar,
-    sources: Sources,
+/// What brings a total to the digits of its currency, where lines keep more: nobody can pay a part of a
+/// coin. The outer `None` is past the range.
+fn rounding_line(
+    terms: &Terms,
+    (contract, span): (&Name, Window),
+    total: Amount,
+) -> Option<Option<Line>> {
+    let mode = match terms.rounding {
+        Rounding::To { mode, .. } => mode,
+        Rounding::Exact => RoundingMode::HalfUp,
+    };
+    let rounding = Rounding::To { digits: terms.currency.minor_digits(), mode };
+    let amount = total.rounded(rounding)?.checked_sub(total)?;
+    Some((amount != Amount::ZERO).then(|| Line {
+        subject: Subject::Rounding,
+        contract: contract.clone(),
+        span,
+        amount,
+        rounding,
+        steps: vec![Step::Rounded { rounding, amount }],
+    }))
 }
 
-impl Part<'_> {
-    fn bill(
-        &self,
-        usage: &[UsageRow],
-        lines: &mut Vec<Line>,
-        unpriced: &mut Vec<Unpriced>,
-    ) -> Result<(), InvoiceError> {
-        let contract = self.part.contract;
-        let catalogue = effective(self.catalogue, contract);
-        let exchange = self.exchange(&catalogue);
-        let terms = self.rating_terms(&catalogue, &exchange);
-        let rated = rate::rate_under(&terms, usage);
-        // An index, because lines and SKUs may both be many.
-        let skus = catalogue.skus.iter().map(|known| ((&known.sku, &known.unit), &known.name));
-        let names: HashMap<_, _> = skus.collect();
-        let name_of = |line: &rate::Line| {
-            let found = names.get(&(&line.product_sku, &line.use_unity));
-            found.map_or_else(String::new, |name| (*name).clone())
-        };
-        let mut part: Vec<Line> = rated
-            .lines
-            .into_iter()
-            .map(|line| usage_line(contract, &rated.catalogue, name_of(&line), line))
-            .collect();
-        let share = terms.share(self.part.window);
-        let more = charges::charges(contract, share, self.part.window, &part);
-        part.extend(more.ok_or_else(|| InvoiceError::OutOfRange(contract.name.clone()))?);
-        lines.extend(part);
-        unpriced.extend(rated.unpriced);
-        Ok(())
-    }
-
-    fn rating_terms<'t>(
-        &'t self,
-        catalogue: &'t Catalogue,
-        exchange: &'t [ExchangeRate],
-    ) -> RatingTerms<'t> {
-        let contract = self.part.contract;
-        RatingTerms {
-            catalogue,
-            currency: contract.terms.currency,
-            rounding: contract.terms.rounding,
-            discounts: &contract.discounts,
-            exchange,
-            subscriptions: Some((self.tenant, &contract.subscriptions)),
-            period: self.period.whole,
-            span: self.part.window,
-            calendar: self.calendar,
-            sources: self.sources,
-        }
-    }
-
-    /// The rates that count for the part: those in force at its last moment.
-    fn exchange(&self, catalogue: &Catalogue) -> Vec<ExchangeRate> {
-        let contract = self.part.contract;
-        let last = self.part.window.end.minus(std::time::Duration::from_micros(1));
-        let mut rates: Vec<ExchangeRate> = Vec::new();
-        let prices = catalogue.skus.iter().flat_map(|definition| &definition.prices);
-        for currency in prices.map(|price| price.currency) {
-            let known = |rate: &ExchangeRate| rate.from == currency;
-            if !rates.iter().any(known) {
-                rates.extend(contract.rate_at(currency, last));
-            }
-        }
-        rates
-    }
-}
-
-/// The catalogue as it is under a contract: with its overrides in place.
-fn effective<'c>(catalogue: &'c Catalogue, contract: &Contract) -> Cow<'c, Catalogue> {
-    if contract.overrides.is_empty() {
-        return Cow::Borrowed(catalogue);
-    }
-    let mut catalogue = catalogue.clone();
-    let overrides = contract.overrides.iter().map(|own| ((&own.sku, &own.unit), &own.prices));
-    let overrides: HashMap<_, _> = overrides.collect();
-    for definition in &mut catalogue.skus {
-        if let Some(prices) = overrides.get(&(&definition.sku, &definition.unit)) {
-            definition.prices.clone_from(prices);
-        }
-    }
-    Cow::Owned(catalogue)
-}
-
-fn usage_line(contract: &Contract, catalogue: &Name, name: String, line: rate::Line) -> Line {
+/// `newest` is the contract of a line that is under none, which a bill has none of.
+fn usage_line(newest: &Name, line: rate::Line) -> Line {
     let is_bound = line.steps.iter().all(Step::is_bound);
     Line {
-        contract: contract.name.clone(),
+        contract: line.contract.unwrap_or_else(|| newest.clone()),
         span: line.span,
         amount: line.amount,
         rounding: line.rounding,
         steps: line.steps,
-        subject: Subject::Usage(Usage {
+        subject: Subject::Usage(Box::new(Usage {
             product_sku: line.product_sku,
             use_unity: line.use_unity,
             dimensions: line.dimensions,
-            name,
+            name: line.name,
             model: line.model,
-            catalogue: catalogue.clone(),
+            catalogue: line.catalogue,
             valid_from: line.valid_from,
             quantity: line.quantity,
+            by_dimensions: line.by_dimensions,
             is_bound,
             hours: line.hours,
-        }),
+        })),
     }
 }
 

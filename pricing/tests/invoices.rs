@@ -32,7 +32,7 @@ use pricing::{
 mod documents;
 
 /// Cases that there are at least, so that none gets lost.
-const CASES_MIN: usize = 150;
+const CASES_MIN: usize = 200;
 
 struct Case {
     name: String,
@@ -247,6 +247,7 @@ fn rows(
             Subject::Discount(name) | Subject::Commitment(name) | Subject::Tax(name) => {
                 name.as_str().to_owned()
             }
+            Subject::Rounding => String::new(),
         };
         let is_bound = line.steps.iter().all(Step::is_bound);
         let kind = if is_bound { "bound" } else { line.subject.kind() };

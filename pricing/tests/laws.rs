@@ -45,6 +45,21 @@ skus:
   - sku: fee
     unit: month
     prices: [{valid_from: 2025-01-01T00:00:00Z, model: flat, amount: "30.01"}]
+  - sku: seats
+    unit: hour
+    meter: max
+    dimensions: [region]
+    prices:
+      - {valid_from: 2025-01-01T00:00:00Z, model: package, package_size: "10", package_price: "7.77", minimum: "5"}
+      - {valid_from: 2026-01-20T03:00:00Z, model: per_unit, unit_price: "0.9", minimum: "5"}
+  - sku: disk
+    unit: hour
+    meter: time_weighted
+    carry: true
+    dimensions: [region]
+    prices:
+      - {valid_from: 2025-01-01T00:00:00Z, model: per_unit, unit_price: "0.123"}
+      - {valid_from: 2026-01-14T03:00:00Z, model: graduated, tiers: [{up_to: "5", unit_price: "1"}, {unit_price: "0.5"}]}
   - sku: foreign
     unit: hour
     prices: [{valid_from: 2025-01-01T00:00:00Z, model: package, package_size: "7", package_price: "1.1", currency: USD}]
@@ -127,7 +142,17 @@ fn invoices(contracts: &[Contract], usage: &[UsageRow]) -> Vec<Invoice> {
 }
 
 fn usage() -> impl Strategy<Value = Vec<UsageRow>> {
-    let skus = [("tiered", "hour"), ("regional", "hour"), ("foreign", "hour"), ("nobody", "hour")];
+    let skus = ["tiered", "regional", "foreign", "nobody"].map(|sku| (sku, "hour"));
+    usage_of(skus.to_vec())
+}
+
+/// With levels, whose hours may stand behind several lines.
+fn usage_with_levels() -> impl Strategy<Value = Vec<UsageRow>> {
+    let skus = ["tiered", "regional", "foreign", "nobody", "seats", "disk"];
+    usage_of(skus.map(|sku| (sku, "hour")).to_vec())
+}
+
+fn usage_of(skus: Vec<(&'static str, &'static str)>) -> impl Strategy<Value = Vec<UsageRow>> {
     let pulse = (0..skus.len(), 0usize..3, -20_000i64..200_000, 0i64..45 * 24);
     let row = move |(sku, region, thousandths, hour): (usize, usize, i64, i64)| {
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -167,7 +192,7 @@ proptest! {
 
     #[test]
     fn steps_add_up_to_lines_lines_to_the_total_and_the_same_inputs_give_the_same_bytes(
-        rows in usage(), count in 1usize..=4, seed: u64,
+        rows in usage_with_levels(), count in 1usize..=4, seed: u64,
     ) {
         let contracts = contracts(count);
         let made = invoices(&contracts, &rows);
@@ -213,7 +238,7 @@ proptest! {
 
     #[test]
     fn an_invoice_and_its_deltas_add_up_to_rating_the_final_truth_from_scratch(
-        first in usage(), late in usage(), later in usage(), before in 1usize..=2, after in 1usize..=2,
+        first in usage_with_levels(), late in usage_with_levels(), later in usage_with_levels(), before in 1usize..=2, after in 1usize..=2,
     ) {
         // The first contracts have one period of the same terms, so the documents are about the same.
         let early = contracts(before);
@@ -234,6 +259,47 @@ proptest! {
                 prop_assert_eq!(sum(totals), now.total);
                 prop_assert_eq!(document::delta(&now, &billed), None, "nothing is left to bill");
             }
+        }
+    }
+
+    #[test]
+    fn the_same_terms_split_over_any_number_of_contracts_and_catalogues_give_the_same_bill(
+        rows in usage_with_levels(), which in 0usize..4, days in proptest::collection::btree_set(1i64..31, 1..6),
+    ) {
+        let whole = contracts(4).remove(which);
+        let mut split = vec![whole.clone()];
+        for (place, day) in days.iter().enumerate() {
+            // Midnights of the contract's zone, three hours behind UTC.
+            let midnight: Timestamp = "2026-01-01T03:00:00Z".parse().unwrap();
+            let day = midnight.plus(Duration::from_secs(86_400 * day.unsigned_abs()));
+            if day > whole.valid_from && whole.valid_to.is_none_or(|end| day < end) {
+                let name = domain::Name::new(&format!("again-{place}")).unwrap();
+                split.push(Contract { name, valid_from: day, ..whole.clone() });
+            }
+        }
+        let amounts = |contracts: &[Contract]| -> Vec<Vec<(String, Amount, Quantity)>> {
+            let bill = |invoice: Invoice| {
+                let quantity = |line: &invoice::Line| match &line.subject {
+                    invoice::Subject::Usage(usage) => usage.quantity.to_quantity().unwrap(),
+                    _ => Quantity::ZERO,
+                };
+                invoice.lines.iter().map(|line| (line.key(), line.amount, quantity(line))).collect()
+            };
+            invoices(contracts, &rows).into_iter().map(bill).collect()
+        };
+        prop_assert_eq!(amounts(&split), amounts(&[whole]));
+    }
+
+    #[test]
+    fn a_total_is_money_and_nothing_is_given_back_where_nothing_was_used_below_zero(
+        rows in usage_with_levels(), count in 1usize..=4,
+    ) {
+        let mut rows = rows;
+        rows.retain(|row| !row.cell.aggregate.min.is_negative());
+        for invoice in invoices(&contracts(count), &rows) {
+            prop_assert!(invoice.total >= Amount::ZERO, "{}", invoice.total);
+            let cents = domain::catalogue::Rounding::To { digits: 2, mode: domain::catalogue::RoundingMode::HalfUp };
+            prop_assert_eq!(invoice.total.rounded(cents), Some(invoice.total));
         }
     }
 

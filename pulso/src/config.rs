@@ -1,7 +1,7 @@
 //! Configuration: defaults < file < `PULSO_*` environment < flags, refused early and all at once.
 //!
-//! [`keys`] is the table of settings, [`value`], [`list`], [`urls`] and [`assignment`] the types they
-//! have, [`load`] reads the sources, [`mod@write`] gives a commented file of defaults. Every mistake is
+//! [`keys`] is the table of settings, [`value`], [`list`], [`urls`], [`assignment`] and [`log_window`]
+//! the types they have, [`load`] reads the sources, [`mod@write`] gives a commented file of defaults. Every mistake is
 //! collected before anything starts, and each names its key, its value, where it was set, and what to
 //! do.
 
@@ -12,6 +12,7 @@ pub mod urls;
 pub mod assignment;
 pub mod client_auth;
 pub mod access_mode;
+pub mod log_window;
 pub mod keys;
 pub mod error;
 mod loaded;

@@ -332,8 +332,10 @@ fn preview_message() -> PreviewBillResponse {
         discount: text(discount),
         commitment: text("0"),
         tax: text("0"),
+        rounding: None,
     };
-    let metered = v1::step::Meter { meter: text("sum"), quantity: text("2") };
+    let metered =
+        v1::step::Meter { meter: text("sum"), quantity: text("2"), ..v1::step::Meter::default() };
     let usage = v1::DocumentLine {
         key: text("usage of s"),
         kind: text("usage"),

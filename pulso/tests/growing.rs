@@ -52,7 +52,10 @@ async fn grow(cluster: &Cluster) {
     let shown = show(cluster).await;
     assert_eq!([&shown[0]["state"], &shown[1]["partitions"]], [&json!("ending"), &json!(5)]);
     let other = refused(cluster, &["log", "grow", "--partitions", "7"], 65).await;
-    assert!(other.contains("the growth to 5 has not ended"), "{other}");
+    assert!(
+        other.contains("the growth to 5 partitions and windows of 1h has not ended"),
+        "{other}"
+    );
     cluster.run(&arguments).await;
 }
 

@@ -5,7 +5,7 @@ mod verdicts;
 use std::sync::Arc;
 
 use domain::{
-    Clock, LogId, Offset, Partition, PulseLog, UsageStore, View,
+    Clock, LogId, LogWindows, Offset, Partition, PulseLog, UsageStore, View,
     epochs::Journal,
     generation::Generation,
     log::LogBounds,
@@ -97,9 +97,14 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         self
     }
 
-    /// The parameters of every generation are the same but for its identity and partitions.
+    /// The parameters of every generation are the same but for its identity, its partitions, and longer
+    /// windows in older ones.
     fn newest(&self) -> &Generation {
         &self.generations.last().expect("`new` made one").generation
+    }
+
+    fn windows(&self) -> LogWindows {
+        LogWindows::of(self.newest(), self.generations.iter().map(|read| &read.generation))
     }
 
     /// Totals per group and window.
@@ -117,7 +122,8 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         let _call = self.config.compute.admit()?;
         let (journal, view) = self.view().await?;
         let token_key = self.config.page_token_key.under(&view);
-        let rules = Rules { store_window: self.newest().window, token_key, fields };
+        let windows = self.windows();
+        let rules = Rules { store_window: windows.newest(), token_key, fields };
         let mut query = request.parse(&rules)?;
         query.filter.tenant = principal.one_or_all(query.filter.tenant)?;
         let limits = Limits {
@@ -126,7 +132,8 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         };
         // Before the rows: see `Freshness::of`.
         let freshness = self.freshness(&journal, &view).await?;
-        let page = usage::page(&*self.store, &view, limits, &query, &self.config.compute).await;
+        let compute = &self.config.compute;
+        let page = usage::page(&*self.store, &view, (&query, windows), limits, compute).await;
         let page = page.map_err(problem_of_usage)?;
         metrics::counter!("pulso_query_rows_read_total").increment(page.rows_read as u64);
         let next_page_token = page.next.map(|key| token_key.seal(query.fingerprint, &key.encode()));
@@ -282,6 +289,9 @@ fn problem_of_usage(error: UsageError) -> Problem {
         UsageError::Compute(problem) => problem,
         UsageError::TooManyRows { .. } => {
             Problem::failed_precondition(reasons::RESULT_TOO_LARGE, message)
+        }
+        UsageError::Across { .. } => {
+            Problem::failed_precondition(reasons::WINDOWS_TOO_LONG, message)
         }
     }
 }

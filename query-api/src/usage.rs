@@ -18,8 +18,9 @@ pub mod request;
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use domain::{
-    Dimensions, Epoch, LogId, Offset, Partition, ResourceKey, RowKey, SegmentId, Sku, Timestamp,
-    Total, Unit, UsageRow, UsageStore, View, Window, store::StoreError,
+    Dimensions, Epoch, LogId, LogWindows, Offset, Partition, ResourceKey, RowKey, SegmentId, Sku,
+    Timestamp, Total, Unit, UsageRow, UsageStore, View, Window,
+    store::{StoreError, UsageFilter},
 };
 use edge::{Compute, Problem};
 use thiserror::Error;
@@ -73,6 +74,17 @@ pub enum UsageError {
     /// A computation did not finish.
     #[error(transparent)]
     Compute(#[from] Problem),
+    /// An edge of the answer is inside a window of a row from before the log's windows became shorter.
+    #[error(
+        "the log counted {} to {} as one window, before its windows became shorter, and {edge} is inside it: ask for PT1H or total between whole hours, or for a time in which the log has its present windows",
+        window.start, window.end
+    )]
+    Across {
+        /// The row's window.
+        window: Window,
+        /// The edge inside it.
+        edge: Timestamp,
+    },
     /// The question reads more rows than the server allows.
     #[error(
         "the question reads more than {rows_read_max} stored rows; ask for a shorter range, or name a tenant, a SKU or a unit"
@@ -83,22 +95,24 @@ pub enum UsageError {
     },
 }
 
-/// Answers one page of a question.
+/// Answers one page of a question about rows with these windows.
 ///
 /// # Errors
 /// See [`UsageError`]. Nothing is changed.
 pub async fn page<U: UsageStore>(
     store: &U,
     view: &View,
+    (query, windows): (&UsageQuery, LogWindows),
     limits: Limits,
-    query: &UsageQuery,
     compute: &Compute,
 ) -> Result<UsagePage, UsageError> {
-    let mut page = Page::new(query.clone());
-    let mut after = first_key(query);
+    let from = windows.reaching_into(query.windows.range()).start;
+    let filter = UsageFilter { from, ..query.filter.clone() };
+    let mut page = Page::new(query.clone(), windows);
+    let mut after = first_key(query, from);
     let mut rows_read = 0;
     loop {
-        let rows = store.usage(view, &query.filter, after.as_ref(), limits.store_page_rows).await?;
+        let rows = store.usage(view, &filter, after.as_ref(), limits.store_page_rows).await?;
         rows_read += rows.len();
         if rows_read > limits.rows_read_max {
             return Err(UsageError::TooManyRows { rows_read_max: limits.rows_read_max });
@@ -109,16 +123,20 @@ pub async fn page<U: UsageStore>(
         let grouping = move || (rows.into_iter().try_for_each(|row| page.take(row)), page);
         let (flow, grouped) = if few { grouping() } else { compute.run(grouping).await? };
         page = grouped;
-        if is_last || flow.is_break() {
-            return Ok(page.finish(rows_read));
+        match flow {
+            ControlFlow::Break(Stop::Across(window, edge)) => {
+                return Err(UsageError::Across { window, edge });
+            }
+            ControlFlow::Continue(()) if !is_last => {}
+            _ => return Ok(page.finish(rows_read)),
         }
     }
 }
 
 /// A place in the store's order just before the first row of the tenant at which the page starts.
-fn first_key(query: &UsageQuery) -> Option<RowKey> {
+fn first_key(query: &UsageQuery, from: Timestamp) -> Option<RowKey> {
     let tenant = query.after.as_ref()?.tenant.clone()?;
-    let before = Timestamp::from_micros(query.filter.from.micros() - 1)?;
+    let before = Timestamp::from_micros(from.micros() - 1)?;
     let resource = ResourceKey {
         tenant,
         product_sku: Sku::new("-").expect("a name"),
@@ -135,9 +153,18 @@ fn first_key(query: &UsageQuery) -> Option<RowKey> {
     Some(RowKey { resource, window_start: before, segment })
 }
 
+/// Why no more rows are taken.
+enum Stop {
+    /// None that follows can change the page.
+    Past,
+    /// An edge of the answer's windows is inside the window of a row.
+    Across(Window, Timestamp),
+}
+
 /// The least keys so far.
 struct Page {
     query: UsageQuery,
+    log_windows: LogWindows,
     projection: Projection,
     cursor: Cursor,
     keys_max: usize,
@@ -145,8 +172,9 @@ struct Page {
 }
 
 impl Page {
-    fn new(query: UsageQuery) -> Self {
+    fn new(query: UsageQuery, log_windows: LogWindows) -> Self {
         Self {
+            log_windows,
             projection: Projection::new(query.group_by.clone()),
             cursor: Cursor::default(),
             keys_max: query.page_size + 1,
@@ -156,8 +184,16 @@ impl Page {
     }
 
     /// Adds a row to its group; breaks when no later row can change the page.
-    fn take(&mut self, row: UsageRow) -> ControlFlow<()> {
+    fn take(&mut self, row: UsageRow) -> ControlFlow<Stop> {
+        let range = self.query.windows.range();
+        if row.key.window_start < range.start {
+            // Read only because it may reach into the range.
+            return self.whole(&row.key, range.start);
+        }
         let window = self.query.windows.holding(row.key.window_start, &mut self.cursor);
+        if !self.log_windows.are_alike() {
+            self.whole(&row.key, window.end)?;
+        }
         let key = self.projection.key_of(row.key.resource, window.start);
         if self.query.after.as_ref().is_some_and(|after| key <= *after) {
             return ControlFlow::Continue(());
@@ -168,7 +204,11 @@ impl Page {
         {
             // Rows come tenant by tenant, so if this one's is past the page's, all others' are.
             let is_past = key.tenant > greatest.tenant;
-            return if is_past { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            return if is_past {
+                ControlFlow::Break(Stop::Past)
+            } else {
+                ControlFlow::Continue(())
+            };
         }
         let aggregate = row.cell.aggregate;
         self.totals
@@ -179,6 +219,14 @@ impl Page {
             self.totals.pop_last();
         }
         ControlFlow::Continue(())
+    }
+
+    /// Breaks where an edge is inside the row's window.
+    fn whole(&self, row: &RowKey, edge: Timestamp) -> ControlFlow<Stop> {
+        match self.log_windows.is_across(row, edge) {
+            true => ControlFlow::Break(Stop::Across(self.log_windows.window_of(row), edge)),
+            false => ControlFlow::Continue(()),
+        }
     }
 
     fn finish(mut self, rows_read: usize) -> UsagePage {

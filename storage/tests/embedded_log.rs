@@ -12,11 +12,12 @@ use std::{
         mpsc,
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use common::{FIRST, SECOND, directory, open_log, options, other_program, read_all};
 use domain::{
-    LogId, Offset, PulseLog, Timestamp,
+    LogId, Offset, PulseLog, Timestamp, WindowLength,
     log::{AppendError, LogDrain as _},
 };
 use storage::{
@@ -190,6 +191,25 @@ fn a_log_keeps_the_generation_it_was_made_with() {
     let error = open(Some(8), other).unwrap_err();
     assert!(matches!(&error, OpenError::Partitions { wanted: 8, stored: 2, .. }));
     assert!(error.to_string().contains("has 2 partitions, but 8 are configured"), "{error}");
+}
+
+#[test]
+fn a_log_keeps_the_windows_it_was_made_with_and_refuses_others_that_are_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let quarter = WindowLength::new(Duration::from_secs(900)).unwrap();
+    let open = |window, defaults| {
+        let options = LogOptions { window, defaults, ..options() };
+        EmbeddedLog::open(&directory(home.path()).unwrap(), options).map(|log| *log.generation())
+    };
+    let hours = generation(LogId([0; 16]));
+    let first = open(Some(quarter), hours).unwrap();
+    assert_eq!(first.window, quarter);
+    for window in [None, Some(quarter)] {
+        assert_eq!(open(window, hours).unwrap(), first, "a default is not asked for");
+    }
+    let error = open(Some(WindowLength::HOUR), hours).unwrap_err();
+    assert!(matches!(error, OpenError::Windows { .. }));
+    assert!(error.to_string().contains("has windows of 15m, but 1h are configured"), "{error}");
 }
 
 #[test]

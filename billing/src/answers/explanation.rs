@@ -2,7 +2,10 @@
 //! the whole.
 
 use pricing::document::DocumentLine;
-use proto::v1::{self, explanation_part::Part as Wire};
+use proto::{
+    convert,
+    v1::{self, explanation_part::Part as Wire},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -25,10 +28,17 @@ pub struct ExplanationAnswer {
 /// When it is not understood.
 pub fn of_message(message: v1::ExplanationPart) -> Result<Option<Part>, NotUnderstood> {
     Ok(match message.part {
-        Some(Wire::Head(head)) => {
-            let v1::ExplanationHead { number, tenant, currency, run } = head;
-            Some(Part::Head(ExplanationHead { number, tenant, currency, run }))
-        }
+        Some(Wire::Head(head)) => Some(Part::Head(ExplanationHead {
+            number: head.number,
+            tenant: head.tenant,
+            currency: head.currency,
+            run: head.run,
+            period_start: wire::moment("period_start", head.period_start)?,
+            period_end: wire::moment("period_end", head.period_end)?,
+            first_day: head.first_day,
+            last_day: head.last_day,
+            time_zone: head.time_zone,
+        })),
         Some(Wire::Line(line)) => Some(Part::Line(Box::new(wire::of_line(line)?))),
         Some(Wire::Hour(hour)) => Some(Part::Hour(wire::of_hour(hour)?)),
         None => None,
@@ -38,9 +48,17 @@ pub fn of_message(message: v1::ExplanationPart) -> Result<Option<Part>, NotUnder
 /// A part as a message.
 pub(crate) fn message(part: Part) -> v1::ExplanationPart {
     let part = match part {
-        Part::Head(ExplanationHead { number, tenant, currency, run }) => {
-            Wire::Head(v1::ExplanationHead { number, tenant, currency, run })
-        }
+        Part::Head(head) => Wire::Head(v1::ExplanationHead {
+            number: head.number,
+            tenant: head.tenant,
+            currency: head.currency,
+            run: head.run,
+            period_start: Some(convert::wire_time(head.period_start)),
+            period_end: Some(convert::wire_time(head.period_end)),
+            first_day: head.first_day,
+            last_day: head.last_day,
+            time_zone: head.time_zone,
+        }),
         Part::Line(line) => Wire::Line(wire::line(*line)),
         Part::Hour(hour) => Wire::Hour(wire::hour(hour)),
     };
@@ -171,7 +189,21 @@ mod tests {
 
     fn head() -> ExplanationHead {
         let [number, tenant, currency] = ["INV-000001", "acme", "BRL"].map(str::to_owned);
-        ExplanationHead { number, tenant, currency, run: 7 }
+        let [first_day, last_day, time_zone] =
+            ["2024-09-01", "2024-09-30", "UTC"].map(str::to_owned);
+        let [period_start, period_end] =
+            ["2024-09-01T00:00:00Z", "2024-10-01T00:00:00Z"].map(|time| time.parse().unwrap());
+        ExplanationHead {
+            number,
+            tenant,
+            currency,
+            run: 7,
+            period_start,
+            period_end,
+            first_day,
+            last_day,
+            time_zone,
+        }
     }
 
     fn parts() -> Vec<Part> {

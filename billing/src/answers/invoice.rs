@@ -39,6 +39,15 @@ pub struct InvoiceHeadAnswer {
     #[serde(serialize_with = "text_or_null")]
     #[schema(value_type = Option<String>, format = DateTime, required)]
     pub period_end: Option<Timestamp>,
+    /// First day of the billing period, in its zone.
+    #[schema(example = "2024-09-01")]
+    pub first_day: String,
+    /// Last day of it.
+    #[schema(example = "2024-09-30")]
+    pub last_day: String,
+    /// The contract's, by the IANA database.
+    #[schema(example = "America/Sao_Paulo")]
+    pub time_zone: String,
     /// When it became final; null of a draft.
     #[serde(serialize_with = "text_or_null")]
     #[schema(value_type = Option<String>, format = DateTime, required)]
@@ -135,6 +144,9 @@ impl InvoiceHeadAnswer {
             due: head.due,
             period_start: time(head.period_start),
             period_end: time(head.period_end),
+            first_day: head.first_day,
+            last_day: head.last_day,
+            time_zone: head.time_zone,
             issued_at: time(head.issued_at),
             run: head.run,
             payments: payments.collect(),

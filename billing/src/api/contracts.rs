@@ -25,10 +25,22 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         change: &Change,
     ) -> Result<v1::ApplyContractResponse, Problem> {
         let _call = self.compute.admit()?;
+        self.check_windows(&request.text).await?;
         let mode = mode(request.validate_only);
         let offered = self.take(Kind::Contract, &request.text, mode, change).await?;
         let contract = Some(messages::contract(&offered.applied));
         Ok(v1::ApplyContractResponse { contract, already_applied: offered.is_known })
+    }
+
+    /// Refuses a new contract that the log's windows do not fit, before anything is applied.
+    async fn check_windows(&self, text: &str) -> Result<(), Problem> {
+        let contracts = &self.parts.books.contracts;
+        let offered = contracts.apply(Kind::Contract, text, Apply::CheckOnly).await;
+        let offered = offered.map_err(problems::of_billing)?;
+        match offered.applied.contract().filter(|_| !offered.is_known) {
+            Some(new) => self.parts.windows.check_contract(new).await.map_err(problems::of_billing),
+            None => Ok(()),
+        }
     }
 
     /// Checks an amendment and applies it, or only checks, and says what differs.

@@ -12,8 +12,10 @@ use pricing::{Amount, document::InvoiceDocument, invoice::document::Credited};
 use proto::v1;
 
 use super::{
-    BillingApi, messages, problems,
-    requests::{REASON_BYTES_MAX, check_request_id, check_words, page},
+    BillingApi,
+    filter::Filter,
+    messages, problems,
+    requests::{REASON_BYTES_MAX, check_request_id, check_words, page_of, token_of},
 };
 use crate::{
     BillingError,
@@ -48,7 +50,9 @@ impl Shown {
 }
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
-    /// A page of final documents by number, or all documents of one tenant, drafts too.
+    /// A page of final documents by number, or all documents of one tenant, drafts too; of them those
+    /// that pass the filter. A page looks at as many numbers as it may have documents, whatever of them
+    /// passes, so it costs the same with a filter.
     pub(crate) async fn invoices(
         &self,
         request: &v1::ListInvoicesRequest,
@@ -57,17 +61,22 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let books = &self.parts.books;
         let named = (!request.tenant.is_empty()).then(|| Tenant::new(&request.tenant));
         let named = named.transpose().map_err(|error| problems::of_name("tenant", error))?;
+        let filter = Filter::read(request)?;
+        let passing = |found: Vec<Found>| {
+            let passing = found.iter().filter(|found| filter.passes(found));
+            passing.map(messages::invoice).collect()
+        };
         if let Some(tenant) = principal.one_or_all(named)? {
             let found = books.documents.of_tenant(&tenant).await.map_err(problems::of_billing)?;
-            let invoices = found.iter().map(messages::invoice).collect();
-            return Ok(v1::ListInvoicesResponse { invoices, next_page_token: String::new() });
+            let (invoices, next_page_token) = (passing(found), String::new());
+            return Ok(v1::ListInvoicesResponse { invoices, next_page_token });
         }
-        let (from, size) = page(request.page_size, &request.page_token)?;
+        filter.check_numbered()?;
+        let fingerprint = filter.fingerprint();
+        let (from, size) = page_of(request.page_size, &request.page_token, fingerprint)?;
         let (found, next) = books.documents.page(from, size).await.map_err(problems::of_billing)?;
-        Ok(v1::ListInvoicesResponse {
-            invoices: found.iter().map(messages::invoice).collect(),
-            next_page_token: next.map_or_else(String::new, |next| next.to_string()),
-        })
+        let (invoices, next_page_token) = (passing(found), token_of(next, fingerprint));
+        Ok(v1::ListInvoicesResponse { invoices, next_page_token })
     }
 
     /// Refuses a document of a tenant that the credential is not for, in the words for one that does not

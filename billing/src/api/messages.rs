@@ -150,6 +150,7 @@ pub(super) fn invoice(Found { tenant, document }: &Found) -> v1::Invoice {
         credit: payment.credit.clone(),
         amount: draft.text(payment.amount),
     });
+    let (first_day, last_day) = draft.days();
     v1::Invoice {
         number: number.map(number_text).unwrap_or_default(),
         kind: draft.kind.as_str().to_owned(),
@@ -166,6 +167,9 @@ pub(super) fn invoice(Found { tenant, document }: &Found) -> v1::Invoice {
         void_reason: void_reason.clone().unwrap_or_default(),
         digest: draft.content.clone(),
         document: None,
+        first_day,
+        last_day,
+        time_zone: draft.time_zone.clone(),
     }
 }
 

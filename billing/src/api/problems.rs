@@ -93,6 +93,7 @@ fn of_refusal(reason: Refusal, message: String) -> Problem {
         Refusal::MessageNotFound => Problem::not_found(reasons::MESSAGE_NOT_FOUND, message),
         Refusal::RejectionNotFound => Problem::not_found(reasons::REJECTION_NOT_FOUND, message),
         Refusal::TooLarge => Problem::failed_precondition(reasons::RESULT_TOO_LARGE, message),
+        Refusal::WindowsTooLong => Problem::failed_precondition(reasons::WINDOWS_TOO_LONG, message),
         Refusal::InvoiceState => Problem::failed_precondition(reasons::INVOICE_STATE, message),
     }
 }

@@ -177,7 +177,7 @@ impl<B: BillingStore> Contracts<B> {
         let outline = compute(&self.compute, checking).await?;
         let now = self.clock.now();
         let (choice, from) = match outline {
-            Ok(outline) => (outline.catalogue, outline.valid_from),
+            Ok(outline) => (outline.catalogue, outline.agreed.start),
             Err(_) => (CatalogueChoice::Latest, now),
         };
         let catalogue = self.catalogue_of(&choice, from.max(now)).await?;

@@ -1,7 +1,9 @@
 //! Document: an invoice, a delta, a credit note or a reversal, as the books know it.
 
+use std::time::Duration;
+
 use domain::{Timestamp, Window, catalogue::Currency};
-use pricing::Amount;
+use pricing::{Amount, moment::Calendar};
 use serde::{Deserialize, Serialize};
 
 use super::journal;
@@ -19,6 +21,9 @@ pub(crate) struct Draft {
     /// First moment after it.
     #[serde(with = "journal::text")]
     pub(crate) end: Timestamp,
+    /// The zone in whose midnights it begins and ends.
+    #[serde(default = "utc")]
+    pub(crate) time_zone: String,
     /// Currency of the amounts.
     pub(crate) currency: String,
     /// What it comes to.
@@ -32,11 +37,24 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// First and last day of what is billed, in its zone.
+    #[must_use]
+    pub(crate) fn days(&self) -> (String, String) {
+        let calendar = Calendar::named(&self.time_zone).unwrap_or(Calendar::UTC);
+        let last = self.end.minus(Duration::from_micros(1));
+        (calendar.date_of(self.start), calendar.date_of(last))
+    }
+
     /// An amount of the document, with the digits of its currency.
     #[must_use]
     pub(crate) fn text(&self, amount: Amount) -> String {
         amount.text(Currency::from_code(&self.currency).map_or(0, Currency::minor_digits))
     }
+}
+
+/// The zone of documents that were made before they kept it.
+fn utc() -> String {
+    Calendar::UTC.zone().to_owned()
 }
 
 /// What a document is.

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 use crate::{
     BillingError, Refusal,
-    books::{document::number_text, documents::Found},
+    books::{document::number_text, documents::Found, journal},
     evidence::{self, Evidence, PulsesWanted},
     lines::key_of,
 };
@@ -48,6 +48,23 @@ pub struct ExplanationHead {
     pub currency: String,
     /// The run that made it.
     pub run: u64,
+    /// First moment of the billing period.
+    #[serde(with = "journal::text")]
+    #[schema(value_type = String, format = DateTime)]
+    pub period_start: Timestamp,
+    /// First moment after it.
+    #[serde(with = "journal::text")]
+    #[schema(value_type = String, format = DateTime)]
+    pub period_end: Timestamp,
+    /// First day of the billing period, in its zone.
+    #[schema(example = "2024-09-01")]
+    pub first_day: String,
+    /// Last day of it.
+    #[schema(example = "2024-09-30")]
+    pub last_day: String,
+    /// The contract's, by the IANA database.
+    #[schema(example = "America/Sao_Paulo")]
+    pub time_zone: String,
 }
 
 /// An explanation that is being given.
@@ -169,11 +186,17 @@ impl Explanation {
 
     fn head(&self) -> ExplanationHead {
         let draft = &self.found.document.draft;
+        let (first_day, last_day) = draft.days();
         ExplanationHead {
             number: number_text(self.found.document.number.unwrap_or_default()),
             tenant: self.found.tenant.as_str().to_owned(),
             currency: draft.currency.clone(),
             run: draft.run,
+            period_start: draft.start,
+            period_end: draft.end,
+            first_day,
+            last_day,
+            time_zone: draft.time_zone.clone(),
         }
     }
 
@@ -243,7 +266,7 @@ fn usage_of(line: &Line) -> Option<&Usage> {
 /// What the hours of a line add up to, where its meter is a sum.
 fn usage_sum(line: &Line) -> Option<Amount> {
     line.steps.iter().find_map(|step| match step {
-        Step::Metered { meter: Meter::Sum, quantity } => Some(Amount::of(*quantity)),
+        Step::Metered { meter: Meter::Sum, quantity, .. } => Some(Amount::of(*quantity)),
         _ => None,
     })
 }

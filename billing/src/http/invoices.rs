@@ -39,7 +39,9 @@ use crate::{
     params(
         ("tenant" = Option<String>, Query, description = "Only this tenant's, drafts too; then there are no pages.", max_length = 128, example = "acme"),
         ("page_size" = Option<i32>, Query, description = "50 when left out.", minimum = 1, maximum = 1000, example = 50),
-        ("page_token" = Option<String>, Query, description = "From the answer before.", example = "51"),
+        ("page_token" = Option<String>, Query, description = "From the answer before, to the same question.", example = "51"),
+        ("period" = Option<String>, Query, description = "Only of periods that begin in this month of their own zone. A page then looks at `page_size` numbers and has those that pass: perhaps none, and still a token.", pattern = "^[0-9]{4}-[0-9]{2}$", example = "2024-09"),
+        ("state" = Option<String>, Query, description = "Only in this state: `draft`, `final`, `discarded` or `void`. Drafts and discarded ones have no number, so they need a tenant.", example = "final"),
     ),
     responses((status = 200, description = "One page.", body = InvoicesAnswer, example = json!(examples::invoices()))),
 )]
@@ -48,11 +50,12 @@ pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
     Extension(principal): Extension<Principal>,
     RawQuery(query): RawQuery,
 ) -> Answer<InvoicesAnswer> {
-    let known = ["tenant", "page_size", "page_token"];
+    let known = ["tenant", "page_size", "page_token", "period", "state"];
     let parameters = Parameters::parse(query.as_deref(), &known, &[])?;
     let (page_size, page_token) = page_of(&parameters)?;
     let tenant = parameters.text("tenant");
-    let request = v1::ListInvoicesRequest { tenant, page_size, page_token };
+    let (period, state) = (parameters.text("period"), parameters.text("state"));
+    let request = v1::ListInvoicesRequest { tenant, page_size, page_token, period, state };
     let page = api.invoices(&request, &principal).await?;
     let listed = page.invoices.into_iter().map(InvoiceHeadAnswer::new);
     let (invoices, next_page_token) = (listed.collect(), page.next_page_token);

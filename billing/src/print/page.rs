@@ -2,7 +2,7 @@
 
 use pricing::{
     Amount,
-    document::{DocumentLine, Period},
+    document::{ByDimensions, DocumentLine, LineKind, Period, QuantityOf},
     rate::Step,
 };
 use serde::Serialize;
@@ -100,6 +100,7 @@ impl Row {
     fn of(line: &DocumentLine) -> Self {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (sku, name) = (text(&line.product_sku), text(&line.name));
+        let name = if line.kind == LineKind::Rounding { "Rounding".to_owned() } else { name };
         let (item, sku) = if name.is_empty() { (sku, name) } else { (name, sku) };
         let dimensions = line.dimensions.iter().flat_map(|pairs| &pairs.0);
         let dimensions = dimensions.map(|(name, value)| format!("{name}: {value}"));
@@ -107,13 +108,28 @@ impl Row {
         Self {
             item,
             sku,
-            details: dimensions.chain(line.detail.iter().filter_map(words)).collect(),
+            details: dimensions
+                .chain(line.detail.iter().filter_map(words))
+                .chain(line.by_dimensions.iter().flat_map(parts))
+                .collect(),
             quantity: metered.map_or_else(String::new, |quantity| {
                 format!("{quantity} {}", text(&line.use_unity))
             }),
             amount: line.amount.to_string(),
         }
     }
+}
+
+/// What a quantity consists of, by dimensions.
+fn parts(detail: &ByDimensions) -> Vec<String> {
+    let listed = detail.listed.iter().map(|QuantityOf { dimensions, quantity }| {
+        let names: Vec<String> =
+            dimensions.0.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        format!("{}: {quantity}", names.join(", "))
+    });
+    let more = detail.more.zip(detail.more_quantity);
+    let more = more.map(|(more, quantity)| format!("{more} more: {quantity}"));
+    listed.chain(more).collect()
 }
 
 /// A step in words, for those that a customer asks about.
@@ -131,7 +147,13 @@ fn words(step: &Step) -> Option<String> {
             format!("{quantity} × {rate}")
         }
         Step::FreeUnits { used, .. } => format!("{used} free"),
-        Step::Prorated { days, of } => format!("{days} of {of} days"),
+        Step::Prorated { days, of } | Step::Shared { days, of, .. } => {
+            format!("{days} of {of} days")
+        }
+        Step::Metered { resources: Some(resources), .. } if *resources > 1 => {
+            format!("{resources} resources together")
+        }
+        Step::BelowZero { quantity } => format!("{quantity} belongs to another period"),
         Step::Discounted { name, amount, .. } => format!("discount {name}: {amount}"),
         Step::Exchanged { from, rate, .. } => format!("from {from} at {rate}"),
         Step::Minimum { bound, .. } => format!("to the minimum of {bound}"),

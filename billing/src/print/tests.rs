@@ -40,6 +40,9 @@ fn invoice(customer: &str) -> InvoiceAnswer {
         due: "70.00".to_owned(),
         period_start: None,
         period_end: None,
+        first_day: String::new(),
+        last_day: String::new(),
+        time_zone: String::new(),
         issued_at: "2024-10-01T00:00:05Z".parse().ok(),
         run: 1,
         payments: vec![payment],
@@ -68,6 +71,35 @@ fn a_page_says_who_owes_what_for_which_usage() {
         "Due</th><td class=\"n\">70.00 EUR",
         "One resource has no price yet",
         "<footer>Document d1</footer>",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+}
+
+#[test]
+fn a_line_of_several_resources_says_which_below_it() {
+    let mut invoice = invoice("acme");
+    let lines = json!([
+        {"key": "1", "kind": "usage", "product_sku": "disk", "use_unity": "GB", "quantity": "303",
+         "amount": "15.161", "dimensions": {},
+         "by_dimensions": {
+             "listed": [{"dimensions": {"bucket": "a", "zone": "1"}, "quantity": "100"},
+                        {"dimensions": {"bucket": "b", "zone": "1"}, "quantity": "200"}],
+             "more": "2", "more_quantity": "3"},
+         "detail": [{"step": "meter", "meter": "latest", "quantity": "303", "resources": "4"},
+                    {"step": "units", "quantity": "303", "unit_price": "0.10", "amount": "30.3"},
+                    {"step": "days", "days": 15, "of": 30, "amount": "-15.15"}]},
+        {"key": "2", "kind": "usage", "product_sku": "sms", "use_unity": "m", "quantity": "-5",
+         "amount": "0", "dimensions": {}, "detail": [{"step": "below_zero", "quantity": "-5"}]},
+        {"key": "rounding", "kind": "rounding", "amount": "-0.001", "detail": []},
+    ]);
+    content(&mut invoice).lines = serde_json::from_value(lines).unwrap();
+    let page = html(&invoice);
+    for part in [
+        "<td>4 resources together<br>303 × 0.1<br>15 of 30 days<br>bucket: a, zone: 1: 100<br>\
+         bucket: b, zone: 1: 200<br>2 more: 3</td><td class=\"n\">303 GB</td>",
+        "<td>-5 belongs to another period</td>",
+        "<tr><td>Rounding</td><td></td><td class=\"n\"></td><td class=\"n\">-0.001</td></tr>",
     ] {
         assert!(page.contains(part), "{part} is not in {page}");
     }

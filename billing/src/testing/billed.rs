@@ -21,7 +21,12 @@ use crate::{
     config::BillingConfig,
 };
 
-pub(crate) const TEXT: &str = r#"
+/// A catalogue with a price for each line of [`usage`].
+pub(crate) fn text(lines: usize) -> String {
+    let cells = (0..lines).map(|line| format!("{{when: {{res: r{line}}}, unit_price: \"0.25\"}}"));
+    let cells: Vec<String> = cells.collect();
+    format!(
+        r#"
 catalogue: "1"
 currency: USD
 skus:
@@ -31,9 +36,12 @@ skus:
     prices:
       - valid_from: 2024-01-01T00:00:00Z
         model: matrix
-        prices: [{when: {res: other}, unit_price: "1"}]
-        default: "0.25"
-"#;
+        prices: [{}]
+"#,
+        cells.join(", ")
+    )
+}
+
 const LOG: LogId = LogId([3; 16]);
 
 pub(crate) fn now() -> Timestamp {
@@ -88,7 +96,7 @@ async fn unbilled(lines: usize, config: ComputeConfig) -> (Service, Compute) {
     let version = CatalogueVersion {
         version: "1".into(),
         sequence: 0,
-        text: TEXT.into(),
+        text: text(lines),
         published_at: now(),
         active: false,
     };

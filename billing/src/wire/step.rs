@@ -92,7 +92,9 @@ macro_rules! steps {
 }
 
 steps! {
-    Metered as Meter { meter, quantity };
+    Metered as Meter { meter, quantity, resources, carried };
+    BelowZero as BelowZero { quantity };
+    Shared as Days { days, of, amount };
     Converted as Convert { divide_by, multiply_by, rounding, quantity };
     FreeUnits as FreeUnits { used, quantity };
     Prorated as Proration { days, of };

@@ -13,7 +13,11 @@ const TEXTS: &str =
 
 /// One step of each kind.
 const STEPS: &str = r#"[
-    {"step":"meter","meter":"avg","quantity":"1.5"},
+    {"step":"meter","meter":"sum","quantity":"1.5"},
+    {"step":"meter","meter":"avg","quantity":"1.5","resources":"3"},
+    {"step":"meter","meter":"latest","quantity":"1.5","resources":"3","carried":"1"},
+    {"step":"below_zero","quantity":"-5"},
+    {"step":"days","days":15,"of":31,"amount":"-3.2"},
     {"step":"convert","divide_by":"60","rounding":"up to 0 digits","quantity":"2"},
     {"step":"convert","multiply_by":"0.001","rounding":"none","quantity":"2"},
     {"step":"free_units","used":"1","quantity":"2"},
@@ -74,7 +78,7 @@ fn every_step_has_the_message_of_its_name() {
         assert_eq!(serde_json::to_string(&back).unwrap(), json);
         names.insert(name);
     }
-    assert_eq!(names.len(), 27);
+    assert_eq!(names.len(), 29);
 }
 
 #[test]

@@ -97,6 +97,7 @@ reasons! {
     BILLING_UNREADABLE "What billing has stored does not come out as it was; the message says what.",
     RANGE_INVALID "The time range is empty, reversed, unreadable or not on window edges.",
     WINDOW_INVALID "The window is not one of PT1H, P1D, P1M and total.",
+    WINDOWS_TOO_LONG "A day, a billing period or a range begins or ends inside a window of the log, whose usage cannot be told apart.",
     ZONE_UNKNOWN "The time zone is not in the IANA database, or its days do not start on a window edge.",
     GROUP_BY_INVALID "A name to group by is neither a field nor a declared dimension.",
     PAGE_SIZE_INVALID "The page size is not 1 to 1000.",

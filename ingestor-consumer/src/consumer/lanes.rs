@@ -80,7 +80,8 @@ impl LaneHandle {
         ];
         let progress_log = (config.work == Work::Live).then(|| Arc::clone(&ports.log));
         let (store, feed) = (Arc::clone(&ports.store), ports.feed.clone());
-        let flusher = Flusher { progress_log, store, feed, trouble: trouble.clone() };
+        let window = ports.log.generation().window;
+        let flusher = Flusher { progress_log, store, feed, window, trouble: trouble.clone() };
         let flusher = tokio::spawn(flush::run(flusher, from_lane));
         Self { commands, threads, flusher }
     }

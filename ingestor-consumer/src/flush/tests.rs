@@ -37,6 +37,7 @@ async fn flush_stores_before_it_commits() {
             progress_log: Some(Arc::new(MemoryLog::new(generation, Arc::new(|| Timestamp::EPOCH)))),
             store: Arc::clone(&store),
             feed: None::<Arc<NoFeed>>,
+            window: generation.window,
             trouble,
         },
         received,

@@ -175,9 +175,9 @@ async fn ancestors<U: UsageStore>(
     }
     let journal = store.journal().await?;
     let ancestor = |before: &Generation| {
-        if before.grown(generation.log_id, generation.partitions) != *generation {
+        if !generation.may_follow(before) {
             let message = format!(
-                "log generation {} differs from {} in more than its partitions",
+                "log generation {} differs from {} in more than its partitions and shorter windows",
                 generation.log_id, before.log_id
             );
             return Err(RestartError::Store(StoreError::Fatal(message)));

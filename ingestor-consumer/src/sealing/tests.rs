@@ -10,7 +10,8 @@ use std::{
 };
 
 use domain::{
-    Clock, DeadLetterGroup, DeadLetterReason, LogId, NoFeed, Partition, PulseLog, Timestamp, View,
+    Clock, DeadLetterGroup, DeadLetterReason, LogId, NoFeed, Partition, PulseLog, Timestamp,
+    UsageRow, View, WindowLength,
     store::{DeadLetterFilter, UsageFilter},
 };
 use prost::Message;
@@ -63,8 +64,15 @@ impl World {
 
     /// Registers the next generation. The one before still takes what is sent to it.
     async fn grow(&mut self, partitions: u16) {
+        let window = self.newest().generation().window;
+        self.grow_to(partitions, window).await;
+    }
+
+    /// The same with windows of this length.
+    async fn grow_to(&mut self, partitions: u16, window: WindowLength) {
         let before = *self.newest().generation();
-        let next = before.grown(LogId([before.log_id.0[0] + 1; 16]), partitions);
+        let log_id = LogId([before.log_id.0[0] + 1; 16]);
+        let next = before.grown(log_id, partitions).with_windows(window);
         self.store.register(&next, Some(before.log_id)).await.unwrap();
         self.logs.push(Arc::new(MemoryLog::new(next, Arc::new(self.clock.clone()))));
     }
@@ -133,6 +141,10 @@ impl World {
     }
 
     async fn count(&self) -> u64 {
+        self.rows().await.iter().map(|row| row.cell.aggregate.count).sum()
+    }
+
+    async fn rows(&self) -> Vec<UsageRow> {
         let everything = UsageFilter {
             tenant: None,
             product_sku: None,
@@ -140,8 +152,7 @@ impl World {
             from: Timestamp::MIN,
             to: Timestamp::MAX,
         };
-        let rows = self.store.usage(&View::default(), &everything, None, 10_000).await.unwrap();
-        rows.iter().map(|row| row.cell.aggregate.count).sum()
+        self.store.usage(&View::default(), &everything, None, 10_000).await.unwrap()
     }
 
     async fn letters(&self, log: usize) -> Vec<DeadLetterReason> {
@@ -215,6 +226,48 @@ fn what_was_known_of_clients_goes_on_over_two_growths() {
         assert_eq!(late.len(), 135);
         world.assert_sound().await;
         assert_eq!(world.letters(3).await, []);
+    });
+}
+
+/// START is 33 minutes and 20 seconds after a whole hour.
+#[test]
+fn shorter_windows_take_over_what_was_known_and_leave_the_old_rows_as_they_are() {
+    multi_thread().block_on(async {
+        let mut world = World::new(2).await;
+        for sent in round(0) {
+            world.send(0, sent).await;
+        }
+        world.grow_to(2, WindowLength::QUARTER_HOUR).await;
+        world.seal(0).await;
+        world.consume(0).await;
+        for sent in round(0).chain(round(1)) {
+            world.send(1, sent).await;
+        }
+        world.consume(1).await;
+        assert_eq!(world.count().await, 90, "what came again is a duplicate");
+        for row in world.rows().await {
+            let minutes = (START - row.key.window_start.parts().0) / 60;
+            let is_old = row.key.segment.log_id == world.logs[0].generation().log_id;
+            assert_eq!(minutes, if is_old { 33 } else { 3 });
+        }
+        world.assert_sound().await;
+    });
+}
+
+#[test]
+fn windows_that_do_not_divide_those_before_are_refused() {
+    multi_thread().block_on(async {
+        let mut world = World::new(2).await;
+        world.send(0, Sent::ById { tenant: 0, id: 0 }).await;
+        let window = WindowLength::new(std::time::Duration::from_secs(7_200)).unwrap();
+        world.grow_to(2, window).await;
+        world.seal(0).await;
+        world.consume(0).await;
+        let error = world.consumer(1).await.err().unwrap();
+        assert!(
+            error.to_string().contains("more than its partitions and shorter windows"),
+            "{error}"
+        );
     });
 }
 

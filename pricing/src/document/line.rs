@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{Hour, Span};
 use crate::{
     amount::{Amount, Money},
-    rate::Step,
+    rate::{Detail, Step},
     words::{self, Pairs},
 };
 
@@ -24,8 +24,10 @@ pub struct DocumentLine {
     pub product_sku: Option<String>,
     /// What the quantity counts; of usage, and of credits of it.
     pub use_unity: Option<String>,
-    /// The combination that a matrix priced; of usage, and of credits of it.
+    /// What the price of a matrix names; of usage, and of credits of it.
     pub dimensions: Option<Pairs>,
+    /// The quantity by dimensions, where a matrix or a level tells several apart; of usage.
+    pub by_dimensions: Option<ByDimensions>,
     /// The price model; of usage.
     #[schema(example = "graduated")]
     pub model: Option<String>,
@@ -67,8 +69,50 @@ pub enum LineKind {
     Commitment,
     /// A tax.
     Tax,
+    /// What brings the total to whole coins.
+    Rounding,
     /// What a credit note gives back.
     Credit,
+}
+
+/// What a quantity consists of, by dimensions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ByDimensions {
+    /// The first of them by their text, at most a hundred.
+    pub listed: Vec<QuantityOf>,
+    /// How many more there are, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "words::optional")]
+    #[schema(value_type = Option<String>, example = "99900")]
+    pub more: Option<u64>,
+    /// What these come to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_quantity: Option<Amount>,
+}
+
+/// What a quantity has of some dimensions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QuantityOf {
+    /// Names and values.
+    pub dimensions: Pairs,
+    /// The quantity.
+    pub quantity: Amount,
+}
+
+impl ByDimensions {
+    /// The detail of a line; `None` where it has none.
+    #[must_use]
+    pub fn of(detail: &Detail) -> Option<Self> {
+        let listed = detail.listed.iter().map(|(dimensions, quantity)| QuantityOf {
+            dimensions: Pairs(dimensions.pairs()),
+            quantity: *quantity,
+        });
+        let more = (detail.more > 0).then_some(detail.more);
+        (!detail.listed.is_empty()).then(|| Self {
+            listed: listed.collect(),
+            more,
+            more_quantity: more.map(|_| detail.more_quantity),
+        })
+    }
 }
 
 /// The price that a line of usage is under.
@@ -91,6 +135,7 @@ impl LineKind {
             Self::Discount => "discount",
             Self::Commitment => "commitment",
             Self::Tax => "tax",
+            Self::Rounding => "rounding",
             Self::Credit => "credit",
         }
     }
@@ -98,8 +143,10 @@ impl LineKind {
     /// The kind that a word names, if one does.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        let all = [Self::Usage, Self::Discount, Self::Commitment, Self::Tax, Self::Credit];
-        all.into_iter().find(|kind| kind.as_str() == word)
+        use LineKind::{Commitment, Credit, Discount, Rounding, Tax, Usage};
+        [Usage, Discount, Commitment, Tax, Rounding, Credit]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
     }
 }
 
@@ -114,6 +161,7 @@ impl DocumentLine {
             product_sku: None,
             use_unity: None,
             dimensions: None,
+            by_dimensions: None,
             model: None,
             quantity: None,
             price: None,
@@ -150,7 +198,7 @@ impl Serialize for DocumentLine {
                 }
             )*};
         }
-        put!(name product_sku use_unity dimensions model);
+        put!(name product_sku use_unity dimensions by_dimensions model);
         if self.kind == LineKind::Usage {
             put!(quantity);
         }

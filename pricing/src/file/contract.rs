@@ -5,7 +5,7 @@
 //! at hand. [`domain::contract`] says what the values mean, docs/contracts.md what the keys do.
 
 use domain::{
-    Name, Tenant, Timestamp,
+    Name, Tenant, Timestamp, Window,
     catalogue::{Catalogue, Currency},
     contract::{CatalogueChoice, Contract, Terms},
 };
@@ -60,10 +60,12 @@ pub struct Outline {
     pub name: Name,
     /// Whose contract it is.
     pub tenant: Tenant,
-    /// First moment at which it holds.
-    pub valid_from: Timestamp,
     /// The catalogue that it is to be checked against.
     pub catalogue: CatalogueChoice,
+    /// The zone in whose midnights its days begin.
+    pub time_zone: Name,
+    /// From its first day until it no longer holds, other contracts aside.
+    pub agreed: Window,
 }
 
 /// How a contract's catalogue is found: by its version, `None` for the newest. It is asked once at
@@ -90,8 +92,9 @@ pub fn parse_contract(
 /// Every mistake that was found.
 pub fn check_contract(name: &str, bytes: &[u8]) -> Result<Outline, FileError> {
     let contract = parse_as(name, bytes, &CONTRACT, |root| read(root, None))?;
-    let Contract { name, tenant, valid_from, catalogue, .. } = contract;
-    Ok(Outline { name, tenant, valid_from, catalogue })
+    let agreed = contract.agreed();
+    let Contract { name, tenant, catalogue, terms, .. } = contract;
+    Ok(Outline { name, tenant, catalogue, time_zone: terms.time_zone, agreed })
 }
 
 /// What the parts of a file are read against. What has a mistake, which is noted then, is `None`.

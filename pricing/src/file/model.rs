@@ -160,7 +160,7 @@ fn cell(entry: &Cursor<'_>, frame: &Frame<'_>) -> Option<MatrixCell> {
     let unit_price = fields.need("unit_price", "give the price of a unit")?.decimal()?;
     let mut pairs = Vec::new();
     for (name, value) in when.any_map()?.pairs() {
-        frame.check_dimension(&value, name)?;
+        frame.check_priced_by(&value, name)?;
         pairs.push((name.to_owned(), value.text()?.to_owned()));
     }
     if pairs.is_empty() {

@@ -1,7 +1,7 @@
 //! SKUs and their prices over time.
 
 use domain::{
-    Quantity, Sku, Unit,
+    Name, Quantity, Sku, Unit,
     catalogue::{
         Conversion, ConversionFactor, Currency, Meter, NegativePolicy, Price, Rounding,
         SkuDefinition,
@@ -19,11 +19,12 @@ use super::{
 pub(super) const PRICES_MAX: usize = 1_000;
 /// Most dimensions of a SKU: as many as a pulse may have properties.
 const DIMENSIONS_MAX: usize = 64;
-const METERS_LATER: &[&str] = &["unique", "percentile", "time_weighted"];
+const METERS_LATER: &[&str] = &["unique", "percentile"];
 
 /// Reads one entry of `skus`.
 pub(super) fn read(cursor: &Cursor<'_>, default: Currency) -> Option<SkuDefinition> {
-    let known = ["sku", "name", "unit", "meter", "dimensions", "negative", "prices"];
+    let known =
+        ["sku", "name", "unit", "meter", "per", "carry", "dimensions", "negative", "prices"];
     let fields = cursor.map(&known)?;
     let sku = fields.need("sku", "give the key that pulses send as product_sku");
     let unit = fields.need("unit", "give the unit that pulses send as use_unity");
@@ -36,16 +37,20 @@ pub(super) fn read(cursor: &Cursor<'_>, default: Currency) -> Option<SkuDefiniti
         None => Some(Vec::new()),
     };
     let (meter, negative) = (meter(&fields), negative(&fields));
+    let (per, carry) = (per(&fields, meter, dimensions.as_deref()), carry(&fields, meter));
     let (sku, unit) =
         (sku.and_then(|sku| sku.name(Sku::new)), unit.and_then(|unit| unit.name(Unit::new)));
-    let prices = fields.need("prices", "list its prices, each with valid_from and model").and_then(
-        |prices| read_prices(&prices, default, &Frame { dimensions: dimensions.as_deref(), meter }),
-    );
+    let frame = Frame { dimensions: dimensions.as_deref(), meter, per: per.as_deref() };
+    let prices = fields
+        .need("prices", "list its prices, each with valid_from and model")
+        .and_then(|prices| read_prices(&prices, default, &frame));
     Some(SkuDefinition {
         sku: sku?,
         name: name?,
         unit: unit?,
         meter: meter?,
+        per: per?,
+        carry: carry?,
         dimensions: dimensions?,
         negative: negative?,
         prices: prices?,
@@ -56,6 +61,42 @@ fn meter(fields: &Fields<'_>) -> Option<Meter> {
     let Some(cursor) = fields.get("meter") else { return Some(Meter::Sum) };
     let words: Vec<_> = Meter::ALL.iter().map(|meter| (meter.as_str(), *meter)).collect();
     cursor.word("meter", &words, METERS_LATER)
+}
+
+/// The dimensions that a level is measured for: those that are named, or all that are declared.
+fn per(
+    fields: &Fields<'_>,
+    meter: Option<Meter>,
+    dimensions: Option<&[Name]>,
+) -> Option<Vec<Name>> {
+    let Some(cursor) = fields.get("per") else {
+        let is_level = meter.is_some_and(Meter::is_level);
+        return Some(dimensions.filter(|_| is_level).unwrap_or_default().to_vec());
+    };
+    if let Some(meter) = meter.filter(|meter| !meter.is_level()) {
+        return cursor.fail(
+            format!("the meter `{}` adds all pulses up, whatever they are of", meter.as_str()),
+            "remove `per`, or use the meter of a level, such as `max`",
+        );
+    }
+    let names = cursor.names(DIMENSIONS_MAX)?;
+    let frame = Frame { dimensions, ..Frame::ANY };
+    names.iter().try_for_each(|name| frame.check_dimension(&cursor, name.as_str()))?;
+    Some(names)
+}
+
+/// Whether a level holds on without pulses.
+fn carry(fields: &Fields<'_>, meter: Option<Meter>) -> Option<bool> {
+    let Some(cursor) = fields.get("carry") else { return Some(false) };
+    let carry = cursor.boolean()?;
+    match meter {
+        Some(meter) if carry && !matches!(meter, Meter::Latest | Meter::TimeWeighted) => cursor
+            .fail(
+                format!("the meter `{}` has no value that could hold on", meter.as_str()),
+                "remove `carry`, or use the meter `latest` or `time_weighted`",
+            ),
+        _ => Some(carry),
+    }
 }
 
 fn negative(fields: &Fields<'_>) -> Option<NegativePolicy> {

@@ -12,8 +12,8 @@ use super::{Invoice, Line, Subject, Usage, sum};
 use crate::{
     amount::{Amount, Money},
     document::{
-        Bill, CreditNote, DocumentLine, Hour, InvoiceDocument, LineKind, Period, PriceRef,
-        Subtotals, Waiting,
+        Bill, ByDimensions, CreditNote, DocumentLine, Hour, InvoiceDocument, LineKind, Period,
+        PriceRef, Subtotals, Waiting,
     },
     moment::Calendar,
     rate::{self, Step},
@@ -134,6 +134,7 @@ pub fn reversal(newest: &InvoiceDocument, billed: &Billed) -> Option<InvoiceDocu
         period: newest.period().clone(),
         payment_term_days: newest.payment_term_days(),
         digits,
+        contracts: BTreeSet::new(),
     };
     (!lines.is_empty()).then(|| InvoiceDocument::Reversal(headed(head, lines, Vec::new())))
 }
@@ -146,6 +147,7 @@ fn given_back(billed: BTreeMap<String, (Amount, DocumentLine)>, digits: u8) -> V
         line.amount = Money::new(difference, digits);
         line.quantity = Some(Amount::ZERO);
         line.detail = Vec::new();
+        line.by_dimensions = None;
         push_before(&mut line, was);
         lines.push(line);
     }
@@ -228,6 +230,7 @@ fn bill(invoice: &Invoice, lines: impl Iterator<Item = DocumentLine>) -> Bill {
         period: period(invoice),
         payment_term_days: invoice.terms.payment_term_days,
         digits: invoice.terms.rounding.digits(),
+        contracts: invoice.contracts.iter().map(|name| name.as_str().to_owned()).collect(),
     };
     headed(head, lines.collect(), invoice.unpriced.iter().map(Waiting::from).collect())
 }
@@ -240,18 +243,19 @@ struct Head {
     payment_term_days: u16,
     /// Decimals that amounts have at least.
     digits: u8,
+    /// Those of the period; those of the lines are added.
+    contracts: BTreeSet<String>,
 }
 
 fn headed(head: Head, lines: Vec<DocumentLine>, unpriced: Vec<Waiting>) -> Bill {
-    let Head { tenant, currency, period, payment_term_days, digits } = head;
+    let Head { tenant, currency, period, payment_term_days, digits, mut contracts } = head;
     let of_kind = |kind: LineKind| {
         let amounts = lines.iter().filter(|line| line.kind == kind);
         let amounts = sum(amounts.map(|line| line.amount.amount()));
         Money::new(amounts.expect("no more than the total's lines"), digits)
     };
     let total = sum(lines.iter().map(|line| line.amount.amount()));
-    let contracts: BTreeSet<String> =
-        lines.iter().filter_map(|line| line.contract.clone()).collect();
+    contracts.extend(lines.iter().filter_map(|line| line.contract.clone()));
     Bill {
         tenant,
         currency,
@@ -263,6 +267,10 @@ fn headed(head: Head, lines: Vec<DocumentLine>, unpriced: Vec<Waiting>) -> Bill 
             discount: of_kind(LineKind::Discount),
             commitment: of_kind(LineKind::Commitment),
             tax: of_kind(LineKind::Tax),
+            rounding: lines
+                .iter()
+                .any(|line| line.kind == LineKind::Rounding)
+                .then(|| of_kind(LineKind::Rounding)),
         },
         total: Money::new(total.expect("differences of two totals in range"), digits),
         lines,
@@ -305,6 +313,7 @@ fn line(line: &Line, digits: u8) -> DocumentLine {
         Subject::Discount(name) => named(LineKind::Discount, name),
         Subject::Commitment(name) => named(LineKind::Commitment, name),
         Subject::Tax(name) => named(LineKind::Tax, name),
+        Subject::Rounding => of_kind(LineKind::Rounding),
     }
 }
 
@@ -314,6 +323,7 @@ fn usage_line(usage: &Usage, line: DocumentLine) -> DocumentLine {
         product_sku: Some(usage.product_sku.as_str().to_owned()),
         use_unity: Some(usage.use_unity.as_str().to_owned()),
         dimensions: Some(Pairs(usage.dimensions.pairs())),
+        by_dimensions: ByDimensions::of(&usage.by_dimensions),
         model: Some(usage.model.to_owned()),
         quantity: Some(usage.quantity),
         price: Some(PriceRef {

@@ -8,9 +8,12 @@
 //!
 //! Zones come with the program and not from the machine, so that every process cuts the same bill.
 
-use std::iter::successors;
+use std::{
+    iter::{once, successors},
+    time::Duration,
+};
 
-use domain::{Timestamp, Window};
+use domain::{Timestamp, Window, WindowLength};
 use jiff::{
     ToSpan as _,
     civil::Date,
@@ -18,6 +21,12 @@ use jiff::{
 };
 
 use super::from_jiff;
+
+/// 2101-01-01T00:00:00Z.
+const CHANGES_END: Timestamp =
+    Timestamp::from_micros(4_133_980_800_000_000).expect("is before the year 9999");
+/// A year's changes, all of them, whatever the day.
+const TWO_YEARS: Duration = Duration::from_secs(2 * 366 * 86_400);
 
 /// The days of a zone. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +80,36 @@ impl Calendar {
     #[must_use]
     pub fn date_of(&self, moment: Timestamp) -> String {
         self.local(moment).to_string()
+    }
+
+    /// Where the first local day begins that begins at a moment or later; `None` at the end of 9999.
+    #[must_use]
+    pub fn day_from(&self, moment: Timestamp) -> Option<Timestamp> {
+        let today = self.local(moment);
+        let days = [Some(today), today.tomorrow().ok()].into_iter().flatten();
+        days.filter_map(|date| self.start_of(date)).find(|start| *start >= moment)
+    }
+
+    /// The first day of a span, its end included, that begins inside a window of this length; `None`
+    /// where all of them begin on edges.
+    ///
+    /// Looks at the span's first days and at those around each change of the zone's offset, because the
+    /// midnights between two changes are whole days apart, and a window divides a day. Changes beyond
+    /// the year 2100 repeat those before: the database writes out single years up to 2087.
+    #[must_use]
+    pub fn day_inside(&self, window: WindowLength, span: Window) -> Option<Timestamp> {
+        let changes_end = CHANGES_END.max(span.start.plus(TWO_YEARS)).min(span.end);
+        let from = jiff::Timestamp::from_microsecond(span.start.micros()).ok()?;
+        let changes = self.0.following(from).map_while(|change| from_jiff(change.timestamp()));
+        let changes = changes.take_while(|change| *change <= changes_end);
+        let dates = once(span.start).chain(changes).flat_map(|moment| {
+            let date = self.local(moment);
+            [Some(date), date.tomorrow().ok()].into_iter().flatten()
+        });
+        let mut starts = dates.filter_map(|date| self.start_of(date));
+        starts.find(|start| {
+            span.start <= *start && *start <= span.end && window.start_of(*start) != *start
+        })
     }
 
     /// Number of local days that begin in a half-open window, so the parts of a window have as many

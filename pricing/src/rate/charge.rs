@@ -21,14 +21,16 @@ mod percentage;
 
 /// Steps and their sum so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Charge {
+pub(crate) struct Charge {
     pub(super) amount: Amount,
     pub(super) steps: Vec<Step>,
+    /// What of a quantity below zero gives nothing back.
+    pub(super) below_zero: Option<Quantity>,
 }
 
 impl Charge {
     pub(super) const fn new() -> Self {
-        Self { amount: Amount::ZERO, steps: Vec::new() }
+        Self { amount: Amount::ZERO, steps: Vec::new(), below_zero: None }
     }
 
     /// Adds a step.
@@ -42,8 +44,8 @@ impl Charge {
 
 /// Prices a metered quantity. What it uses of the free units goes off `free_left`.
 ///
-/// A quantity below zero mirrors the same quantity above it: what was billed for 150 units is given
-/// back for -150. Free units and tier fees are for usage and take no part in that.
+/// A quantity below zero comes here under a linear price only: what was billed for 150 units is given
+/// back for -150.
 pub(super) fn charge(
     measured: &Measured<'_>,
     metered: Quantity,
@@ -145,9 +147,9 @@ fn graduated(tiers: &Tiers, quantity: Quantity, charge: &mut Charge) -> Result<(
         return fee_at_zero(fee_of(tiers), charge);
     }
     let edges = tiers.list.iter().map(|tier| tier.up_to);
-    for (tier, stretch) in tiers.list.iter().zip(stretches(edges, magnitude(quantity)?)?) {
+    for (tier, stretch) in tiers.list.iter().zip(stretches(edges, quantity)?) {
         let Stretch { index, above, inside } = stretch;
-        push_tier(TierPlace { index, tier, above }, inside, quantity, charge)?;
+        push_tier(TierPlace { index, tier, above }, inside, charge)?;
     }
     Ok(())
 }
@@ -161,18 +163,18 @@ struct Stretch {
     inside: Quantity,
 }
 
-/// Cuts a magnitude at the last quantities of tiers: one stretch for each tier that it reaches.
+/// Cuts a quantity at the last quantities of tiers: one stretch for each tier that it reaches.
 fn stretches(
     edges: impl Iterator<Item = Option<Quantity>>,
-    magnitude: Quantity,
+    quantity: Quantity,
 ) -> Result<Vec<Stretch>, UnpricedReason> {
     let mut above = Quantity::ZERO;
     let mut stretches = Vec::new();
     for (index, up_to) in edges.enumerate() {
-        if magnitude <= above {
+        if quantity <= above {
             break;
         }
-        let top = up_to.map_or(magnitude, |up_to| up_to.min(magnitude));
+        let top = up_to.map_or(quantity, |up_to| up_to.min(quantity));
         let inside = top.checked_sub(above).ok_or(UnpricedReason::OutOfRange)?;
         stretches.push(Stretch { index, above, inside });
         above = top;
@@ -185,12 +187,11 @@ fn volume(tiers: &Tiers, quantity: Quantity, charge: &mut Charge) -> Result<(), 
     if quantity == Quantity::ZERO {
         return fee_at_zero(fee_of(tiers), charge);
     }
-    let magnitude = magnitude(quantity)?;
     let mut above = Quantity::ZERO;
     for (index, tier) in tiers.list.iter().enumerate() {
         match tier.up_to {
-            Some(up_to) if magnitude > up_to => above = up_to,
-            _ => return push_tier(TierPlace { index, tier, above }, magnitude, quantity, charge),
+            Some(up_to) if quantity > up_to => above = up_to,
+            _ => return push_tier(TierPlace { index, tier, above }, quantity, charge),
         }
     }
     unreachable!("the last tier of a catalogue reaches without end")
@@ -212,16 +213,14 @@ struct TierPlace<'t> {
     above: Quantity,
 }
 
-/// Prices `inside` units (a magnitude) in a tier, on the side of zero that `whole` is on.
+/// Prices units in a tier.
 fn push_tier(
     place: TierPlace<'_>,
-    inside: Quantity,
-    whole: Quantity,
+    quantity: Quantity,
     charge: &mut Charge,
 ) -> Result<(), UnpricedReason> {
     let TierPlace { index, tier, above } = place;
     let (number, up_to, unit_price) = (index + 1, tier.up_to, tier.unit_price);
-    let quantity = if whole.is_negative() { negated(inside)? } else { inside };
     let package_size = tier.package_size;
     let (packages, amount) = match package_size {
         None => (None, Amount::product(quantity, unit_price)),
@@ -242,7 +241,7 @@ fn push_tier(
         unit_price,
         amount,
     })?;
-    if tier.flat_fee != Quantity::ZERO && !whole.is_negative() {
+    if tier.flat_fee != Quantity::ZERO {
         charge.push(Step::TierFee { tier: number, amount: Amount::of(tier.flat_fee) })?;
     }
     Ok(())
@@ -259,12 +258,4 @@ fn cell(matrix: &Matrix, dimensions: &Dimensions) -> Result<(Quantity, Pairs), U
         (None, Some(default)) => Ok((default, Pairs::default())),
         (None, None) => Err(UnpricedReason::NoMatrixPrice),
     }
-}
-
-fn magnitude(quantity: Quantity) -> Result<Quantity, UnpricedReason> {
-    if quantity.is_negative() { negated(quantity) } else { Ok(quantity) }
-}
-
-fn negated(quantity: Quantity) -> Result<Quantity, UnpricedReason> {
-    Quantity::ZERO.checked_sub(quantity).ok_or(UnpricedReason::OutOfRange)
 }

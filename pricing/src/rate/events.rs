@@ -8,9 +8,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use domain::{Quantity, ResourceKey, Timestamp, UsageRow, catalogue::Catalogue};
+use domain::{Quantity, ResourceKey, Timestamp, UsageRow};
 
-use super::{UnpricedReason, terms::Counting};
+use super::UnpricedReason;
 
 /// The events behind a quantity, as far as its price needs to know them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,26 +23,16 @@ pub(crate) struct Events {
 }
 
 /// The hours whose events' amounts are needed and cannot be told.
+#[derive(Default)]
 pub(super) struct MixedAmounts<'u>(HashSet<(&'u ResourceKey, Timestamp)>);
 
 impl<'u> MixedAmounts<'u> {
-    /// Looks at all rows before any is billed. One row alone tells nothing: the same hour's events
-    /// may be spread over rows of several segments, and the spreading must not decide.
-    pub(super) fn of<'c>(
-        catalogue: &Catalogue,
-        usage: &'u [UsageRow],
-        price_of: impl Fn(&UsageRow) -> Result<Counting<'c>, UnpricedReason>,
-    ) -> Self {
-        let mut prices = catalogue.skus.iter().flat_map(|definition| &definition.prices);
-        if !prices.any(|price| price.model.per_event().is_some()) {
-            return Self(HashSet::new());
-        }
-        let needed = |row: &&UsageRow| {
-            price_of(row).is_ok_and(|found| found.price.model.per_event().is_some())
-        };
+    /// Looks at all rows whose events matter before any is billed. One row alone tells nothing: the same
+    /// hour's events may be spread over rows of several segments, and the spreading must not decide.
+    pub(super) fn of(rows: impl Iterator<Item = &'u UsageRow>) -> Self {
         let mut seen: HashMap<(&ResourceKey, Timestamp), Quantity> = HashMap::new();
         let mut mixed = HashSet::new();
-        for row in usage.iter().filter(needed) {
+        for row in rows {
             let (place, aggregate) =
                 ((&row.key.resource, row.key.window_start), &row.cell.aggregate);
             let first = *seen.entry(place).or_insert(aggregate.min);

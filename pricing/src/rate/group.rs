@@ -1,217 +1,266 @@
 //! Grouping: rows of usage find their prices, and those that are priced together are added up.
 
-use std::{
-    collections::{BTreeMap, HashMap as StdHashMap},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
 
 use domain::{
-    Dimensions, ResourceKey, Sku, Tenant, Timestamp, Unit, UsageRow, Window,
-    catalogue::{PriceModel, SkuDefinition},
+    Dimensions, Name, ResourceKey, Sku, Tenant, Unit, UsageRow, Window, catalogue::Meter,
 };
-use foldhash::fast::RandomState;
 
 use super::{
-    RatingTerms, Sources, UnpricedReason, bill::BoundsHold, events::MixedAmounts, tally::Tally,
-    terms::Counting,
+    RatingTerms, Sources, UnpricedReason,
+    detail::Detail,
+    events::MixedAmounts,
+    index::{HashMap, Index},
+    levels::Level,
+    pieces::Pieces,
+    tally::Tally,
 };
+use crate::amount::Amount;
 
-/// Keys come out of stored rows, so a seeded hash that is not cryptographic is enough.
-type HashMap<K, V> = StdHashMap<K, V, RandomState>;
-
-/// All usage of one tenant, SKU and unit, by the stretch in which its price counts and, for a matrix,
-/// dimensions.
+/// All usage of one tenant, SKU and unit.
+#[derive(Default)]
 pub(super) struct Resource<'c> {
-    pub(super) definition: &'c SkuDefinition,
-    /// At least one.
-    pub(super) counting: Rc<[Counting<'c>]>,
-    pub(super) bounds: BoundsHold,
-    /// By first moment of the stretch.
-    pub(super) parts: BTreeMap<(Timestamp, Dimensions), (Counting<'c>, Tally)>,
+    pub(super) pieces: Rc<Pieces<'c>>,
+    /// Pulses that are added up: by piece and, for a matrix, the dimensions of the cell.
+    pub(super) parts: BTreeMap<(usize, Dimensions), (Tally, Detail)>,
+    /// Levels, each by the first piece that measures the same and what it is measured for.
+    pub(super) levels: BTreeMap<(usize, Dimensions), Level>,
 }
 
 pub(super) type Bills<'c> = BTreeMap<(Tenant, Sku, Unit), Resource<'c>>;
 pub(super) type Waiting = BTreeMap<(Tenant, Sku, Unit, UnpricedReason, Dimensions), Tally>;
 
-/// What a row's price is: where it counts, or why there is none.
-type Priced<'c> = Result<Counting<'c>, UnpricedReason>;
+/// What a row is to the bill.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Under the price of a piece.
+    Priced(usize),
+    /// From before the bill, of which levels may hold on.
+    Before,
+    /// Without a price.
+    Waits(UnpricedReason),
+}
 
-/// A tally of rows that stand under one resource and one price, or one reason for having none.
-struct Stretch<'c> {
-    priced: Priced<'c>,
+/// Rows of one resource that stand alike.
+struct Stretch {
+    standing: Standing,
     tally: Tally,
 }
 
-/// Adds up the rows of the span. A row costs one look-up of its resource, whatever the number of
-/// prices, and nothing is copied for it.
+/// All rows of one resource.
+struct Rows<'c> {
+    pieces: Rc<Pieces<'c>>,
+    stretches: Vec<Stretch>,
+}
+
+/// Adds up the rows of the span, and finds the levels that hold on from before it. A row costs one
+/// look-up of its resource, whatever the number of prices, and nothing is copied for it.
 pub(super) fn group<'c>(terms: &RatingTerms<'c>, usage: &[UsageRow]) -> (Bills<'c>, Waiting) {
     let index = Index::of(terms);
-    let mixed = MixedAmounts::of(terms.catalogue, usage, |row| index.price_of(row));
-    let mut stretches: HashMap<&ResourceKey, Vec<Stretch<'c>>> = HashMap::default();
+    let mut known = Known { index: &index, made: HashMap::default() };
+    let mixed = known.mixed(terms.span, usage);
+    let mut resources: HashMap<&ResourceKey, Rows<'c>> = HashMap::default();
     for (place, row) in usage.iter().enumerate() {
-        let hour = row.key.window_start;
-        if hour < terms.span.start || terms.span.end <= hour {
+        if row.key.window_start >= terms.span.end {
             continue;
         }
-        let known = stretches.entry(&row.key.resource).or_default();
-        let stretch = stretch_of(known, row, &index, &mixed);
-        let aggregate = &row.cell.aggregate;
-        stretch.tally.add(aggregate);
-        if terms.sources == Sources::Listed {
-            stretch.tally.note(u32::try_from(place).expect("below 2^32 rows a bill"));
+        let rows = resources.entry(&row.key.resource).or_insert_with(|| Rows {
+            pieces: known.pieces(&row.key.resource),
+            stretches: Vec::new(),
+        });
+        let Some(stretch) = rows.stretch_of(row, terms.span, &index, &mixed) else { continue };
+        let Stretch { standing, tally } = &mut rows.stretches[stretch];
+        tally.add(&row.cell.aggregate);
+        if terms.sources == Sources::Listed && *standing != Standing::Before {
+            tally.note(u32::try_from(place).expect("below 2^32 rows a bill"));
         }
-        if stretch.priced.is_ok_and(|found| found.price.model.per_event().is_some()) {
-            stretch.tally.add_events(hour, aggregate.min, aggregate.count);
+        if let Standing::Priced(piece) = *standing {
+            let piece = &rows.pieces.list[piece];
+            tally.keep_single(piece.definition.meter, piece.price, row);
         }
     }
     let (mut bills, mut waiting) = (Bills::new(), Waiting::new());
-    for (resource, stretches) in stretches {
-        for stretch in stretches {
-            place(&index, resource, stretch, (&mut bills, &mut waiting));
-        }
+    for (resource, rows) in resources {
+        place(resource, rows, (&mut bills, &mut waiting));
     }
     subscribe(terms, &index, &mut bills);
     (bills, waiting)
 }
 
-/// The stretch of a resource that a row belongs to. The newest is looked at first: rows come by
-/// time, and prices change seldom.
-fn stretch_of<'s, 'c>(
-    known: &'s mut Vec<Stretch<'c>>,
-    row: &UsageRow,
-    index: &Index<'c>,
-    mixed: &MixedAmounts<'_>,
-) -> &'s mut Stretch<'c> {
-    let hour = row.key.window_start;
-    let still = known.last().is_some_and(|newest| {
-        newest.priced.is_ok_and(|found| {
-            // Whether an hour of single events is told is looked up hour by hour.
-            found.price.model.per_event().is_none() && holds(found.span, hour)
-        })
-    });
-    if still {
-        return known.last_mut().expect("looked at above");
-    }
-    let priced = index.price_of(row).and_then(|found| mixed.refuse(row).map_or(Ok(found), Err));
-    let same = |stretch: &Stretch<'c>| match (stretch.priced, priced) {
-        (Ok(one), Ok(other)) => one.span.start == other.span.start,
-        (Err(one), Err(other)) => one == other,
-        _ => false,
-    };
-    let at = known.iter().position(same).unwrap_or_else(|| {
-        known.push(Stretch { priced, tally: Tally::default() });
-        known.len() - 1
-    });
-    // Kept last, so that the next row finds it first.
-    let newest = known.len() - 1;
-    known.swap(at, newest);
-    &mut known[newest]
+/// The prices of what there is usage of, each found once.
+struct Known<'i, 'c, 'u> {
+    index: &'i Index<'i, 'c>,
+    made: HashMap<(&'u Sku, &'u Unit), Rc<Pieces<'c>>>,
 }
 
-fn holds(window: Window, moment: Timestamp) -> bool {
-    window.start <= moment && moment < window.end
+impl<'c, 'u> Known<'_, 'c, 'u> {
+    fn pieces(&mut self, resource: &'u ResourceKey) -> Rc<Pieces<'c>> {
+        let (sku, unit) = (&resource.product_sku, &resource.use_unity);
+        let make = || Rc::new(self.index.pieces(sku, unit));
+        Rc::clone(self.made.entry((sku, unit)).or_insert_with(make))
+    }
+
+    /// The hours whose events' amounts are needed and cannot be told.
+    fn mixed(&mut self, span: Window, usage: &'u [UsageRow]) -> MixedAmounts<'u> {
+        if !self.index.has_prices_per_event() {
+            return MixedAmounts::default();
+        }
+        MixedAmounts::of(usage.iter().filter(|row| {
+            let hour = row.key.window_start;
+            let pieces = span.holds(hour).then(|| self.pieces(&row.key.resource));
+            pieces.is_some_and(|pieces| {
+                let piece = pieces.at(hour).map(|at| &pieces.list[at]);
+                piece.is_some_and(|piece| piece.price.model.per_event().is_some())
+            })
+        }))
+    }
+}
+
+impl Rows<'_> {
+    /// Place of the stretch that a row belongs to; `None` where nothing asks for it. The newest is looked
+    /// at first: rows come by time, and prices change seldom.
+    fn stretch_of(
+        &mut self,
+        row: &UsageRow,
+        span: Window,
+        index: &Index<'_, '_>,
+        mixed: &MixedAmounts<'_>,
+    ) -> Option<usize> {
+        let hour = row.key.window_start;
+        let still = self.stretches.last().is_some_and(|newest| match newest.standing {
+            Standing::Priced(at) => {
+                let piece = &self.pieces.list[at];
+                // Whether an hour of single events is told is looked up hour by hour.
+                piece.price.model.per_event().is_none() && piece.span.holds(hour)
+            }
+            _ => false,
+        });
+        if still {
+            return Some(self.stretches.len() - 1);
+        }
+        let standing = if hour < span.start {
+            self.pieces
+                .list
+                .iter()
+                .any(|piece| piece.definition.carry)
+                .then_some(Standing::Before)?
+        } else {
+            let piece = self.pieces.at(hour).ok_or_else(|| index.why_unpriced(row));
+            let told = piece.and_then(|piece| mixed.refuse(row).map_or(Ok(piece), Err));
+            told.map_or_else(Standing::Waits, Standing::Priced)
+        };
+        let found = self.stretches.iter().position(|stretch| stretch.standing == standing);
+        let at = found.unwrap_or_else(|| {
+            self.stretches.push(Stretch { standing, tally: Tally::default() });
+            self.stretches.len() - 1
+        });
+        // Kept last, so that the next row finds it first.
+        let newest = self.stretches.len() - 1;
+        self.stretches.swap(at, newest);
+        Some(newest)
+    }
 }
 
 fn place<'c>(
-    index: &Index<'c>,
     resource: &ResourceKey,
-    stretch: Stretch<'c>,
+    rows: Rows<'c>,
     (bills, waiting): (&mut Bills<'c>, &mut Waiting),
 ) {
-    let ResourceKey { tenant, product_sku, use_unity, dimensions } = resource.clone();
-    match stretch.priced {
-        Ok(found) => {
-            let known = index.find(&product_sku, &use_unity).expect("has a price");
-            let dimensions = match found.price.model {
-                PriceModel::Matrix(_) => dimensions,
-                _ => Dimensions::none(),
-            };
-            let bill =
-                bills.entry((tenant, product_sku, use_unity)).or_insert_with(|| known.bill());
-            let part = (found.span.start, dimensions);
-            let (_, tally) = bill.parts.entry(part).or_insert_with(|| (found, Tally::default()));
-            tally.merge(stretch.tally);
-        }
-        Err(reason) => {
-            let key = (tenant, product_sku, use_unity, reason, dimensions);
-            waiting.entry(key).or_default().merge(stretch.tally);
-        }
-    }
-}
-
-/// Adds parts without usage: those of SKUs that are subscribed to, and, of a SKU that is billed at
-/// all, those of its flat prices, because a flat amount is for the days of its price whenever the
-/// usage came.
-fn subscribe<'c>(terms: &RatingTerms<'c>, index: &Index<'c>, bills: &mut Bills<'c>) {
-    let (tenant, skus) = terms.subscriptions.unzip();
-    for (sku, unit) in skus.into_iter().flatten() {
-        let known = index.find(sku, unit).ok().filter(|known| !known.counting.is_empty());
-        let (Some(tenant), Some(known)) = (tenant, known) else { continue };
-        let bill = bills
-            .entry((tenant.clone(), sku.clone(), unit.clone()))
-            .or_insert_with(|| known.bill());
-        bill.bounds = BoundsHold::Always;
-        // A matrix prices combinations, and there is none without usage.
-        add_parts(bill, |model| !matches!(model, PriceModel::Matrix(_)));
-    }
-    for bill in bills.values_mut() {
-        add_parts(bill, |model| matches!(model, PriceModel::Flat { .. }));
-    }
-}
-
-fn add_parts(bill: &mut Resource<'_>, wanted: fn(&PriceModel) -> bool) {
-    for found in bill.counting.iter().filter(|found| wanted(&found.price.model)) {
-        let part = (found.span.start, Dimensions::none());
-        bill.parts.entry(part).or_insert_with(|| (*found, Tally::default()));
-    }
-}
-
-/// Finds prices without walking the catalogue for each row: by SKU, then by unit, of which there are
-/// few.
-struct Index<'c>(HashMap<&'c Sku, Vec<Known<'c>>>);
-
-/// A SKU in a unit, with when which of its prices counts.
-struct Known<'c> {
-    definition: &'c SkuDefinition,
-    counting: Rc<[Counting<'c>]>,
-}
-
-impl<'c> Known<'c> {
-    fn bill(&self) -> Resource<'c> {
-        Resource {
-            definition: self.definition,
-            counting: Rc::clone(&self.counting),
-            bounds: BoundsHold::WherePriced,
-            parts: BTreeMap::new(),
-        }
-    }
-}
-
-impl<'c> Index<'c> {
-    fn of(terms: &RatingTerms<'c>) -> Self {
-        let mut skus: HashMap<&'c Sku, Vec<Known<'c>>> = HashMap::default();
-        for definition in &terms.catalogue.skus {
-            let counting = terms.counting(definition).into();
-            skus.entry(&definition.sku).or_default().push(Known { definition, counting });
-        }
-        Self(skus)
-    }
-
-    fn find(&self, sku: &Sku, unit: &Unit) -> Result<&Known<'c>, UnpricedReason> {
-        let units = self.0.get(sku).ok_or(UnpricedReason::UnknownSku)?;
-        let found = units.iter().find(|known| known.definition.unit == *unit);
-        found.ok_or(UnpricedReason::UnitMismatch)
-    }
-
-    fn price_of(&self, row: &UsageRow) -> Priced<'c> {
-        let (resource, hour) = (&row.key.resource, row.key.window_start);
-        let known = self.find(&resource.product_sku, &resource.use_unity)?;
-        match known.counting.iter().find(|found| holds(found.span, hour)) {
-            Some(found) => Ok(*found),
-            None if known.definition.prices.iter().any(|price| price.is_valid_at(hour)) => {
-                Err(UnpricedReason::NoPriceInCurrency)
+    let ResourceKey { tenant, product_sku, use_unity, dimensions } = resource;
+    for Stretch { standing, tally } in rows.stretches {
+        let what = || (tenant.clone(), product_sku.clone(), use_unity.clone());
+        let wait = |reason, waiting: &mut Waiting, tally| {
+            let (tenant, sku, unit) = what();
+            waiting
+                .entry((tenant, sku, unit, reason, dimensions.clone()))
+                .or_default()
+                .merge(tally);
+        };
+        match standing {
+            Standing::Waits(reason) => wait(reason, waiting, tally),
+            Standing::Before => {
+                bill_of(bills, what(), &rows.pieces).hold_on(dimensions, &tally);
             }
-            None => Err(UnpricedReason::NoPrice),
+            Standing::Priced(at) if rows.pieces.list[at].definition.meter.is_level() => {
+                bill_of(bills, what(), &rows.pieces).level(at, dimensions).tally.merge(tally);
+            }
+            Standing::Priced(at) => match rows.pieces.cell(at, dimensions) {
+                Some(cell) => {
+                    bill_of(bills, what(), &rows.pieces).add((at, cell), dimensions, tally);
+                }
+                None => wait(UnpricedReason::NoMatrixPrice, waiting, tally),
+            },
+        }
+    }
+}
+
+fn bill_of<'b, 'c>(
+    bills: &'b mut Bills<'c>,
+    what: (Tenant, Sku, Unit),
+    pieces: &Rc<Pieces<'c>>,
+) -> &'b mut Resource<'c> {
+    bills
+        .entry(what)
+        .or_insert_with(|| Resource { pieces: Rc::clone(pieces), ..Resource::default() })
+}
+
+impl Resource<'_> {
+    /// Adds the pulses of one resource.
+    fn add(&mut self, (at, cell): (usize, Dimensions), dimensions: &Dimensions, tally: Tally) {
+        let is_matrix = self.pieces.is_matrix(at);
+        let quantity = match self.pieces.list[at].definition.meter {
+            Meter::Count => Amount::whole(1).times(tally.count()).unwrap_or_default(),
+            _ => tally.sum(),
+        };
+        let (sum, detail) = self.parts.entry((at, cell)).or_default();
+        sum.merge(tally);
+        if is_matrix {
+            detail.add(dimensions, quantity);
+        }
+    }
+
+    /// The level of a resource under what a piece measures.
+    fn level(&mut self, at: usize, dimensions: &Dimensions) -> &mut Level {
+        let measure = self.pieces.measures[at];
+        let of = projected(dimensions, &self.pieces.list[measure].definition.per);
+        self.levels.entry((measure, of)).or_default()
+    }
+
+    /// Notes a level from before the bill, for all that lets it hold on.
+    fn hold_on(&mut self, dimensions: &Dimensions, tally: &Tally) {
+        let pieces = Rc::clone(&self.pieces);
+        for (at, piece) in pieces.list.iter().enumerate() {
+            if piece.definition.carry && pieces.measures[at] == at {
+                let level = self.level(at, dimensions);
+                level.before = level.before.max(tally.last());
+            }
+        }
+    }
+}
+
+/// The dimensions that are named, of some.
+fn projected(dimensions: &Dimensions, names: &[Name]) -> Dimensions {
+    let pairs = dimensions.pairs();
+    let is_named = |name: &str| names.iter().any(|known| known.as_str() == name);
+    if pairs.iter().all(|(name, _)| is_named(name)) {
+        return dimensions.clone();
+    }
+    let named = pairs.iter().filter(|(name, _)| is_named(name));
+    Dimensions::from_pairs(named.map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+/// Adds what is billed without usage: SKUs that are subscribed to.
+fn subscribe<'c>(terms: &RatingTerms<'c>, index: &Index<'_, 'c>, bills: &mut Bills<'c>) {
+    for contract in terms.parts.iter().filter_map(|part| part.contract) {
+        for (sku, unit) in &contract.subscriptions {
+            let what = (contract.tenant.clone(), sku.clone(), unit.clone());
+            if bills.contains_key(&what) {
+                continue;
+            }
+            let pieces = Rc::new(index.pieces(sku, unit));
+            if !pieces.list.is_empty() {
+                bill_of(bills, what, &pieces);
+            }
         }
     }
 }

@@ -1,16 +1,21 @@
 //! Measured: what a price's meter gave of a tenant's usage, ready to be priced.
 
-use domain::{Dimensions, Quantity, Timestamp, catalogue::Price, contract::ExchangeRate};
+use domain::{
+    Dimensions, Quantity,
+    catalogue::Price,
+    contract::{Discount, ExchangeRate},
+};
 
-use super::{Step, UnpricedReason, events::Events};
+use super::{Share, Step, UnpricedReason, events::Events};
 
-/// A quantity that one price version prices together.
+/// A quantity that one price prices together.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured<'c> {
     pub(crate) price: &'c Price,
-    /// First moment of the stretch in which the price counts: what is priced together shares its
-    /// allowances.
-    pub(crate) since: Timestamp,
+    /// Which stretch of time the price counts in: what is priced together shares its allowances.
+    pub(crate) piece: usize,
+    /// Shares that go off, in order.
+    pub(crate) discounts: &'c [(&'c Discount, Quantity)],
     /// The rate into the bill's currency, where the price is in another.
     pub(crate) exchange: Option<ExchangeRate>,
     pub(crate) dimensions: Dimensions,
@@ -20,4 +25,9 @@ pub(crate) struct Measured<'c> {
     pub(crate) events: Events,
     /// The steps that say where the quantity came from, and what share of a period it is priced for.
     pub(crate) origin: Vec<Step>,
+    /// The share of the days for which a level costs what it costs for the whole period.
+    pub(crate) share: Option<Share>,
+    /// Whether what was lost or won by rounding goes on to the next of these dimensions, so that shares
+    /// of one amount add up to it.
+    pub(crate) goes_on: bool,
 }

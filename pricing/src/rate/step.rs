@@ -18,17 +18,43 @@ mod effect;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "step")]
 pub enum Step {
-    /// The meter took its aggregate of the whole period.
+    /// What the meter gave.
     #[serde(rename = "meter")]
     Metered {
-        /// Which aggregate.
+        /// The meter.
         #[serde(with = "words")]
         #[schema(value_type = String)]
         meter: Meter,
-        /// What it gave.
+        /// What it gave, of all resources together.
         #[serde(with = "words")]
         #[schema(value_type = String)]
         quantity: Quantity,
+        /// Of a level: how many resources have one.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "words::optional")]
+        #[schema(value_type = Option<String>)]
+        resources: Option<u64>,
+        /// How many of them have theirs from before the period, where any has.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "words::optional")]
+        #[schema(value_type = Option<String>)]
+        carried: Option<u64>,
+    },
+    /// A quantity below zero is priced as zero, because the price has terms that begin or end there.
+    #[serde(rename = "below_zero")]
+    BelowZero {
+        /// What gives nothing back.
+        #[serde(with = "words")]
+        #[schema(value_type = String)]
+        quantity: Quantity,
+    },
+    /// What a level costs for a whole period went down to its share of the days.
+    #[serde(rename = "days")]
+    Shared {
+        /// Calendar days of the share.
+        days: u32,
+        /// Calendar days of the period.
+        of: u32,
+        /// The share minus the whole.
+        amount: Amount,
     },
     /// The quantity went over into the unit that is priced.
     #[serde(rename = "convert")]

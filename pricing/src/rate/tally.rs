@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
     Aggregate, Quantity, Timestamp, UsageRow,
-    catalogue::{Meter, NegativePolicy},
+    catalogue::{Meter, Price},
 };
 
 use super::{Hour, SegmentPart, UnpricedReason, events::Events};
@@ -19,6 +19,8 @@ pub(crate) struct Tally {
     rows: Vec<u32>,
     /// How many events of each amount an hour holds, where the price needs to know.
     amounts: BTreeMap<(Timestamp, Quantity), u128>,
+    /// The newest amount of each hour with its time, where the meter needs to know.
+    changes: BTreeMap<Timestamp, (Timestamp, Quantity)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +62,7 @@ impl Tally {
     }
 
     /// Takes all that another holds.
-    pub(super) fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         self.total = match (self.total, other.total) {
             (Some(one), Some(other)) => Some(one.merged(other)),
             (one, other) => one.or(other),
@@ -69,6 +71,36 @@ impl Tally {
         for ((hour, amount), count) in other.amounts {
             *self.amounts.entry((hour, amount)).or_default() += count;
         }
+        for (hour, change) in other.changes {
+            self.change(hour, change);
+        }
+    }
+
+    /// Keeps what only some prices and meters need of the rows that were taken.
+    pub(super) fn keep_single(&mut self, meter: Meter, price: &Price, row: &UsageRow) {
+        let (hour, aggregate) = (row.key.window_start, &row.cell.aggregate);
+        if price.model.per_event().is_some() {
+            self.add_events(hour, aggregate.min, aggregate.count);
+        }
+        if meter == Meter::TimeWeighted {
+            self.change(hour, (aggregate.time_last, aggregate.last));
+        }
+    }
+
+    /// Of what one hour holds the newest counts, however the hour is split over segments.
+    fn change(&mut self, hour: Timestamp, change: (Timestamp, Quantity)) {
+        let newest = self.changes.entry(hour).or_insert(change);
+        *newest = change.max(*newest);
+    }
+
+    /// When the level became what, by hours.
+    pub(super) fn changes(&self) -> impl Iterator<Item = (Timestamp, Quantity)> {
+        self.changes.values().copied()
+    }
+
+    /// The newest amount.
+    pub(super) fn last(&self) -> Option<(Timestamp, Quantity)> {
+        self.total.map(|total| total.last)
     }
 
     /// Notes the place of the row that was taken.
@@ -82,28 +114,22 @@ impl Tally {
     }
 
     /// The single events, as far as they were noted.
-    pub(super) fn events(&self) -> Events {
+    pub(crate) fn events(&self) -> Events {
         let amounts = self.amounts.iter().map(|((_, amount), count)| (*amount, *count));
         Events { count: self.count(), amounts: amounts.collect() }
     }
 
-    /// What the meter gives for the whole period.
-    pub(super) fn metered(
-        &self,
-        meter: Meter,
-        negative: NegativePolicy,
-    ) -> Result<Quantity, UnpricedReason> {
+    /// What the meter gives of all that was taken.
+    pub(crate) fn metered(&self, meter: Meter) -> Result<Quantity, UnpricedReason> {
         let Some(total) = &self.total else { return Ok(Quantity::ZERO) };
-        if negative == NegativePolicy::Refuse && total.min.is_negative() {
-            return Err(UnpricedReason::NegativeRefused);
-        }
         match meter {
             Meter::Sum => total.sum.to_quantity().ok_or(UnpricedReason::OutOfRange),
             Meter::Count => whole(total.count).ok_or(UnpricedReason::OutOfRange),
             Meter::Min => Ok(total.min),
             Meter::Max => Ok(total.max),
             Meter::Avg => amount::mean(total.sum, total.count).ok_or(UnpricedReason::OutOfRange),
-            Meter::Latest => Ok(total.last.1),
+            // Of one moment, the level itself.
+            Meter::Latest | Meter::TimeWeighted => Ok(total.last.1),
         }
     }
 

@@ -1,33 +1,31 @@
-//! Terms: what a stretch of a billing period is rated under, beside the usage itself.
+//! Terms: what a billing period is rated under, beside the usage itself.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use domain::{
-    Quantity, Sku, Tenant, Timestamp, Unit, Window,
+    Quantity, Timestamp, Window,
     catalogue::{
         Catalogue, Currency, PerEvent, Percentage, Price, PriceModel, RateTier, RateTiers,
-        Rounding, SkuDefinition, Tier, Tiers,
+        Rounding, Tier, Tiers,
     },
-    contract::{Discount, DiscountValue, ExchangeRate},
+    contract::{Contract, ExchangeRate},
 };
 
-use crate::{amount, moment::Calendar};
+use crate::{
+    amount::{self, Amount},
+    moment::Calendar,
+};
 
-/// What a stretch of a billing period is rated under.
-#[derive(Clone, Copy, Debug)]
+/// What a billing period, or the stretch of it that is billed, is rated under.
+#[derive(Clone, Debug)]
 pub struct RatingTerms<'a> {
-    /// The prices.
-    pub catalogue: &'a Catalogue,
+    /// What holds when, in order of time and without gaps. Equal terms that follow one another are one,
+    /// however many parts they stand in.
+    pub parts: Vec<Agreed<'a>>,
     /// Currency of the bill.
     pub currency: Currency,
     /// How each line is rounded.
     pub rounding: Rounding,
-    /// Discounts; those of an amount are for the whole bill and are not taken here.
-    pub discounts: &'a [Discount],
-    /// The rates into the bill's currency that count for this period, one a currency.
-    pub exchange: &'a [ExchangeRate],
-    /// Who is billed for SKUs whether they are used or not, and for which.
-    pub subscriptions: Option<(&'a Tenant, &'a [(Sku, Unit)])>,
     /// The whole billing period, which amounts and allowances are for.
     pub period: Window,
     /// The stretch of it that is rated. Usage outside of it is no part of the bill.
@@ -36,6 +34,17 @@ pub struct RatingTerms<'a> {
     pub calendar: &'a Calendar,
     /// Whether lines say which hours of usage are behind them.
     pub sources: Sources,
+}
+
+/// What a stretch of time is under.
+#[derive(Clone, Copy, Debug)]
+pub struct Agreed<'a> {
+    /// The stretch.
+    pub window: Window,
+    /// Its prices.
+    pub catalogue: &'a Catalogue,
+    /// What its tenant has agreed to; `None` for the catalogue alone.
+    pub contract: Option<&'a Contract>,
 }
 
 /// Whether lines list their hours and the stretches of the log behind these.
@@ -52,12 +61,9 @@ impl<'a> RatingTerms<'a> {
     #[must_use]
     pub fn of(catalogue: &'a Catalogue, period: Window, calendar: &'a Calendar) -> Self {
         Self {
-            catalogue,
+            parts: vec![Agreed { window: period, catalogue, contract: None }],
             currency: catalogue.currency,
             rounding: catalogue.rounding,
-            discounts: &[],
-            exchange: &[],
-            subscriptions: None,
             period,
             span: period,
             calendar,
@@ -75,63 +81,33 @@ impl<'a> RatingTerms<'a> {
         }
     }
 
-    /// The shares that are taken off lines of a SKU, in order.
-    pub(crate) fn discounts_on(&self, sku: &Sku) -> Vec<(&'a Discount, Quantity)> {
-        let share = |discount: &'a Discount| match discount.value {
-            DiscountValue::Share(share) if discount.scope.holds(sku) => Some((discount, share)),
-            _ => None,
-        };
-        self.discounts.iter().filter_map(share).collect()
-    }
-
-    /// The rate from a currency, `None` where the amount is in the bill's already.
+    /// The rate from a currency into the bill's: the one in force at the last moment of the span, by the
+    /// newest contract that knows one. `None` where the amount is in the bill's currency already.
     pub(crate) fn exchange_from(&self, currency: Currency) -> Option<ExchangeRate> {
-        let found = self.exchange.iter().find(|rate| rate.from == currency);
-        found.filter(|_| currency != self.currency).copied()
+        let known = |part: &Agreed<'_>| part.contract.and_then(|it| self.rate_of(it, currency));
+        let foreign = (currency != self.currency).then_some(&self.parts);
+        foreign.into_iter().flatten().rev().find_map(known)
     }
 
-    /// The price that counts at a moment: in the bill's currency, or else the first in a currency
-    /// that there is a rate from.
-    fn price_at<'d>(&self, definition: &'d SkuDefinition, moment: Timestamp) -> Option<&'d Price> {
-        definition.price_at(self.currency, moment).or_else(|| {
-            let valid = definition.prices.iter().filter(|price| price.is_valid_at(moment));
-            valid.into_iter().find(|price| self.exchange_from(price.currency).is_some())
+    fn rate_of(&self, contract: &Contract, currency: Currency) -> Option<ExchangeRate> {
+        let last = self.span.end.minus(Duration::from_micros(1));
+        contract.rate_at(currency, last).copied()
+    }
+
+    /// Of a part's prices, the one that counts at a moment: in the bill's currency, or else the first in
+    /// a currency that the part's contract has a rate from.
+    pub(super) fn price_at<'p>(
+        &self,
+        part: &Agreed<'_>,
+        prices: &'p [Price],
+        moment: Timestamp,
+    ) -> Option<&'p Price> {
+        let valid = || prices.iter().filter(|price| price.is_valid_at(moment));
+        valid().find(|price| price.currency == self.currency).or_else(|| {
+            let contract = part.contract?;
+            valid().find(|price| self.rate_of(contract, price.currency).is_some())
         })
     }
-
-    /// Which price counts when in the span, in order of time: one entry for each stretch in which one
-    /// price counts throughout. Stretches do not overlap; in gaps nothing has a price. One price may
-    /// count in several stretches, where another comes before it in between.
-    pub(crate) fn counting<'d>(&self, definition: &'d SkuDefinition) -> Vec<Counting<'d>> {
-        let inside = |moment: &Timestamp| self.span.start < *moment && *moment < self.span.end;
-        let edges =
-            definition.prices.iter().flat_map(|price| [Some(price.valid_from), price.valid_to]);
-        let mut edges: Vec<Timestamp> = edges.flatten().filter(inside).collect();
-        edges.extend([self.span.start, self.span.end]);
-        edges.sort_unstable();
-        edges.dedup();
-        let mut counting: Vec<Counting<'d>> = Vec::new();
-        for edge in edges.windows(2) {
-            let (start, end) = (edge[0], edge[1]);
-            let Some(price) = self.price_at(definition, start) else { continue };
-            match counting.last_mut() {
-                Some(last) if last.span.end == start && std::ptr::eq(last.price, price) => {
-                    last.span.end = end;
-                }
-                _ => counting.push(Counting { price, span: Window { start, end } }),
-            }
-        }
-        counting
-    }
-}
-
-/// A stretch of time in which one price counts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Counting<'d> {
-    /// The price.
-    pub(crate) price: &'d Price,
-    /// The stretch.
-    pub(crate) span: Window,
 }
 
 /// A part of a period, by calendar days.
@@ -165,6 +141,13 @@ impl Share {
         let to = |days: u32| amount::part(whole, days, self.of);
         let (end, start) = (to(self.before + self.days), to(self.before));
         end.checked_sub(start).expect("parts of a quantity lie between it and zero")
+    }
+
+    /// The share of an amount of money in the same way, at 36 decimals; `None` past the range.
+    #[must_use]
+    pub fn of_amount(self, whole: Amount) -> Option<Amount> {
+        let to = |days: u32| whole.part(days, self.of);
+        to(self.before + self.days)?.checked_sub(to(self.before)?)
     }
 
     /// The share of a count, by whole ones in the same way.

@@ -98,11 +98,6 @@ skus:
     unit: BRL
     prices:
       - {valid_from: 2026-01-01T00:00:00Z, model: dynamic, multiplier: "1.1"}
-  - sku: strict
-    unit: hour
-    negative: refuse
-    prices:
-      - {valid_from: 2026-01-01T00:00:00Z, model: per_unit, unit_price: "1"}
   - sku: dear
     unit: hour
     prices:
@@ -207,19 +202,18 @@ fn a_price_that_changes_inside_the_period_splits_the_usage_and_starts_packages_a
         row("changing", "hour", "", "3", "2026-01-20T00:00:00Z", 0),
         row("changing", "hour", "", "9", "2026-01-26T00:00:00Z", 0),
     ]);
-    // 1 package of the old price; 3 of the new (11 + 14 = 25). The newest price's minimum of 50 holds
-    // once for both, for the 19 of 31 days that have a price, as a line of its own.
-    assert_eq!(amounts(&rated), ["1.00", "6.00", "23.65"]);
-    assert_eq!(rated.total.text(2), "30.65");
-    assert_eq!(rated.lines[2].steps[0].as_str(), "minimum");
-    assert!(rated.lines[2].hours.is_empty());
+    // 1 package of the old price; 3 of the new (11 + 14 = 25) are 6.00, which its minimum of 50 raises to
+    // its 4 of 31 days.
+    assert_eq!(amounts(&rated), ["1.00", "6.45"]);
+    let steps: Vec<&str> = rated.lines[1].steps.iter().map(Step::as_str).collect();
+    assert_eq!(steps, ["meter", "proration", "packages", "minimum", "rounding"]);
     let expected =
         [("changing", "no_price", "3".into()), ("changing", "no_price_in_currency", "9".into())];
     assert_eq!(waiting(&rated), expected);
 }
 
 #[test]
-fn a_matrix_gives_a_line_for_each_combination_and_holds_their_sum() {
+fn a_matrix_gives_a_line_for_each_price_and_holds_their_sum() {
     let rated = rated(&[
         row("matrix", "hour", "b", "10", NOON, 0),
         row("matrix", "hour", "a", "20", NOON, 0),
@@ -266,8 +260,6 @@ fn what_cannot_be_priced_waits_with_its_quantity_and_reason() {
         row("nobody", "hour", "", "1.5", NOON, 0),
         row("nobody", "hour", "", "1.5", NOON, 1),
         row("tiered", "second", "", "9", NOON, 0),
-        row("strict", "hour", "", "9", NOON, 0),
-        row("strict", "hour", "", "-1", NOON, 1),
         row("dear", "hour", "", "100000000000000000000", NOON, 0),
         row("calls", "call", "", "170141183460469231731", NOON, 0),
         row("level", "GB", "", "1", "2026-01-10T12:00:00Z", 0),
@@ -277,7 +269,6 @@ fn what_cannot_be_priced_waits_with_its_quantity_and_reason() {
         [
             ("dear", "out_of_range", "100000000000000000000".into()),
             ("nobody", "unknown_sku", "3".into()),
-            ("strict", "negative_refused", "8".into()),
             ("tiered", "unit_mismatch", "9".into()),
         ]
     );

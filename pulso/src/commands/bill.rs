@@ -110,15 +110,17 @@ async fn preview(globals: &Globals, args: PreviewArgs) -> Result<Exit, Failure> 
     Ok(Exit::Success)
 }
 
+/// One sentence for each outcome, and the command that comes next.
 fn previewed(preview: &PreviewAnswer) -> Answer {
+    let PreviewAnswer { tenant, period: month, invoices, .. } = preview;
     let mut notes = Vec::new();
-    for invoice in &preview.invoices {
+    for invoice in invoices {
         let period = invoice.period();
         notes.push(format!(
-            "{}, {} to {}: {} {}",
-            invoice.tenant(),
+            "{tenant}, {} to {} ({}): {} {}",
             period.first_day,
             period.last_day,
+            period.time_zone,
             invoice.total(),
             invoice.currency()
         ));
@@ -128,9 +130,12 @@ fn previewed(preview: &PreviewAnswer) -> Answer {
             ));
         }
     }
-    if notes.is_empty() {
-        notes.push("nothing to bill".to_owned());
-    }
+    notes.push(match invoices.is_empty() {
+        true => format!("nothing to bill of {tenant} for periods that begin in {month}"),
+        false => format!(
+            "nothing was written; `pulso bill run --period {month} --tenant {tenant:?}` bills what is over"
+        ),
+    });
     notes.extend(set_aside(preview));
     notes.into_iter().fold(Answer::list(json(preview), "invoices.lines", &COLUMNS), Answer::note)
 }
@@ -185,7 +190,7 @@ mod tests {
             let preview = PreviewAnswer { tenant, period, catalogue, invoices, set_aside };
             previewed(&preview).notes
         };
-        assert_eq!(notes(0, true), ["nothing to bill"]);
+        assert_eq!(notes(0, true), ["nothing to bill of acme for periods that begin in 2024-09"]);
         let lacks = &notes(7, true)[1];
         assert!(lacks.starts_with("up to 7 pulses of acme in this period were late"), "{lacks}");
         assert!(lacks.ends_with("pulso dlq list --tenant \"acme\""), "{lacks}");

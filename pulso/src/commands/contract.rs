@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::client::Channel;
 use billing::answers;
 use clap::{Args, Subcommand};
-use pricing::file::contract;
+use pricing::{
+    file::contract::{self, Outline},
+    moment::Calendar,
+};
 use proto::v1::{
     AmendContractRequest, ApplyContractRequest, Contract, GetContractRequest, ListContractsRequest,
     PeriodChange, billing_service_client::BillingServiceClient,
@@ -15,6 +18,7 @@ use serde_json::json;
 use super::{bill::connect, files::read_text};
 use crate::{
     cli::Globals,
+    config::{log_window::LogWindow, value::Setting as _},
     exit::{Exit, Failure},
     output::{Answer, Format, Printer, counted},
 };
@@ -23,7 +27,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum ContractCommand {
     /// Check a contract file without a server: all but what its catalogue must know.
-    Check(FileArgs),
+    Check(CheckArgs),
     /// Apply contract files, for ever; each holds from its first day until the next one begins.
     Apply(ApplyArgs),
     /// Change things of a contract from a day on, by a file.
@@ -36,11 +40,18 @@ pub enum ContractCommand {
     Diff(DiffArgs),
 }
 
-/// A contract file.
+/// `pulso contract check`.
 #[derive(Clone, Debug, Args)]
-pub struct FileArgs {
+#[command(after_help = "Examples:
+  pulso contract check acme.yaml
+  pulso contract check acme.yaml --window 15m       for a log with windows of 15 minutes")]
+pub struct CheckArgs {
     /// The YAML file.
     pub file: PathBuf,
+    /// Windows of the log that is to bill it, as `pulso log show` says: 15m, 30m or 1h. Default:
+    /// log.window of the configuration here. The days of the contract's zone have to begin on them.
+    #[arg(long, value_name = "LENGTH", value_parser = LogWindow::parse)]
+    pub window: Option<LogWindow>,
 }
 
 /// `pulso contract apply`.
@@ -105,7 +116,7 @@ const CHANGE_COLUMNS: [&str; 5] = ["from", "to", "what", "before", "after"];
 pub async fn run(globals: &Globals, command: ContractCommand) -> Result<Exit, Failure> {
     let printer = Printer::new(globals.output);
     match command {
-        ContractCommand::Check(args) => check(&printer, &args),
+        ContractCommand::Check(args) => check(globals, &printer, &args),
         ContractCommand::Apply(args) => apply(globals, &printer, args).await,
         ContractCommand::Amend(args) => amend(globals, &printer, args).await,
         ContractCommand::Show(args) => show(globals, &printer, args).await,
@@ -114,14 +125,36 @@ pub async fn run(globals: &Globals, command: ContractCommand) -> Result<Exit, Fa
     }
 }
 
-fn check(printer: &Printer, args: &FileArgs) -> Result<Exit, Failure> {
+fn check(globals: &Globals, printer: &Printer, args: &CheckArgs) -> Result<Exit, Failure> {
     let text = read_text(&args.file)?;
     let name = args.file.display().to_string();
     let outline = contract::check_contract(&name, text.as_bytes()).map_err(Failure::data)?;
+    check_zone(globals, args.window, &outline)
+        .map_err(|failure| Failure::new(failure.exit, format_args!("{name}: {failure}")))?;
     let document = json!({"name": outline.name.as_str(), "tenant": outline.tenant.as_str()});
     let answer = Answer::single(document, &["name", "tenant"]);
     printer.print(&answer.note("checked, but for what only its catalogue knows"))?;
     Ok(Exit::Success)
+}
+
+/// Refuses a zone whose days begin inside the log's windows.
+fn check_zone(
+    globals: &Globals,
+    window: Option<LogWindow>,
+    outline: &Outline,
+) -> Result<(), Failure> {
+    let window = match window {
+        Some(window) => window,
+        None => globals.serving.load()?.config.log.window,
+    };
+    let zone = outline.time_zone.as_str();
+    let Some(calendar) = Calendar::named(zone) else { return Ok(()) };
+    let zone = (&calendar, outline.agreed);
+    billing::check_zone(outline.name.as_str(), zone, window.length()).map_err(|error| {
+        Failure::data(format_args!(
+            "{error}. If the log has other windows than log.window says here, name them by --window"
+        ))
+    })
 }
 
 async fn apply(globals: &Globals, printer: &Printer, args: ApplyArgs) -> Result<Exit, Failure> {

@@ -39,10 +39,19 @@ pub enum InvoiceCommand {
 
 /// `pulso invoice list`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  pulso invoice list --period 2024-09 --state final
+  pulso invoice list --tenant acme --state draft")]
 pub struct ListArgs {
     /// Only this tenant's, with drafts.
     #[arg(long)]
     pub tenant: Option<String>,
+    /// Only of periods that begin in this month of their own zone, such as 2024-09.
+    #[arg(long, value_name = "YYYY-MM")]
+    pub period: Option<String>,
+    /// Only in this state: draft, final, discarded or void; drafts and discarded ones with --tenant.
+    #[arg(long)]
+    pub state: Option<String>,
 }
 
 /// An invoice number.
@@ -128,8 +137,18 @@ pub struct WatchArgs {
     pub until_now: bool,
 }
 
-const COLUMNS: [&str; 8] =
-    ["number", "kind", "state", "tenant", "period_start", "total", "due", "currency"];
+const COLUMNS: [&str; 10] = [
+    "number",
+    "kind",
+    "state",
+    "tenant",
+    "first_day",
+    "last_day",
+    "time_zone",
+    "total",
+    "due",
+    "currency",
+];
 const LINE_COLUMNS: [&str; 7] =
     ["kind", "product_sku", "name", "dimensions", "model", "quantity", "amount"];
 
@@ -150,9 +169,15 @@ pub async fn run(globals: &Globals, command: InvoiceCommand) -> Result<Exit, Fai
 
 async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Failure> {
     let client = connect(globals).await?;
-    let tenant = args.tenant.unwrap_or_default();
+    let asked = ListInvoicesRequest {
+        tenant: args.tenant.unwrap_or_default(),
+        period: args.period.unwrap_or_default(),
+        state: args.state.unwrap_or_default(),
+        page_size: 1_000,
+        page_token: String::new(),
+    };
     let invoices = wire::all_pages(|page_token| {
-        let request = ListInvoicesRequest { tenant: tenant.clone(), page_size: 1_000, page_token };
+        let request = ListInvoicesRequest { page_token, ..asked.clone() };
         let mut client = client.clone();
         async move {
             let listed = client.list_invoices(request).await;
@@ -193,12 +218,13 @@ fn print_document(globals: &Globals, invoice: &InvoiceAnswer) -> Result<Exit, Fa
     let mut notes = Vec::new();
     if let Some(content) = &invoice.content {
         notes.push(format!(
-            "{} {} for {}, {} to {}: {} {}",
+            "{} {} for {}, {} to {} ({}): {} {}",
             content.document,
             invoice.head.number,
             invoice.head.tenant,
             content.period.first_day,
             content.period.last_day,
+            content.period.time_zone,
             invoice.head.total,
             invoice.head.currency
         ));

@@ -1,9 +1,10 @@
-//! `pulso log`: the generations of the log on Kafka, and how it gets more partitions.
+//! `pulso log`: the generations of the log on Kafka, and how it gets more partitions or shorter windows.
 //!
 //! A generation has a fixed number of partitions, because what was known of a client stands in the
-//! partition that its batches went to. To grow is to begin the next generation: servers turn to it,
-//! each partition of the old one is ended by a SEAL, and the consumer goes on in the new one with all
-//! that was known. Every step may be repeated, and a command that was killed goes on when it is run
+//! partition that its batches went to, and windows of a fixed length, because its rows are stored. To
+//! grow is to begin the next generation, with more partitions, shorter windows or both: servers turn to
+//! it, each partition of the old one is ended by a SEAL, and the consumer goes on in the new one with
+//! all that was known. Every step may be repeated, and a command that was killed goes on when it is run
 //! again.
 
 mod rebase;
@@ -12,11 +13,12 @@ use std::{io::Write, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use domain::{
-    Offset, Partition, PulseLog as _, UsageStore as _,
+    Offset, Partition, PulseLog as _, UsageStore as _, WindowLength,
     epochs::Journal,
     generation::Generation,
     store::{PartitionKey, StoreError},
 };
+use edge::access::Change;
 use ingestor_consumer::sealing;
 use proto::record;
 use runtime::Backoff;
@@ -31,7 +33,7 @@ use self::rebase::RebaseArgs;
 use super::wire;
 use crate::{
     cli::Globals,
-    config::{Loaded, urls::Servers},
+    config::{Loaded, log_window::LogWindow, urls::Servers, value::Setting as _},
     exit::{Exit, Failure},
     output::{Answer, Printer, counted},
     serve::{
@@ -45,12 +47,13 @@ use crate::{
 #[command(after_help = "Examples:
   pulso log show
   pulso log grow --partitions 12
+  pulso log grow --window 15m
   pulso log seal
   pulso log rebase --reason 'NTP was off on broker 2'")]
 pub enum LogCommand {
     /// Show the generations of the log: their topics, and where those that have ended did.
     Show,
-    /// Give the log more partitions, beside a running pipeline.
+    /// Give the log more partitions or shorter windows, beside a running pipeline.
     Grow(GrowArgs),
     /// Only the last step of `grow`: end the generations before the newest. Pulses that a server
     /// still appends to them are dead letters from then on.
@@ -63,14 +66,70 @@ pub enum LogCommand {
 #[derive(Clone, Copy, Debug, Args)]
 #[command(after_help = "Examples:
   pulso log grow --partitions 12
+  pulso log grow --window 15m
 
 It waits until every server must have seen the growth, some 50 s by default, and then ends the old
 partitions. Run it again after it was interrupted: it goes on.")]
 pub struct GrowArgs {
     /// How many it is to have, more than now. A multiple of now keeps the consumer's memory small
-    /// for the time that ids are remembered.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
-    pub partitions: u16,
+    /// for the time that ids are remembered. As many as now, if only --window is given.
+    #[arg(long, value_name = "N", required_unless_present = "window",
+          value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub partitions: Option<u16>,
+    /// Windows of its totals from then on, shorter than now: 30m or 15m, for contracts in zones off by
+    /// 30 or 45 minutes. What was counted before keeps its windows.
+    #[arg(long, value_name = "LENGTH", value_parser = LogWindow::parse)]
+    pub window: Option<LogWindow>,
+}
+
+/// What the log is to have, as it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    partitions: u16,
+    window: WindowLength,
+}
+
+impl GrowArgs {
+    /// What is not asked for stays as it is.
+    fn wanted(self, newest: &Generation) -> Wanted {
+        Wanted {
+            partitions: self.partitions.unwrap_or(newest.partitions),
+            window: self.window.map_or(newest.window, LogWindow::length),
+        }
+    }
+}
+
+impl Wanted {
+    const fn of(generation: &Generation) -> Self {
+        Self { partitions: generation.partitions, window: generation.window }
+    }
+
+    /// Refuses fewer partitions and windows that are not made of whole new ones.
+    fn check(self, present: Self) -> Result<(), Failure> {
+        let Self { partitions, window } = present;
+        if self.partitions < partitions {
+            return Err(Failure::data(format_args!(
+                "--partitions {}: the log has {partitions}, and partitions cannot be taken away",
+                self.partitions
+            )));
+        }
+        if !self.window.divides(window) {
+            return Err(Failure::data(format_args!(
+                "--window {}: the log has windows of {window}, and windows can only become shorter",
+                self.window
+            )));
+        }
+        Ok(())
+    }
+
+    /// As the options of the command that asks for it.
+    fn options(self) -> String {
+        format!("--partitions {} --window {}", self.partitions, self.window)
+    }
+
+    fn words(self) -> String {
+        format!("{} and windows of {}", counted(self.partitions, "partition"), self.window)
+    }
 }
 
 /// What may be slower than the configuration says: clocks, schedulers, a broker's own queue.
@@ -86,11 +145,10 @@ pub async fn run(globals: &Globals, command: LogCommand) -> Result<Exit, Failure
     match command {
         LogCommand::Rebase(args) => rebase::run(globals, args).await,
         LogCommand::Show => on_growth(globals, async |growth| growth.show().await).await,
-        LogCommand::Grow(GrowArgs { partitions }) => {
+        LogCommand::Grow(args) => {
             let grow = async |growth: &Growth<'_>| {
                 recorded(growth.billing, "pulso log grow", async |change| {
-                    change.about(&counted(partitions, "partition"));
-                    growth.grow(partitions).await
+                    growth.grow(args, change).await
                 })
                 .await
             };
@@ -180,12 +238,13 @@ impl Growth<'_> {
                 "log_id": generation.log_id.to_string(),
                 "topic": if names.contains(&topic) { Value::from(topic) } else { Value::Null },
                 "partitions": generation.partitions,
+                "window": generation.window.to_string(),
                 "state": state,
                 "ends": ends.map(|end| end.map(|end| wire::integer(end.0))).collect::<Vec<_>>(),
             }));
         }
         let document = json!({ "generations": listed });
-        let columns = ["generation", "topic", "partitions", "state", "ends", "log_id"];
+        let columns = ["generation", "topic", "partitions", "window", "state", "ends", "log_id"];
         Ok(Answer::list(document, "generations", &columns))
     }
 
@@ -217,30 +276,30 @@ impl Growth<'_> {
         sealing::sealed_at(self.usage, history, key).await.map_err(Failure::data)
     }
 
-    async fn grow(&self, partitions: u16) -> Result<Answer, Failure> {
+    async fn grow(&self, args: GrowArgs, change: &Change) -> Result<Answer, Failure> {
         let known = loop {
             let known = self.known().await?;
-            let present = known.newest().partitions;
-            if partitions < present {
-                return Err(Failure::data(format_args!(
-                    "--partitions {partitions}: the log has {present}, and partitions cannot be taken away"
-                )));
-            }
+            let present = Wanted::of(known.newest());
+            let wanted = args.wanted(known.newest());
+            change.about(&wanted.words());
+            wanted.check(present)?;
             if known.ending().next().is_some() {
-                if partitions == present {
+                if wanted == present {
                     break known;
                 }
                 return Err(Failure::data(format_args!(
-                    "--partitions {partitions}: the growth to {present} has not ended yet; `pulso log grow --partitions {present}` goes on with it, and `pulso log show` says where it stands"
+                    "{}: the growth to {} has not ended yet; `pulso log grow {}` goes on with it, and `pulso log show` says where it stands",
+                    wanted.options(),
+                    present.words(),
+                    present.options(),
                 )));
             }
-            if partitions == present {
-                let answer = Answer::single(json!({ "partitions": present }), &["partitions"]);
-                return Ok(
-                    answer.note(format!("the log has {} already", counted(present, "partition")))
-                );
+            if wanted == present {
+                let document = json!({ "partitions": present.partitions, "window": present.window.to_string() });
+                let answer = Answer::single(document, &["partitions", "window"]);
+                return Ok(answer.note(format!("the log has {} already", present.words())));
             }
-            self.register(&known, partitions).await?;
+            self.register(&known, wanted).await?;
         };
         let wait = self.servers_wait();
         tell(&format!(
@@ -253,13 +312,14 @@ impl Growth<'_> {
     }
 
     /// Makes the topic, then the generation: whoever sees the generation finds its topic.
-    async fn register(&self, known: &Known, partitions: u16) -> Result<(), Failure> {
+    async fn register(&self, known: &Known, wanted: Wanted) -> Result<(), Failure> {
+        let Wanted { partitions, window } = wanted;
         let number = known.generations.len() + 1;
         let options = kafka::generation_options(self.loaded, self.brokers, number);
         let kept = Some(self.loaded.config.kafka.retention.duration());
         let spec = kafka::topic_spec(self.loaded, options.topic.clone(), partitions, kept);
         topics::apply(&options, &[spec]).await.map_err(|e| kafka::topics_failure(&e))?;
-        let next = known.newest().grown(identity::fresh_log_id(), partitions);
+        let next = known.newest().grown(identity::fresh_log_id(), partitions).with_windows(window);
         match self.usage.register(&next, Some(known.newest().log_id)).await {
             // Another command was first: what it registered stands.
             Ok(()) | Err(StoreError::Conflict(_)) => Ok(()),

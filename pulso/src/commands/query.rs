@@ -2,7 +2,7 @@
 
 use crate::client::Channel;
 use clap::{Args, Subcommand, ValueEnum};
-use domain::Timestamp;
+use pricing::moment::Calendar;
 use proto::v1::{Freshness, QueryUsageRequest, UsageRow, query_service_client::QueryServiceClient};
 use serde_json::{Map, Value, json};
 
@@ -38,12 +38,12 @@ pub struct UsageArgs {
     /// Only this unit.
     #[arg(long)]
     pub unit: Option<String>,
-    /// First moment, inclusive: RFC 3339, a day or a month.
-    #[arg(long, value_name = "TIME", value_parser = wire::parse_moment)]
-    pub from: Timestamp,
+    /// First moment, inclusive: RFC 3339, or a day or a month of --time-zone.
+    #[arg(long, value_name = "TIME", value_parser = wire::parse_asked)]
+    from: wire::Asked,
     /// Last moment, exclusive.
-    #[arg(long, value_name = "TIME", value_parser = wire::parse_moment)]
-    pub to: Timestamp,
+    #[arg(long, value_name = "TIME", value_parser = wire::parse_asked)]
+    to: wire::Asked,
     /// Length of the windows.
     #[arg(long, value_enum)]
     pub window: WindowName,
@@ -141,12 +141,15 @@ async fn usage(channel: Channel, args: UsageArgs) -> Result<Answer, Failure> {
 }
 
 fn request(args: UsageArgs) -> QueryUsageRequest {
+    // A zone that is unknown here is the server's to refuse.
+    let calendar = Calendar::named(&args.time_zone).unwrap_or(Calendar::UTC);
+    let moment = |asked: &wire::Asked| asked.in_zone(&calendar).map(proto::convert::wire_time);
     QueryUsageRequest {
         tenant: args.tenant.unwrap_or_default(),
         product_sku: args.sku.unwrap_or_default(),
         use_unity: args.unit.unwrap_or_default(),
-        from: Some(proto::convert::wire_time(args.from)),
-        to: Some(proto::convert::wire_time(args.to)),
+        from: moment(&args.from),
+        to: moment(&args.to),
         window: args.window.as_str().to_owned(),
         group_by: args.group_by,
         time_zone: args.time_zone,

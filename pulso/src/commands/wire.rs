@@ -1,6 +1,7 @@
 //! Wire values as JSON: 64-bit integers as strings, moments as RFC 3339 in UTC, absent ones null.
 
 use domain::{TimeTextError, Timestamp};
+use pricing::moment::Calendar;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
@@ -30,6 +31,35 @@ pub(super) fn parse_moment(text: &str) -> Result<Timestamp, String> {
         }
         TimeTextError::OutOfRange => error.to_string(),
     })
+}
+
+/// A moment that a flag names, where a day and a month begin in a zone that another flag names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// This moment.
+    Moment(Timestamp),
+    /// The first moment of this date.
+    Day(String),
+}
+
+/// Reads a moment from a flag: as [`parse_moment`], but days and months are those of a zone.
+pub(super) fn parse_asked(text: &str) -> Result<Asked, String> {
+    let moment = parse_moment(text)?;
+    Ok(match text.len() {
+        7 => Asked::Day(format!("{text}-01")),
+        10 => Asked::Day(text.to_owned()),
+        _ => Asked::Moment(moment),
+    })
+}
+
+impl Asked {
+    /// The moment; `None` for a date that a zone has no first moment of.
+    pub(super) fn in_zone(&self, calendar: &Calendar) -> Option<Timestamp> {
+        match self {
+            Self::Moment(moment) => Some(*moment),
+            Self::Day(date) => calendar.parse_date(date),
+        }
+    }
 }
 
 /// Bytes in hexadecimal.
@@ -77,6 +107,15 @@ mod tests {
             ("2024-09-18T22:00:00-03:00", "2024-09-19T01:00:00Z"),
         ] {
             assert_eq!(parse_moment(text).unwrap().to_string(), moment);
+        }
+        let kolkata = Calendar::named("Asia/Kolkata").unwrap();
+        for (text, moment) in [
+            ("2024-09", "2024-08-31T18:30:00Z"),
+            ("2024-09-18", "2024-09-17T18:30:00Z"),
+            ("2024-09-18T22:00:00Z", "2024-09-18T22:00:00Z"),
+        ] {
+            let asked = parse_asked(text).unwrap().in_zone(&kolkata).unwrap();
+            assert_eq!(asked.to_string(), moment);
         }
         for text in ["", "2024", "yesterday", "2024-13", "2024-09-18T22:00:00", "0000-01-01"] {
             assert!(parse_moment(text).is_err(), "{text}");

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use super::{
     assignment::Assignment,
     client_auth::ClientAuth,
+    log_window::LogWindow,
     urls::{LogUrl, StoreUrl},
     value::{
         BillingSchedule, ByteSize, Compression, Count, Directory, Lanes, LogFilter, LogFormat,
@@ -161,6 +162,10 @@ sections! {
         lateness: Span<0, { 8_784 * HOUR }> = "24h";
         /// How far ahead of log time a pulse may be, fixed.
         future_tolerance: Span<0, { 24 * HOUR }> = "5m";
+        /// Length of the windows that totals are kept by, fixed: `15m`, `30m` or `1h`; on Kafka `pulso
+        /// log grow` makes it shorter later. Billing periods begin and end on their edges, so zones off
+        /// by 30 or 45 minutes need shorter ones. Each halving up to doubles the stored rows.
+        window: LogWindow = "1h";
         /// How often a process on Kafka looks whether the log has grown, and how long `pulso log
         /// grow` waits for all of them. The same in every process, or one is left behind.
         watch_interval: Span<100, HOUR> = "5s";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{LogId, WindowLength, generation::Generation};
+use domain::{LogId, generation::Generation};
 use ingestor_api::Limits;
 
 use super::{
@@ -51,7 +51,7 @@ impl Loaded {
             horizon: log.horizon.duration(),
             lateness: log.lateness.duration(),
             future_tolerance: log.future_tolerance.duration(),
-            window: WindowLength::HOUR,
+            window: log.window.length(),
             hash_seed: 0,
         }
     }

@@ -51,7 +51,7 @@ pub enum WindowsError {
     NoHours(Duration),
     /// A day or month of the zone starts inside a window of the store.
     #[error(
-        "in {zone} a {unit} starts at {edge}, inside one of the store's windows of {} s, so its usage cannot be told apart exactly; ask for PT1H or total, or for a zone that is a whole number of windows off UTC",
+        "in {zone} a {unit} starts at {edge}, inside one of the store's windows of {} s, so its usage cannot be told apart exactly; ask for PT1H or total, or for a zone that is a whole number of windows off UTC, or let the log have shorter windows (log.window)",
         store.as_secs()
     )]
     NotAligned {

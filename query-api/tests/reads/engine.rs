@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Quantity, Total, View, WindowLength};
+use domain::{LogWindows, Quantity, Total, View, WindowLength};
 use proptest::prelude::*;
 use query_api::usage::{
     self, Limits, UsageError, UsagePage, UsageTotal,
@@ -11,7 +11,7 @@ use query_api::usage::{
 
 use edge::{Compute, paging::TokenKey};
 
-use crate::support::{Bench, SEPTEMBER, Usage, hour};
+use crate::support::{Bench, SEPTEMBER, Usage, generation, hour};
 
 const LIMITS: Limits = Limits { store_page_rows: 3, rows_read_max: 1_000_000 };
 
@@ -31,10 +31,14 @@ fn query(request: &UsageRequest) -> UsageQuery {
     request.parse(&rules).unwrap()
 }
 
+fn alike() -> LogWindows {
+    LogWindows::of(&generation(), [])
+}
+
 async fn page(usage: &[Usage], request: &UsageRequest) -> Result<UsagePage, UsageError> {
     let bench = Bench::new(usage).await;
     let compute = Compute::default();
-    usage::page(&bench.store, &View::default(), LIMITS, &query(request), &compute).await
+    usage::page(&bench.store, &View::default(), (&query(request), alike()), LIMITS, &compute).await
 }
 
 /// `tenant/sku/unit dimensions start count sum`, a line for each row.
@@ -161,7 +165,8 @@ async fn a_total_that_is_wider_than_an_amount_is_given_exactly_and_blocks_no_pag
     loop {
         let bench = Bench::new(&usage).await;
         let compute = Compute::default();
-        let page = usage::page(&bench.store, &View::default(), LIMITS, &query, &compute).await;
+        let page =
+            usage::page(&bench.store, &View::default(), (&query, alike()), LIMITS, &compute).await;
         let page = page.unwrap();
         read.extend(lines(&page.rows));
         query.after = page.next;
@@ -204,7 +209,8 @@ async fn many_rows_of_the_store_are_grouped_on_another_thread_to_the_same_totals
     let query = query(&request("total", &[]));
     let compute = Compute::default();
     let limits = Limits { store_page_rows: 300, ..LIMITS };
-    let page = usage::page(&bench.store, &View::default(), limits, &query, &compute).await;
+    let page =
+        usage::page(&bench.store, &View::default(), (&query, alike()), limits, &compute).await;
     assert_eq!(lines(&page.unwrap().rows), ["acme/vm/hour {} 2024-09-01T00:00:00Z 700 700"]);
 }
 
@@ -215,8 +221,14 @@ async fn a_question_that_reads_too_much_is_refused() {
     let query = query(&request("total", &[]));
     for (rows_read_max, is_answered) in [(9, false), (10, true)] {
         let limits = Limits { store_page_rows: 4, rows_read_max };
-        let answer =
-            usage::page(&bench.store, &View::default(), limits, &query, &Compute::default()).await;
+        let answer = usage::page(
+            &bench.store,
+            &View::default(),
+            (&query, alike()),
+            limits,
+            &Compute::default(),
+        )
+        .await;
         assert_eq!(answer.is_ok(), is_answered, "{answer:?}");
     }
 }
@@ -232,9 +244,15 @@ async fn a_page_reads_only_its_tenants() {
     let mut query = query(&UsageRequest { page_size: "1".to_owned(), ..request("total", &[]) });
     let mut read = Vec::new();
     loop {
-        let page = usage::page(&bench.store, &View::default(), LIMITS, &query, &Compute::default())
-            .await
-            .unwrap();
+        let page = usage::page(
+            &bench.store,
+            &View::default(),
+            (&query, alike()),
+            LIMITS,
+            &Compute::default(),
+        )
+        .await
+        .unwrap();
         read.push(page.rows_read);
         query.after = page.next;
         if query.after.is_none() {
@@ -351,13 +369,13 @@ proptest! {
             let bench = Bench::new(&usage).await;
             let limits = Limits { store_page_rows, ..LIMITS };
             let mut query = UsageQuery { page_size: 1_000, ..query(&question) };
-            let whole = usage::page(&bench.store, &View::default(), limits, &query, &Compute::default()).await.unwrap();
+            let whole = usage::page(&bench.store, &View::default(), (&query, alike()), limits, &Compute::default()).await.unwrap();
             prop_assert_eq!(keyed(&whole.rows), model(&usage, &query));
             prop_assert_eq!(&whole.next, &None);
             query.page_size = page_size;
             let mut joined = Vec::new();
             loop {
-                let page = usage::page(&bench.store, &View::default(), limits, &query, &Compute::default()).await.unwrap();
+                let page = usage::page(&bench.store, &View::default(), (&query, alike()), limits, &Compute::default()).await.unwrap();
                 prop_assert!(page.rows.len() <= page_size);
                 prop_assert!(page.next.is_none() || page.rows.len() == page_size);
                 joined.extend(page.rows);

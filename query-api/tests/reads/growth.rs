@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::{
     Clock as _, DeadLetterReason, Epoch, LogId, Offset, Partition, Timestamp, UsageStore,
-    epochs::LogEvent, segment::Progress, store::Flush,
+    WindowLength, epochs::LogEvent, segment::Progress, store::Flush,
 };
 use edge::{access::Principal, paging::TokenKey, problem::reasons};
 use query_api::{
@@ -14,7 +14,7 @@ use query_api::{
 };
 use storage::memory::{MemoryLog, MemoryUsageStore};
 
-use crate::support::{Bench, Letters, SEPTEMBER, dead_letters, generation, hour, progress};
+use crate::support::{Bench, Letters, SEPTEMBER, Usage, dead_letters, generation, hour, progress};
 
 type Api = QueryApi<MemoryUsageStore, MemoryLog>;
 
@@ -31,6 +31,79 @@ async fn grown(bench: &Bench) -> (Api, MemoryLog) {
     let older = ReadGeneration { generation: generation(), log: Some(Arc::new(bench.log.clone())) };
     let api = QueryApi::new(ports, clock, bench.health.clone(), config).after([older]);
     (api.folding_again(Arc::new(Letters)), newest)
+}
+
+/// The bench's log with windows of an hour, and its next generation with windows of 15 minutes.
+async fn grown_shorter(bench: &Bench) -> Api {
+    let next = generation().grown(NEXT, 2).with_windows(WindowLength::QUARTER_HOUR);
+    bench.store.register(&next, Some(generation().log_id)).await.unwrap();
+    let newest = Arc::new(MemoryLog::new(next, Arc::new(|| Timestamp::EPOCH)));
+    let ports = (Arc::new(bench.store.clone()), newest);
+    let config = QueryConfig::new(TokenKey::new([3; 16]));
+    let older = ReadGeneration { generation: generation(), log: Some(Arc::new(bench.log.clone())) };
+    let clock = Arc::new(bench.clock.clone());
+    QueryApi::new(ports, clock, bench.health.clone(), config).after([older])
+}
+
+/// Days of Kolkata begin at 18:30 of the day before in UTC. On the 2nd that is inside an hour that the
+/// log counted as one window; on the 4th it is an edge.
+#[tokio::test]
+async fn days_of_a_grown_log_are_told_apart_where_its_windows_let_them() {
+    let bench = Bench::new(&[
+        Usage::of("acme", "vm", 17, "1"),
+        Usage::of("acme", "vm", 18, "2").from(0, 1),
+        Usage::of("acme", "vm", 19, "4").from(0, 2),
+    ])
+    .await;
+    let api = grown_shorter(&bench).await;
+    for (hour, minute, amount) in [(66, 15, "8"), (66, 30, "16")] {
+        let usage = Usage::of("acme", "vm", hour, amount);
+        bench.store.flush(usage.flush_in(NEXT, minute).into()).await.unwrap();
+    }
+    let ask = async |from: &str, to: &str, window: &str| {
+        let moment = |text: &str| Some(Moment::Text(text.to_owned()));
+        let request = UsageRequest {
+            from: moment(from),
+            to: moment(to),
+            window: window.to_owned(),
+            time_zone: "Asia/Kolkata".to_owned(),
+            ..UsageRequest::default()
+        };
+        let answered = api.usage(&request, FieldNames::HTTP, &Principal::local()).await;
+        let row =
+            |row: &query_api::usage::UsageTotal| format!("{} {}", row.window.start, row.total.sum);
+        answered.map(|answer| answer.rows.iter().map(row).collect::<Vec<_>>())
+    };
+    for (from, to, window) in [
+        ("2024-09-01", "2024-09-03", "P1D"),
+        ("2024-09-01", "2024-09-02", "total"),
+        ("2024-09-02", "2024-09-03", "total"),
+        ("2024-09-01T18:45:00Z", "2024-09-01T20:00:00Z", "PT1H"),
+    ] {
+        let problem = ask(from, to, window).await.unwrap_err();
+        assert_eq!(problem.reason, reasons::WINDOWS_TOO_LONG, "{from} {to} {window}");
+        let said = "counted 2024-09-01T18:00:00Z to 2024-09-01T19:00:00Z as one window";
+        assert!(problem.to_string().contains(said), "{problem}");
+    }
+    for (from, to, window, rows) in [
+        (
+            "2024-09-03",
+            "2024-09-05",
+            "P1D",
+            &["2024-09-02T18:30:00Z 8", "2024-09-03T18:30:00Z 16"][..],
+        ),
+        ("2024-09-04", "2024-09-05", "total", &["2024-09-03T18:30:00Z 16"]),
+        ("2024-09-01T18:00:00Z", "2024-09-05", "total", &["2024-09-01T18:00:00Z 30"]),
+        (
+            "2024-09-01T18:00:00Z",
+            "2024-09-02T00:00:00Z",
+            "PT1H",
+            &["2024-09-01T18:00:00Z 2", "2024-09-01T19:00:00Z 4"],
+        ),
+        ("2024-09-03T18:15:00Z", "2024-09-03T18:45:00Z", "PT1H", &["2024-09-03T18:15:00Z 24"]),
+    ] {
+        assert_eq!(ask(from, to, window).await.unwrap(), rows, "{from} {to} {window}");
+    }
 }
 
 async fn as_of(api: &Api) -> Option<Timestamp> {

@@ -92,6 +92,24 @@ impl Usage {
         self
     }
 
+    /// The same as a log of this generation would have counted it, at minutes of the hour.
+    pub(crate) fn flush_in(&self, log_id: LogId, minute: u64) -> Flush {
+        let mut row = self.row();
+        let start = row.key.window_start.plus(std::time::Duration::from_secs(60 * minute));
+        row.key.window_start = start;
+        row.key.segment.log_id = log_id;
+        let segment = row.key.segment;
+        let progress = Some(Progress { log_id, ..progress(self.partition, 0, Timestamp::MIN) });
+        Flush {
+            segment,
+            rows: vec![row],
+            stored_before: vec![],
+            dead_letters: vec![],
+            close: None,
+            progress,
+        }
+    }
+
     /// All amounts as one state.
     pub(crate) fn aggregate(&self) -> Aggregate {
         let states = self.amounts.iter().zip(0..).map(|(amount, second)| {

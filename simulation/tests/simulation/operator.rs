@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    Epoch, FoldLimits, LogId, Offset, Partition, PulseLog as _, UsageStore as _,
+    Epoch, FoldLimits, LogId, Offset, Partition, PulseLog as _, UsageStore as _, WindowLength,
     epochs::{Declared, Journal},
     store::PartitionKey,
 };
@@ -53,10 +53,13 @@ impl World {
         let mut log_id = before.log_id.0;
         log_id[0] = log_id[0].wrapping_add(1);
         let partitions = (before.partitions + self.random.between(1, 3) as u16).min(6);
-        let next = before.grown(LogId(log_id), partitions);
+        // Half of the growths give it shorter windows too.
+        let shortest = WindowLength::new(Duration::from_secs(300)).unwrap();
+        let window = if partitions.is_multiple_of(2) { shortest } else { before.window };
+        let next = before.grown(LogId(log_id), partitions).with_windows(window);
         self.store.register(&next, Some(before.log_id)).await.unwrap();
         self.add_log(next);
-        self.note(format_args!("the log grows to {partitions} partitions"));
+        self.note(format_args!("the log grows to {partitions} partitions, windows of {window}"));
     }
 
     pub(crate) async fn seal_one(&mut self) {

@@ -7,7 +7,7 @@ use std::{
 
 use domain::{
     Cell, DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, Partition, PulseLog, RowKey,
-    SegmentId, Tenant, TotalsFeed, UsageRow, UsageStore,
+    SegmentId, Tenant, TotalsFeed, UsageRow, UsageStore, WindowLength,
     epochs::LogEvent,
     generation::Generation,
     log::{AppendError, LogBounds, LogDrain, LogError, LogRecord},
@@ -262,7 +262,7 @@ impl SimFeed {
 }
 
 impl TotalsFeed for SimFeed {
-    async fn publish(&self, rows: &[UsageRow]) -> Result<(), FeedError> {
+    async fn publish(&self, _: WindowLength, rows: &[UsageRow]) -> Result<(), FeedError> {
         let mut published = self.0.lock().unwrap();
         for row in rows {
             let known = published.entry(ScanKey(row.key.clone())).or_insert(row.cell);

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::Path, path::PathBuf, sync::Arc};
 
-use domain::generation::GenerationError;
+use domain::{WindowLength, generation::GenerationError};
 use rusqlite::ErrorCode;
 use thiserror::Error;
 
@@ -107,6 +107,19 @@ pub enum OpenError {
         wanted: u16,
         /// As stored.
         stored: u16,
+    },
+    /// The log has windows of another length than was asked for.
+    #[error(
+        "{path} has windows of {stored}, but {wanted} are configured (log.window), and an embedded log's are fixed for its life: configure {stored}, or start on a fresh data directory and send the usage again",
+        path = path.display()
+    )]
+    Windows {
+        /// The log's file.
+        path: PathBuf,
+        /// As configured.
+        wanted: WindowLength,
+        /// As stored.
+        stored: WindowLength,
     },
     /// The parameters given for a fresh log make no generation.
     #[error("the log's parameters do not fit together: {0}")]

@@ -16,7 +16,7 @@ use std::{
 };
 
 use domain::{
-    Clock, Offset, Partition, PulseLog,
+    Clock, Offset, Partition, PulseLog, WindowLength,
     generation::Generation,
     log::{AppendError, LogBounds, LogError},
 };
@@ -74,6 +74,9 @@ pub struct LogOptions {
     /// Partitions that must be there, where the user asked for a number. Default none: a log that
     /// is there is taken as it is, a fresh one gets those of `defaults`.
     pub partitions: Option<u16>,
+    /// Length of the windows that it must have, where the user asked for one. Default none, as for
+    /// `partitions`.
+    pub window: Option<WindowLength>,
     /// Where append times come from.
     pub clock: Arc<dyn Clock>,
     /// Called when a commit or sync failed; see [`FatalHook`].
@@ -106,6 +109,7 @@ impl LogOptions {
         Self {
             defaults,
             partitions: None,
+            window: None,
             clock,
             fatal,
             queue_requests_max: 4_096,
@@ -260,16 +264,20 @@ fn open_generation(
     let sqlite = |error: rusqlite::Error| OpenError::sqlite(file.path(), &error);
     let Some(stored) = generation::newest(connection).map_err(sqlite)? else {
         let partitions = options.partitions.unwrap_or(options.defaults.partitions);
-        let fresh = identity::fresh(Generation { partitions, ..options.defaults });
+        let window = options.window.unwrap_or(options.defaults.window);
+        let fresh = identity::fresh(Generation { partitions, window, ..options.defaults });
         fresh.check()?;
         generation::check_storable(&fresh)?;
         generation::insert(connection, &fresh).map_err(sqlite)?;
         return Ok(fresh);
     };
-    match options.partitions {
-        Some(wanted) if wanted != stored.partitions => {
-            let (path, stored) = (file.path().to_owned(), stored.partitions);
-            Err(OpenError::Partitions { path, wanted, stored })
+    let path = || file.path().to_owned();
+    match (options.partitions, options.window) {
+        (Some(wanted), _) if wanted != stored.partitions => {
+            Err(OpenError::Partitions { path: path(), wanted, stored: stored.partitions })
+        }
+        (_, Some(wanted)) if wanted != stored.window => {
+            Err(OpenError::Windows { path: path(), wanted, stored: stored.window })
         }
         _ => Ok(stored),
     }

@@ -23,30 +23,29 @@ const ROWS_AT_ONCE: usize = 10_000;
 pub struct KafkaFeed {
     appender: Appender,
     partitions: u16,
-    window: WindowLength,
 }
 
 impl KafkaFeed {
-    /// Opens the feed to a topic, which must be there, for windows of this length.
+    /// Opens the feed to a topic, which must be there.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open(
-        options: &KafkaOptions,
-        topic: &str,
-        window: WindowLength,
-    ) -> Result<Self, OpenError> {
+    pub async fn open(options: &KafkaOptions, topic: &str) -> Result<Self, OpenError> {
         let found = topics::existing(options, topic).await?;
         let (config, queue_bytes) = (options.producer(BATCH_BYTES), options.queue_bytes_max);
         let appender = Appender::new(topic, config, queue_bytes, options.record_bytes_max)
             .map_err(|error| OpenError::Client(error.to_string()))?;
-        Ok(Self { appender, partitions: found.partitions, window })
+        Ok(Self { appender, partitions: found.partitions })
     }
 
-    async fn publish_some(&self, rows: &[UsageRow]) -> Result<(), AppendError> {
+    async fn publish_some(
+        &self,
+        window: WindowLength,
+        rows: &[UsageRow],
+    ) -> Result<(), AppendError> {
         let mut by_partition: BTreeMap<u16, Vec<Message>> = BTreeMap::new();
         for row in rows {
-            let (key, body) = totals::encode(row, self.window);
+            let (key, body) = totals::encode(row, window);
             let partition = domain::hash::bytes64(0, &key) % u64::from(self.partitions.max(1));
             let partition = u16::try_from(partition).expect("below the partitions");
             by_partition.entry(partition).or_default().push(Message { key: Some(key), body });
@@ -68,9 +67,9 @@ impl KafkaFeed {
 const BATCH_BYTES: usize = 1_000_000;
 
 impl TotalsFeed for KafkaFeed {
-    async fn publish(&self, rows: &[UsageRow]) -> Result<(), FeedError> {
+    async fn publish(&self, window: WindowLength, rows: &[UsageRow]) -> Result<(), FeedError> {
         for rows in rows.chunks(ROWS_AT_ONCE) {
-            self.publish_some(rows).await.map_err(|error| FeedError(error.to_string()))?;
+            self.publish_some(window, rows).await.map_err(|error| FeedError(error.to_string()))?;
         }
         Ok(())
     }

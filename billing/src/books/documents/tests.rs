@@ -22,6 +22,7 @@ async fn stored(text: &str) -> (Documents<MemoryBillingStore>, Document) {
         kind: Kind::Invoice,
         start: Timestamp::MIN,
         end: Timestamp::MAX,
+        time_zone: "UTC".to_owned(),
         currency: "BRL".to_owned(),
         total: Amount::ZERO,
         content,

@@ -24,7 +24,7 @@ use crate::{
     grpc::Parts,
     lines::compare,
     testing::{
-        billed::{self, Service, TEXT, usage},
+        billed::{self, Service, usage},
         keys_counted, local,
     },
 };
@@ -32,7 +32,7 @@ use crate::{
 /// Keys of lines that are looked at to explain an invoice of as many lines, whatever the order in
 /// which its lines come out now.
 fn keys_for(lines: usize) -> u64 {
-    let catalogue = file::parse("c", TEXT.as_bytes()).unwrap().catalogue;
+    let catalogue = file::parse("c", billed::text(lines).as_bytes()).unwrap().catalogue;
     let contracts = [standard_contract(&Tenant::new("acme").unwrap(), &catalogue)];
     let stretches = timeline::stretches(&contracts);
     let period = &timeline::periods(&stretches, "2024-09".parse().unwrap()).unwrap()[0];

@@ -48,6 +48,11 @@ pub(in crate::http) fn explanation() -> Value {
         "tenant": "acme",
         "currency": "USD",
         "run": 7,
+        "period_start": "2024-09-01T00:00:00Z",
+        "period_end": "2024-10-01T00:00:00Z",
+        "first_day": "2024-09-01",
+        "last_day": "2024-09-30",
+        "time_zone": "UTC",
         "lines": [with_hours(joined(json!({"line": 1}), line()))],
     })
 }
@@ -74,6 +79,9 @@ fn head() -> Value {
         "due": "9.00",
         "period_start": "2024-09-01T00:00:00Z",
         "period_end": "2024-10-01T00:00:00Z",
+        "first_day": "2024-09-01",
+        "last_day": "2024-09-30",
+        "time_zone": "UTC",
         "issued_at": "2024-10-01T02:00:05Z",
         "run": "7",
         "payments": [],

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, atomic::Ordering},
 };
 
-use domain::{Cell, RowKey, TotalsFeed, UsageRow, log::LogBounds, totals::FeedError};
+use domain::{Cell, RowKey, TotalsFeed, UsageRow, WindowLength, log::LogBounds, totals::FeedError};
 use storage::memory::MemoryDrain;
 
 use super::*;
@@ -57,7 +57,7 @@ struct Reader {
 }
 
 impl TotalsFeed for Reader {
-    async fn publish(&self, rows: &[UsageRow]) -> Result<(), FeedError> {
+    async fn publish(&self, _: WindowLength, rows: &[UsageRow]) -> Result<(), FeedError> {
         let mut newest = self.rows.lock().unwrap();
         for UsageRow { key, cell } in rows {
             let stands = newest.entry(key.clone()).or_insert(*cell);

@@ -46,10 +46,7 @@ pub(super) fn overrides(
         let fields = entry.map(&["sku", "unit", "prices"])?;
         let resource = resource(&fields, setting);
         let definition = resource.as_ref().and_then(|resource| resource.definition);
-        let frame = Frame {
-            dimensions: definition.map(|definition| definition.dimensions.as_slice()),
-            meter: definition.map(|definition| definition.meter),
-        };
+        let frame = definition.map_or(Frame::ANY, Frame::of);
         let cursor = fields.need("prices", "list its prices, each with valid_from and model")?;
         let prices = read_prices(&cursor, setting.currency(), &frame)?;
         if prices.is_empty() {

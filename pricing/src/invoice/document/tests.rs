@@ -70,8 +70,7 @@ skus:
              "offset_last": "9"}]})
     };
     let expected = json!({
-        "key": "usage [\"vm\",\"hour\"] {} priced 2026-01-01T00:00:00Z from \
-                2026-01-01T00:00:00Z under standard",
+        "key": "usage [\"vm\",\"hour\"] {} from 2026-01-01T00:00:00Z",
         "kind": "usage", "name": "Machine", "product_sku": "vm", "use_unity": "hour",
         "dimensions": {}, "model": "graduated", "quantity": "101",
         "price": {"catalogue": "2026-11", "valid_from": "2026-01-01T00:00:00Z"},

@@ -240,6 +240,76 @@ fn periods_reach_to_the_ends_of_the_calendar() {
     }
 }
 
+/// Every day that begins in a span, its end included.
+fn days_of(calendar: &Calendar, span: Window) -> impl Iterator<Item = Timestamp> {
+    let next = |day: &Timestamp| calendar.day_from(day.plus(Duration::from_micros(1)));
+    successors(calendar.day_from(span.start), next).take_while(move |day| *day <= span.end)
+}
+
+/// What a log with windows of 15 minutes can bill: every zone of today.
+#[test]
+fn windows_of_a_quarter_hour_tile_the_days_of_every_zone_since_2020() {
+    let start = at("2020-01-01T00:00:00Z");
+    // Day by day for two years; the property below holds for any span.
+    let span = Window { start, end: at("2022-01-01T00:00:00Z") };
+    let (mut quarters, mut halves) = (Vec::new(), Vec::new());
+    for name in Calendar::zones() {
+        let calendar = zone(&name);
+        let days: Vec<_> = days_of(&calendar, span).collect();
+        for length in WindowLength::OF_LOGS {
+            let is_inside = days.iter().any(|day| length.start_of(*day) != *day);
+            assert_eq!(calendar.day_inside(length, span).is_some(), is_inside, "{name} {length}");
+        }
+        let fits =
+            |length| calendar.day_inside(length, Window { start, end: Timestamp::MAX }).is_none();
+        assert!(fits(WindowLength::QUARTER_HOUR), "{name}");
+        match (fits(WindowLength::HOUR), fits(WindowLength::HALF_HOUR)) {
+            (true, half) => assert!(half, "{name}"),
+            (false, true) => halves.push(name),
+            (false, false) => quarters.push(name),
+        }
+    }
+    for name in ["Asia/Kolkata", "Australia/Lord_Howe", "America/St_Johns", "Asia/Tehran"] {
+        assert!(halves.iter().any(|half| half == name), "{name}: {halves:?}");
+    }
+    for name in ["Asia/Kathmandu", "Pacific/Chatham", "Australia/Eucla"] {
+        assert!(quarters.iter().any(|quarter| quarter == name), "{name}: {quarters:?}");
+    }
+}
+
+/// Each row: a zone, from and to, a length in minutes, and the first day that begins inside a window.
+#[test]
+fn a_day_inside_a_window_is_found_wherever_the_zones_clocks_move() {
+    for (name, from, to, minutes, day) in [
+        ("Europe/Madrid", "2026-01-01", "9999-01-01", 60, None),
+        ("Asia/Kolkata", "2026-01-01", "9999-01-01", 60, Some("2026-01-01")),
+        ("Asia/Kolkata", "2026-01-01", "9999-01-01", 30, None),
+        // Half an hour of summer time: hours fit in summer and not in winter.
+        ("Australia/Lord_Howe", "2026-01-01", "2026-04-05", 60, None),
+        ("Australia/Lord_Howe", "2026-01-01", "2026-04-06", 60, Some("2026-04-06")),
+        ("Australia/Lord_Howe", "2026-01-01", "9999-01-01", 30, None),
+        // 03:06:28 behind until 1914: no window of a log fits.
+        ("America/Sao_Paulo", "1913-01-01", "1914-02-01", 15, Some("1913-01-01")),
+        ("America/Sao_Paulo", "1914-01-02", "9999-01-01", 15, None),
+        // Half an hour behind from 2007 to 2016.
+        ("America/Caracas", "2005-01-01", "2007-12-01", 60, None),
+        ("America/Caracas", "2005-01-01", "9999-01-01", 60, Some("2007-12-10")),
+        ("America/Caracas", "2016-05-02", "9999-01-01", 60, None),
+        // The clocks go from 23:30 to 00:30, so the day begins at half past.
+        ("America/Toronto", "1919-03-30", "1919-04-02", 60, Some("1919-03-31")),
+    ] {
+        let calendar = zone(name);
+        let [start, end] = [from, to].map(|date| calendar.parse_date(date).unwrap());
+        let length = WindowLength::new(Duration::from_secs(minutes * 60)).unwrap();
+        let found = calendar.day_inside(length, Window { start, end });
+        assert_eq!(
+            found.map(|day| calendar.date_of(day)).as_deref(),
+            day,
+            "{name} {from} {minutes}"
+        );
+    }
+}
+
 const ZONES: &[&str] = &[
     "UTC",
     "Europe/Berlin",
@@ -291,6 +361,25 @@ proptest! {
         let end = cut.plus(std::time::Duration::from_secs(second));
         let days = |start, end| calendar.days(Window { start, end });
         prop_assert_eq!(days(start, cut) + days(cut, end), days(start, end));
+    }
+
+    #[test]
+    fn a_day_inside_a_window_is_found_if_there_is_one(
+        zone in prop::sample::select(ZONES),
+        start in moments(),
+        days in 0u64..1_500,
+        minutes in prop::sample::select(&[60u64, 30, 20, 15, 1][..]),
+    ) {
+        let calendar = Calendar::named(zone).unwrap();
+        let length = WindowLength::new(Duration::from_secs(minutes * 60)).unwrap();
+        let span = Window { start, end: start.plus(Duration::from_secs(days * 86_400)) };
+        let is_inside = |day: &Timestamp| length.start_of(*day) != *day;
+        let found = calendar.day_inside(length, span);
+        let mut inside = days_of(&calendar, span).filter(is_inside);
+        match found {
+            None => prop_assert_eq!(inside.next(), None),
+            Some(day) => prop_assert!(inside.any(|known| known == day)),
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use domain::{
     catalogue::{PerEvent, Percentage, RateTiers},
 };
 
-use super::{Charge, Stretch, fee_at_zero, magnitude, negated, stretches};
+use super::{Charge, Stretch, fee_at_zero, stretches};
 use crate::{
     amount::Amount,
     rate::{Step, UnpricedReason, events::Events},
@@ -189,7 +189,7 @@ impl Allowance {
 }
 
 /// Each part of an amount at its own tier's rate; a tier is reached by any amount above the tier
-/// before. An amount below zero mirrors the same amount above it, without the fees.
+/// before.
 pub(super) fn graduated(
     tiers: &RateTiers,
     quantity: Quantity,
@@ -200,13 +200,12 @@ pub(super) fn graduated(
         return fee_at_zero(first.map(|first| first.flat_fee), charge);
     }
     let edges = tiers.list.iter().map(|tier| tier.up_to);
-    for (tier, stretch) in tiers.list.iter().zip(stretches(edges, magnitude(quantity)?)?) {
-        let Stretch { index, above, inside } = stretch;
+    for (tier, stretch) in tiers.list.iter().zip(stretches(edges, quantity)?) {
+        let Stretch { index, above, inside: quantity } = stretch;
         let (number, up_to, rate) = (index + 1, tier.up_to, tier.rate);
-        let part = if quantity.is_negative() { negated(inside)? } else { inside };
-        let amount = Amount::product(part, rate);
-        charge.push(Step::RateTier { tier: number, above, up_to, quantity: part, rate, amount })?;
-        if tier.flat_fee != Quantity::ZERO && !quantity.is_negative() {
+        let amount = Amount::product(quantity, rate);
+        charge.push(Step::RateTier { tier: number, above, up_to, quantity, rate, amount })?;
+        if tier.flat_fee != Quantity::ZERO {
             charge.push(Step::TierFee { tier: number, amount: Amount::of(tier.flat_fee) })?;
         }
     }

@@ -9,6 +9,8 @@ impl Step {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Metered { .. } => "meter",
+            Self::BelowZero { .. } => "below_zero",
+            Self::Shared { .. } => "days",
             Self::Converted { .. } => "convert",
             Self::FreeUnits { .. } => "free_units",
             Self::Prorated { .. } => "proration",
@@ -50,6 +52,7 @@ impl Step {
         !matches!(
             self,
             Self::Metered { .. }
+                | Self::BelowZero { .. }
                 | Self::Converted { .. }
                 | Self::FreeUnits { .. }
                 | Self::Prorated { .. }
@@ -63,12 +66,14 @@ impl Step {
     pub const fn amount(&self) -> Amount {
         match self {
             Self::Metered { .. }
+            | Self::BelowZero { .. }
             | Self::Converted { .. }
             | Self::FreeUnits { .. }
             | Self::Prorated { .. }
             | Self::Events { .. }
             | Self::FreeEvents { .. } => Amount::ZERO,
             Self::Flat { amount }
+            | Self::Shared { amount, .. }
             | Self::Units { amount, .. }
             | Self::Packages { amount, .. }
             | Self::Tier { amount, .. }

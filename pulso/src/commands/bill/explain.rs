@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use billing::answers::explanation::{self, ExplanationText, Part};
+use billing::answers::explanation::{self, ExplanationHead, ExplanationText, Part};
 use clap::Args;
 use pricing::document::{DocumentLine, Hour};
 use proto::v1::{ExplainInvoiceRequest, ExplainInvoiceResponse};
@@ -117,7 +117,7 @@ impl ExplanationPrinter {
                     rows.push(Value::Object(kept.collect()));
                 }
                 Part::Hour(hour) => words.hour(hour, text),
-                Part::Head(_) => {}
+                Part::Head(head) => add(text, &heading(head)),
             },
         }
     }
@@ -183,6 +183,12 @@ impl Words {
 fn add(text: &mut String, words: &str) {
     text.push_str(&printable(words));
     text.push('\n');
+}
+
+/// What is explained, in words.
+fn heading(head: &ExplanationHead) -> String {
+    let ExplanationHead { number, tenant, currency, first_day, last_day, time_zone, .. } = head;
+    format!("{number} for {tenant}, {first_day} to {last_day} ({time_zone}), in {currency}")
 }
 
 /// A line in words: its price and its steps.

@@ -59,9 +59,10 @@ pub(super) fn open_log(loaded: &Loaded, directory: &DataDirectory) -> Result<Emb
     let config = &loaded.config.log;
     // A fresh log draws its own identity and seed.
     let defaults = loaded.generation();
-    let asked_for = loaded.origin("log.partitions") != Origin::Default;
+    let asked_for = |key| loaded.origin(key) != Origin::Default;
     let options = LogOptions {
-        partitions: asked_for.then_some(defaults.partitions),
+        partitions: asked_for("log.partitions").then_some(defaults.partitions),
+        window: asked_for("log.window").then_some(defaults.window),
         queue_requests_max: config.queue_requests_max.as_usize(),
         queue_bytes_max: config.queue_bytes_max.as_usize(),
         commit_bytes_max: config.commit_bytes_max.as_usize(),
@@ -118,6 +119,7 @@ fn failure(error: &OpenError) -> Failure {
         | OpenError::Older { .. }
         | OpenError::Foreign { .. }
         | OpenError::Partitions { .. }
+        | OpenError::Windows { .. }
         | OpenError::Generation(_) => Exit::Config,
         OpenError::Damaged { .. } => Exit::Data,
         OpenError::Io { .. } => Exit::Internal,

@@ -7,9 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use billing::outbox::Queue;
-use domain::{
-    LogId, Partition, PulseLog as _, UsageStore, generation::Generation, store::StoreError,
-};
+use domain::{LogId, Partition, UsageStore, generation::Generation, store::StoreError};
 use storage::{
     choice::{Log, Usage},
     identity,
@@ -22,7 +20,7 @@ use super::{OlderLog, store_failure};
 use crate::{
     cli::serving::Stage,
     config::{
-        Loaded,
+        Loaded, Origin,
         assignment::Assignment,
         urls::{LogUrl, Servers},
         value,
@@ -53,14 +51,26 @@ pub(super) async fn open_log(
         let log = KafkaLog::open(options.clone(), generation).await.map_err(|e| log_failure(&e))?;
         match usage.register(&generation, None).await {
             Ok(()) => {
-                let (totals, window) = (topic(loaded, TOTALS), log.generation().window);
-                let feed = KafkaFeed::open(&options, &totals, window).await;
+                warn_of_windows(loaded, &generation);
+                let feed = KafkaFeed::open(&options, &topic(loaded, TOTALS)).await;
                 return Ok((log, feed.map_err(|error| log_failure(&error))?));
             }
             // Another process was first; what it registered stands.
             Err(StoreError::Conflict(_)) if known.is_empty() => {}
             Err(error) => return Err(store_failure(&error)),
         }
+    }
+}
+
+/// Says so where windows are configured that the log does not have.
+fn warn_of_windows(loaded: &Loaded, generation: &Generation) {
+    let (configured, windows) = (loaded.generation().window, generation.window);
+    if loaded.origin("log.window") != Origin::Default && configured != windows {
+        tracing::warn!(
+            %configured,
+            %windows,
+            "log.window has no effect: a log keeps the windows that it was made with, until `pulso log grow --window` makes them shorter"
+        );
     }
 }
 

@@ -1,0 +1,55 @@
+//! Cells: which price of a matrix usage has, by its dimensions.
+
+use std::collections::{BTreeMap, HashMap};
+
+use domain::{
+    Dimensions,
+    catalogue::{Matrix, MatrixCell, PriceModel},
+};
+
+/// Cells that name the same dimensions, by the values that they name.
+type Group<'c> = (Vec<&'c str>, HashMap<Vec<&'c str>, &'c MatrixCell>);
+
+/// The cells of a matrix by what they name, those first that name most.
+#[derive(Debug)]
+pub(crate) struct Cells<'c> {
+    groups: Vec<Group<'c>>,
+    has_default: bool,
+}
+
+impl<'c> Cells<'c> {
+    /// Those of a price, where it is a matrix.
+    pub(crate) fn of(model: &'c PriceModel) -> Option<Self> {
+        let PriceModel::Matrix(matrix) = model else { return None };
+        let Matrix { cells, default } = matrix;
+        let mut groups: BTreeMap<Vec<&str>, HashMap<Vec<&str>, &MatrixCell>> = BTreeMap::new();
+        for cell in cells {
+            let (names, values) = cell.when.iter().map(|(name, value)| (&**name, &**value)).unzip();
+            groups.entry(names).or_default().insert(values, cell);
+        }
+        let mut groups: Vec<Group<'_>> = groups.into_iter().collect();
+        groups.sort_by_key(|(names, _)| std::cmp::Reverse(names.len()));
+        Some(Self { groups, has_default: default.is_some() })
+    }
+
+    /// The dimensions of the cell that prices some usage, none for the default; `None` where neither
+    /// does.
+    pub(crate) fn cell(&self, dimensions: &Dimensions) -> Option<Dimensions> {
+        let pairs = dimensions.pairs();
+        let value_of = |name: &&str| {
+            let found = pairs.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        let fits = |(names, cells): &Group<'c>| {
+            let values: Option<Vec<&str>> = names.iter().map(value_of).collect();
+            cells.get(&values?).copied()
+        };
+        match self.groups.iter().find_map(fits) {
+            Some(cell) => {
+                let pairs = cell.when.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                Some(Dimensions::from_pairs(pairs))
+            }
+            None => self.has_default.then(Dimensions::none),
+        }
+    }
+}
