@@ -19,6 +19,7 @@ mod messages;
 mod problems;
 mod requests;
 mod filter;
+mod totals;
 
 mod catalogues;
 mod contracts;

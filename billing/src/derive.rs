@@ -88,11 +88,15 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
         sources: Sources,
     ) -> Result<Derived, BillingError> {
         let ledger = self.books.documents.ledger(&found.tenant).await?;
-        let corrects = found.document.draft.corrects.iter().map(|place| {
-            let named = ledger.document(*place).cloned();
+        let named = |places: &[u64]| {
+            let named = places.iter().map(|place| ledger.document(*place).cloned());
+            let named = named.collect::<Option<Vec<Document>>>();
             named.ok_or_else(|| found.unreadable("names no document"))
-        });
-        let corrects = corrects.collect::<Result<Vec<Document>, BillingError>>()?;
+        };
+        let corrects = named(&found.document.draft.corrects)?;
+        let counted = || -> Result<Vec<Document>, BillingError> {
+            Ok([corrects.clone(), named(&found.document.draft.counts)?].concat())
+        };
         let newest = || corrects.last().ok_or_else(|| found.unreadable("corrects nothing"));
         match found.document.draft.kind {
             Kind::CreditNote => {
@@ -104,13 +108,13 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
                 Ok(Derived::of(Some(note)))
             }
             Kind::Reversal => {
-                let billed = self.books.documents.billed(&corrects).await?;
+                let billed = self.books.documents.billed(&counted()?).await?;
                 let issued = self.books.documents.content(newest()?).await?;
                 Ok(Derived::of(document::reversal(&issued, &billed)))
             }
             Kind::Invoice | Kind::Delta => {
                 let rated = self.rate_again(found, origin, sources).await?;
-                self.derive_bill(rated, &corrects).await
+                self.derive_bill(rated, &counted()?).await
             }
         }
     }

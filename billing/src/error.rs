@@ -94,6 +94,10 @@ pub enum Refusal {
     InvoiceNotFound,
     /// The document is not in a state for that.
     InvoiceState,
+    /// An equal credit note stands, and the request has no id.
+    CreditExists,
+    /// The request id was used for something else.
+    RequestIdUsed,
     /// There is no such message in the outbox.
     MessageNotFound,
     /// There is no such rejection.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use domain::{BillingStore, Clock, Quantity, Tenant, Window, contract::Credit};
+use domain::{BillingStore, Clock, Quantity, Tenant, Timestamp, Window, contract::Credit};
 use pricing::{Amount, document::InvoiceDocument, invoice::credits};
 use runtime::fault;
 
@@ -13,7 +13,7 @@ use crate::{
     books::{
         Books,
         document::{Document, Draft, Kind, Payment, State},
-        ledger::{Entry, Ledger},
+        ledger::{Entry, Group, Ledger},
         message::{DocumentMessage, Event},
         runs::Run,
     },
@@ -31,14 +31,14 @@ impl<B: BillingStore> Issuer<B> {
         Self { books, clock }
     }
 
-    /// Makes a document of the run, which corrects these.
+    /// Makes a document of the run about a period of which these documents stand.
     pub(crate) async fn draft(
         &self,
         run: &Run,
         ledger: &mut Ledger,
         (kind, document): (Kind, &InvoiceDocument),
         window: Window,
-        corrects: &[Document],
+        group: &Group,
     ) -> Result<(), BillingError> {
         let content = self.books.documents.put(document).await?;
         let draft = Draft {
@@ -50,7 +50,9 @@ impl<B: BillingStore> Issuer<B> {
             currency: document.currency().code().to_owned(),
             total: document.total().amount(),
             content,
-            corrects: corrects.iter().map(|before| before.place).collect(),
+            corrects: group.documents().iter().map(|before| before.place).collect(),
+            counts: group.notes().iter().map(|note| note.place).collect(),
+            request_id: None,
         };
         fault::point("billing.before_draft");
         self.books.documents.append(ledger, Entry::Drafted(draft)).await?;
@@ -116,15 +118,32 @@ impl<B: BillingStore> Issuer<B> {
         account: &Account,
         open: &Document,
     ) -> Result<(), BillingError> {
-        if open.draft.run != run.number && self.books.runs.is_cancelled(open.draft.run).await? {
+        let is_of_another = open.draft.run != run.number && open.draft.kind != Kind::CreditNote;
+        if is_of_another && self.books.runs.is_cancelled(open.draft.run).await? {
             let cancelled = self.books.runs.get(open.draft.run).await?;
             return self.settle_drafts(&cancelled, &account.tenant).await;
         }
         self.advance(ledger, account, open).await
     }
 
+    /// The next step of a document that is not out yet, under the contracts of the run that made it.
+    pub(crate) async fn finish_open(
+        &self,
+        ledger: &mut Ledger,
+        tenant: &Tenant,
+        open: &Document,
+    ) -> Result<(), BillingError> {
+        let run = self.books.runs.get(open.draft.run).await?;
+        let is_note = open.draft.kind == Kind::CreditNote;
+        if !is_note && self.books.runs.is_cancelled(run.number).await? {
+            return self.settle_drafts(&run, tenant).await;
+        }
+        let account = Account::of_run(&self.books, &run, tenant).await?;
+        self.advance(ledger, &account, open).await
+    }
+
     /// Discards the drafts of a cancelled run, but for those whose number was drawn: numbers have no
-    /// gaps, so these become final.
+    /// gaps, so these become final. Credit notes are nothing that a run makes.
     pub(crate) async fn settle_drafts(
         &self,
         run: &Run,
@@ -133,7 +152,9 @@ impl<B: BillingStore> Issuer<B> {
         loop {
             let mut ledger = self.books.documents.ledger(tenant).await?;
             let open = ledger.documents().iter().find(|found| {
-                found.draft.run == run.number && matches!(found.state, State::Draft | State::Final)
+                found.draft.run == run.number
+                    && found.draft.kind != Kind::CreditNote
+                    && matches!(found.state, State::Draft | State::Final)
             });
             let Some(open) = open.cloned() else { return Ok(()) };
             let has_number = open.state == State::Final
@@ -151,9 +172,13 @@ impl<B: BillingStore> Issuer<B> {
     }
 }
 
-/// What credits pay of a document, as of this ledger.
-fn payments(ledger: &Ledger, account: &Account, document: &Document) -> Vec<Payment> {
-    let Draft { currency, total, .. } = &document.draft;
+/// What credits pay of a document, as of this ledger; of one that gives money back, what of it goes back
+/// to those that paid for its period.
+pub(crate) fn payments(ledger: &Ledger, account: &Account, document: &Document) -> Vec<Payment> {
+    let Draft { start, currency, total, .. } = &document.draft;
+    if *total < Amount::ZERO {
+        return refunds(ledger, (*start, currency), *total);
+    }
     // Sums out of range are those of another program: then nothing is left.
     let used = |credit: &str| ledger.used(credit).unwrap_or_else(|| Amount::of(Quantity::MAX));
     let period = (currency.as_str(), document.window());
@@ -163,4 +188,20 @@ fn payments(ledger: &Ledger, account: &Account, document: &Document) -> Vec<Paym
         amount,
     };
     payments.map(payment).collect()
+}
+
+/// What of a total below zero goes back to credits, below zero too. Sums out of range are those of
+/// another program: then nothing does.
+pub(crate) fn refunds(
+    ledger: &Ledger,
+    (start, currency): (Timestamp, &str),
+    total: Amount,
+) -> Vec<Payment> {
+    let paid = ledger.paid(start, currency).unwrap_or_default();
+    let refund = total.checked_neg().unwrap_or(Amount::ZERO);
+    let refunds = credits::refunds(&paid, refund).into_iter();
+    let payment = |(credit, amount): (String, Amount)| {
+        Some(Payment { credit, amount: amount.checked_neg()? })
+    };
+    refunds.filter_map(payment).collect()
 }

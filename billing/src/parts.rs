@@ -68,7 +68,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Parts<U, B, L> {
         Self {
             tasks: RunTasks::new(Arc::clone(&books), Arc::clone(&driver), Arc::clone(&clock)),
             credit_notes: CreditNotes::new(Arc::clone(&books), issuer()),
-            voids: Voids::new(Arc::clone(&books), Arc::clone(&clock)),
+            voids: Voids::new(Arc::clone(&books), issuer(), Arc::clone(&clock)),
             explainer: Explainer::new(Arc::clone(&books), deriver, compute.clone()),
             previews: Previews::new(Arc::clone(&books), rater.clone(), compute.clone()),
             publisher: Publisher::new((usage, store, log), compute.clone(), config),

@@ -1,12 +1,13 @@
 //! Previews and simulations: what periods come to by the totals as they stand now. They write nothing.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use domain::{BillingStore, Tenant, UsageStore, Window};
+use domain::{BillingStore, Quantity, Tenant, Timestamp, UsageStore, Window};
 use edge::Compute;
 use pricing::{
+    Amount,
     editions::Editions,
-    invoice::{self, Invoice},
+    invoice::{self, Invoice, credits},
     rate::Sources,
     simulate::Change,
     timeline::Month,
@@ -15,11 +16,21 @@ use pricing::{
 use crate::{
     BillingError,
     account::{Account, all_tenants},
-    books::Books,
+    books::{Books, document::Draft, ledger::Ledger},
     effects, periods,
     rater::Rater,
     set_aside::SetAside,
 };
+
+/// An invoice as it would be.
+#[derive(Clone, Debug)]
+pub(crate) struct Previewed {
+    pub(crate) invoice: Invoice,
+    /// What each credit would pay, in the order of use.
+    pub(crate) payments: Vec<(String, Amount)>,
+    /// What would be left to pay.
+    pub(crate) due: Amount,
+}
 
 /// Previews and simulates.
 pub(crate) struct Previews<U, B> {
@@ -40,8 +51,9 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
     }
 
     /// The invoices of a tenant's periods that begin in a month, over or not, if they were made now
-    /// and there were none before; in order, without those that have nothing to bill. These catalogues
-    /// stand for the latest. With them, what of the tenant those periods lack.
+    /// and there were none before; in order, without those that have nothing to bill, each with what
+    /// credits would pay. These catalogues stand for the latest. With them, what of the tenant those
+    /// periods lack.
     ///
     /// # Errors
     /// When the store fails, a period cannot be billed, or has more than `rows_max` rows of usage.
@@ -51,7 +63,7 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
         month: Month,
         latest: &Arc<Editions>,
         rows_max: usize,
-    ) -> Result<(Vec<Invoice>, SetAside), BillingError> {
+    ) -> Result<(Vec<Previewed>, SetAside), BillingError> {
         let below = self.rater.usage().now().await?;
         let account = Account::of(&self.books, tenant, u64::MAX, Arc::clone(latest)).await?;
         let periods = periods::billable(&account.contracts, month)?;
@@ -74,7 +86,8 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
             }
         }
         let set_aside = self.rater.usage().set_aside(&below, tenant, &windows).await?;
-        Ok((invoices, set_aside))
+        let ledger = self.books.documents.ledger(tenant).await?;
+        Ok((paid(&ledger, &account, invoices), set_aside))
     }
 
     /// What the periods that begin in a month would cost each tenant under `new`, against `old`.
@@ -111,6 +124,37 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
         }
         Ok(changes)
     }
+}
+
+/// What credits would pay of invoices, one after the other, if no document of their periods had used them.
+fn paid(ledger: &Ledger, account: &Account, invoices: Vec<Invoice>) -> Vec<Previewed> {
+    let period = |made: &Invoice| (made.window.start, made.currency().code().to_owned());
+    let previewed: Vec<(Timestamp, String)> = invoices.iter().map(period).collect();
+    let mut used: HashMap<String, Amount> = HashMap::new();
+    let made_with = |invoice: Invoice| {
+        let is_other = |draft: &Draft| {
+            !previewed.iter().any(|(start, code)| (draft.start, &draft.currency) == (*start, code))
+        };
+        let used_by_now = |credit: &str| {
+            let before = ledger.used_where(credit, is_other);
+            let here = used.get(credit).copied().unwrap_or(Amount::ZERO);
+            before.and_then(|before| before.checked_add(here)).unwrap_or(Amount::of(Quantity::MAX))
+        };
+        let (currency, contracts) = (invoice.currency().code(), account.contracts.iter());
+        let paid =
+            credits::payments(contracts, (currency, invoice.window), invoice.total, used_by_now);
+        let paid =
+            paid.into_iter().map(|(credit, amount)| (credit.name.as_str().to_owned(), amount));
+        let payments: Vec<(String, Amount)> = paid.collect();
+        let mut due = invoice.total;
+        for (credit, amount) in &payments {
+            due = due.checked_sub(*amount).expect("no more than the total");
+            let sum = used.entry(credit.clone()).or_insert(Amount::ZERO);
+            *sum = sum.checked_add(*amount).expect("no more than the credit");
+        }
+        Previewed { invoice, payments, due }
+    };
+    invoices.into_iter().map(made_with).collect()
 }
 
 fn tenant_name(tenant: &Tenant) -> domain::Name {

@@ -17,8 +17,8 @@ use crate::{
     account::Account,
     books::{
         Books,
-        document::{Document, Kind, State},
-        ledger::Ledger,
+        document::{Document, Kind},
+        ledger::{Group, Ledger},
         runs::{Outcome, Outcomes, Run},
     },
     issue::Issuer,
@@ -122,10 +122,10 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
         loop {
             let mut ledger = self.books.documents.ledger(&account.tenant).await?;
             let (start, currency) = (period.window.start, period.currency.code());
-            let billing: Vec<Document> = ledger.billing(start, currency).cloned().collect();
-            if let Some(open) = billing.iter().find(|found| found.state != State::Published) {
+            let group = ledger.group(start, currency);
+            if let Some(open) = group.open() {
                 self.issuer.finish(run, &mut ledger, account, open).await?;
-                if open.draft.run == run.number {
+                if open.draft.run == run.number && open.draft.kind != Kind::CreditNote {
                     made = Some((outcome_of(open), unpriced(&rated)));
                 }
                 continue;
@@ -133,10 +133,11 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
             if let Some(made) = made {
                 return Ok(made);
             }
-            if let Some(ours) = billing.iter().find(|found| found.draft.run == run.number) {
+            let mut bills = group.documents().iter();
+            if let Some(ours) = bills.find(|found| found.draft.run == run.number) {
                 return Ok((outcome_of(ours), 0));
             }
-            match self.next(job, (&ledger, &billing), period, &mut rated).await? {
+            match self.next(job, (&ledger, &group), period, &mut rated).await? {
                 Next::Nothing(outcome, unpriced) => return Ok((outcome, unpriced)),
                 Next::Blocked(why) => {
                     report(why);
@@ -144,7 +145,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
                 }
                 Next::Draft(kind, content) => {
                     let (what, window) = ((kind, &*content), period.window);
-                    self.issuer.draft(run, &mut ledger, what, window, &billing).await?;
+                    self.issuer.draft(run, &mut ledger, what, window, &group).await?;
                 }
             }
         }
@@ -154,11 +155,12 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
     async fn next(
         &self,
         job: Job<'_>,
-        (ledger, billing): (&Ledger, &[Document]),
+        (ledger, group): (&Ledger, &Group),
         period: Billable,
         rated: &mut Option<Invoice>,
     ) -> Result<Next, BillingError> {
         let Job { run, account, .. } = job;
+        let billing = group.documents();
         // What was given back in full is to be billed as if it never was.
         let invoiced = billing.last().filter(|newest| newest.draft.kind != Kind::Reversal);
         let only_longer = invoiced.filter(|_| !run.request.deltas);
@@ -172,7 +174,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
         };
         let now = rated.insert(now);
         let unpriced = now.unpriced.len() as u64;
-        let needed = self.books.documents.needed_for(now, billing).await?;
+        let needed = self.books.documents.needed_for(now, &group.counted()).await?;
         let Some((kind, content)) = needed else {
             let is_new = billing.is_empty();
             let outcome = if is_new { Outcome::Empty } else { Outcome::Unchanged };

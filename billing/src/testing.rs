@@ -11,6 +11,9 @@ use domain::{
 };
 
 pub(crate) mod billed;
+mod histories;
+mod refunds;
+pub(crate) mod story;
 
 /// A process that reads no log.
 struct NoLog;

@@ -3,41 +3,61 @@
 use std::sync::Arc;
 
 use domain::{BillingStore, Clock};
-use pricing::document::InvoiceDocument;
+use pricing::{
+    Amount,
+    document::{DocumentLine, InvoiceDocument},
+    invoice::credits,
+};
+use runtime::fault;
 
 use crate::{
     BillingError, Refusal,
     books::{
-        Books,
-        document::{Document, State},
+        Books, contracts,
+        document::{Document, Kind, Payment, State},
         documents::Found,
-        ledger::Entry,
+        ledger::{self, Entry, Ledger},
         message::{DocumentMessage, Event},
     },
+    issue::Issuer,
 };
 
 /// Takes documents back.
 pub(crate) struct Voids<B> {
     books: Arc<Books<B>>,
+    issuer: Issuer<B>,
     clock: Arc<dyn Clock>,
 }
 
 impl<B: BillingStore> Voids<B> {
-    /// Takes the books and the clock.
-    pub(crate) fn new(books: Arc<Books<B>>, clock: Arc<dyn Clock>) -> Self {
-        Self { books, clock }
+    /// Takes the books, what issues documents, and the clock.
+    pub(crate) const fn new(
+        books: Arc<Books<B>>,
+        issuer: Issuer<B>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { books, issuer, clock }
     }
 
-    /// Takes a final document back. Doing it again changes nothing.
+    /// Takes a final document back, once its message is out. Doing it again changes nothing.
     ///
     /// # Errors
     /// When there is none, when another document that stands corrects it, or bills days that it gave
-    /// back; when the store fails.
+    /// back; when without it more were given back than billed, or a credit had paid more than it holds;
+    /// when the store fails.
     pub(crate) async fn void(&self, number: &str, reason: &str) -> Result<Found, BillingError> {
         loop {
-            let found = self.books.documents.find(number).await?;
-            let (tenant, place) = (&found.tenant, found.document.place);
-            let mut ledger = self.books.documents.ledger(tenant).await?;
+            let mut found = self.books.documents.find(number).await?;
+            let place = found.document.place;
+            let mut ledger = self.books.documents.ledger(&found.tenant).await?;
+            // What is decided is decided about this reading of the ledger.
+            if let Some(document) = ledger.document(place) {
+                found.document.clone_from(document);
+            }
+            if found.document.state == State::Final {
+                self.issuer.finish_open(&mut ledger, &found.tenant, &found.document).await?;
+                continue;
+            }
             if found.document.state == State::Void && self.void_is_out(&found).await? {
                 return Ok(found);
             }
@@ -58,13 +78,78 @@ impl<B: BillingStore> Voids<B> {
                 return Err(BillingError::refused(Refusal::InvoiceState, message));
             }
             if found.document.state != State::Void {
+                self.check_period(&found, &ledger).await?;
+                self.check_credits(&found, &ledger).await?;
                 let (reason, at) = (reason.to_owned(), self.clock.now());
                 let entry = Entry::Voided { document: place, reason, at };
+                fault::point("invoice.before_void");
                 self.books.documents.append(&mut ledger, entry).await?;
+                fault::point("invoice.after_void");
                 continue;
             }
             self.publish_void(&found).await?;
         }
+    }
+
+    /// Refuses to take back a bill of which notes gave back a part: nobody is to have got more back than
+    /// what is left bills, nor from a credit or in cash what was not paid so.
+    async fn check_period(&self, found: &Found, ledger: &Ledger) -> Result<(), BillingError> {
+        let of = &found.document;
+        let group = ledger.group(of.draft.start, &of.draft.currency);
+        let Some(note) = group.notes().last().filter(|_| of.draft.kind != Kind::CreditNote) else {
+            return Ok(());
+        };
+        let mut rest = group.counted();
+        rest.retain(|other| other.place != of.place);
+        let billed = self.books.documents.billed(&rest).await?;
+        let content = self.books.documents.content(of).await?;
+        let takes = |line: &&DocumentLine| line.amount.amount() > Amount::ZERO;
+        let mut taken = content.lines().iter().filter(takes);
+        let is_overdrawn = taken.any(|line| billed.is_overdrawn_at(&line.key))
+            || (of.draft.total > Amount::ZERO && is_below_zero(billed.left()))
+            || !was_paid_so(of, &rest);
+        if is_overdrawn {
+            let (number, note) = (of.named(), note.named());
+            let message = format!(
+                "without {number} notes would have given back more than is billed for its period, or more \
+                 to a credit than it paid: void {note} first"
+            );
+            return Err(BillingError::refused(Refusal::InvoiceState, message));
+        }
+        Ok(())
+    }
+
+    /// Refuses to take back what went back to a credit that has paid with it since.
+    async fn check_credits(&self, found: &Found, ledger: &Ledger) -> Result<(), BillingError> {
+        let of = &found.document;
+        let applied = self.books.contracts.of_tenant(&found.tenant, u64::MAX).await?;
+        let contracts = contracts::agreed(&applied);
+        for Payment { credit, amount } in
+            of.payments.iter().filter(|paid| paid.amount < Amount::ZERO)
+        {
+            let used = ledger.used(credit).and_then(|used| used.checked_sub(*amount));
+            let Some(stated) = credits::stated(&contracts, credit) else { continue };
+            if used.is_some_and(|used| used <= stated) {
+                continue;
+            }
+            let paid_by = |other: &&Document| {
+                let mut payments = other.payments.iter();
+                other.is_owed()
+                    && other.place > of.place
+                    && payments.any(|paid| paid.credit == *credit && paid.amount > Amount::ZERO)
+            };
+            let other = ledger.documents().iter().rfind(paid_by);
+            let number = of.named();
+            let remedy = other.map_or_else(
+                || "apply a contract that states the credit with more".to_owned(),
+                |other| format!("void {} first", other.named()),
+            );
+            let message = format!(
+                "{number} gave money back to the credit {credit:?}, which has paid with it since: {remedy}"
+            );
+            return Err(BillingError::refused(Refusal::InvoiceState, message));
+        }
+        Ok(())
     }
 
     /// Puts the message that a document is void into the outbox, once.
@@ -80,6 +165,24 @@ impl<B: BillingStore> Voids<B> {
         let key = void_key(&found.document);
         Ok(self.books.outbox.find(&key).await?.is_some())
     }
+}
+
+/// Tells whether what a document paid by credits and in cash is still paid by others of its period, as
+/// far as it was given back.
+fn was_paid_so(of: &Document, rest: &[Document]) -> bool {
+    let owed = || rest.iter().filter(|other| other.is_owed());
+    let Some(paid) = ledger::paid_of(owed()) else { return true };
+    let by_credits = of.payments.iter().filter(|paid| paid.amount > Amount::ZERO).all(|payment| {
+        let credit = paid.iter().find(|(credit, _)| *credit == payment.credit);
+        credit.is_none_or(|(_, paid)| *paid >= Amount::ZERO)
+    });
+    let due = owed().map(Document::due).try_fold(Amount::ZERO, |sum, due| sum.checked_add(due?));
+    let is_cash = of.due().is_some_and(|due| due > Amount::ZERO);
+    by_credits && !(is_cash && is_below_zero(due))
+}
+
+fn is_below_zero(amount: Option<Amount>) -> bool {
+    amount.is_some_and(|amount| amount < Amount::ZERO)
 }
 
 fn void_key(document: &Document) -> String {

@@ -4,8 +4,8 @@
 use domain::{LogId, Timestamp};
 use pricing::{
     document::{
-        Bill, ByDimensions, CreditNote, DocumentLine, Hour, InvoiceDocument, LineKind, Period,
-        PriceRef, PulseRef, QuantityOf, SegmentRef, Span, Subtotals, Waiting,
+        Bill, ByDimensions, CreditNote, DocumentLine, Hour, InvoiceDocument, LineKind, NoteKind,
+        Period, PriceRef, PulseRef, QuantityOf, SegmentRef, Span, Subtotals, Waiting,
     },
     words::{Pairs, Word},
 };
@@ -103,6 +103,7 @@ fn note(note: CreditNote) -> v1::CreditNote {
         total: text(&note.total),
         lines: note.lines.into_iter().map(line).collect(),
         request_id: note.request_id,
+        note_kind: note.note_kind.map(|kind| kind.as_str().to_owned()),
     }
 }
 
@@ -117,7 +118,12 @@ fn of_note(note: v1::CreditNote) -> Read<CreditNote> {
         total: word("total", &note.total)?,
         lines: all(note.lines, of_line)?,
         request_id: note.request_id,
+        note_kind: note.note_kind.as_deref().map(of_note_kind).transpose()?,
     })
+}
+
+fn of_note_kind(word: &str) -> Read<NoteKind> {
+    NoteKind::from_word(word).ok_or(NotUnderstood("note_kind"))
 }
 
 fn period(period: Period) -> v1::BillPeriod {

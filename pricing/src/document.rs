@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 
 pub use hour::{Hour, PulseRef, SegmentRef};
 pub use line::{ByDimensions, DocumentLine, LineKind, PriceRef, QuantityOf};
+pub use note::NoteKind;
 pub use waiting::Waiting;
 
 use crate::{amount::Money, words};
@@ -26,6 +27,7 @@ use crate::{amount::Money, words};
 mod hour;
 
 mod line;
+mod note;
 mod waiting;
 
 /// A document, by what it is. The key `document` comes first.
@@ -94,6 +96,9 @@ pub struct CreditNote {
     /// Tells it apart from another note that reads the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// Whether later deltas count it; goodwill where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note_kind: Option<NoteKind>,
 }
 
 /// A billing period: half-open, with its first and last day in the contract's zone.

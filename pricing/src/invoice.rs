@@ -19,6 +19,7 @@ use crate::{
     timeline::BillingPeriod,
 };
 
+mod billed;
 mod charges;
 pub mod credits;
 pub mod document;

@@ -391,11 +391,15 @@ fn preview_message() -> PreviewBillResponse {
     let invoice = |bill| v1::InvoiceDocument {
         document: Some(v1::invoice_document::Document::Preview(bill)),
     };
+    // A server of another version says nothing about the second.
+    let payment = v1::CreditPayment { credit: text("prepaid"), amount: text("0.25") };
+    let paid = v1::PreviewPayments { payments: vec![payment], due: text("0.75") };
     PreviewBillResponse {
         tenant: text("a"),
         period: text("2024-09"),
         catalogue: text("1"),
         invoices: [first, second].map(invoice).into(),
+        payments: vec![paid],
         set_aside: Some(v1::UsageSetAside { pulses: 0, complete: true }),
     }
 }
@@ -429,12 +433,14 @@ fn bill() -> Value {
     let first = ["2024-09-01T00:00:00Z", "2024-09-01"];
     let (second, last) =
         (["2024-09-10T00:00:00Z", "2024-09-10"], ["2024-10-10T00:00:00Z", "2024-10-09"]);
+    let mut first = of("BRL", first, ["2024-09-10T00:00:00Z", "2024-09-09"], &usage, &waiting);
+    first["payments"] = json!([{"credit": "prepaid", "amount": "0.25"}]);
+    first["due"] = "0.75".into();
+    let mut second = of("USD", second, last, &discount, &json!([]));
+    (second["payments"], second["due"]) = (json!([]), "".into());
     json!({
         "tenant": "a", "period": "2024-09", "catalogue": "1",
-        "invoices": [
-            of("BRL", first, ["2024-09-10T00:00:00Z", "2024-09-09"], &usage, &waiting),
-            of("USD", second, last, &discount, &json!([])),
-        ],
+        "invoices": [first, second],
         "set_aside": {"pulses": "0", "complete": true},
     })
 }

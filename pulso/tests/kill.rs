@@ -21,9 +21,9 @@ const RUNS_TOGETHER: usize = 3;
 
 /// The points that a process on the embedded adapters passes.
 fn points() -> Vec<&'static str> {
-    // Billing has runs of its own, in `billing_kill.rs` and `dated.rs`, and the audit trail in
-    // `audit_log.rs`.
-    let others = ["kafka.", "scylla.", "billing.", "audit.", "contract.", "catalogue."];
+    // Billing has runs of its own, in `billing_kill.rs`, `billing_refunds.rs` and `dated.rs`, and the
+    // audit trail in `audit_log.rs`.
+    let others = ["kafka.", "scylla.", "billing.", "invoice.", "contract.", "catalogue.", "audit."];
     let is_other = |point: &str| others.iter().any(|other| point.starts_with(other));
     POINTS.iter().copied().filter(|point| !is_other(point)).collect()
 }

@@ -14,6 +14,7 @@ mod billing;
 mod billing_http;
 mod billing_kill;
 mod billing_periods;
+mod billing_refunds;
 mod billing_zones;
 mod certificates;
 mod cli;

@@ -54,6 +54,8 @@ pub const POINTS: &[&str] = &[
     "contract.after_entry",
     "catalogue.after_stored",
     "catalogue.after_declared",
+    "invoice.before_void",
+    "invoice.after_void",
     "audit.after_begun",
     "audit.before_ended",
 ];

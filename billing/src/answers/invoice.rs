@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use domain::Timestamp;
-use pricing::document::{DocumentLine, InvoiceDocument, Period, Subtotals, Waiting};
+use pricing::document::{DocumentLine, InvoiceDocument, NoteKind, Period, Subtotals, Waiting};
 use proto::{convert, v1};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -28,9 +28,16 @@ pub struct InvoiceHeadAnswer {
     /// Sum of its lines, a decimal.
     #[schema(example = "52.40")]
     pub total: String,
-    /// What is left after the credits, a decimal.
+    /// What credits pay of it, a decimal; below zero what goes back to them.
+    #[schema(example = "0.00")]
+    pub paid: String,
+    /// What is owed after the credits, a decimal: below zero what is owed to the customer, 0 of a document
+    /// that is not owed.
     #[schema(example = "52.40")]
     pub due: String,
+    /// What was owed until it was void; null where it is not.
+    #[schema(required)]
+    pub due_before_void: Option<String>,
     /// First moment of the billing period.
     #[serde(serialize_with = "text_or_null")]
     #[schema(value_type = Option<String>, format = DateTime, required)]
@@ -56,7 +63,8 @@ pub struct InvoiceHeadAnswer {
     #[serde(serialize_with = "text")]
     #[schema(value_type = String, example = "7")]
     pub run: u64,
-    /// What prepaid credits pay of it.
+    /// What prepaid credits pay of it, below zero what they get back; of a void document, what they did
+    /// until then.
     pub payments: Vec<PaymentAnswer>,
     /// Why it is void; empty where it is not.
     pub void_reason: String,
@@ -76,12 +84,12 @@ pub struct InvoiceAnswer {
     pub content: Option<DocumentContent>,
 }
 
-/// What a prepaid credit pays.
+/// What a prepaid credit pays, or gets back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PaymentAnswer {
     /// Name of the contract's credit.
     pub credit: String,
-    /// How much, a decimal.
+    /// How much, a decimal; below zero where it goes back to the credit.
     #[schema(example = "10.00")]
     pub amount: String,
 }
@@ -115,6 +123,9 @@ pub struct DocumentContent {
     /// What tells a credit note from another that reads the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// Whether later deltas count a credit note.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note_kind: Option<NoteKind>,
 }
 
 /// A page of invoices, without their content.
@@ -122,8 +133,52 @@ pub struct DocumentContent {
 pub struct InvoicesAnswer {
     /// In the order of their numbers; of one tenant oldest first, with drafts.
     pub invoices: Vec<InvoiceHeadAnswer>,
+    /// Of these invoices, by currency.
+    pub totals: Vec<TotalsAnswer>,
     /// For the page after this; empty on the last.
     pub next_page_token: String,
+}
+
+/// Sums over invoices of one currency. Drafts count nowhere, and what is void only as that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TotalsAnswer {
+    /// By ISO 4217.
+    pub currency: String,
+    /// How many are final, a whole number.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String, example = "1")]
+    pub documents: u64,
+    /// What they come to, a decimal.
+    #[schema(example = "52.40")]
+    pub total: String,
+    /// What credits paid of it, less what went back to them, a decimal.
+    #[schema(example = "0.00")]
+    pub paid: String,
+    /// What is owed, a decimal.
+    #[schema(example = "52.40")]
+    pub due: String,
+    /// What documents came to that are void, a decimal; nothing of it is owed.
+    #[schema(example = "0.00")]
+    pub void: String,
+}
+
+impl From<v1::InvoiceTotals> for TotalsAnswer {
+    fn from(totals: v1::InvoiceTotals) -> Self {
+        let v1::InvoiceTotals { currency, documents, total, paid, due, void } = totals;
+        Self { currency, documents, total, paid, due, void }
+    }
+}
+
+impl From<v1::CreditPayment> for PaymentAnswer {
+    fn from(v1::CreditPayment { credit, amount }: v1::CreditPayment) -> Self {
+        Self { credit, amount }
+    }
+}
+
+impl From<PaymentAnswer> for v1::CreditPayment {
+    fn from(PaymentAnswer { credit, amount }: PaymentAnswer) -> Self {
+        Self { credit, amount }
+    }
 }
 
 impl InvoiceHeadAnswer {
@@ -131,9 +186,7 @@ impl InvoiceHeadAnswer {
     #[must_use]
     pub fn new(head: v1::Invoice) -> Self {
         let time = |time: Option<prost_types::Timestamp>| convert::timestamp(time.as_ref()?);
-        let payments = head.payments.into_iter();
-        let payments =
-            payments.map(|v1::CreditPayment { credit, amount }| PaymentAnswer { credit, amount });
+        let payments = head.payments.into_iter().map(PaymentAnswer::from);
         Self {
             number: head.number,
             kind: head.kind,
@@ -141,7 +194,9 @@ impl InvoiceHeadAnswer {
             tenant: head.tenant,
             currency: head.currency,
             total: head.total,
+            paid: head.paid,
             due: head.due,
+            due_before_void: head.due_before_void,
             period_start: time(head.period_start),
             period_end: time(head.period_end),
             first_day: head.first_day,
@@ -193,6 +248,7 @@ impl From<InvoiceDocument> for DocumentContent {
                 lines: note.lines,
                 unpriced: None,
                 request_id: note.request_id,
+                note_kind: note.note_kind,
             },
             InvoiceDocument::Invoice(bill)
             | InvoiceDocument::Delta(bill)
@@ -208,6 +264,7 @@ impl From<InvoiceDocument> for DocumentContent {
                 lines: bill.lines,
                 unpriced: Some(bill.unpriced),
                 request_id: None,
+                note_kind: None,
             },
         }
     }

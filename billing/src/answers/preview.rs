@@ -5,7 +5,7 @@ use proto::v1;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::written::text;
+use super::{invoice::PaymentAnswer, written::text};
 use crate::wire::{self, NotUnderstood};
 
 /// The invoices of a tenant's periods that begin in a month, if they were made now.
@@ -19,9 +19,22 @@ pub struct PreviewAnswer {
     /// The version that was used as the latest catalogue.
     pub catalogue: String,
     /// In the order of their periods, without those that have nothing to bill.
-    pub invoices: Vec<InvoiceDocument>,
+    pub invoices: Vec<PreviewedInvoice>,
     /// What those periods lack.
     pub set_aside: SetAsideAnswer,
+}
+
+/// An invoice as it would be now, with what prepaid credits would pay of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PreviewedInvoice {
+    /// What it would say.
+    #[serde(flatten)]
+    pub document: InvoiceDocument,
+    /// What prepaid credits would pay of it.
+    pub payments: Vec<PaymentAnswer>,
+    /// What would be left to pay, a decimal.
+    #[schema(example = "52.40")]
+    pub due: String,
 }
 
 /// Pulses that were late or dead-lettered.
@@ -41,7 +54,13 @@ impl PreviewAnswer {
     /// # Errors
     /// When an invoice in it is not understood.
     pub fn of_message(message: v1::PreviewBillResponse) -> Result<Self, NotUnderstood> {
-        let invoices = message.invoices.into_iter().map(wire::of_document);
+        // A server of another version says nothing about payments.
+        let payments = message.payments.into_iter().map(Some).chain(std::iter::repeat(None));
+        let invoices = message.invoices.into_iter().zip(payments).map(|(document, payments)| {
+            let v1::PreviewPayments { payments, due } = payments.unwrap_or_default();
+            let payments = payments.into_iter().map(PaymentAnswer::from).collect();
+            Ok(PreviewedInvoice { document: wire::of_document(document)?, payments, due })
+        });
         let v1::UsageSetAside { pulses, complete } = message.set_aside.unwrap_or_default();
         Ok(Self {
             tenant: message.tenant,
@@ -55,11 +74,18 @@ impl PreviewAnswer {
     /// As a message.
     pub(crate) fn message(self) -> v1::PreviewBillResponse {
         let SetAsideAnswer { pulses, complete } = self.set_aside;
+        let made = |made: PreviewedInvoice| {
+            let payments = made.payments.into_iter().map(v1::CreditPayment::from).collect();
+            let payments = v1::PreviewPayments { payments, due: made.due };
+            (wire::document(made.document), payments)
+        };
+        let (invoices, payments) = self.invoices.into_iter().map(made).unzip();
         v1::PreviewBillResponse {
             tenant: self.tenant,
             period: self.period,
             catalogue: self.catalogue,
-            invoices: self.invoices.into_iter().map(wire::document).collect(),
+            invoices,
+            payments,
             set_aside: Some(v1::UsageSetAside { pulses, complete }),
         }
     }

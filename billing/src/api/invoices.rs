@@ -8,7 +8,11 @@ use edge::{
     access::{Change, Principal},
     problem::reasons,
 };
-use pricing::{Amount, document::InvoiceDocument, invoice::document::Credited};
+use pricing::{
+    Amount,
+    document::{InvoiceDocument, NoteKind},
+    invoice::document::Credited,
+};
 use proto::v1;
 
 use super::{
@@ -16,6 +20,7 @@ use super::{
     filter::Filter,
     messages, problems,
     requests::{REASON_BYTES_MAX, check_request_id, check_words, page_of, token_of},
+    totals,
 };
 use crate::{
     BillingError,
@@ -62,21 +67,16 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let named = (!request.tenant.is_empty()).then(|| Tenant::new(&request.tenant));
         let named = named.transpose().map_err(|error| problems::of_name("tenant", error))?;
         let filter = Filter::read(request)?;
-        let passing = |found: Vec<Found>| {
-            let passing = found.iter().filter(|found| filter.passes(found));
-            passing.map(messages::invoice).collect()
-        };
         if let Some(tenant) = principal.one_or_all(named)? {
             let found = books.documents.of_tenant(&tenant).await.map_err(problems::of_billing)?;
-            let (invoices, next_page_token) = (passing(found), String::new());
-            return Ok(v1::ListInvoicesResponse { invoices, next_page_token });
+            return Ok(listed(found.iter().filter(|found| filter.passes(found)), String::new()));
         }
         filter.check_numbered()?;
         let fingerprint = filter.fingerprint();
         let (from, size) = page_of(request.page_size, &request.page_token, fingerprint)?;
         let (found, next) = books.documents.page(from, size).await.map_err(problems::of_billing)?;
-        let (invoices, next_page_token) = (passing(found), token_of(next, fingerprint));
-        Ok(v1::ListInvoicesResponse { invoices, next_page_token })
+        let passing = found.iter().filter(|found| filter.passes(found));
+        Ok(listed(passing, token_of(next, fingerprint)))
     }
 
     /// Refuses a document of a tenant that the credential is not for, in the words for one that does not
@@ -169,16 +169,21 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         request: v1::CreditInvoiceRequest,
         change: &Change,
     ) -> Result<Shown, Problem> {
-        let v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only } = request;
+        let v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only, kind } =
+            request;
         change.about(&number);
         check_words("reason", &reason, REASON_BYTES_MAX)?;
         check_request_id(&request_id)?;
-        let request = CreditRequest { credited: credited(&lines)?, reason, request_id };
+        let (credited, kind) = (credited(&lines)?, note_kind(&kind)?);
+        let request = CreditRequest { credited, kind, reason, request_id };
         if validate_only {
             change.only_checked();
             let checked = self.parts.credit_notes.preview(&number, &request).await;
             let (found, document) = checked.map_err(problems::of_billing)?;
-            return Ok(Shown { head: messages::invoice(&found), document });
+            // Nothing is owed yet; what would be is what was asked.
+            let due = found.document.left().map(|due| found.document.draft.text(due));
+            let head = v1::Invoice { due: due.unwrap_or_default(), ..messages::invoice(&found) };
+            return Ok(Shown { head, document });
         }
         let found = self
             .parts
@@ -190,7 +195,26 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     }
 }
 
-/// What is to be given back: amounts above zero, of each line once.
+/// Documents as they are listed.
+fn listed<'f>(
+    found: impl Iterator<Item = &'f Found> + Clone,
+    next_page_token: String,
+) -> v1::ListInvoicesResponse {
+    let invoices = found.clone().map(messages::invoice).collect();
+    let totals = totals::of(found.map(|found| &found.document));
+    v1::ListInvoicesResponse { invoices, next_page_token, totals }
+}
+
+/// The kind that a request names, goodwill where it names none.
+fn note_kind(word: &str) -> Result<NoteKind, Problem> {
+    let kind = if word.is_empty() { Some(NoteKind::default()) } else { NoteKind::from_word(word) };
+    kind.ok_or_else(|| {
+        let message = format!("{word:?} is neither \"correction\" nor \"goodwill\"");
+        Problem::invalid("kind", reasons::PARAMETER_INVALID, message)
+    })
+}
+
+/// What is to be given back: amounts above zero, of each line once, in the order of the lines.
 fn credited(lines: &[v1::CreditLine]) -> Result<Vec<Credited>, Problem> {
     let wrong = |field: String, message: &str| {
         Problem::invalid(&field, reasons::PARAMETER_INVALID, message.to_owned())
@@ -211,5 +235,7 @@ fn credited(lines: &[v1::CreditLine]) -> Result<Vec<Credited>, Problem> {
             amount.ok_or_else(|| wrong(format!("{field}.amount"), "is no amount above zero"))?;
         credited.push((place, amount));
     }
+    // The same request is the same in any order.
+    credited.sort_by_key(|(place, _)| place.unwrap_or(usize::MAX));
     Ok(credited)
 }

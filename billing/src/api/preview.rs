@@ -8,7 +8,10 @@ use pricing::{editions::Editions, invoice::document, simulate::Simulation};
 use proto::v1;
 
 use super::{BillingApi, catalogues::parse, problems, requests::month};
-use crate::answers::preview::{PreviewAnswer, SetAsideAnswer};
+use crate::answers::{
+    invoice::PaymentAnswer,
+    preview::{PreviewAnswer, PreviewedInvoice, SetAsideAnswer},
+};
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// A tenant's invoices for the periods that begin in a month, as they would be now.
@@ -37,7 +40,18 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let (invoices, set_aside) = previewed.map_err(problems::of_billing)?;
         let mut budget = config.preview_sources_max;
         let writing = move || {
-            let documents = invoices.iter().map(|invoice| document::preview(invoice, &mut budget));
+            let documents = invoices.into_iter().map(|made| {
+                let digits = made.invoice.currency().minor_digits();
+                let payments = made
+                    .payments
+                    .into_iter()
+                    .map(|(credit, amount)| PaymentAnswer { credit, amount: amount.text(digits) });
+                PreviewedInvoice {
+                    document: document::preview(&made.invoice, &mut budget),
+                    payments: payments.collect(),
+                    due: made.due.text(digits),
+                }
+            });
             PreviewAnswer {
                 tenant: tenant.as_str().to_owned(),
                 period: month.to_string(),

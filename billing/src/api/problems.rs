@@ -94,6 +94,8 @@ fn of_refusal(reason: Refusal, message: String) -> Problem {
         Refusal::RejectionNotFound => Problem::not_found(reasons::REJECTION_NOT_FOUND, message),
         Refusal::TooLarge => Problem::failed_precondition(reasons::RESULT_TOO_LARGE, message),
         Refusal::WindowsTooLong => Problem::failed_precondition(reasons::WINDOWS_TOO_LONG, message),
+        Refusal::CreditExists => Problem::already_exists(reasons::CREDIT_EXISTS, message),
+        Refusal::RequestIdUsed => Problem::already_exists(reasons::REQUEST_ID_USED, message),
         Refusal::InvoiceState => Problem::failed_precondition(reasons::INVOICE_STATE, message),
     }
 }

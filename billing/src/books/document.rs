@@ -34,6 +34,12 @@ pub(crate) struct Draft {
     /// The documents that it corrects, by place, oldest first; empty for invoices.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) corrects: Vec<u64>,
+    /// The credit notes that a delta or reversal counts, by place, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) counts: Vec<u64>,
+    /// What a credit note was asked for with, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) request_id: Option<String>,
 }
 
 impl Draft {
@@ -84,7 +90,7 @@ impl Kind {
     }
 }
 
-/// What a prepaid credit pays of a document.
+/// What a prepaid credit pays of a document, or with an amount below zero gets back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Payment {
     /// Name of the contract's credit.
@@ -135,7 +141,7 @@ pub(crate) struct Document {
     pub(crate) number: Option<u64>,
     /// When it became final.
     pub(crate) issued_at: Option<Timestamp>,
-    /// What credits pay of it.
+    /// What credits pay of it, or get back; of a void document, what they did until then.
     pub(crate) payments: Vec<Payment>,
     /// Why it is void.
     pub(crate) void_reason: Option<String>,
@@ -189,12 +195,30 @@ impl Document {
         self.number.map_or_else(|| "a draft".to_owned(), number_text)
     }
 
-    /// What is left to pay after the credits.
+    /// What credits pay of it, below zero what goes back to them.
+    #[must_use]
+    pub(crate) fn paid(&self) -> Option<Amount> {
+        let paid = self.payments.iter().map(|payment| payment.amount);
+        paid.into_iter().try_fold(Amount::ZERO, Amount::checked_add)
+    }
+
+    /// What the credits leave of it, whether it is owed or not: to pay, or below zero to be paid back in
+    /// cash.
+    #[must_use]
+    pub(crate) fn left(&self) -> Option<Amount> {
+        self.draft.total.checked_sub(self.paid()?)
+    }
+
+    /// What is owed: what the credits leave of it, and nothing of a document that is not owed.
     #[must_use]
     pub(crate) fn due(&self) -> Option<Amount> {
-        let paid = self.payments.iter().map(|payment| payment.amount);
-        let paid = paid.into_iter().try_fold(Amount::ZERO, Amount::checked_add)?;
-        self.draft.total.checked_sub(paid)
+        if self.is_owed() { self.left() } else { Some(Amount::ZERO) }
+    }
+
+    /// What was owed of a document until it was void.
+    #[must_use]
+    pub(crate) fn due_before_void(&self) -> Option<Amount> {
+        (self.state == State::Void).then(|| self.left()).flatten()
     }
 }
 

@@ -58,15 +58,39 @@ pub(crate) enum Entry {
     },
 }
 
-/// The documents that bill one period in one currency and stand, oldest first; at least one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Group(Vec<Document>);
+/// The documents of one period in one currency that stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// Those that bill it, oldest first; at least one.
+    bills: Vec<Document>,
+    /// Credit notes about it, oldest first.
+    notes: Vec<Document>,
+}
 
 impl Group {
-    /// All of them.
+    fn add(&mut self, found: &Document) {
+        match found.draft.kind {
+            Kind::CreditNote => self.notes.push(found.clone()),
+            Kind::Invoice | Kind::Delta | Kind::Reversal => self.bills.push(found.clone()),
+        }
+    }
+
+    /// Those that bill it.
     #[must_use]
     pub(crate) fn documents(&self) -> &[Document] {
-        &self.0
+        &self.bills
+    }
+
+    /// Credit notes about it.
+    #[must_use]
+    pub(crate) fn notes(&self) -> &[Document] {
+        &self.notes
+    }
+
+    /// All of them, notes behind what they correct.
+    #[must_use]
+    pub(crate) fn counted(&self) -> Vec<Document> {
+        self.bills.iter().chain(&self.notes).cloned().collect()
     }
 
     /// The document that says last what the period is.
@@ -75,7 +99,7 @@ impl Group {
     /// Never for a group of a ledger.
     #[must_use]
     pub(crate) fn newest(&self) -> &Document {
-        self.0.last().expect("a group has a document")
+        self.bills.last().expect("a group has a document")
     }
 
     /// Tells whether it bills the period that begins at a moment in a currency.
@@ -95,7 +119,8 @@ impl Group {
     /// A document of it that is not out yet.
     #[must_use]
     pub(crate) fn open(&self) -> Option<&Document> {
-        self.0.iter().find(|found| found.state != State::Published)
+        let mut all = self.bills.iter().chain(&self.notes);
+        all.find(|found| found.state != State::Published)
     }
 }
 
@@ -189,42 +214,27 @@ impl Ledger {
         self.documents.iter().find(|found| found.place == place)
     }
 
-    /// What bills periods and stands, drafts and what is owed, by the period's start and currency.
+    /// What is about periods and stands, drafts and what is owed, by the period's start and currency.
     #[must_use]
     pub(crate) fn groups(&self) -> Vec<Group> {
-        let mut groups: BTreeMap<(Timestamp, &str), Vec<Document>> = BTreeMap::new();
+        let mut groups: BTreeMap<(Timestamp, &str), Group> = BTreeMap::new();
         for found in self.documents.iter().filter(|found| found.stands()) {
-            if found.draft.kind != Kind::CreditNote {
-                let key = (found.draft.start, found.draft.currency.as_str());
-                groups.entry(key).or_default().push(found.clone());
-            }
+            let key = (found.draft.start, found.draft.currency.as_str());
+            groups.entry(key).or_default().add(found);
         }
-        groups.into_values().map(Group).collect()
+        // A note stands only while the document that it corrects does.
+        groups.into_values().filter(|group| !group.bills.is_empty()).collect()
     }
 
-    /// What bills the period that begins at a moment in a currency, and stands, oldest first.
-    pub(crate) fn billing(
-        &self,
-        start: Timestamp,
-        currency: &str,
-    ) -> impl Iterator<Item = &Document> {
-        let of_period = self.of_period(start, currency);
-        of_period.filter(|found| found.draft.kind != Kind::CreditNote)
-    }
-
-    /// Credit notes about it that stand, oldest first.
-    pub(crate) fn credit_notes(
-        &self,
-        start: Timestamp,
-        currency: &str,
-    ) -> impl Iterator<Item = &Document> {
-        let of_period = self.of_period(start, currency);
-        of_period.filter(|found| found.draft.kind == Kind::CreditNote)
-    }
-
-    fn of_period(&self, start: Timestamp, currency: &str) -> impl Iterator<Item = &Document> {
-        let is_of = move |draft: &Draft| draft.start == start && draft.currency == currency;
-        self.documents.iter().filter(move |found| found.stands() && is_of(&found.draft))
+    /// What is about the period that begins at a moment in a currency, and stands; empty where nothing
+    /// does.
+    #[must_use]
+    pub(crate) fn group(&self, start: Timestamp, currency: &str) -> Group {
+        let is_of = |draft: &Draft| draft.start == start && draft.currency == currency;
+        let mut group = Group::default();
+        let standing = self.documents.iter().filter(|found| found.stands());
+        standing.filter(|found| is_of(&found.draft)).for_each(|found| group.add(found));
+        group
     }
 
     /// Tells whether a document of the period that begins at a moment was taken back after another
@@ -239,9 +249,9 @@ impl Ledger {
     #[must_use]
     pub(crate) fn standing_on(&self, place: u64) -> Option<Document> {
         let groups = self.groups();
-        let is_its = |group: &&Group| group.0.iter().any(|found| found.place == place);
+        let is_its = |group: &&Group| group.bills.iter().any(|found| found.place == place);
         let own = groups.iter().find(is_its)?;
-        let left = own.0.iter().rfind(|found| found.place != place)?;
+        let left = own.bills.iter().rfind(|found| found.place != place)?;
         if left.draft.kind == Kind::Reversal {
             return None;
         }
@@ -250,12 +260,45 @@ impl Ledger {
         newest.find(|other| other.overlaps(left.window())).cloned()
     }
 
-    /// What documents that are owed have used of a credit.
+    /// What documents that are owed have used of a credit, less what went back to it.
     #[must_use]
     pub(crate) fn used(&self, credit: &str) -> Option<Amount> {
-        let owed = self.documents.iter().filter(|found| found.is_owed());
+        self.used_where(credit, |_| true)
+    }
+
+    /// The same, of some of the documents only.
+    #[must_use]
+    pub(crate) fn used_where(
+        &self,
+        credit: &str,
+        counts: impl Fn(&Draft) -> bool,
+    ) -> Option<Amount> {
+        let owed = self.documents.iter().filter(|found| found.is_owed() && counts(&found.draft));
         let payments = owed.flat_map(|found| &found.payments);
         let of_credit = payments.filter(|payment| payment.credit == credit);
         of_credit.map(|payment| payment.amount).try_fold(Amount::ZERO, Amount::checked_add)
     }
+
+    /// What each credit has paid for a period, less what went back to it, in the order of first use.
+    #[must_use]
+    pub(crate) fn paid(&self, start: Timestamp, currency: &str) -> Option<Vec<(String, Amount)>> {
+        let is_of = |draft: &Draft| draft.start == start && draft.currency == currency;
+        let owed = self.documents.iter().filter(|found| found.is_owed() && is_of(&found.draft));
+        paid_of(owed)
+    }
+}
+
+/// What each credit has paid of documents, less what went back to it, in the order of first use.
+/// `None` past the range of an amount.
+pub(crate) fn paid_of<'d>(
+    documents: impl Iterator<Item = &'d Document>,
+) -> Option<Vec<(String, Amount)>> {
+    let mut paid: Vec<(String, Amount)> = Vec::new();
+    for Payment { credit, amount } in documents.flat_map(|found| &found.payments) {
+        match paid.iter_mut().find(|(known, _)| known == credit) {
+            Some((_, sum)) => *sum = sum.checked_add(*amount)?,
+            None => paid.push((credit.clone(), *amount)),
+        }
+    }
+    Some(paid)
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
-    document::{Document, number_text},
+    document::{Document, Payment, number_text},
     register::Item,
 };
 
@@ -30,13 +30,34 @@ pub(crate) struct DocumentMessage {
     pub(crate) tenant: String,
     #[serde(with = "issued")]
     issued_at: Option<Timestamp>,
-    /// What is left to pay after the credits.
+    /// What is owed after the credits; below zero what is owed to the customer; nothing of a document
+    /// that is void.
     due: Option<String>,
+    /// What was owed until it was void.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    due_before_void: Option<String>,
+    /// What prepaid credits pay of it, below zero what they get back; of a void document, what they did
+    /// until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    payments: Vec<PaymentText>,
     /// As it is stored, whatever of it this program knows: the digest is that of the whole.
     document: Box<RawValue>,
     /// The message that it repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) replay_of: Option<String>,
+}
+
+/// A payment with the digits of its currency.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct PaymentText {
+    credit: String,
+    amount: String,
+}
+
+impl PaymentText {
+    fn of(of: &Document, Payment { credit, amount }: &Payment) -> Self {
+        Self { credit: credit.clone(), amount: of.draft.text(*amount) }
+    }
 }
 
 /// What a topic needs to know of a message of any queue.
@@ -55,6 +76,8 @@ impl DocumentMessage {
             tenant: tenant.as_str().to_owned(),
             issued_at: of.issued_at,
             due: of.due().map(|due| of.draft.text(due)),
+            due_before_void: of.due_before_void().map(|due| of.draft.text(due)),
+            payments: of.payments.iter().map(|payment| PaymentText::of(of, payment)).collect(),
             document: stored,
             replay_of: None,
         }

@@ -23,7 +23,7 @@ use super::{Answer, examples, no_action, page_of};
 use crate::{
     answers::{
         explanation::{ExplanationAnswer, ExplanationText, Part},
-        invoice::{InvoiceAnswer, InvoiceHeadAnswer, InvoicesAnswer},
+        invoice::{InvoiceAnswer, InvoiceHeadAnswer, InvoicesAnswer, TotalsAnswer},
         verification::VerificationAnswer,
     },
     api::{BillingApi, explaining::Form},
@@ -58,8 +58,9 @@ pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
     let request = v1::ListInvoicesRequest { tenant, page_size, page_token, period, state };
     let page = api.invoices(&request, &principal).await?;
     let listed = page.invoices.into_iter().map(InvoiceHeadAnswer::new);
+    let totals = page.totals.into_iter().map(TotalsAnswer::from).collect();
     let (invoices, next_page_token) = (listed.collect(), page.next_page_token);
-    Ok(Json(InvoicesAnswer { invoices, next_page_token }))
+    Ok(Json(InvoicesAnswer { invoices, totals, next_page_token }))
 }
 
 fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
@@ -323,10 +324,16 @@ struct Credit {
     #[schema(required, min_items = 1)]
     #[serde(default)]
     lines: Vec<CreditLine>,
-    /// Tells a repetition from another credit that reads the same.
+    /// Makes the request safe to repeat, and tells it from another credit that reads the same. Without
+    /// one, a second note that reads the same is refused.
     #[schema(max_length = 128)]
     #[serde(default)]
     request_id: String,
+    /// `correction`: it billed too much, and later deltas count the note as billed less. `goodwill`, as
+    /// when absent: deltas ignore the note.
+    #[schema(value_type = Option<pricing::document::NoteKind>)]
+    #[serde(default)]
+    kind: String,
     /// Check only, write nothing; the answer has no number.
     #[serde(default)]
     validate_only: bool,
@@ -357,12 +364,13 @@ struct CreditLine {
 async fn credit<U: UsageStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     number: &str,
-    Credit { reason, lines, request_id, validate_only }: Credit,
+    Credit { reason, lines, request_id, kind, validate_only }: Credit,
     change: &Change,
 ) -> Answer<InvoiceAnswer> {
     let line = |CreditLine { line, amount }| v1::CreditLine { line, amount };
     let lines = lines.into_iter().map(line).collect();
     let number = number.to_owned();
-    let request = v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only };
+    let request =
+        v1::CreditInvoiceRequest { number, lines, reason, request_id, validate_only, kind };
     Ok(Json(api.credit(request, change).await?.answer()))
 }

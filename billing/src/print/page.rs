@@ -7,7 +7,7 @@ use pricing::{
 };
 use serde::Serialize;
 
-use crate::answers::invoice::{DocumentContent, InvoiceAnswer};
+use crate::answers::invoice::{DocumentContent, InvoiceAnswer, InvoiceHeadAnswer, PaymentAnswer};
 
 /// What stands on the page, in plain text and in the order of reading.
 #[derive(Debug, Serialize)]
@@ -83,17 +83,26 @@ fn waiting(resources: usize) -> Option<String> {
     })
 }
 
-/// The total, what prepaid credits pay of it, and what is due.
+/// The total, what prepaid credits pay of it or get back, and what is due.
 fn sums(invoice: &InvoiceAnswer) -> Vec<(String, String)> {
-    let money = |amount: &str, sign| format!("{sign}{amount} {}", invoice.head.currency);
-    let paid =
-        invoice.head.payments.iter().map(|payment| {
-            (format!("Prepaid credit {}", payment.credit), money(&payment.amount, "-"))
-        });
-    std::iter::once(("Total".to_owned(), money(&invoice.head.total, "")))
-        .chain(paid)
-        .chain([("Due".to_owned(), money(&invoice.head.due, ""))])
-        .collect()
+    let InvoiceHeadAnswer { total, due, due_before_void, payments, currency, .. } = &invoice.head;
+    let money = |amount: &str| format!("{amount} {currency}");
+    let paid = payments.iter().map(|PaymentAnswer { credit, amount }| match below_zero(amount) {
+        None => (format!("Prepaid credit {credit}"), money(&format!("-{amount}"))),
+        Some(back) => (format!("Back to prepaid credit {credit}"), money(back)),
+    });
+    let before = due_before_void.iter().map(|due| ("Due until it was void".to_owned(), money(due)));
+    let due = match below_zero(due) {
+        None => ("Due".to_owned(), money(due)),
+        Some(back) => ("Due to the customer".to_owned(), money(back)),
+    };
+    let total = ("Total".to_owned(), money(total));
+    std::iter::once(total).chain(paid).chain(before).chain([due]).collect()
+}
+
+/// How far an amount is below zero, if it is.
+fn below_zero(amount: &str) -> Option<&str> {
+    amount.strip_prefix('-')
 }
 
 impl Row {
@@ -164,6 +173,8 @@ fn words(step: &Step) -> Option<String> {
         }
         Step::Taxed { base, rate, .. } => format!("{rate} of {base}"),
         Step::Invoiced { amount } => format!("invoiced before: {amount}"),
+        Step::Corrected { amount } => format!("corrected before: {amount}"),
+        Step::Goodwill { amount } => format!("goodwill given before: {amount}"),
         _ => return None,
     })
 }

@@ -37,7 +37,9 @@ fn invoice(customer: &str) -> InvoiceAnswer {
         tenant: customer.to_owned(),
         currency: "EUR".to_owned(),
         total: "77.17".to_owned(),
+        paid: "7.17".to_owned(),
         due: "70.00".to_owned(),
+        due_before_void: None,
         period_start: None,
         period_end: None,
         first_day: String::new(),
@@ -110,12 +112,24 @@ fn a_void_invoice_and_a_credit_note_say_so() {
     let mut void = invoice("acme");
     void.head.state = "void".to_owned();
     void.head.void_reason = "sent twice".to_owned();
-    assert!(html(&void).contains("<p class=\"void\">Void: sent twice</p>"));
+    (void.head.due, void.head.due_before_void) = ("0.00".to_owned(), Some("70.00".to_owned()));
+    let page = html(&void);
+    for part in [
+        "<p class=\"void\">Void: sent twice</p>",
+        "Due until it was void</th><td class=\"n\">70.00 EUR",
+        "Due</th><td class=\"n\">0.00 EUR",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
     let mut note = invoice("acme");
     content(&mut note).document = "credit_note".to_owned();
     content(&mut note).corrects = Some("INV-000007".to_owned());
     content(&mut note).reason = Some("service level missed".to_owned());
+    note.head.payments[0].amount = "-7.17".to_owned();
+    note.head.due = "-3.00".to_owned();
     let note = html(&note);
+    assert!(note.contains("Back to prepaid credit welcome</th><td class=\"n\">7.17 EUR"), "{note}");
+    assert!(note.contains("Due to the customer</th><td class=\"n\">3.00 EUR"), "{note}");
     assert!(note.contains("<h1>Credit note INV-000042</h1>"), "{note}");
     assert!(note.contains("<p>Of INV-000007: service level missed</p>"), "{note}");
 }

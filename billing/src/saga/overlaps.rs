@@ -96,10 +96,10 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
         now: Option<Billable>,
     ) -> Result<bool, BillingError> {
         let Some(now) = now else {
-            return Ok(self.books.documents.billed(group.documents()).await?.is_nothing());
+            return Ok(self.books.documents.billed(&group.counted()).await?.is_nothing());
         };
         let rated = self.rate(job, now).await?;
-        Ok(self.books.documents.needed_for(&rated, group.documents()).await?.is_none())
+        Ok(self.books.documents.needed_for(&rated, &group.counted()).await?.is_none())
     }
 }
 

@@ -31,7 +31,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
                 }
                 if let Some(content) = self.reversal(run, &ledger, &group).await? {
                     let (what, window) = ((Kind::Reversal, &content), group.newest().window());
-                    self.issuer.draft(run, &mut ledger, what, window, group.documents()).await?;
+                    self.issuer.draft(run, &mut ledger, what, window, &group).await?;
                     continue 'again;
                 }
             }
@@ -50,14 +50,13 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
     ) -> Result<Option<InvoiceDocument>, BillingError> {
         let (documents, newest) = (group.documents(), group.newest());
         let first = self.books.runs.get(documents[0].draft.run).await?;
-        if group.is_given_back()
-            || first.request.month != run.request.month
+        if first.request.month != run.request.month
             || self.has_passed(run, ledger, newest.draft.start).await?
             || self.books.runs.is_cancelled(run.number).await?
         {
             return Ok(None);
         }
-        let billed = self.books.documents.billed(documents).await?;
+        let billed = self.books.documents.billed(&group.counted()).await?;
         Ok(document::reversal(&self.books.documents.content(newest).await?, &billed))
     }
 }

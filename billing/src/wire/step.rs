@@ -118,6 +118,8 @@ steps! {
     Overage as Overage { committed, beyond, factor, amount };
     Taxed as Tax { base, rate, amount };
     Invoiced as InvoicedBefore { amount };
+    Corrected as CorrectedBefore { amount };
+    Goodwill as Goodwill { amount };
     Maximum as Maximum { bound, amount };
     Minimum as Minimum { bound, amount };
     Rounded as Rounding { rounding, amount };

@@ -45,6 +45,8 @@ const STEPS: &str = r#"[
     {"step":"overage","committed":"5","beyond":"4","factor":"1.5","amount":"2"},
     {"step":"tax","base":"5","rate":"0.19","amount":"0.95"},
     {"step":"invoiced_before","amount":"-5"},
+    {"step":"corrected_before","amount":"5"},
+    {"step":"goodwill","amount":"5"},
     {"step":"maximum","bound":"5","amount":"-1"},
     {"step":"minimum","bound":"5","amount":"1"},
     {"step":"rounding","rounding":"half_even to 2 digits","amount":"0.002"}
@@ -78,7 +80,7 @@ fn every_step_has_the_message_of_its_name() {
         assert_eq!(serde_json::to_string(&back).unwrap(), json);
         names.insert(name);
     }
-    assert_eq!(names.len(), 29);
+    assert_eq!(names.len(), 31);
 }
 
 #[test]

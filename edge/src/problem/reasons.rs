@@ -91,6 +91,8 @@ reasons! {
     RUN_ENDED "The billing run has ended.",
     INVOICE_NOT_FOUND "There is no invoice of this number, or no such line.",
     INVOICE_STATE "The invoice is not in a state for that.",
+    CREDIT_EXISTS "A credit note gives back the same for the same reason; another one needs a request id of its own.",
+    REQUEST_ID_USED "The request id was used for another request.",
     MESSAGE_NOT_FOUND "There is no message of this number in the outbox.",
     REJECTION_NOT_FOUND "No rejection of a message has this number.",
     PDF_UNAVAILABLE "The server was built without PDF, or the invoice holds what cannot be typeset.",

@@ -1,4 +1,4 @@
-//! Credits: what money paid ahead pays of a document.
+//! Credits: what money paid ahead pays of a document, and what of a refund goes back to it.
 
 use std::collections::HashMap;
 
@@ -34,6 +34,35 @@ pub fn payments<'c>(
         }
     }
     payments
+}
+
+/// What each credit gets back of a refund, in the order in which they get it: the credit that was used
+/// last comes first, and each gets at most what it paid. What is left of the refund is owed in cash.
+///
+/// `paid` is what each credit paid for the period, less what went back before, in the order of first use.
+#[must_use]
+pub fn refunds(paid: &[(String, Amount)], refund: Amount) -> Vec<(String, Amount)> {
+    let mut open = refund;
+    let mut refunds = Vec::new();
+    for (credit, paid) in paid.iter().rev() {
+        let amount = (*paid).min(open);
+        if amount > Amount::ZERO {
+            open = open.checked_sub(amount).expect("no more than what is open");
+            refunds.push((credit.clone(), amount));
+        }
+    }
+    refunds
+}
+
+/// What a credit of this name holds by the newest contract that states it; `None` where none does.
+#[must_use]
+pub fn stated<'c>(
+    contracts: impl IntoIterator<Item = &'c Contract>,
+    credit: &str,
+) -> Option<Amount> {
+    let credits = contracts.into_iter().flat_map(|contract| &contract.credits);
+    let newest = credits.filter(|stated| stated.name.as_str() == credit).last();
+    newest.map(|stated| Amount::of(stated.amount))
 }
 
 /// The credits that may pay for a period in a currency, in the order of their use.

@@ -1,10 +1,7 @@
 //! Document: an invoice becomes the document that is stored, or the delta to earlier ones, their
 //! reversal, or a note that gives back a part. The types are those of [`crate::document`].
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use domain::{Window, catalogue::Currency};
 
@@ -12,13 +9,15 @@ use super::{Invoice, Line, Subject, Usage, sum};
 use crate::{
     amount::{Amount, Money},
     document::{
-        Bill, ByDimensions, CreditNote, DocumentLine, Hour, InvoiceDocument, LineKind, Period,
-        PriceRef, Subtotals, Waiting,
+        Bill, ByDimensions, CreditNote, DocumentLine, Hour, InvoiceDocument, LineKind, NoteKind,
+        Period, PriceRef, Subtotals, Waiting,
     },
     moment::Calendar,
-    rate::{self, Step},
+    rate,
     words::Pairs,
 };
+
+pub use super::billed::{Billed, GOODWILL};
 
 /// An invoice as a document.
 #[must_use]
@@ -66,59 +65,21 @@ fn hours(found: &[rate::Hour], budget: &mut usize) -> (Vec<Hour>, Option<u64>) {
     (listed, Some(left_out as u64))
 }
 
-/// What the documents of a billing period have billed, line by line.
-#[derive(Clone, Debug, Default)]
-pub struct Billed {
-    /// By key: what was billed, and the line of the newest document that has it.
-    lines: BTreeMap<String, (Amount, DocumentLine)>,
-}
-
-impl Billed {
-    /// Adds a document of the period.
-    ///
-    /// # Errors
-    /// When the lines of one key add up to more than an amount holds.
-    pub fn add(&mut self, document: &InvoiceDocument) -> Result<(), String> {
-        for line in document.lines() {
-            let before = self.lines.get(&line.key).map_or(Amount::ZERO, |(amount, _)| *amount);
-            let after = before.checked_add(line.amount.amount()).ok_or("amounts out of range")?;
-            self.lines.insert(line.key.clone(), (after, line.clone()));
-        }
-        Ok(())
-    }
-
-    /// What was billed in all.
-    #[must_use]
-    pub fn total(&self) -> Option<Amount> {
-        sum(self.lines.values().map(|(amount, _)| *amount))
-    }
-
-    /// Tells whether all of it comes to nothing.
-    #[must_use]
-    pub fn is_nothing(&self) -> bool {
-        self.lines.values().all(|(amount, _)| *amount == Amount::ZERO)
-    }
-}
-
 /// The delta that brings what was billed to what an invoice says now: one line for each that
 /// differs, with the difference. `None` where nothing does.
 #[must_use]
 pub fn delta(now: &Invoice, billed: &Billed) -> Option<InvoiceDocument> {
     let digits = now.terms.rounding.digits();
-    let mut before = billed.lines.clone();
+    let mut before = billed.settling();
     let mut lines = Vec::new();
     for found in &now.lines {
-        let was = before.remove(&found.key()).map_or(Amount::ZERO, |(amount, _)| amount);
-        let Some(difference) = found.amount.checked_sub(was).filter(|it| *it != Amount::ZERO)
-        else {
-            continue;
-        };
+        let Some((difference, steps)) = before.line(&found.key(), found.amount) else { continue };
         let mut shown = line(found, digits);
         shown.amount = Money::new(difference, digits);
-        push_before(&mut shown, was);
+        shown.detail.extend(steps);
         lines.push(shown);
     }
-    lines.extend(given_back(before, digits));
+    lines.extend(before.rest(now.total, digits));
     (!lines.is_empty()).then(|| InvoiceDocument::Delta(bill(now, lines.into_iter())))
 }
 
@@ -127,7 +88,7 @@ pub fn delta(now: &Invoice, billed: &Billed) -> Option<InvoiceDocument> {
 #[must_use]
 pub fn reversal(newest: &InvoiceDocument, billed: &Billed) -> Option<InvoiceDocument> {
     let digits = newest.currency().minor_digits();
-    let lines = given_back(billed.lines.clone(), digits);
+    let lines = billed.settling().rest(Amount::ZERO, digits);
     let head = Head {
         tenant: newest.tenant().to_owned(),
         currency: newest.currency(),
@@ -137,21 +98,6 @@ pub fn reversal(newest: &InvoiceDocument, billed: &Billed) -> Option<InvoiceDocu
         contracts: BTreeSet::new(),
     };
     (!lines.is_empty()).then(|| InvoiceDocument::Reversal(headed(head, lines, Vec::new())))
-}
-
-/// Lines that take back what was billed, but for what comes to nothing.
-fn given_back(billed: BTreeMap<String, (Amount, DocumentLine)>, digits: u8) -> Vec<DocumentLine> {
-    let mut lines = Vec::new();
-    for (was, mut line) in billed.into_values() {
-        let Some(difference) = was.checked_neg().filter(|it| *it != Amount::ZERO) else { continue };
-        line.amount = Money::new(difference, digits);
-        line.quantity = Some(Amount::ZERO);
-        line.detail = Vec::new();
-        line.by_dimensions = None;
-        push_before(&mut line, was);
-        lines.push(line);
-    }
-    lines
 }
 
 /// What a credit note gives back: of the line at a place, or with `None` of the document as a whole.
@@ -165,7 +111,7 @@ pub type Credited = (Option<usize>, Amount);
 pub fn credit_note(
     (number, issued): (&str, &InvoiceDocument),
     credited: &[Credited],
-    (reason, request_id): (&str, &str),
+    (kind, reason, request_id): (NoteKind, &str, &str),
 ) -> Result<InvoiceDocument, String> {
     // Somebody is paid it, in coins, whatever the document was rounded to.
     let digits = issued.currency().minor_digits();
@@ -197,6 +143,7 @@ pub fn credit_note(
         total: Money::new(total, digits),
         lines,
         request_id: (!request_id.is_empty()).then(|| request_id.to_owned()),
+        note_kind: Some(kind),
     }))
 }
 
@@ -215,12 +162,6 @@ fn credit_line(number: &str, of: &DocumentLine, amount: Money) -> DocumentLine {
         contract: of.contract.clone(),
         ..DocumentLine::new(credit_key(of, number), LineKind::Credit, amount)
     }
-}
-
-/// Says at the end of a line's steps what earlier documents have billed of it.
-fn push_before(line: &mut DocumentLine, was: Amount) {
-    let before = was.checked_neg().filter(|amount| *amount != Amount::ZERO);
-    line.detail.extend(before.map(|amount| Step::Invoiced { amount }));
 }
 
 fn bill(invoice: &Invoice, lines: impl Iterator<Item = DocumentLine>) -> Bill {

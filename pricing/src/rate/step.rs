@@ -391,6 +391,20 @@ pub enum Step {
         /// It, on the other side of zero.
         amount: Amount,
     },
+    /// What correction notes gave back of the line, so that it counts as billed less.
+    #[serde(rename = "corrected_before")]
+    Corrected {
+        /// It, above zero.
+        amount: Amount,
+    },
+    /// What goodwill notes gave back beyond what there is to pay now: it stays billed, because it is not
+    /// given back again.
+    #[serde(rename = "goodwill")]
+    Goodwill {
+        /// It, above zero; below zero on the line about goodwill in all, where that takes over what
+        /// stays billed of other lines.
+        amount: Amount,
+    },
     /// What the period's maximum took off.
     #[serde(rename = "maximum")]
     Maximum {

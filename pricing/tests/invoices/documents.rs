@@ -10,7 +10,7 @@ use super::{Case, cases};
 use domain::UsageRow;
 use pricing::{
     Amount,
-    document::InvoiceDocument,
+    document::{InvoiceDocument, NoteKind},
     invoice::{
         Invoice,
         document::{self, Billed},
@@ -64,8 +64,11 @@ fn documents(half: &Invoice, all: &Invoice) -> Vec<(&'static str, String)> {
     }
     let lines = (0..half.lines.len()).map(|place| (Some(place), Amount::whole(1)));
     let credited: Vec<_> = lines.chain([(None, Amount::whole(2))]).collect();
-    for (kind, request_id) in [("credit note", ""), ("credit note by id", "ticket-7")] {
-        let why = ("late \"again\"", request_id);
+    for (kind, counts, request_id) in [
+        ("credit note", NoteKind::Goodwill, ""),
+        ("credit note by id", NoteKind::Correction, "ticket-7"),
+    ] {
+        let why = (counts, "late \"again\"", request_id);
         let note = document::credit_note(("INV-000007", &first), &credited, why).unwrap();
         texts.push((kind, text(&note)));
     }

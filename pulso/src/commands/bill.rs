@@ -12,7 +12,11 @@ use crate::{
     exit::{Exit, Failure},
     output::{Answer, Printer, counted, json},
 };
-use billing::answers::{preview::PreviewAnswer, verification::VerificationAnswer};
+use billing::answers::{
+    invoice::PaymentAnswer,
+    preview::{PreviewAnswer, PreviewedInvoice},
+    verification::VerificationAnswer,
+};
 use clap::{Args, Subcommand};
 use proto::v1::{
     PreviewBillRequest, VerifyInvoiceRequest, billing_service_client::BillingServiceClient,
@@ -114,16 +118,18 @@ async fn preview(globals: &Globals, args: PreviewArgs) -> Result<Exit, Failure> 
 fn previewed(preview: &PreviewAnswer) -> Answer {
     let PreviewAnswer { tenant, period: month, invoices, .. } = preview;
     let mut notes = Vec::new();
-    for invoice in invoices {
+    for PreviewedInvoice { document: invoice, payments, due } in &preview.invoices {
         let period = invoice.period();
-        notes.push(format!(
-            "{tenant}, {} to {} ({}): {} {}",
-            period.first_day,
-            period.last_day,
-            period.time_zone,
-            invoice.total(),
-            invoice.currency()
-        ));
+        let (first, last, zone) = (&period.first_day, &period.last_day, &period.time_zone);
+        let (tenant, total, currency) = (invoice.tenant(), invoice.total(), invoice.currency());
+        notes.push(format!("{tenant}, {first} to {last} ({zone}): {total} {currency}"));
+        if !payments.is_empty() {
+            let paid = payments.iter().map(|PaymentAnswer { credit, amount }| {
+                format!("credit {credit} would pay {amount} {currency}")
+            });
+            let paid = paid.collect::<Vec<_>>().join(", ");
+            notes.push(format!("{paid}: {due} {currency} would be due"));
+        }
         if let waiting @ 1.. = invoice.unpriced().len() {
             notes.push(format!(
                 "resources that have no price yet: {waiting}, see `unpriced` in -o json"

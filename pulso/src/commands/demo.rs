@@ -199,7 +199,7 @@ async fn bills(
         let answer =
             client.preview_bill(request).await.map_err(|status| Failure::status(&status))?;
         let preview = PreviewAnswer::of_message(answer.into_inner()).map_err(Failure::internal)?;
-        bills.extend(preview.invoices);
+        bills.extend(preview.invoices.into_iter().map(|made| made.document));
     }
     bills.sort_by_key(|bill| std::cmp::Reverse(bill.total().amount()));
     bills.truncate(BILLS_SHOWN);

@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 
 use billing::{
-    answers::invoice::{InvoiceAnswer, InvoiceHeadAnswer},
+    answers::invoice::{InvoiceAnswer, InvoiceHeadAnswer, TotalsAnswer},
     print::{self, PdfError},
 };
 use clap::{Args, Subcommand, ValueEnum};
@@ -19,6 +19,8 @@ use crate::{
     exit::{Exit, Failure},
     output::{self, Answer, Printer, counted},
 };
+
+mod totals;
 
 /// `pulso invoice`.
 #[derive(Debug, Subcommand)]
@@ -97,7 +99,7 @@ pub struct VoidArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   pulso invoice credit INV-000042 --amount 5.00 --reason 'service level missed'
-  pulso invoice credit INV-000042 --line 1=5.00 --line 3=0.25 --reason 'wrong region' --check")]
+  pulso invoice credit INV-000042 --line 1=5.00 --line 3=0.25 --kind correction --reason 'wrong region' --check")]
 pub struct CreditArgs {
     /// Such as INV-000042, or the digits.
     pub number: String,
@@ -110,12 +112,33 @@ pub struct CreditArgs {
     /// Why; it stands on the note.
     #[arg(long)]
     pub reason: String,
-    /// Tells another credit that reads the same from a repetition.
+    /// Whether later deltas count the note.
+    #[arg(long, value_enum, default_value_t = CreditKind::Goodwill)]
+    pub kind: CreditKind,
+    /// Makes the credit safe to repeat, and tells it from another one that reads the same.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub request_id: String,
     /// Check only, write nothing.
     #[arg(long)]
     pub check: bool,
+}
+
+/// Why a credit note gives money back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CreditKind {
+    /// The invoice billed too much: later deltas count the note as billed less.
+    Correction,
+    /// The invoice is right, and money is given back all the same: deltas ignore the note.
+    Goodwill,
+}
+
+impl CreditKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Correction => "correction",
+            Self::Goodwill => "goodwill",
+        }
+    }
 }
 
 fn parse_credit(text: &str) -> Result<CreditLine, String> {
@@ -137,7 +160,7 @@ pub struct WatchArgs {
     pub until_now: bool,
 }
 
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "number",
     "kind",
     "state",
@@ -146,6 +169,7 @@ const COLUMNS: [&str; 10] = [
     "last_day",
     "time_zone",
     "total",
+    "paid",
     "due",
     "currency",
 ];
@@ -176,21 +200,29 @@ async fn list(globals: &Globals, args: ListArgs) -> Result<Exit, Failure> {
         page_size: 1_000,
         page_token: String::new(),
     };
-    let invoices = wire::all_pages(|page_token| {
+    let pages = wire::all_pages(|page_token| {
         let request = ListInvoicesRequest { page_token, ..asked.clone() };
         let mut client = client.clone();
         async move {
             let listed = client.list_invoices(request).await;
             let page = listed.map_err(|status| Failure::status(&status))?.into_inner();
-            Ok((page.invoices, page.next_page_token))
+            Ok((vec![(page.invoices, page.totals)], page.next_page_token))
         }
     })
     .await?;
+    let (invoices, totals): (Vec<_>, Vec<_>) = pages.into_iter().unzip();
+    let invoices = invoices.into_iter().flatten().map(InvoiceHeadAnswer::new).collect::<Vec<_>>();
+    let totals = totals::added(totals.into_iter().flatten())?;
+    let notes = totals.iter().map(|totals| {
+        let TotalsAnswer { currency, documents, total, paid, due, void } = totals;
+        let documents = counted(*documents, "document");
+        format!("{currency}: {documents} of {total}, credits paid {paid}, {due} due; void: {void}")
+    });
     let count = counted(invoices.len(), "invoice");
-    let invoices = invoices.into_iter().map(InvoiceHeadAnswer::new);
-    let document = json!({"invoices": invoices.collect::<Vec<_>>()});
+    let notes = [count].into_iter().chain(notes).collect::<Vec<_>>();
+    let document = json!({"invoices": invoices, "totals": totals});
     let answer = Answer::list(document, "invoices", &COLUMNS);
-    Printer::new(globals.output).print(&answer.note(count))?;
+    Printer::new(globals.output).print(&notes.into_iter().fold(answer, Answer::note))?;
     Ok(Exit::Success)
 }
 
@@ -205,13 +237,27 @@ async fn show(globals: &Globals, args: NumberArgs) -> Result<Exit, Failure> {
 }
 
 async fn credit(globals: &Globals, args: CreditArgs) -> Result<Exit, Failure> {
-    let CreditArgs { number, amount, mut line, reason, request_id, check } = args;
+    let CreditArgs { number, amount, mut line, reason, kind, request_id, check } = args;
     line.extend(amount.map(|amount| CreditLine { line: 0, amount }));
-    let request =
-        CreditInvoiceRequest { number, lines: line, reason, request_id, validate_only: check };
+    let kind = kind.as_str().to_owned();
+    let (lines, validate_only) = (line, check);
+    let request = CreditInvoiceRequest { number, lines, reason, request_id, validate_only, kind };
     let credited = connect(globals).await?.credit_invoice(request).await;
-    let note = credited.map_err(|status| Failure::status(&status))?.into_inner();
+    let note = credited.map_err(|status| not_credited(&status, check))?.into_inner();
     print_document(globals, &InvoiceAnswer::of_message(note).map_err(Failure::internal)?)
+}
+
+/// A credit that was refused, or of which nobody knows whether it was given.
+fn not_credited(status: &tonic::Status, check: bool) -> Failure {
+    let mut failure = Failure::status(status);
+    let is_known = matches!(failure.exit, Exit::Data | Exit::Permission | Exit::Usage);
+    if !is_known && !check {
+        failure.message.push_str(
+            "\nthe credit may have been given all the same. Run the same command again: it gives a \
+             credit once, and says which note there is if it was given.",
+        );
+    }
+    failure
 }
 
 fn print_document(globals: &Globals, invoice: &InvoiceAnswer) -> Result<Exit, Failure> {
@@ -229,9 +275,7 @@ fn print_document(globals: &Globals, invoice: &InvoiceAnswer) -> Result<Exit, Fa
             invoice.head.currency
         ));
     }
-    if !invoice.head.payments.is_empty() {
-        notes.push(format!("credits pay the rest: {} due", invoice.head.due));
-    }
+    notes.extend(paid(&invoice.head));
     let unpriced = invoice.content.as_ref().and_then(|content| content.unpriced.as_ref());
     if let waiting @ 1.. = unpriced.map_or(0, Vec::len) {
         notes.push(format!("{waiting} resources had no price: see `unpriced` in -o json"));
@@ -240,6 +284,24 @@ fn print_document(globals: &Globals, invoice: &InvoiceAnswer) -> Result<Exit, Fa
     let answer = notes.into_iter().fold(answer, Answer::note);
     Printer::new(globals.output).print(&answer)?;
     Ok(Exit::Success)
+}
+
+/// What credits pay of an invoice or get back, and what is due, where that is not the total.
+fn paid(head: &InvoiceHeadAnswer) -> Option<String> {
+    let InvoiceHeadAnswer { paid, due, due_before_void, currency, .. } = head;
+    if let Some(before) = due_before_void {
+        return Some(format!("void: nothing is due; until then {before} {currency} were"));
+    }
+    if head.payments.is_empty() {
+        return None;
+    }
+    Some(match (paid.strip_prefix('-'), due.strip_prefix('-')) {
+        (None, _) => format!("credits pay {paid} {currency}: {due} {currency} due"),
+        (Some(back), None) => format!("{back} {currency} go back to credits: {due} {currency} due"),
+        (Some(back), Some(cash)) => format!(
+            "{back} {currency} go back to credits, {cash} {currency} are due to the customer"
+        ),
+    })
 }
 
 async fn render(globals: &Globals, args: RenderArgs) -> Result<Exit, Failure> {

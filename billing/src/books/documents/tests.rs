@@ -27,6 +27,8 @@ async fn stored(text: &str) -> (Documents<MemoryBillingStore>, Document) {
         total: Amount::ZERO,
         content,
         corrects: Vec::new(),
+        counts: Vec::new(),
+        request_id: None,
     };
     (Documents::new(store, Compute::default()), Document::drafted(0, draft))
 }

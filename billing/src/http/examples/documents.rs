@@ -9,11 +9,15 @@ pub(in crate::http) fn invoice() -> Value {
 }
 
 pub(in crate::http) fn invoices() -> Value {
-    json!({"invoices": [head()], "next_page_token": ""})
+    let totals = json!({
+        "currency": "USD", "documents": "1", "total": "9.00", "paid": "0.00", "due": "9.00", "void": "0.00",
+    });
+    json!({"invoices": [head()], "totals": [totals], "next_page_token": ""})
 }
 
 pub(in crate::http) fn voided() -> Value {
-    with(with(head(), "state", "void"), "void_reason", "billed to the wrong tenant")
+    let owed = json!({"state": "void", "due": "0.00", "due_before_void": "9.00"});
+    with(joined(head(), owed), "void_reason", "billed to the wrong tenant")
 }
 
 pub(in crate::http) fn credit_note() -> Value {
@@ -26,6 +30,7 @@ pub(in crate::http) fn credit_note() -> Value {
         "period": period(),
         "payment_term_days": 30,
         "lines": [{"key": "credit of INV-000001", "kind": "credit", "name": "an outage", "amount": "-1.00", "detail": []}],
+        "note_kind": "goodwill",
     });
     joined(joined(head(), note), content)
 }
@@ -33,6 +38,7 @@ pub(in crate::http) fn credit_note() -> Value {
 pub(in crate::http) fn preview() -> Value {
     let money = json!({"tenant": "acme", "currency": "USD", "total": "9.00"});
     let bill = with(joined(content(with_hours(line())), money), "document", "preview");
+    let bill = joined(bill, json!({"payments": [], "due": "9.00"}));
     json!({
         "tenant": "acme",
         "period": "2024-09",
@@ -76,7 +82,9 @@ fn head() -> Value {
         "tenant": "acme",
         "currency": "USD",
         "total": "9.00",
+        "paid": "0.00",
         "due": "9.00",
+        "due_before_void": null,
         "period_start": "2024-09-01T00:00:00Z",
         "period_end": "2024-10-01T00:00:00Z",
         "first_day": "2024-09-01",

@@ -116,12 +116,14 @@ fn a_credit_note_is_in_coins_and_names_what_it_gives_back() {
                         "total": "1.58088", "lines": [line], "unpriced": []});
     let issued: InvoiceDocument = serde_json::from_value(issued).unwrap();
     let credited = [(Some(0), Amount::whole(1)), (None, Amount::whole(2))];
-    let note = credit_note(("INV-000007", &issued), &credited, ("late", "")).unwrap();
+    let note =
+        credit_note(("INV-000007", &issued), &credited, (NoteKind::Goodwill, "late", "")).unwrap();
     let note = serde_json::to_value(&note).unwrap();
     assert_eq!((&note["total"], &note["corrects"]), (&json!("-3.00"), &json!("INV-000007")));
     let first = &note["lines"][0];
     assert_eq!((&first["amount"], &first["product_sku"]), (&json!("-1.00"), &json!("vm")));
     assert_eq!(note["lines"][1]["name"], "late");
-    let missing = credit_note(("INV-000007", &issued), &[(Some(1), Amount::whole(1))], ("", ""));
+    let why = (NoteKind::Goodwill, "", "");
+    let missing = credit_note(("INV-000007", &issued), &[(Some(1), Amount::whole(1))], why);
     assert_eq!(missing, Err("no line 2".to_owned()));
 }

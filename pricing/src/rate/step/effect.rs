@@ -34,6 +34,8 @@ impl Step {
             Self::Overage { .. } => "overage",
             Self::Taxed { .. } => "tax",
             Self::Invoiced { .. } => "invoiced_before",
+            Self::Corrected { .. } => "corrected_before",
+            Self::Goodwill { .. } => "goodwill",
             Self::Maximum { .. } => "maximum",
             Self::Minimum { .. } => "minimum",
             Self::Rounded { .. } => "rounding",
@@ -91,6 +93,8 @@ impl Step {
             | Self::Overage { amount, .. }
             | Self::Taxed { amount, .. }
             | Self::Invoiced { amount, .. }
+            | Self::Corrected { amount }
+            | Self::Goodwill { amount }
             | Self::Maximum { amount, .. }
             | Self::Minimum { amount, .. }
             | Self::Rounded { amount, .. } => *amount,

@@ -1,0 +1,309 @@
+//! Laws of refunds, over random histories of usage, contracts, invoices, deltas, notes of both kinds,
+//! reversals and voids: no more goes back than was billed, of a period and of each of its lines; what
+//! credits paid goes back to them before cash; and after a run for deltas the documents add up to what
+//! rating from scratch gives, less the goodwill.
+
+use std::collections::BTreeMap;
+
+use domain::Timestamp;
+use pricing::{
+    Amount,
+    document::{InvoiceDocument, LineKind, NoteKind},
+    invoice::credits,
+};
+use proptest::prelude::*;
+
+use super::story::{Note, Story};
+use crate::books::document::{Document, Kind};
+
+/// Histories, unless `PULSO_TEST_HISTORIES` asks for another number.
+const HISTORIES: u32 = 64;
+const MONTHS: [&str; 2] = ["2024-09", "2024-10"];
+const USAGE: [(&str, &str); 3] = [("vm", "hour"), ("disk", "GB"), ("support", "month")];
+/// What contracts say behind their names.
+const TERMS: [&str; 8] = [
+    "valid_from: 2024-09-01\ndiscounts: [{name: half, percentage: \"50\"}]\n",
+    "valid_from: 2024-09-01\ncredits: [{name: prepaid, amount: \"100.00\"}]\n",
+    "valid_from: 2024-09-01\ncredits: [{name: prepaid, amount: \"150.00\"}, {name: bonus, amount: \"20.00\", expires: 2024-10-01, priority: 1}]\n",
+    "valid_from: 2024-08-05\nbilling_anchor: 5\n",
+    "valid_from: 2024-09-01\ndiscounts: [{name: off, amount: \"30.00\"}]\ntaxes: [{name: VAT, rate: \"0.19\", on: [usage]}]\n",
+    "valid_from: 2024-09-01\ndiscounts: [{name: free, percentage: \"100\", skus: [vm]}]\n",
+    "valid_from: 2024-09-16\ncommitments: [{name: base, amount: \"40.00\"}]\n",
+    "valid_from: 2024-09-01\n",
+];
+
+/// Documents are counted from the newest.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Of what in which month, and how much.
+    Use(usize, usize, i64),
+    Bill(usize),
+    Deltas(usize),
+    /// Of a document, of a line or of the whole, how many thousandths.
+    Note(usize, Option<usize>, u64, NoteKind),
+    Void(usize),
+    Apply(usize),
+}
+
+/// Steps; `least` is the least that is used at once.
+fn steps(least: i64) -> impl Strategy<Value = Vec<Step>> {
+    let month = || 0..MONTHS.len();
+    let part = prop_oneof![2 => 1u64..1_500, 1 => Just(1_000)];
+    let kind = prop_oneof![Just(NoteKind::Correction), Just(NoteKind::Goodwill)];
+    let step = prop_oneof![
+        3 => (0..USAGE.len(), month(), least..120).prop_map(|(what, month, much)| Step::Use(what, month, much)),
+        2 => month().prop_map(Step::Bill),
+        3 => month().prop_map(Step::Deltas),
+        5 => (0usize..5, proptest::option::of(0usize..4), part, kind)
+            .prop_map(|(document, line, part, kind)| Step::Note(document, line, part, kind)),
+        3 => (0usize..4).prop_map(Step::Void),
+        2 => (0..TERMS.len()).prop_map(Step::Apply),
+    ];
+    proptest::collection::vec(step, 4..24)
+}
+
+fn histories() -> u32 {
+    std::env::var("PULSO_TEST_HISTORIES").map_or(HISTORIES, |number| number.parse().unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(histories()))]
+
+    #[test]
+    fn no_history_gives_more_back_than_was_billed_nor_otherwise_than_it_was_paid(
+        steps in prop_oneof![3 => steps(1), 1 => steps(-60)],
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(live(steps));
+    }
+}
+
+async fn live(steps: Vec<Step>) {
+    let mut story = Story::new().await;
+    story.apply(&contract(0, TERMS[1])).await.unwrap();
+    story.use_up(&[("2024-09-10T10:00:00Z", "vm", "hour", "105")]).await;
+    story.run(MONTHS[0], false).await;
+    let (mut seen, mut is_below) = (0, false);
+    for (place, step) in (1..).zip(steps) {
+        if let Step::Use(.., much) = step {
+            is_below |= much < 0;
+        }
+        let ran = take(&mut story, place, step).await;
+        let periods = periods(&story).await;
+        for period in periods.values() {
+            period.check(is_below, seen);
+        }
+        check_credits(&story).await;
+        if let Some(month) = ran {
+            check_truth(&story, month, &periods).await;
+        }
+        seen = story.ledger().await.documents().last().map_or(0, |newest| newest.place + 1);
+    }
+    story.verify().await;
+}
+
+fn contract(place: usize, terms: &str) -> String {
+    format!("contract: c{place}\ntenant: acme\ncurrency: USD\n{terms}")
+}
+
+/// Takes a step, which may be refused. Gives the month of a run for deltas that nothing blocked.
+async fn take(story: &mut Story, place: usize, step: Step) -> Option<&'static str> {
+    match step {
+        Step::Use(what, month, much) => {
+            let (sku, unit) = USAGE[what];
+            let time = format!("{}-{:02}T10:00:00Z", MONTHS[month], 1 + place % 28);
+            story.use_up(&[(&time, sku, unit, &much.to_string())]).await;
+        }
+        Step::Bill(month) => drop(story.run(MONTHS[month], false).await),
+        Step::Deltas(month) => {
+            let outcomes = story.run(MONTHS[month], true).await;
+            return Some(MONTHS[month]).filter(|_| outcomes.blocked == 0);
+        }
+        Step::Note(document, line, part, kind) => {
+            note(story, place, (document, line, part, kind)).await
+        }
+        Step::Void(document) => {
+            if let Some(number) = newest(story, document).await {
+                drop(story.void(&number).await);
+            }
+        }
+        Step::Apply(terms) => {
+            let applied = story.service.parts.books.contracts.all().await.unwrap();
+            // It takes the place of all that begin when it does or later.
+            let names: Vec<&str> = applied.iter().map(|known| known.name().as_str()).collect();
+            let named = format!("supersedes: [{}]\n", names.join(", "));
+            story.apply(&(contract(place, TERMS[terms]) + &named)).await.unwrap();
+        }
+    }
+    None
+}
+
+/// The number of the document before which so many newer ones are owed.
+async fn newest(story: &Story, back: usize) -> Option<String> {
+    let ledger = story.ledger().await;
+    let mut owed = ledger.documents().iter().rev().filter(|found| found.is_owed());
+    Some(owed.nth(back)?.named())
+}
+
+async fn note(
+    story: &Story,
+    place: usize,
+    (document, line, part, kind): (usize, Option<usize>, u64, NoteKind),
+) {
+    let Some(number) = newest(story, document).await else { return };
+    let found = story.service.parts.books.documents.find(&number).await.unwrap();
+    let content = story.content(&found.document).await;
+    let of = match line.map(|line| content.lines().get(line)) {
+        Some(Some(line)) => line.amount.amount(),
+        Some(None) => return,
+        None => content.total().amount(),
+    };
+    let cents = domain::catalogue::Rounding::To {
+        digits: 2,
+        mode: domain::catalogue::RoundingMode::HalfUp,
+    };
+    let thousandths = domain::Quantity::from_decimal(part.try_into().unwrap(), 3).unwrap();
+    let amount = of.scaled(thousandths).unwrap().rounded(cents).unwrap();
+    let line = line.map_or(0, |line| u32::try_from(line + 1).unwrap());
+    let (reason, lines) = (format!("step {place}"), vec![(line, amount.text(2))]);
+    let (kind, request_id) = (kind.as_str(), "");
+    drop(story.credit(Note { number: &number, kind, reason: &reason, request_id, lines }).await);
+}
+
+/// What is owed of one period.
+#[derive(Default)]
+struct Period {
+    documents: Vec<(Document, InvoiceDocument)>,
+}
+
+/// What bills and notes come to by line, notes by their kind.
+#[derive(Default)]
+struct Sums {
+    net: BTreeMap<String, (LineKind, Amount)>,
+    goodwill: BTreeMap<String, Amount>,
+    goodwill_in_all: Vec<Amount>,
+}
+
+fn sum(amounts: impl IntoIterator<Item = Amount>) -> Amount {
+    amounts.into_iter().fold(Amount::ZERO, |sum, amount| sum.checked_add(amount).unwrap())
+}
+
+fn add(to: &mut Amount, amount: Amount) {
+    *to = to.checked_add(amount).unwrap();
+}
+
+impl Period {
+    fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
+        for (_, content) in &self.documents {
+            for line in content.lines() {
+                let amount = line.amount.amount();
+                let note = content.credit_note();
+                let of = note.and_then(|note| note.line_key(line));
+                let key = of.unwrap_or(&line.key).to_owned();
+                let net = sums.net.entry(key.clone()).or_insert((line.kind, Amount::ZERO));
+                add(&mut net.1, amount);
+                if note.is_some_and(|note| note.kind() == NoteKind::Goodwill) {
+                    let given = amount.checked_neg().unwrap();
+                    sums.goodwill_in_all.push(given);
+                    if of.is_some() {
+                        add(sums.goodwill.entry(key).or_insert(Amount::ZERO), given);
+                    }
+                }
+            }
+        }
+        sums
+    }
+
+    fn total(&self) -> Amount {
+        sum(self.documents.iter().map(|(document, _)| document.draft.total))
+    }
+
+    fn paid(&self) -> BTreeMap<&str, Amount> {
+        let mut paid = BTreeMap::new();
+        for payment in self.documents.iter().flat_map(|(document, _)| &document.payments) {
+            add(paid.entry(payment.credit.as_str()).or_insert(Amount::ZERO), payment.amount);
+        }
+        paid
+    }
+
+    /// What holds at any time. Documents from the place `seen` on are new.
+    fn check(&self, is_below: bool, seen: u64) {
+        let (total, paid) = (self.total(), self.paid());
+        let due = sum(self.documents.iter().map(|(document, _)| document.due().unwrap()));
+        assert_eq!(sum(paid.values().copied()).checked_add(due), Some(total));
+        assert!(paid.values().all(|paid| *paid >= Amount::ZERO), "{paid:?}");
+        let new = self.documents.iter().filter(|(document, _)| document.place >= seen);
+        for (document, _) in new {
+            if document.due().unwrap() < Amount::ZERO {
+                let back = paid.values().all(|paid| *paid == Amount::ZERO);
+                assert!(back, "cash goes back before credits: {document:?} {paid:?}");
+            }
+        }
+        if is_below {
+            return;
+        }
+        assert!(total >= Amount::ZERO, "{total} is left of a period");
+        assert!(due >= Amount::ZERO, "{due} is left of what was paid in cash");
+        for (key, (kind, net)) in self.sums().net {
+            let is_owed = !matches!(kind, LineKind::Discount | LineKind::Credit);
+            assert!(!is_owed || net >= Amount::ZERO, "{net} is left of {key}");
+        }
+    }
+
+    /// What it comes to is `truth` less the goodwill, line by line and in all, and not below zero for it.
+    fn check_truth(&self, truth: &InvoiceDocument) {
+        let sums = self.sums();
+        let least = |goodwill: Amount, now: Amount| {
+            now.checked_sub(goodwill.min(now.max(Amount::ZERO))).unwrap()
+        };
+        for line in truth.lines() {
+            let now = line.amount.amount();
+            let goodwill = sums.goodwill.get(&line.key).copied().unwrap_or(Amount::ZERO);
+            let net = sums.net.get(&line.key).map_or(Amount::ZERO, |(_, net)| *net);
+            assert_eq!(net, least(goodwill, now), "{}", line.key);
+        }
+        assert_eq!(self.total(), least(sum(sums.goodwill_in_all), truth.total().amount()));
+    }
+}
+
+/// The documents that are owed, by period.
+async fn periods(story: &Story) -> BTreeMap<Timestamp, Period> {
+    let mut periods: BTreeMap<Timestamp, Period> = BTreeMap::new();
+    for document in story.ledger().await.documents().iter().filter(|found| found.is_owed()) {
+        let content = story.content(document).await;
+        let period = periods.entry(document.draft.start).or_default();
+        period.documents.push((document.clone(), content));
+    }
+    periods
+}
+
+async fn check_credits(story: &Story) {
+    let ledger = story.ledger().await;
+    let contracts = story.service.parts.books.contracts.all().await.unwrap();
+    for credit in ["prepaid", "bonus"] {
+        let contracts = contracts.iter().filter_map(|applied| applied.contract());
+        let most = contracts.clone().flat_map(|contract| &contract.credits);
+        let most =
+            most.filter(|stated| stated.name.as_str() == credit).map(|it| Amount::of(it.amount));
+        let (used, most) = (ledger.used(credit).unwrap(), most.max().unwrap_or(Amount::ZERO));
+        assert!(Amount::ZERO <= used && used <= most, "{used} of {credit}");
+        assert!(credits::stated(contracts, credit).is_none_or(|stated| stated <= most));
+    }
+}
+
+/// The month's documents add up to what its previews say, and those of periods that are no more to nothing.
+async fn check_truth(story: &Story, month: &str, periods: &BTreeMap<Timestamp, Period>) {
+    for made in story.preview(month).await.invoices {
+        let nothing = Period::default();
+        let period = periods.get(&made.document.period().start).unwrap_or(&nothing);
+        period.check_truth(&made.document);
+    }
+    let begins_here = |start: &Timestamp| start.to_string().starts_with(month);
+    for (_, period) in periods.iter().filter(|(start, _)| begins_here(start)) {
+        let mut bills = period.documents.iter().map(|(document, _)| document.draft.kind);
+        if bills.rfind(|kind| *kind != Kind::CreditNote) == Some(Kind::Reversal) {
+            assert_eq!(period.total(), Amount::ZERO, "a period that is no more");
+        }
+    }
+}
