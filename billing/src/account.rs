@@ -95,9 +95,7 @@ impl Account {
     pub(crate) fn editions(&self) -> &Editions {
         &self.editions
     }
-}
 
-impl Account {
     /// The SKUs whose level may hold on from before a period, under any of its catalogues.
     pub(crate) fn held(&self) -> BTreeSet<Sku> {
         let catalogues = self.editions.catalogues().chain(self.named.values());

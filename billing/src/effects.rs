@@ -124,9 +124,8 @@ impl<U: UsageStore, B: BillingStore> Comparison<'_, U, B> {
 
 /// Numbers of the documents that bill a period.
 pub(crate) fn documents(ledger: &Ledger, period: Billable) -> Vec<String> {
-    let group = ledger.group(period.window.start, period.currency.code());
-    let numbers = group.documents().iter().filter_map(|document| document.number);
-    numbers.map(number_text).collect()
+    let of_period = ledger.group(period.window.start, period.currency.code());
+    of_period.documents().iter().filter_map(|found| found.number.map(number_text)).collect()
 }
 
 /// When periods begin, before a moment, and in which currency, in order.

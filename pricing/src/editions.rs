@@ -96,6 +96,11 @@ impl Editions {
         }
     }
 
+    /// The versions, in the order of their dates.
+    pub fn catalogues(&self) -> impl Iterator<Item = &Arc<Catalogue>> {
+        self.0.iter().map(|edition| &edition.catalogue)
+    }
+
     fn place_at(&self, moment: Timestamp) -> usize {
         self.0.partition_point(|edition| edition.from <= moment).saturating_sub(1)
     }

@@ -25,7 +25,6 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         change: &Change,
     ) -> Result<v1::ApplyContractResponse, Problem> {
         let _call = self.compute.admit()?;
-        self.check_windows(&request.text).await?;
         let mode = mode(request.validate_only);
         let offered = self.take(Kind::Contract, &request.text, mode, change).await?;
         let contract = Some(messages::contract(&offered.applied));
@@ -88,6 +87,9 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         mode: Apply,
         change: &Change,
     ) -> Result<Offered, Problem> {
+        if kind == Kind::Contract {
+            self.check_windows(text).await?;
+        }
         let offered = self.parts.books.contracts.apply(kind, text, mode).await;
         // From here on nothing fails: it is applied, and the audit trail says so.
         let offered = offered.map_err(problems::of_billing)?;
@@ -105,6 +107,19 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             change.before(&before.text);
         }
         Ok(offered)
+    }
+
+    /// Refuses a new contract that the log's windows do not fit, before anything is applied. An amendment
+    /// does not change the zone.
+    async fn check_windows(&self, text: &str) -> Result<(), Problem> {
+        let contracts = &self.parts.books.contracts;
+        let offered = contracts.apply(Kind::Contract, text, Apply::CheckOnly).await;
+        let offered = offered.map_err(problems::of_billing)?;
+        let checked = match offered.applied.contract().filter(|_| !offered.is_known) {
+            Some(contract) => self.parts.windows.check_contract(contract).await,
+            None => Ok(()),
+        };
+        checked.map_err(problems::of_billing)
     }
 
     /// What an offered file would change about the periods that begin before now.

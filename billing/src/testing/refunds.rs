@@ -17,6 +17,7 @@ use edge::Problem;
 use pricing::{Amount, invoice::credits};
 
 use super::story::{Note, Story};
+use crate::books::contracts;
 
 /// Cases that there are at least, so that none gets lost.
 const CASES_MIN: usize = 23;
@@ -137,14 +138,16 @@ async fn lines(story: &Story, number: &str) -> Vec<Vec<String>> {
 /// What is left of each credit of the contracts.
 async fn left(story: &Story) -> Vec<Vec<String>> {
     let ledger = story.ledger().await;
-    let contracts = story.service.parts.books.contracts.all().await.unwrap();
-    let contracts = || contracts.iter().filter_map(|applied| applied.contract());
-    let mut names: Vec<&str> =
-        contracts().flat_map(|contract| &contract.credits).map(|it| it.name.as_str()).collect();
+    let contracts = contracts::agreed(&story.service.parts.books.contracts.all().await.unwrap());
+    let mut names: Vec<&str> = contracts
+        .iter()
+        .flat_map(|contract| &contract.credits)
+        .map(|it| it.name.as_str())
+        .collect();
     names.sort_unstable();
     names.dedup();
     let left = |name: &str| -> Option<Amount> {
-        credits::stated(contracts(), name)?.checked_sub(ledger.used(name)?)
+        credits::stated(&contracts, name)?.checked_sub(ledger.used(name)?)
     };
     names.into_iter().map(|name| vec![name.to_owned(), left(name).unwrap().text(2)]).collect()
 }

@@ -158,7 +158,7 @@ impl Story {
             taken_at: self.now(),
             log_events: 0,
             ends: vec![end],
-            catalogues: vec!["1".to_owned()],
+            catalogues: books.catalogues.versions().await.unwrap(),
             contracts: books.contracts.all().await.unwrap().len() as u64,
         };
         books.runs.set_cut(&run, cut).await.unwrap();
