@@ -111,11 +111,6 @@ impl Editions {
         &self.0[self.place_at(moment)].catalogue
     }
 
-    /// All versions, in the order of their dates.
-    pub fn catalogues(&self) -> impl Iterator<Item = &Arc<Catalogue>> {
-        self.0.iter().map(|edition| &edition.catalogue)
-    }
-
     /// The version that is in effect right before a moment.
     #[must_use]
     pub fn before(&self, moment: Timestamp) -> Option<&Catalogue> {

@@ -31,17 +31,6 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         Ok(v1::ApplyContractResponse { contract, already_applied: offered.is_known })
     }
 
-    /// Refuses a new contract that the log's windows do not fit, before anything is applied.
-    async fn check_windows(&self, text: &str) -> Result<(), Problem> {
-        let contracts = &self.parts.books.contracts;
-        let offered = contracts.apply(Kind::Contract, text, Apply::CheckOnly).await;
-        let offered = offered.map_err(problems::of_billing)?;
-        match offered.applied.contract().filter(|_| !offered.is_known) {
-            Some(new) => self.parts.windows.check_contract(new).await.map_err(problems::of_billing),
-            None => Ok(()),
-        }
-    }
-
     /// Checks an amendment and applies it, or only checks, and says what differs.
     pub(crate) async fn amend(
         &self,
