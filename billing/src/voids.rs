@@ -54,47 +54,48 @@ impl<B: BillingStore> Voids<B> {
             if let Some(document) = ledger.document(place) {
                 found.document.clone_from(document);
             }
-            if found.document.state == State::Final {
-                self.issuer.finish_open(&mut ledger, &found.tenant, &found.document).await?;
-                continue;
+            let (of, tenant) = (&found.document, &found.tenant);
+            match of.state {
+                State::Void => {
+                    self.publish_void(&found).await?;
+                    return Ok(found);
+                }
+                State::Final => self.issuer.finish_open(&mut ledger, tenant, of).await?,
+                State::Published | State::Draft | State::Discarded => {
+                    self.check_corrected(of, &ledger).await?;
+                    self.check_period(of, &ledger).await?;
+                    self.check_credits(&found, &ledger).await?;
+                    let (reason, at) = (reason.to_owned(), self.clock.now());
+                    let entry = Entry::Voided { document: place, reason, at };
+                    fault::point("invoice.before_void");
+                    self.books.documents.append(&mut ledger, entry).await?;
+                    fault::point("invoice.after_void");
+                }
             }
-            if found.document.state == State::Void && self.void_is_out(&found).await? {
-                return Ok(found);
-            }
-            let corrected = ledger
-                .documents()
-                .iter()
-                .find(|other| other.stands() && other.draft.corrects.contains(&place));
-            if let Some(other) = corrected {
-                let by = other.named();
-                let message = format!("invoice {number} is corrected by {by}: void that first");
-                return Err(BillingError::refused(Refusal::InvoiceState, message));
-            }
-            if let Some(other) = ledger.standing_on(place)
-                && gives_back(&self.books.documents.content(&found.document).await?)
+        }
+    }
+
+    /// Refuses to take back what another document builds on.
+    async fn check_corrected(&self, of: &Document, ledger: &Ledger) -> Result<(), BillingError> {
+        let (number, place) = (of.named(), of.place);
+        let mut standing = ledger.documents().iter().filter(|other| other.stands());
+        let message =
+            if let Some(other) = standing.find(|other| other.draft.corrects.contains(&place)) {
+                format!("invoice {number} is corrected by {}: void that first", other.named())
+            } else if let Some(other) = ledger.standing_on(place)
+                && gives_back(&self.books.documents.content(of).await?)
             {
                 let by = other.named();
-                let message = format!("{by} bills days that {number} gave back: void that first");
-                return Err(BillingError::refused(Refusal::InvoiceState, message));
-            }
-            if found.document.state != State::Void {
-                self.check_period(&found, &ledger).await?;
-                self.check_credits(&found, &ledger).await?;
-                let (reason, at) = (reason.to_owned(), self.clock.now());
-                let entry = Entry::Voided { document: place, reason, at };
-                fault::point("invoice.before_void");
-                self.books.documents.append(&mut ledger, entry).await?;
-                fault::point("invoice.after_void");
-                continue;
-            }
-            self.publish_void(&found).await?;
-        }
+                format!("{by} bills days that {number} gave back: void that first")
+            } else {
+                return Ok(());
+            };
+        Err(BillingError::refused(Refusal::InvoiceState, message))
     }
 
     /// Refuses to take back a bill of which notes gave back a part: nobody is to have got more back than
     /// what is left bills, nor from a credit or in cash what was not paid so.
-    async fn check_period(&self, found: &Found, ledger: &Ledger) -> Result<(), BillingError> {
-        let of = &found.document;
+    async fn check_period(&self, of: &Document, ledger: &Ledger) -> Result<(), BillingError> {
         let group = ledger.group(of.draft.start, &of.draft.currency);
         let Some(note) = group.notes().last().filter(|_| of.draft.kind != Kind::CreditNote) else {
             return Ok(());
@@ -158,12 +159,6 @@ impl<B: BillingStore> Voids<B> {
         let stored = self.books.documents.stored(document).await?;
         let message = DocumentMessage::new(Event::Void, tenant, document, stored);
         self.books.outbox.draw(message.item(void_key(document))).await.map(drop)
-    }
-
-    /// Tells whether that message is in the outbox.
-    async fn void_is_out(&self, found: &Found) -> Result<bool, BillingError> {
-        let key = void_key(&found.document);
-        Ok(self.books.outbox.find(&key).await?.is_some())
     }
 }
 

@@ -63,7 +63,10 @@ impl<U: UsageStore> Windows<U> {
             period.start,
             period.end,
             self.newest.window,
-            shorter(WindowLength::OF_LOGS.into_iter().find(|length| are_on(*length)))
+            match WindowLength::OF_LOGS.into_iter().find(|length| are_on(*length)) {
+                Some(length) => shorter(length),
+                None => "windows of no length fit: apply a contract in another zone".to_owned(),
+            }
         )))
     }
 
@@ -164,7 +167,10 @@ pub fn check_zone(
         "contract {contract:?} is in {}, where the day {} begins at {day}, inside one of the log's windows of {window}: {}",
         calendar.zone(),
         calendar.date_of(day),
-        shorter(WindowLength::OF_LOGS.into_iter().find(fits))
+        match WindowLength::OF_LOGS.into_iter().find(fits) {
+            Some(length) => shorter(length),
+            None => later(calendar, agreed),
+        }
     )))
 }
 
@@ -206,16 +212,20 @@ fn first_day(calendar: &Calendar, moment: Timestamp) -> String {
 }
 
 /// What to do, where windows of this length would fit.
-fn shorter(fitting: Option<WindowLength>) -> String {
-    match fitting {
-        Some(length) => format!(
-            "let the log have windows of {length}. On Kafka `pulso log grow --window {length}` makes them so; an embedded log keeps its own, so begin a new one (another data_dir) with log.window = \"{length}\" and send the usage again"
+fn shorter(length: WindowLength) -> String {
+    format!(
+        "let the log have windows of {length}. On Kafka `pulso log grow --window {length}` makes them so; an embedded log keeps its own, so begin a new one (another data_dir) with log.window = \"{length}\" and send the usage again"
+    )
+}
+
+/// What to do where no windows fit: long ago, zones were odd minutes and seconds off UTC.
+fn later(calendar: &Calendar, agreed: Window) -> String {
+    match calendar.day_from_which_fit(WindowLength::QUARTER_HOUR, agreed) {
+        Some(day) => format!(
+            "windows of no length fit the zone as it was then: let the contract begin on {} or later, or take another zone",
+            calendar.date_of(day)
         ),
-        None => {
-            "windows of no length fit, because the zone's clocks were not whole quarters of an \
-                 hour off UTC then: let the contract begin later, or take another zone"
-                .to_owned()
-        }
+        None => "windows of no length fit the zone: take another one".to_owned(),
     }
 }
 

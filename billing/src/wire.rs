@@ -64,6 +64,7 @@ fn bill(bill: Bill) -> v1::Bill {
             commitment: text(&bill.subtotals.commitment),
             tax: text(&bill.subtotals.tax),
             rounding: bill.subtotals.rounding.as_ref().map(text),
+            credit: bill.subtotals.credit.as_ref().map(text),
         }),
         total: text(&bill.total),
         lines: bill.lines.into_iter().map(line).collect(),
@@ -84,7 +85,8 @@ fn of_bill(bill: v1::Bill) -> Read<Bill> {
             discount: word("subtotals.discount", &subtotals.discount)?,
             commitment: word("subtotals.commitment", &subtotals.commitment)?,
             tax: word("subtotals.tax", &subtotals.tax)?,
-            rounding: optional("subtotals.rounding", subtotals.rounding)?,
+            rounding: of_optional("subtotals.rounding", subtotals.rounding.as_deref())?,
+            credit: of_optional("subtotals.credit", subtotals.credit.as_deref())?,
         },
         total: word("total", &bill.total)?,
         lines: all(bill.lines, of_line)?,
@@ -204,12 +206,12 @@ pub(crate) fn of_line(line: v1::DocumentLine) -> Read<DocumentLine> {
         dimensions: line.dimensions.map(pairs),
         by_dimensions: line.by_dimensions.map(of_by_dimensions).transpose()?,
         model: line.model,
-        quantity: optional("line.quantity", line.quantity)?,
+        quantity: of_optional("line.quantity", line.quantity.as_deref())?,
         price: price.transpose()?,
         contract: line.contract,
         span: line.span.map(of_span).transpose()?,
         amount: word("line.amount", &line.amount)?,
-        rounding: optional("line.rounding", line.rounding)?,
+        rounding: of_optional("line.rounding", line.rounding.as_deref())?,
         detail: all(line.detail, step::of_message)?,
         line: line.line.map(|place| small("line.line", place)).transpose()?,
         hours,
@@ -236,8 +238,11 @@ fn of_by_dimensions(message: v1::ByDimensions) -> Read<ByDimensions> {
     };
     Ok(ByDimensions {
         listed: all(message.listed, listed)?,
-        more: optional("by_dimensions.more", message.more)?,
-        more_quantity: optional("by_dimensions.more_quantity", message.more_quantity)?,
+        more: of_optional("by_dimensions.more", message.more.as_deref())?,
+        more_quantity: of_optional(
+            "by_dimensions.more_quantity",
+            message.more_quantity.as_deref(),
+        )?,
     })
 }
 
@@ -386,8 +391,8 @@ pub(crate) fn word<T: Word>(field: &'static str, text: &str) -> Read<T> {
     T::read(text).ok_or(NotUnderstood(field))
 }
 
-fn optional<T: Word>(field: &'static str, text: Option<String>) -> Read<Option<T>> {
-    text.map(|text| word(field, &text)).transpose()
+fn of_optional<T: Word>(field: &'static str, text: Option<&str>) -> Read<Option<T>> {
+    text.map(|text| word(field, text)).transpose()
 }
 
 pub(crate) fn moment(field: &'static str, time: Option<prost_types::Timestamp>) -> Read<Timestamp> {

@@ -73,6 +73,8 @@ impl LogWindows {
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{Dimensions, Epoch, Offset, Partition, ResourceKey, SegmentId, Sku, Tenant, Unit};
 
@@ -122,5 +124,47 @@ mod tests {
         assert!(windows.are_alike());
         let span = Window { start: minute(60), end: minute(120) };
         assert_eq!(windows.reaching_into(span), span);
+    }
+
+    /// Pulses by generation and second, counted in windows; then a stretch between two edges of the
+    /// newest ones.
+    fn counted_and_cut() -> impl Strategy<Value = (Vec<(usize, i64)>, i64, i64)> {
+        let pulses = prop::collection::vec((0usize..3, 0i64..20_000), 0..12);
+        (pulses, 0i64..20, 1i64..20)
+            .prop_map(|(pulses, from, quarters)| (pulses, from, from + quarters))
+    }
+
+    proptest! {
+        /// What a reader does: it takes the rows that reach into a stretch, refuses those across its
+        /// edges, and adds up those that begin in it.
+        #[test]
+        fn a_stretch_holds_exactly_what_was_used_in_it_or_a_row_is_across_its_edge((pulses, from, to) in counted_and_cut()) {
+            let lengths = [WindowLength::HOUR, WindowLength::HALF_HOUR, WindowLength::QUARTER_HOUR];
+            let id = |generation: usize| LogId([generation as u8; 16]);
+            let generations: Vec<_> = (0..3)
+                .map(|place| Generation::new(id(place), 1, 0).with_windows(lengths[place]))
+                .collect();
+            let windows = LogWindows::of(&generations[2], &generations[..2]);
+            let stretch = Window { start: minute(from * 15), end: minute(to * 15) };
+            let at = |second| Timestamp::from_parts(second, 0).unwrap();
+            let counted = |(generation, second): &(usize, i64)| {
+                let start = lengths[*generation].start_of(at(*second));
+                RowKey { window_start: start, ..row(id(*generation), 0) }
+            };
+            let reach = windows.reaching_into(stretch);
+            let rows: Vec<_> = pulses.iter().map(counted).collect();
+            let read = rows.iter().filter(|row| reach.start <= row.window_start && row.window_start < reach.end);
+            let read: Vec<_> = read.collect();
+            let is_across = |row: &&RowKey| {
+                windows.is_across(row, stretch.start) || windows.is_across(row, stretch.end)
+            };
+            let everywhere = rows.iter().filter(is_across).count();
+            prop_assert_eq!(read.iter().filter(|row| is_across(row)).count(), everywhere, "all are read");
+            let used = pulses.iter().filter(|(_, second)| stretch.start <= at(*second) && at(*second) < stretch.end);
+            let summed = read.iter().filter(|row| stretch.start <= row.window_start).count();
+            if everywhere == 0 {
+                prop_assert_eq!(summed, used.count());
+            }
+        }
     }
 }

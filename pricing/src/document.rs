@@ -158,6 +158,9 @@ pub struct Subtotals {
     /// Of what brings the total to whole coins, where lines keep more digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding: Option<Money>,
+    /// Of what a delta or reversal makes of notes on documents as a whole; absent where it has no such line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit: Option<Money>,
 }
 
 impl InvoiceDocument {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     Home, Random, Server,
-    billing::{CATALOGUE, apply, bill, file, invoice, publish, settings, use_up},
+    billing::{CATALOGUE, apply, apply_unchecked, bill, file, invoice, publish, settings, use_up},
 };
 
 fn contract(name: &str, from: &str, more: &str) -> String {
@@ -177,7 +177,8 @@ async fn nothing_is_given_back_while_what_takes_its_place_cannot_be_billed() {
     let server = used_up(&home).await;
     bill(&server, &[]).await;
     let odd = contract("odd", "2024-09-01", "time_zone: Asia/Kolkata\n");
-    apply(&server, &home, &(odd.replace("BRL", "USD") + EXCHANGE)).await;
+    let odd = odd.replace("BRL", "USD") + EXCHANGE;
+    let server = apply_unchecked(server, &home, "acme", &odd).await;
     let output = server.pulso(&DELTAS).await;
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(owed(&server).await, totals(&[("1", "3.50")]));
@@ -267,7 +268,7 @@ async fn a_run_that_stays_open_says_nothing_about_what_was_taken_back_or_billed_
     let server = used_up(&home).await;
     // Totals by the hour have no midnight of this zone: its tenant keeps every run of all open.
     let odd = contract("odd", "2024-08-01", "time_zone: Asia/Kolkata\n");
-    apply(&server, &home, &odd.replace("acme", "odd")).await;
+    let server = apply_unchecked(server, &home, "odd", &odd.replace("acme", "odd")).await;
     let resume = async |number: &str| {
         let output = server.pulso(&["bill", "resume", number, "-o", "json"]).await;
         let run: Value = serde_json::from_slice(&output.stdout).unwrap();

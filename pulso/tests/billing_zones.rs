@@ -280,7 +280,16 @@ async fn a_running_log_grows_to_shorter_windows_and_bills_before_and_after() {
     let said = refused(&server, &["contract", "apply", &from_january], 65).await;
     assert!(said.contains("log grow --window 30m"), "{said}");
 
-    cluster.run(&["log", "grow", "--window", "15m"]).await;
+    // Killed once the generation is registered, and then twice at once.
+    let grow = ["log", "grow", "--window", "15m"];
+    let growing = Home::new();
+    let mut process = Server::spawn(&growing, &cluster.stages("ingest").command(&grow));
+    harness::until("the generation is registered", || process.log().contains("takes pulses")).await;
+    process.signal(libc::SIGKILL);
+    process.end().await;
+    let said = refused(&server, &["contract", "apply", &from_january], 65).await;
+    assert!(said.contains("WINDOWS_TOO_LONG"), "{said}");
+    tokio::join!(cluster.run(&grow), cluster.run(&grow));
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let shown = loop {
         let shown: Value =
@@ -293,7 +302,8 @@ async fn a_running_log_grows_to_shorter_windows_and_bills_before_and_after() {
     let of =
         |at: usize| (&shown["generations"][at]["window"], &shown["generations"][at]["partitions"]);
     assert_eq!((of(0), of(1)), ((&json!("1h"), &json!(2)), (&json!("15m"), &json!(2))));
-    assert!(cluster.run(&["log", "grow", "--window", "15m"]).await.contains("15m"));
+    assert!(cluster.run(&grow).await.contains("15m"));
+    assert_eq!(shown["generations"].as_array().unwrap().len(), 2);
     server.healthy_and_drained().await;
 
     // The hour that holds midnight in Kolkata was counted as one.

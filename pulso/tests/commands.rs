@@ -333,6 +333,7 @@ fn preview_message() -> PreviewBillResponse {
         commitment: text("0"),
         tax: text("0"),
         rounding: None,
+        credit: None,
     };
     let metered =
         v1::step::Meter { meter: text("sum"), quantity: text("2"), ..v1::step::Meter::default() };
@@ -572,9 +573,9 @@ async fn a_bill_is_printed_as_the_server_gave_it() {
     assert_eq!(document(&output), bill());
     let table = pulso("bill preview --tenant a --period 2024-09").await;
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
-    assert!(table.contains("a, 2024-09-01 to 2024-09-09: 1.00 BRL"), "{table}");
+    assert!(table.contains("a, 2024-09-01 to 2024-09-09 (UTC): 1.00 BRL"), "{table}");
     assert!(table.contains("resources that have no price yet: 1"), "{table}");
-    assert!(table.contains("a, 2024-09-10 to 2024-10-09: -0.50 USD"), "{table}");
+    assert!(table.contains("a, 2024-09-10 to 2024-10-09 (UTC): -0.50 USD"), "{table}");
     let csv = pulso("bill preview --tenant a --period 2024-09 -o csv").await;
     let csv = String::from_utf8_lossy(&csv.stdout).into_owned();
     assert_eq!(csv.lines().nth(1), Some("one,usage,s,h,Server,{},2,1.00"));

@@ -94,6 +94,7 @@ fn where_no_windows_fit_the_remedy_is_another_day_or_zone() {
     let agreed = contract("America/Sao_Paulo", "1913-01-01", None).agreed();
     let said = said(check_zone("c", (&zone, agreed), WindowLength::QUARTER_HOUR));
     assert!(said.contains("windows of no length fit"), "{said}");
+    assert!(said.contains("begin on 1914-01-02 or later"), "{said}");
 }
 
 /// A store of a log that grew from hours to quarters, and what knows its windows.

@@ -66,6 +66,15 @@ fn every_document_comes_back_as_the_same_json() {
 }
 
 #[test]
+fn a_delta_with_lines_about_notes_has_their_subtotal() {
+    let text = TEXTS.lines().find(|text| text.starts_with("{\"document\":\"delta\"")).unwrap();
+    let text = text.replacen("},\"total\"", ",\"credit\":\"1.00\"},\"total\"", 1);
+    let read: InvoiceDocument = serde_json::from_str(&text).unwrap();
+    let back = of_document(super::document(read)).unwrap();
+    assert_eq!(serde_json::to_string(&back).unwrap(), text);
+}
+
+#[test]
 fn every_step_has_the_message_of_its_name() {
     let steps: Vec<Step> = serde_json::from_str(STEPS).unwrap();
     let mut names = std::collections::BTreeSet::new();

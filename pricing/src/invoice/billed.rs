@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The key of the line of a delta or reversal that brings goodwill to what is left of it in all.
-pub const GOODWILL: &str = "goodwill";
+const GOODWILL: &str = "goodwill";
 
 /// What the documents of a billing period have billed, line by line.
 #[derive(Clone, Debug)]

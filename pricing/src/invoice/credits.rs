@@ -87,3 +87,29 @@ fn credits<'c>(
     });
     credits
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refund_fills_credits_from_the_last_and_the_rest_is_cash() {
+        let paid =
+            [("bonus".to_owned(), Amount::whole(5)), ("prepaid".to_owned(), Amount::whole(45))];
+        for (refund, expected) in [
+            (0, vec![]),
+            (1, vec![("prepaid", 1)]),
+            (45, vec![("prepaid", 45)]),
+            (46, vec![("prepaid", 45), ("bonus", 1)]),
+            (50, vec![("prepaid", 45), ("bonus", 5)]),
+            (51, vec![("prepaid", 45), ("bonus", 5)]),
+        ] {
+            let expected = expected.into_iter();
+            let expected: Vec<_> =
+                expected.map(|(name, amount)| (name.to_owned(), Amount::whole(amount))).collect();
+            assert_eq!(refunds(&paid, Amount::whole(refund)), expected, "{refund}");
+        }
+        let all_back = [("prepaid".to_owned(), Amount::ZERO)];
+        assert_eq!(refunds(&all_back, Amount::whole(1)), []);
+    }
+}

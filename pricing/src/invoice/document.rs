@@ -17,7 +17,7 @@ use crate::{
     words::Pairs,
 };
 
-pub use super::billed::{Billed, GOODWILL};
+pub use super::billed::Billed;
 
 /// An invoice as a document.
 #[must_use]
@@ -195,6 +195,7 @@ fn headed(head: Head, lines: Vec<DocumentLine>, unpriced: Vec<Waiting>) -> Bill 
         let amounts = sum(amounts.map(|line| line.amount.amount()));
         Money::new(amounts.expect("no more than the total's lines"), digits)
     };
+    let has_credit = lines.iter().any(|line| line.kind == LineKind::Credit);
     let total = sum(lines.iter().map(|line| line.amount.amount()));
     contracts.extend(lines.iter().filter_map(|line| line.contract.clone()));
     Bill {
@@ -212,6 +213,7 @@ fn headed(head: Head, lines: Vec<DocumentLine>, unpriced: Vec<Waiting>) -> Bill 
                 .iter()
                 .any(|line| line.kind == LineKind::Rounding)
                 .then(|| of_kind(LineKind::Rounding)),
+            credit: has_credit.then(|| of_kind(LineKind::Credit)),
         },
         total: Money::new(total.expect("differences of two totals in range"), digits),
         lines,

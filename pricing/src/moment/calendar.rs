@@ -92,24 +92,44 @@ impl Calendar {
 
     /// The first day of a span, its end included, that begins inside a window of this length; `None`
     /// where all of them begin on edges.
-    ///
-    /// Looks at the span's first days and at those around each change of the zone's offset, because the
-    /// midnights between two changes are whole days apart, and a window divides a day. Changes beyond
-    /// the year 2100 repeat those before: the database writes out single years up to 2087.
     #[must_use]
     pub fn day_inside(&self, window: WindowLength, span: Window) -> Option<Timestamp> {
-        let changes_end = CHANGES_END.max(span.start.plus(TWO_YEARS)).min(span.end);
-        let from = jiff::Timestamp::from_microsecond(span.start.micros()).ok()?;
-        let changes = self.0.following(from).map_while(|change| from_jiff(change.timestamp()));
-        let changes = changes.take_while(|change| *change <= changes_end);
-        let dates = once(span.start).chain(changes).flat_map(|moment| {
+        self.kinds_of_days(span).find(|day| window.start_of(*day) != *day)
+    }
+
+    /// The first day of a span, its end included, from which on no day begins inside a window of this
+    /// length; `None` where one does as long as the zone's clocks move.
+    #[must_use]
+    pub fn day_from_which_fit(&self, window: WindowLength, span: Window) -> Option<Timestamp> {
+        let inside = self.kinds_of_days(span).filter(|day| window.start_of(*day) != *day).max();
+        // What was so in the last two years that are looked at comes again for ever.
+        let comes_again = changes_end(span).minus(TWO_YEARS);
+        let behind = |day: &Timestamp| {
+            inside.is_none_or(|inside| {
+                *day > inside && (inside < comes_again || span.end < CHANGES_END)
+            })
+        };
+        self.kinds_of_days(span).filter(behind).min()
+    }
+
+    /// Days of a span, its end included, that stand for all of them: where windows fit these, they fit
+    /// every day.
+    ///
+    /// The span's first days, and those around each change of the zone's offset, because the midnights
+    /// between two changes are whole days apart, and a window divides a day. Changes beyond the year 2100
+    /// repeat those before: the database writes out single years up to 2087.
+    fn kinds_of_days(&self, span: Window) -> impl Iterator<Item = Timestamp> {
+        let changes_end = changes_end(span);
+        let from = jiff::Timestamp::from_microsecond(span.start.micros());
+        let changes = self.0.following(from.unwrap_or(jiff::Timestamp::MAX));
+        let changes = changes.map_while(|change| from_jiff(change.timestamp()));
+        let moments = once(span.start).chain(changes.take_while(move |at| *at <= changes_end));
+        let dates = moments.flat_map(|moment| {
             let date = self.local(moment);
             [Some(date), date.tomorrow().ok()].into_iter().flatten()
         });
-        let mut starts = dates.filter_map(|date| self.start_of(date));
-        starts.find(|start| {
-            span.start <= *start && *start <= span.end && window.start_of(*start) != *start
-        })
+        let starts = dates.filter_map(|date| self.start_of(date));
+        starts.filter(move |start| span.start <= *start && *start <= span.end)
     }
 
     /// Number of local days that begin in a half-open window, so the parts of a window have as many
@@ -189,6 +209,11 @@ impl Calendar {
         // jiff's moments end a day before ours, so that every zone has a date for each of them.
         self.0.to_datetime(moment.unwrap_or(jiff::Timestamp::MAX)).date()
     }
+}
+
+/// Up to where the changes of a zone in a span are looked at.
+fn changes_end(span: Window) -> Timestamp {
+    CHANGES_END.max(span.start.plus(TWO_YEARS)).min(span.end)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::value::{Setting, parse_duration};
 pub struct LogWindow(WindowLength);
 
 impl LogWindow {
-    /// The length.
+    /// As the log's generation has it.
     #[must_use]
     pub const fn length(self) -> WindowLength {
         self.0

@@ -1,6 +1,8 @@
 //! Billing as a person does it, through the program.
 
+use domain::{BillingStore as _, billing::Appended};
 use serde_json::{Value, json};
+use storage::embedded::{DataDirectory, EmbeddedStore, FatalHook, OpenOptions, StoreOptions};
 
 use super::{Home, Server, Settings};
 
@@ -79,6 +81,27 @@ pub(crate) async fn publish(server: &Server, home: &Home, text: &str) {
 pub(crate) async fn apply(server: &Server, home: &Home, text: &str) {
     let path = file(home, "contract.yaml", text);
     server.json(&["contract", "apply", &path]).await;
+}
+
+/// Applies the first contract of a store as a program did that did not check the log's windows. Stops
+/// the server for it and starts it again.
+pub(crate) async fn apply_unchecked(
+    server: Server,
+    home: &Home,
+    tenant: &str,
+    text: &str,
+) -> Server {
+    server.terminate().await;
+    let directory = DataDirectory::open(&home.data(), OpenOptions::default()).unwrap();
+    let options = StoreOptions::new(FatalHook::new(|what| panic!("{what}")));
+    let store = EmbeddedStore::open(&directory, &options).unwrap();
+    let name = text.lines().next().unwrap().strip_prefix("contract: ").unwrap();
+    let entry = json!({"contract": name, "tenant": tenant, "text": text, "catalogue": "2024-01",
+                       "applied_at": "2024-01-01T00:00:00Z"});
+    let added = store.billing().append_entry("contracts", 0, entry.to_string().as_bytes()).await;
+    assert_eq!(added.unwrap(), Appended::Added);
+    tokio::task::spawn_blocking(move || (store.close(), drop(directory))).await.unwrap();
+    Server::start(home, &settings()).await
 }
 
 pub(crate) async fn bill(server: &Server, more: &[&str]) -> Value {

@@ -168,7 +168,7 @@ impl EmbeddedLog {
             .spawn(move || writer.run(&requests))
             .map_err(|error| OpenError::io(file.path(), &error))?;
         let (writer, _directory) = (Mutex::new(Some(writer)), directory.clone());
-        info!(path = %file.path().display(), log_id = %generation.log_id, partitions = generation.partitions, "log opened");
+        info!(path = %file.path().display(), log_id = %generation.log_id, partitions = generation.partitions, window = %generation.window, "log opened");
         let inner = Inner { generation, file, bounds, queue, appended_last, writer, _directory };
         Ok(Self { inner: Arc::new(inner) })
     }

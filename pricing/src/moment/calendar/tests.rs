@@ -310,6 +310,27 @@ fn a_day_inside_a_window_is_found_wherever_the_zones_clocks_move() {
     }
 }
 
+#[test]
+fn windows_fit_from_the_day_on_behind_the_last_that_begins_inside_one() {
+    for (name, minutes, day) in [
+        ("UTC", 60, Some("1900-01-01")),
+        ("America/Sao_Paulo", 15, Some("1914-01-02")),
+        ("America/Caracas", 60, Some("2016-05-02")),
+        ("Asia/Kolkata", 60, None),
+        ("Australia/Lord_Howe", 60, None),
+        ("Australia/Lord_Howe", 30, Some("1900-01-01")),
+    ] {
+        let (calendar, start) = (zone(name), at("1899-12-31T12:00:00Z"));
+        let length = WindowLength::new(Duration::from_secs(minutes * 60)).unwrap();
+        let span = Window { start, end: Timestamp::MAX };
+        let found = calendar.day_from_which_fit(length, span);
+        assert_eq!(found.map(|day| calendar.date_of(day)).as_deref(), day, "{name} {minutes}");
+        if let Some(day) = found {
+            assert_eq!(calendar.day_inside(length, Window { start: day, ..span }), None, "{name}");
+        }
+    }
+}
+
 const ZONES: &[&str] = &[
     "UTC",
     "Europe/Berlin",
