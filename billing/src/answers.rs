@@ -9,6 +9,7 @@ mod written;
 
 mod catalogues;
 mod contracts;
+mod due;
 mod runs;
 mod rejections;
 pub mod explanation;
@@ -24,8 +25,9 @@ pub use contracts::{
     AgreedTerms, AgreedThing, AgreementChange, AmendedContract, AppliedContract, Contract,
     Contracts, PeriodChange, amended, applied, contract, contracts,
 };
+pub use due::{Due, DueMonth, DueTenant, due};
 pub use rejections::{Rejection, Rejections, rejection, rejections};
-pub use runs::{Run, RunFailure, RunOutcomes, Runs, run, runs};
+pub use runs::{Run, RunFailure, RunOutcomes, RunTotal, Runs, run, runs};
 
 /// An instant as answers write it, where there is one.
 fn moment(time: Option<&prost_types::Timestamp>) -> Option<String> {

@@ -44,7 +44,7 @@ impl<U, B, L> Clone for BillingApi<U, B, L> {
         Self {
             parts: Arc::clone(&self.parts),
             clock: Arc::clone(&self.clock),
-            config: self.config,
+            config: self.config.clone(),
             compute: self.compute.clone(),
             described: Arc::clone(&self.described),
         }
@@ -64,7 +64,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         compute: Compute,
     ) -> Self {
         let ports = Ports { usage, store, log, refold, clock: Arc::clone(&clock) };
-        let parts = Arc::new(Parts::new(ports, config, &compute));
+        let parts = Arc::new(Parts::new(ports, config.clone(), &compute));
         Self { parts, clock, config, compute, described: Arc::default() }
     }
 
@@ -83,13 +83,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         self.parts.tasks.keep(shutdown).await;
     }
 
-    /// Opens and works on the runs of the two months before this one, for whatever of them is due and
-    /// has no invoice: a tick of the schedule. Gives the runs' numbers.
+    /// Opens the runs of a tick of the schedule and works on them, one after the other, until shutdown:
+    /// for each month with periods that are due, and for deltas where the schedule bills them. Gives
+    /// the runs' numbers.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn bill_what_is_due(&self) -> Result<Vec<u64>, BillingError> {
-        self.parts.tasks.bill_what_is_due().await
+    pub async fn bill_what_is_due(&self, shutdown: &Shutdown) -> Result<Vec<u64>, BillingError> {
+        self.parts.tasks.bill_what_is_due(shutdown).await
     }
 
     /// What forwards a queue to its topic.

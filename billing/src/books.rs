@@ -2,8 +2,8 @@
 //!
 //! **Ordering rule three: the run journals before it acts.** Journals grow by compare-and-set alone
 //! (`journal.rs`), and all that this process knows of them can be read again. The contracts
-//! (`contracts.rs`), the runs with their cuts (`runs.rs`) and one ledger per tenant (`ledger.rs`) are
-//! journals; registers (`register.rs`) give numbers out: of invoices (`documents.rs`), of the messages
+//! (`contracts.rs`), the runs with their cuts (`runs.rs`), one ledger per tenant (`ledger.rs`) and the
+//! periods without anything to bill (`settled.rs`) are journals; registers (`register.rs`) give numbers out: of invoices (`documents.rs`), of the messages
 //! about them (`message.rs`), which topics follow (`queue.rs`), and of the messages that consumers
 //! rejected (`rejections.rs`).
 
@@ -18,13 +18,15 @@ pub(crate) mod register;
 pub(crate) mod catalogues;
 pub(crate) mod contracts;
 
-pub(crate) mod runs;
+pub(crate) mod settled;
 
 pub(crate) mod document;
 
 pub(crate) mod ledger;
 
 pub(crate) mod documents;
+
+pub(crate) mod runs;
 
 pub(crate) mod message;
 pub(crate) mod queue;
@@ -37,12 +39,14 @@ use queue::Queue;
 use register::Register;
 use rejections::Rejections;
 use runs::Runs;
+use settled::Settled;
 
 /// All books of one billing store, which is the only port that they need.
 pub(crate) struct Books<B> {
     pub(crate) catalogues: Arc<Catalogues<B>>,
     pub(crate) contracts: Contracts<B>,
     pub(crate) runs: Runs<B>,
+    pub(crate) settled: Settled<B>,
     pub(crate) documents: Documents<B>,
     pub(crate) outbox: Arc<Register<B>>,
     pub(crate) rejections: Rejections<B>,
@@ -58,6 +62,7 @@ impl<B: BillingStore> Books<B> {
         Self {
             contracts: Contracts::new(store(), Arc::clone(&catalogues), clock(), compute),
             runs: Runs::new(store(), clock()),
+            settled: Settled::new(store()),
             documents: Documents::new(store(), background),
             rejections: Rejections::new(store(), Arc::clone(&outbox), clock()),
             catalogues,

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use runtime::Backoff;
 
+use crate::threshold::Threshold;
+
 /// What the service may use and how long it tries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BillingConfig {
     /// First ceiling of the back-off between tries to append declarations. Default 50 ms. Too short
     /// presses on a log that is already full.
@@ -27,6 +29,8 @@ pub struct BillingConfig {
     pub explained_pulses_max: usize,
     /// How runs work.
     pub runs: RunConfig,
+    /// What a tick of the schedule bills.
+    pub schedule: ScheduleConfig,
 }
 
 impl Default for BillingConfig {
@@ -39,7 +43,36 @@ impl Default for BillingConfig {
             preview_sources_max: 10_000,
             explained_pulses_max: 20_000,
             runs: RunConfig::default(),
+            schedule: ScheduleConfig::default(),
         }
+    }
+}
+
+/// What a tick of the schedule bills.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleConfig {
+    /// Months before the current one in which periods that are due are looked for. Default 24. Too few,
+    /// and a contract that is entered late is not found; many cost a look-up of usage for each month in
+    /// which a tenant used something and was not billed.
+    pub look_back_months: u32,
+    /// Whether ticks bill deltas. Default: they do not.
+    pub deltas: ScheduledDeltas,
+}
+
+/// Whether a schedule bills deltas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ScheduledDeltas {
+    /// Only runs by hand do.
+    #[default]
+    Off,
+    /// Once in each calendar month, for each month of the look-back but the last, as far as a delta is
+    /// not below the threshold.
+    Monthly(Threshold),
+}
+
+impl Default for ScheduleConfig {
+    fn default() -> Self {
+        Self { look_back_months: 24, deltas: ScheduledDeltas::Off }
     }
 }
 

@@ -86,6 +86,8 @@ pub enum Refusal {
     ContractNotFound,
     /// The period is not over, or not long enough.
     NotDue,
+    /// Nobody knows the tenant.
+    TenantUnknown,
     /// There is no such run.
     RunNotFound,
     /// The run has ended.

@@ -159,6 +159,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<
         answer(outcome)
     }
 
+    async fn list_due_periods(
+        &self,
+        _: Request<v1::ListDuePeriodsRequest>,
+    ) -> Answer<v1::ListDuePeriodsResponse> {
+        let outcome = self.due().await;
+        answer(outcome)
+    }
+
     async fn list_invoices(
         &self,
         request: Request<v1::ListInvoicesRequest>,

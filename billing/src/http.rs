@@ -8,6 +8,7 @@
 //! | `POST /v1/contracts:amend` | amend (YAML body) |
 //! | `GET /v1/billing:preview?tenant=&period=` | a tenant's invoices as they would be now |
 //! | `GET, POST /v1/billing/runs`, `GET /v1/billing/runs/{number}` | list, start (JSON body), show |
+//! | `GET /v1/billing/due` | what is over and not billed |
 //! | `POST /v1/billing/runs/{number}:resume`, `:cancel` | go on, end |
 //! | `GET /v1/invoices?tenant=`, `GET /v1/invoices/{number}` | list, show |
 //! | `GET /v1/invoices/{number}:explain?line=&pulses=&hour=`, `:verify?from_log=`, `:html`, `:pdf` | why, compute again, print |
@@ -61,6 +62,7 @@ type Answer<T> = Result<Json<T>, HttpProblem>;
         runs::show,
         runs::resume,
         runs::cancel,
+        runs::due,
         rejections::list,
         rejections::reject,
         rejections::replay,
@@ -97,6 +99,7 @@ pub(crate) fn routes<U: UsageStore, B: BillingStore, L: PulseLog>(
         .route("/v1/billing:preview", get(preview::<U, B, L>))
         .route("/v1/billing/runs", get(runs::list::<U, B, L>).post(runs::start::<U, B, L>))
         .route("/v1/billing/runs/{run}", get(runs::show::<U, B, L>).post(runs::act::<U, B, L>))
+        .route("/v1/billing/due", get(runs::due::<U, B, L>))
         .route(
             "/v1/billing/rejections",
             get(rejections::list::<U, B, L>).post(rejections::reject::<U, B, L>),

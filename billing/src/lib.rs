@@ -2,11 +2,14 @@
 //!
 //! This stage reads the usage store, keeps its books in the billing store, appends boundaries and
 //! dimensions to the log, and sends messages to their topics. The arithmetic is the crate `pricing`'s.
-//! In reading order: settings and errors; the books, and the queues that topics follow; usage below a
-//! cut; a tenant's account and periods, the windows that these have to fit, and their rating; issuing, voiding and crediting documents; one
-//! tenant's saga and the runs that drive it; deriving documents again, to verify and explain them;
-//! what a change would do, and previews; publishing catalogues; the parts put together; documents as messages; answers as JSON;
-//! pages for people; the operations; the gRPC and HTTP doors.
+//! In reading order: the threshold of deltas; settings and errors; the books, and the queues that topics
+//! follow; usage below a cut, and levels from before it; a tenant's account and periods, the windows that
+//! these have to fit, and their rating; what is due; issuing, voiding and crediting documents; one
+//! tenant's saga and the runs that drive it; deriving documents again, to verify and explain them; what
+//! a change would do, and previews; publishing catalogues; the parts put together; documents as messages;
+//! answers as JSON; pages for people; the operations; the gRPC and HTTP doors.
+
+mod threshold;
 
 mod config;
 mod error;
@@ -31,6 +34,8 @@ mod account;
 mod windows;
 
 mod rater;
+
+mod due;
 
 mod issue;
 
@@ -71,10 +76,11 @@ pub mod grpc;
 pub mod http;
 
 pub use api::BillingApi;
-pub use config::{BillingConfig, RunConfig};
+pub use config::{BillingConfig, RunConfig, ScheduleConfig, ScheduledDeltas};
 pub use error::{BillingError, Refusal};
 pub use publish::ActivationError;
 pub use rules::RULES;
+pub use threshold::{Threshold, ThresholdError};
 pub use windows::check_zone;
 pub use wire::NotUnderstood;
 

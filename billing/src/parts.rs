@@ -11,6 +11,7 @@ use crate::{
     credit_notes::CreditNotes,
     cut::Cutter,
     derive::Deriver,
+    due::Looker,
     evidence::LogReader,
     explain::Explainer,
     issue::Issuer,
@@ -37,6 +38,7 @@ pub(crate) struct Ports<U, B, L> {
 pub(crate) struct Parts<U, B, L> {
     pub(crate) books: Arc<Books<B>>,
     pub(crate) driver: Arc<Driver<U, B, L>>,
+    pub(crate) looker: Arc<Looker<U, B>>,
     pub(crate) tasks: RunTasks<U, B, L>,
     pub(crate) credit_notes: CreditNotes<B>,
     pub(crate) voids: Voids<B>,
@@ -61,12 +63,19 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Parts<U, B, L> {
         let saga =
             Saga::new(Arc::clone(&books), rater.clone(), issuer(), background.clone(), runs.grace);
         let cutter = Cutter::new(Arc::clone(&usage), Arc::clone(&log), Arc::clone(&clock), runs);
-        let recorded = (Arc::clone(&books), Arc::clone(&clock));
-        let driver = Arc::new(Driver::new(recorded, (reader.clone(), cutter), saga, runs));
+        let recorded = || (Arc::clone(&books), Arc::clone(&clock));
+        let driver = Arc::new(Driver::new(recorded(), (reader.clone(), cutter), saga, runs));
+        let looker = Arc::new(Looker::new(recorded(), reader.clone(), runs, &config.schedule));
         let log_reader = LogReader::new(refold, reader.clone());
         let deriver = Deriver::new(Arc::clone(&books), rater.clone(), log_reader, compute.clone());
         Self {
-            tasks: RunTasks::new(Arc::clone(&books), Arc::clone(&driver), Arc::clone(&clock)),
+            tasks: RunTasks::new(
+                recorded(),
+                Arc::clone(&driver),
+                Arc::clone(&looker),
+                config.schedule.clone(),
+            ),
+            looker,
             credit_notes: CreditNotes::new(Arc::clone(&books), issuer()),
             voids: Voids::new(Arc::clone(&books), issuer(), Arc::clone(&clock)),
             explainer: Explainer::new(Arc::clone(&books), deriver, compute.clone()),

@@ -14,6 +14,8 @@ pub(crate) struct Billable {
     pub(crate) window: Window,
     /// What it is billed in.
     pub(crate) currency: Currency,
+    /// Whether its contracts bill it even without a pulse: subscriptions and commitments do.
+    pub(crate) is_billed_unused: bool,
 }
 
 /// The billing periods of a tenant that begin in a month, in order, by the contracts that were applied.
@@ -30,10 +32,15 @@ pub(crate) fn billable(
     month: Month,
 ) -> Result<Vec<Billable>, BillingError> {
     let periods = of_month(contracts, month)?;
+    let is_billed_unused = |period: &BillingPeriod<'_>| {
+        let mut contracts = period.parts.iter().map(|part| part.contract);
+        contracts.any(|held| !held.subscriptions.is_empty() || !held.commitments.is_empty())
+    };
     let of = |period: BillingPeriod<'_>| Billable {
         month,
         window: period.window,
         currency: period.terms().currency,
+        is_billed_unused: is_billed_unused(&period),
     };
     Ok(periods.into_iter().map(of).collect())
 }

@@ -8,7 +8,7 @@ const OPERATORS: Roles = Roles::of(&[Role::Admin, Role::Operator]);
 const ADMINS: Roles = Roles::of(&[Role::Admin]);
 
 /// One rule for each method and route of this stage.
-pub const RULES: [Rule; 42] = [
+pub const RULES: [Rule; 44] = [
     // Prices are the same for everybody.
     shown("/pulso.v1.CatalogService/GetCatalogue", READERS),
     shown("/pulso.v1.CatalogService/ListCatalogues", READERS),
@@ -33,10 +33,12 @@ pub const RULES: [Rule; 42] = [
     written("/pulso.v1.BillingService/CancelRun", OPERATORS),
     of_all("/pulso.v1.BillingService/GetRun", READERS),
     of_all("/pulso.v1.BillingService/ListRuns", READERS),
+    of_all("/pulso.v1.BillingService/ListDuePeriods", READERS),
     written("POST /v1/billing/runs", OPERATORS),
     written("POST /v1/billing/runs/{run}", OPERATORS),
     of_all("GET /v1/billing/runs/{run}", READERS),
     of_all("GET /v1/billing/runs", READERS),
+    of_all("GET /v1/billing/due", READERS),
     narrowed("/pulso.v1.BillingService/ListInvoices", READERS),
     narrowed("/pulso.v1.BillingService/GetInvoice", READERS),
     narrowed("/pulso.v1.BillingService/ExplainInvoice", READERS),

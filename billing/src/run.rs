@@ -4,10 +4,17 @@
 //! taken. A period that has an invoice already stays as it is, or gets a delta where the run is for
 //! deltas; such a run also reverses the month's documents whose periods no longer exist. A run that was
 //! killed continues where it was, and two at once end with one invoice, one number and one message.
+//!
+//! A run ends whatever becomes of single tenants: it names those that it could not bill, and their
+//! periods stay due. Only what concerns every tenant (the cut, a store that does not answer) leaves it
+//! open, to be resumed.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Arc, OnceLock},
+};
 
-use domain::{BillingStore, Clock, PulseLog, Tenant, Timestamp, UsageStore};
+use domain::{BillingStore, Clock, PulseLog, Tenant, Timestamp, UsageStore, store::StoreError};
 use futures_util::StreamExt as _;
 use pricing::moment::Calendar;
 use runtime::fault;
@@ -17,7 +24,7 @@ use crate::{
     account::all_tenants,
     books::{
         Books,
-        runs::{Cut, Ended, Run, RunRequest},
+        runs::{Cut, Ended, Run, RunRequest, results::Results},
     },
     config::RunConfig,
     cut::Cutter,
@@ -27,9 +34,15 @@ use crate::{
 };
 
 pub(crate) mod progress;
+mod plan;
 pub(crate) mod tasks;
 
-use progress::{FAILURES_MAX, Progress, Progresses};
+use progress::{Progress, Progresses};
+
+/// Tries of a tenant for which a store does not answer, before it counts as failed.
+const TENANT_TRIES_MAX: u32 = 3;
+/// Unknown tenants that a refusal names.
+const UNKNOWN_NAMED_MAX: usize = 10;
 
 /// What drives runs: from the cut to the last tenant.
 pub(crate) struct Driver<U, B, L> {
@@ -59,14 +72,48 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
     /// Opens a run, or gives the one that is open for the same, or has the same request id.
     ///
     /// # Errors
-    /// When no period of the month is over yet; when the store fails.
+    /// When no period of the month is over yet, or nobody knows a tenant; when the store fails.
     pub(crate) async fn open(&self, request: RunRequest) -> Result<Run, BillingError> {
-        self.check_due(&request).await?;
+        self.check_due(&request)?;
+        self.check_known(&request).await?;
         self.books.runs.open(request).await
     }
 
+    /// Refuses tenants without usage, contract and document.
+    async fn check_known(&self, request: &RunRequest) -> Result<(), BillingError> {
+        let named = request.tenants.iter().filter_map(|tenant| Tenant::new(tenant).ok());
+        let mut unknown: Vec<Tenant> = named.collect();
+        if !unknown.is_empty() {
+            let contracts = self.books.contracts.all().await?;
+            let known: HashSet<&Tenant> = contracts.iter().map(|known| &known.tenant).collect();
+            unknown.retain(|tenant| !known.contains(tenant));
+        }
+        let mut refused = Vec::new();
+        for tenant in unknown {
+            if !self.usage.has_any(&tenant).await?
+                && self.books.documents.ledger(&tenant).await?.documents().is_empty()
+            {
+                refused.push(format!("{:?}", tenant.as_str()));
+            }
+        }
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let more = refused.len().saturating_sub(UNKNOWN_NAMED_MAX);
+        refused.truncate(UNKNOWN_NAMED_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Err(BillingError::refused(
+            Refusal::TenantUnknown,
+            format!(
+                "nobody knows {}{more}: no usage in the store, no contract, no invoice; usage that has \
+                 just been sent is known once the consumer has stored it",
+                refused.join(", ")
+            ),
+        ))
+    }
+
     /// Refuses a month of which no period can be due yet.
-    async fn check_due(&self, request: &RunRequest) -> Result<(), BillingError> {
+    fn check_due(&self, request: &RunRequest) -> Result<(), BillingError> {
         // The earliest end of a period that begins in the month: a day after its first moment, in
         // the zone that is furthest ahead. What is due in detail is decided tenant by tenant.
         let starts = request.month.window(&Calendar::UTC).map(|month| month.start);
@@ -102,15 +149,19 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
     /// done again, by this process or by others at the same time.
     ///
     /// # Errors
-    /// When the cut cannot be taken, or the store fails. What a tenant fails at is in the progress,
-    /// and leaves the run open.
+    /// When the cut cannot be taken, or a store fails for every tenant; the run stays open. What a tenant
+    /// alone fails at is in the results of the run, which ends.
     pub(crate) async fn execute(&self, number: u64) -> Result<Run, BillingError> {
         self.progress.change(number, |progress| *progress = Progress::default());
         let executed = self.execute_steps(number).await;
-        self.progress.change(number, |progress| match &executed {
-            Ok(_) => progress.doing.clear(),
-            Err(error) => progress.doing = format!("stopped: {error}"),
-        });
+        match &executed {
+            // The books know more than this process.
+            Ok(Run { ended: Some(Ended::Closed(..)), .. }) => self.progress.forget(number),
+            Ok(_) => self.progress.change(number, |progress| progress.doing.clear()),
+            Err(error) => self.progress.change(number, |progress| {
+                progress.doing = format!("stopped, and resumed by itself: {error}");
+            }),
+        }
         executed
     }
 
@@ -124,34 +175,83 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
             progress.doing = format!("billing {total} tenants");
         });
         let (run, below) = (&run, &below);
+        let stopped = OnceLock::new();
+        let stop = &stopped;
         futures_util::stream::iter(tenants)
-            .map(|tenant| async move { self.bill_one(run, below, tenant).await })
+            .map(|tenant| async move {
+                // A store that has gone away is not asked about every tenant.
+                if stop.get().is_none()
+                    && let Err(error) = self.bill_one(run, below, tenant).await
+                {
+                    _ = stop.set(error);
+                }
+            })
             .buffer_unordered(self.config.tenants_at_once.max(1))
             .collect::<Vec<()>>()
             .await;
-        let progress = self.progress(number);
-        if progress.failures.is_empty() {
-            fault::point("billing.before_close");
-            self.books.runs.close(number, progress.outcomes).await?;
+        if let Some(error) = stopped.into_inner() {
+            return Err(error);
         }
-        self.books.runs.get(number).await
+        let mut results = self.progress(number).results;
+        for words in [&mut results.failures, &mut results.blocked] {
+            words.sort_by(|one, other| one.tenant.cmp(&other.tenant));
+        }
+        fault::point("billing.before_close");
+        let closed = self.books.runs.close(number, results).await?;
+        fault::point("billing.after_close");
+        Ok(closed)
     }
 
-    async fn bill_one(&self, run: &Run, below: &Below, tenant: Tenant) {
-        let report = |why| self.progress.blocked(run.number, &tenant, why);
-        let billed = self.saga.bill_tenant(run, below, &tenant, &report).await;
-        self.progress.change(run.number, |progress| match billed {
-            Ok(outcomes) => {
-                progress.tenants_done += 1;
-                progress.outcomes.add(outcomes);
-            }
-            Err(error) => {
-                tracing::warn!(run = run.number, %tenant, %error, "a tenant was not billed");
-                if progress.failures.len() < FAILURES_MAX {
-                    progress.failures.push((tenant.to_string(), error.to_string()));
-                }
+    /// Bills a tenant. What it alone fails at is a result of the run.
+    ///
+    /// # Errors
+    /// When a store answers nobody.
+    async fn bill_one(&self, run: &Run, below: &Below, tenant: Tenant) -> Result<(), BillingError> {
+        let (number, (results, billed)) = (run.number, self.try_tenant(run, below, &tenant).await);
+        if let Err(BillingError::Store(_)) = billed {
+            self.check_stores(number).await?;
+        }
+        for blocked in &results.blocked {
+            let why = &blocked.message;
+            tracing::warn!(run = number, %tenant, why, "a period was not billed");
+        }
+        self.progress.change(number, |progress| {
+            progress.results.add(results);
+            progress.results.tenants_done += 1;
+            if let Err(error) = billed
+                && progress.results.fail(&tenant, &error.to_string())
+            {
+                tracing::warn!(run = number, %tenant, %error, "a tenant was not billed");
             }
         });
+        Ok(())
+    }
+
+    /// Bills a tenant, with some tries where a store does not answer, and gives what came of the last of
+    /// them: that finds what those before it made.
+    async fn try_tenant(
+        &self,
+        run: &Run,
+        below: &Below,
+        tenant: &Tenant,
+    ) -> (Results, Result<(), BillingError>) {
+        let (mut backoff, mut tries) = (self.config.backoff(), 1);
+        loop {
+            let mut results = Results::default();
+            let billed = self.saga.bill_tenant(run, below, tenant, &mut results).await;
+            let is_passing = matches!(billed, Err(BillingError::Store(StoreError::Unavailable(_))));
+            if !is_passing || tries == TENANT_TRIES_MAX {
+                return (results, billed);
+            }
+            tries += 1;
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+
+    /// Fails where a store answers nobody: then nothing was learnt about the tenant that failed.
+    async fn check_stores(&self, number: u64) -> Result<(), BillingError> {
+        self.books.runs.get(number).await?;
+        self.usage.check().await
     }
 
     /// The run with its cut, which is taken now if it has none.
@@ -193,7 +293,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
     /// When the run is closed or there is none; when the store fails.
     pub(crate) async fn cancel(&self, number: u64) -> Result<Run, BillingError> {
         let run = self.books.runs.cancel(number).await?;
-        if let Some(Ended::Closed(..)) = run.ended {
+        if let Some(Ended::Closed(..)) = &run.ended {
             let message = format!(
                 "run {number} has ended; a final invoice is taken back with `pulso invoice void`"
             );
@@ -207,3 +307,6 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
         Ok(run)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,12 @@ use crate::{
         Books,
         document::{Document, Kind},
         ledger::{Group, Ledger},
-        runs::{Outcome, Outcomes, Run},
+        runs::{
+            Run,
+            results::{Outcome, Results},
+        },
     },
+    due::is_due_unused,
     issue::Issuer,
     periods::{self, Billable},
     rater::Rater,
@@ -30,9 +34,6 @@ use crate::{
 mod overlaps;
 mod reversals;
 
-/// Receives why a period is not billed, for people.
-pub(crate) type Report<'a> = &'a (dyn Fn(String) + Send + Sync);
-
 /// What a run does about one tenant.
 #[derive(Clone, Copy)]
 struct Job<'a> {
@@ -41,10 +42,10 @@ struct Job<'a> {
     account: &'a Account,
 }
 
-/// What comes next for a period. `Nothing` counts the resources that wait for a price.
+/// What comes next for a period.
 enum Next {
     Draft(Kind, Box<InvoiceDocument>),
-    Nothing(Outcome, u64),
+    Nothing(Outcome),
     Blocked(String),
 }
 
@@ -70,55 +71,50 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
         Self { books, rater, issuer, background, grace }
     }
 
-    /// Bills every period of a tenant that is due, and gives what came of them.
+    /// Bills every period of a tenant that is over, and adds what came of them.
     ///
     /// # Errors
-    /// When a period cannot be billed, or a store fails. What was issued before stays.
+    /// When a period cannot be billed, or a store fails. What was issued before stays, and was added.
     pub(crate) async fn bill_tenant(
         &self,
         run: &Run,
         below: &Below,
         tenant: &Tenant,
-        report: Report<'_>,
-    ) -> Result<Outcomes, BillingError> {
+        results: &mut Results,
+    ) -> Result<(), BillingError> {
         let account = &Account::of_run(&self.books, run, tenant).await?;
         let job = Job { run, below, account };
-        let uncovered = self.uncovered(job).await?;
+        results.outcomes.uncovered += self.uncovered(job).await?;
         let due = run.cut.as_ref().map_or(Timestamp::MIN, |cut| cut.taken_at);
-        let mut outcomes = Outcomes { uncovered, ..Outcomes::default() };
         let periods = periods::billable(&account.contracts, run.request.month)?;
         if run.request.deltas {
             // Nothing is given back while what takes its place cannot be billed.
             for period in &periods {
                 self.rater.check(below, account, *period).await?;
             }
-            outcomes.deltas += self.reverse(run, account).await?;
+            self.reverse(run, account).await?.iter().for_each(|made| results.made(made));
         }
         for period in periods {
             if period.window.end.plus(self.grace) > due {
-                outcomes.count(Outcome::NotDue);
+                results.count(Outcome::NotDue);
             } else {
-                let (outcome, unpriced) = self.bill_period(job, period, report).await?;
-                outcomes.count(outcome);
-                outcomes.unpriced += unpriced;
+                self.bill_period(job, period, results).await?;
             }
         }
-        Ok(outcomes)
+        Ok(())
     }
 
-    /// Bills one period, to its end, and gives what came of it and how many resources wait for a price.
+    /// Bills one period, to its end, and adds what came of it.
     async fn bill_period(
         &self,
         job: Job<'_>,
         period: Billable,
-        report: Report<'_>,
-    ) -> Result<(Outcome, u64), BillingError> {
+        results: &mut Results,
+    ) -> Result<(), BillingError> {
         let Job { run, account, .. } = job;
         // Rated once, however often the ledger is looked at.
         let mut rated: Option<Invoice> = None;
-        let unpriced =
-            |rated: &Option<Invoice>| rated.as_ref().map_or(0, |rated| rated.unpriced.len() as u64);
-        let mut made: Option<(Outcome, u64)> = None;
+        let mut made: Option<Document> = None;
         loop {
             let mut ledger = self.books.documents.ledger(&account.tenant).await?;
             let (start, currency) = (period.window.start, period.currency.code());
@@ -126,22 +122,24 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
             if let Some(open) = group.open() {
                 self.issuer.finish(run, &mut ledger, account, open).await?;
                 if open.draft.run == run.number && open.draft.kind != Kind::CreditNote {
-                    made = Some((outcome_of(open), unpriced(&rated)));
+                    made = Some(open.clone());
                 }
                 continue;
             }
-            if let Some(made) = made {
-                return Ok(made);
-            }
             let mut bills = group.documents().iter();
-            if let Some(ours) = bills.find(|found| found.draft.run == run.number) {
-                return Ok((outcome_of(ours), 0));
+            let ours = bills.find(|found| found.draft.run == run.number);
+            if let Some(made) = made.as_ref().or(ours) {
+                results.made(made);
+                break;
             }
             match self.next(job, (&ledger, &group), period, &mut rated).await? {
-                Next::Nothing(outcome, unpriced) => return Ok((outcome, unpriced)),
+                Next::Nothing(outcome) => {
+                    results.count(outcome);
+                    break;
+                }
                 Next::Blocked(why) => {
-                    report(why);
-                    return Ok((Outcome::Blocked, unpriced(&rated)));
+                    results.block(&account.tenant, &why);
+                    break;
                 }
                 Next::Draft(kind, content) => {
                     let (what, window) = ((kind, &*content), period.window);
@@ -149,6 +147,8 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
                 }
             }
         }
+        results.outcomes.unpriced += rated.map_or(0, |rated| rated.unpriced.len() as u64);
+        Ok(())
     }
 
     /// What comes next for a period whose documents are all out, none of them of this run.
@@ -164,21 +164,26 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
         // What was given back in full is to be billed as if it never was.
         let invoiced = billing.last().filter(|newest| newest.draft.kind != Kind::Reversal);
         let only_longer = invoiced.filter(|_| !run.request.deltas);
-        let is_all = only_longer.is_some_and(|newest| newest.draft.end >= period.window.end);
-        if is_all || self.has_passed(run, ledger, period.window.start).await? {
-            return Ok(Next::Nothing(Outcome::Unchanged, 0));
+        let is_all = invoiced.is_some_and(|newest| newest.draft.end >= period.window.end);
+        if (is_all && !run.request.deltas)
+            || self.has_passed(run, ledger, period.window.start).await?
+        {
+            return Ok(Next::Nothing(Outcome::Unchanged));
         }
         let now = match rated.take() {
             Some(known) => known,
             None => self.rate(job, period).await?,
         };
         let now = rated.insert(now);
-        let unpriced = now.unpriced.len() as u64;
         let needed = self.books.documents.needed_for(now, &group.counted()).await?;
         let Some((kind, content)) = needed else {
+            // Only what would be found due again is noted: not every tenant in every quiet month.
+            let is_used = !now.unpriced.is_empty();
+            if !is_all && (is_used || is_due_unused(ledger, period)) {
+                self.books.settled.note(&account.tenant, period.window.start, run.number).await?;
+            }
             let is_new = billing.is_empty();
-            let outcome = if is_new { Outcome::Empty } else { Outcome::Unchanged };
-            return Ok(Next::Nothing(outcome, unpriced));
+            return Ok(Next::Nothing(if is_new { Outcome::Empty } else { Outcome::Unchanged }));
         };
         let why = match only_longer {
             Some(newest) => Some(overlaps::longer(account, newest, period)),
@@ -187,8 +192,15 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
         if let Some(why) = why {
             return Ok(Next::Blocked(why));
         }
-        if self.books.runs.is_cancelled(run.number).await? {
-            return Ok(Next::Nothing(Outcome::Unchanged, unpriced));
+        // Where the period's end has moved, another period waits for what a delta gives back.
+        let has_moved = invoiced.is_none_or(|newest| newest.draft.end != period.window.end);
+        let is_too_little =
+            || run.request.threshold.holds_back(content.currency(), content.total().amount());
+        if kind == Kind::Delta && !has_moved && is_too_little() {
+            return Ok(Next::Nothing(Outcome::BelowThreshold));
+        }
+        if self.books.runs.has_ended(run.number).await? {
+            return Ok(Next::Nothing(Outcome::Unchanged));
         }
         Ok(Next::Draft(kind, Box::new(content)))
     }
@@ -196,12 +208,5 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
     async fn rate(&self, job: Job<'_>, period: Billable) -> Result<Invoice, BillingError> {
         let (below, sources) = (job.below, Sources::LeftOut);
         self.rater.rate_window(&self.background, below, job.account, period, sources).await
-    }
-}
-
-const fn outcome_of(document: &Document) -> Outcome {
-    match document.draft.kind {
-        Kind::Invoice => Outcome::Invoice,
-        Kind::Delta | Kind::CreditNote | Kind::Reversal => Outcome::Delta,
     }
 }

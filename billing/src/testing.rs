@@ -11,6 +11,7 @@ use domain::{
 };
 
 pub(crate) mod billed;
+pub(crate) mod town;
 mod histories;
 mod refunds;
 pub(crate) mod story;

@@ -196,6 +196,67 @@ impl<U: UsageStore> UsageReader<U> {
         Ok((page.into_iter().filter(|row| below.holds(&row.key.segment)), is_last))
     }
 
+    /// Fails where the store does not answer.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) async fn check(&self) -> Result<(), BillingError> {
+        self.store.log_events().await?;
+        Ok(())
+    }
+
+    /// Tells whether a tenant has usage, whenever.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn has_any(&self, tenant: &Tenant) -> Result<bool, BillingError> {
+        let window = Window { start: Timestamp::MIN, end: Timestamp::MAX };
+        Ok(!self.store.scan(&of_tenant(tenant, window), None, 1).await?.is_empty())
+    }
+
+    /// When a tenant's first windows of usage in a window begin, if it has any.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn first(
+        &self,
+        below: &Below,
+        tenant: &Tenant,
+        window: Window,
+    ) -> Result<Option<Timestamp>, BillingError> {
+        let filter = of_tenant(tenant, window);
+        let rows = self.store.usage(below.view(), &filter, None, 1).await?;
+        Ok(rows.first().map(|row| row.key.window_start))
+    }
+
+    /// Tells whether a tenant has usage in a window that is not below a cut. Where there are more rows
+    /// than this, nobody looks through them, and it has.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn has_newer(
+        &self,
+        (now, below): (&Below, &Below),
+        tenant: &Tenant,
+        window: Window,
+        rows_max: usize,
+    ) -> Result<bool, BillingError> {
+        let filter = of_tenant(tenant, window);
+        let (mut seen, mut after): (usize, Option<RowKey>) = (0, None);
+        loop {
+            let page =
+                self.store.usage(now.view(), &filter, after.as_ref(), self.page_rows).await?;
+            seen += page.len();
+            if seen > rows_max || page.iter().any(|row| !below.holds(&row.key.segment)) {
+                return Ok(true);
+            }
+            if page.len() < self.page_rows {
+                return Ok(false);
+            }
+            after = page.into_iter().last().map(|row| row.key);
+        }
+    }
+
     /// All tenants that have usage.
     ///
     /// # Errors
@@ -225,6 +286,7 @@ impl<U: UsageStore> UsageReader<U> {
     }
 }
 
+/// All usage of a tenant in a window.
 fn of_tenant(tenant: &Tenant, window: Window) -> UsageFilter {
     UsageFilter {
         tenant: Some(tenant.clone()),

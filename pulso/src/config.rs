@@ -13,6 +13,7 @@ pub mod assignment;
 pub mod client_auth;
 pub mod access_mode;
 pub mod log_window;
+pub mod deltas;
 pub mod keys;
 pub mod error;
 mod loaded;

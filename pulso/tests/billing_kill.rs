@@ -1,6 +1,7 @@
 //! SIGKILL at every journalled step of a billing run: one invoice, one number, one message a tenant,
 //! whatever the moment, on the embedded store and on servers, where the topic has each message once
-//! too. And of a run for deltas: the documents of one that was not killed.
+//! too. And of a run for deltas: the documents of one that was not killed. Beside them, in every run, a
+//! tenant cannot be billed, which the run names in the end, and another has nothing to bill.
 //!
 //! A run bills some tenants and dies at a named point; the program is started again and goes on by
 //! itself. `PULSO_TEST_KILLS` asks for more kills at each point than two and writes
@@ -13,9 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::BillingStore as _;
+
 use crate::harness::{Home, PATIENCE, Random, Server, Settings, cluster::Cluster, root};
 use proto::v1::{
-    Invoice, ListInvoicesRequest, ListRunsRequest, StartRunRequest, WatchInvoicesRequest,
+    Invoice, ListInvoicesRequest, ListRunsRequest, Run, StartRunRequest, WatchInvoicesRequest,
     billing_service_client::BillingServiceClient,
 };
 use pulso::client::Channel;
@@ -69,6 +72,23 @@ impl Place {
     async fn start(&self) -> Server {
         Server::start(&self.home, &self.settings()).await
     }
+
+    /// Gives a tenant a ledger that nobody understands, while no process runs.
+    async fn damage(&self, tenant: &str) {
+        let journal = format!("ledger/{tenant}");
+        match &self.cluster {
+            Some(cluster) => {
+                let store = cluster.store().await;
+                store.billing().append_entry(&journal, 0, b"{}").await.unwrap();
+                store.close().await;
+            }
+            None => {
+                let store = rusqlite::Connection::open(self.home.data().join("store.db")).unwrap();
+                let entry = "INSERT INTO journal_entry (journal, place, entry) VALUES (?1, 0, ?2)";
+                store.execute(entry, rusqlite::params![journal, b"{}"]).unwrap();
+            }
+        }
+    }
 }
 
 /// The month of a kill, counted from 0.
@@ -78,7 +98,7 @@ fn month(kill: usize) -> String {
 
 /// Points that a run passes once; the others it passes once a tenant. Messages are forwarded together.
 fn passes(point: &str, tenants: u64) -> u64 {
-    let once = ["after_open", "before_cut", "after_cut", "before_close", "_forward"];
+    let once = ["after_open", "before_cut", "after_cut", "_close", "_settled", "_forward"];
     if once.iter().any(|once| point.ends_with(once)) { 1 } else { tenants }
 }
 
@@ -92,16 +112,24 @@ async fn prepare(place: &Place, months: usize) {
     )
     .unwrap();
     server.json(&["catalog", "publish", catalogue.to_str().unwrap()]).await;
-    let lines = (0..months)
-        .map(month)
-        .flat_map(|month| (0..place.tenants).map(move |tenant| usage(&month, tenant, tenant + 1)));
+    let lines = (0..months).map(month).flat_map(|month| {
+        let others = [("failing", "vm"), ("unpriced", "disk")];
+        let others = others.map(|(tenant, sku)| pulse(&month, tenant, (sku, 1)));
+        let tenants = (0..place.tenants).map(move |tenant| usage(&month, tenant, tenant + 1));
+        tenants.chain(others).collect::<Vec<_>>()
+    });
     ingest(place, &server, "usage", lines.collect()).await;
     server.terminate().await;
+    place.damage("failing").await;
 }
 
 /// Hours of a tenant on the 10th of a month, as a line of a file.
 fn usage(month: &str, tenant: u64, hours: u64) -> String {
-    json!({"tenant": format!("t{tenant:02}"), "product_sku": "vm", "use_unity": "hour",
+    pulse(month, &format!("t{tenant:02}"), ("vm", hours))
+}
+
+fn pulse(month: &str, tenant: &str, (sku, hours): (&str, u64)) -> String {
+    json!({"tenant": tenant, "product_sku": sku, "use_unity": "hour",
            "used_amount": hours.to_string(), "time": format!("{month}-10T10:00:00Z")})
     .to_string()
 }
@@ -156,13 +184,25 @@ async fn close(
         if found.len() != runs {
             return Err(format!("{} runs", found.len()));
         }
-        if found.iter().all(|run| run.state == "closed") {
-            return Ok(());
+        if found.iter().all(|run| run.state == "closed_with_failures") {
+            return check_failures(&found);
         }
         if Instant::now() > deadline {
             return Err(format!("still {found:?}"));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Every run names the tenant that cannot be billed, and no other.
+fn check_failures(runs: &[Run]) -> Result<(), String> {
+    let names_it = |run: &Run| {
+        let named: Vec<&str> = run.failures.iter().map(|failure| failure.tenant.as_str()).collect();
+        named == ["failing"] && run.outcomes.is_some_and(|outcomes| outcomes.failed == 1)
+    };
+    match runs.iter().find(|run| !names_it(run)) {
+        Some(other) => Err(format!("{other:?}")),
+        None => Ok(()),
     }
 }
 
@@ -477,7 +517,8 @@ const REPORT: &str = "# Faults: what kills did to billing runs
 Written by `make test-faults` (`pulso/tests/billing_kill.rs`). In each run a dozen tenants are billed by
 `pulso dev`, which dies by SIGKILL at the point named; it is started again (half of the time it is killed
 a second time) and goes on by itself. Then every tenant has one invoice with what it owes, the numbers
-have no gap, and there is one message for each; a run that differs is wrong.
+have no gap, and there is one message for each; the run names the one tenant that cannot be billed. A run
+that differs is wrong.
 
 ";
 const REPORT_OF_DELTAS: &str = "# Faults: what kills did to runs for deltas

@@ -262,47 +262,6 @@ async fn another_currency_gives_back_in_the_old_one_and_bills_in_the_new() {
     assert_eq!(found, ["BRL", "BRL", "USD"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_stays_open_says_nothing_about_what_was_taken_back_or_billed_since() {
-    let home = Home::new();
-    let server = used_up(&home).await;
-    // Totals by the hour have no midnight of this zone: its tenant keeps every run of all open.
-    let odd = contract("odd", "2024-08-01", "time_zone: Asia/Kolkata\n");
-    let server = apply_unchecked(server, &home, "odd", &odd.replace("acme", "odd")).await;
-    let resume = async |number: &str| {
-        let output = server.pulso(&["bill", "resume", number, "-o", "json"]).await;
-        let run: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!((&run["state"], &run["failures"][0]["tenant"]), (&json!("open"), &json!("odd")));
-        run["outcomes"].clone()
-    };
-    bill(&server, &["--tenant", "acme"]).await;
-    server.pulso(&RUN).await;
-    assert_eq!(owed(&server).await, totals(&[("1", "3.50")]));
-    void(&server, "1").await;
-    assert_eq!(resume("2").await["unchanged"], "1");
-    assert_eq!(owed(&server).await, [], "only a new run bills it again");
-    bill(&server, &["--tenant", "acme"]).await;
-
-    server.pulso(&DELTAS).await;
-    use_one(&server, &home, "8", "2024-09-26T10:00:00Z").await;
-    bill(&server, &["--tenant", "acme", "--deltas"]).await;
-    let expected = totals(&[("2", "3.50"), ("3", "4.00")]);
-    assert_eq!(owed(&server).await, expected);
-    assert_eq!(resume("4").await["unchanged"], "1", "its cut is from before the late usage");
-    assert_eq!(owed(&server).await, expected);
-
-    let dollars = contract("dollars", "2024-09-01", "").replace("BRL", "USD");
-    apply(&server, &home, &(dollars + EXCHANGE)).await;
-    server.json(&["bill", "cancel", "4"]).await;
-    server.pulso(&DELTAS).await;
-    let more = totals(&[("4", "-7.50"), ("5", "1.50")]);
-    assert_eq!(owed(&server).await, [expected.clone(), more].concat());
-    void(&server, "5").await;
-    void(&server, "4").await;
-    assert_eq!(resume("6").await["deltas"], "0");
-    assert_eq!(owed(&server).await, expected, "what was taken back stays so");
-}
-
 const MONTHS: [&str; 6] = ["2024-07", "2024-08", "2024-09", "2024-10", "2024-11", "2024-12"];
 
 fn pick<'t>(random: &mut Random, of: &[&'t str]) -> &'t str {

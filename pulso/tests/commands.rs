@@ -214,6 +214,13 @@ impl BillingService for Script {
         Err(not_scripted())
     }
 
+    async fn list_due_periods(
+        &self,
+        _: Request<v1::ListDuePeriodsRequest>,
+    ) -> Result<Response<v1::ListDuePeriodsResponse>, Status> {
+        Err(not_scripted())
+    }
+
     async fn credit_invoice(
         &self,
         _: Request<v1::CreditInvoiceRequest>,

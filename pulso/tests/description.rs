@@ -207,6 +207,7 @@ impl Asking<'_> {
         let run = self.ask("startBillingRun", "/v1/billing/runs", &start).await["run"].clone();
         self.closed(run.as_str().unwrap()).await;
         self.ask("listBillingRuns", "/v1/billing/runs", "").await;
+        self.ask("listDuePeriods", "/v1/billing/due", "").await;
         self.ask("listInvoices", "/v1/invoices", "").await;
         self.ask("getInvoice", "/v1/invoices/INV-000001", "").await;
         self.ask("explainInvoice", "/v1/invoices/INV-000001:explain?pulses=true", "").await;

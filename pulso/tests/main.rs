@@ -15,6 +15,7 @@ mod billing_http;
 mod billing_kill;
 mod billing_periods;
 mod billing_refunds;
+mod billing_runs;
 mod billing_zones;
 mod certificates;
 mod cli;

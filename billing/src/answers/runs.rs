@@ -19,7 +19,10 @@ pub struct Run {
     tenants: Vec<String>,
     /// It bills what changed about periods that have an invoice.
     deltas: bool,
-    /// `open`, `closed` or `cancelled`.
+    /// Deltas of less than these amounts, such as `BRL 5.00, USD 1.00`, are not made; empty: all are.
+    threshold: String,
+    /// `open`, `closed`, `closed_with_failures` (the periods of the tenants that failed stay due) or
+    /// `cancelled`.
     state: String,
     #[schema(format = DateTime, required)]
     opened_at: Option<String>,
@@ -31,10 +34,13 @@ pub struct Run {
     ended_at: Option<String>,
     /// What the process that was asked is doing about it, or waits for; empty when nothing.
     doing: String,
+    /// Tenants that are through, those that failed too.
     #[schema(pattern = "^[0-9]{1,20}$")]
     tenants_done: String,
     outcomes: RunOutcomes,
-    /// Tenants that could not be billed, at most 100, known to the process that worked on it.
+    /// What its documents come to.
+    totals: Vec<RunTotal>,
+    /// Tenants that could not be billed, at most 100; `outcomes.failed` counts all.
     failures: Vec<RunFailure>,
     /// Tenants with periods that are blocked, with what to do; at most 100.
     blocked: Vec<RunFailure>,
@@ -67,6 +73,21 @@ pub struct RunOutcomes {
     /// Resources that were used in the month while no contract held.
     #[schema(pattern = "^[0-9]{1,20}$")]
     uncovered: String,
+    /// Tenants that could not be billed.
+    #[schema(pattern = "^[0-9]{1,20}$")]
+    failed: String,
+    /// Periods whose delta is below the run's threshold, and was not made.
+    #[schema(pattern = "^[0-9]{1,20}$")]
+    below_threshold: String,
+}
+
+/// What the documents of a run come to in one currency.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RunTotal {
+    currency: String,
+    invoices: String,
+    /// Deltas and reversals.
+    deltas: String,
 }
 
 /// A tenant that was not billed.
@@ -92,6 +113,7 @@ pub fn run(run: &v1::Run) -> Run {
         period: run.period.clone(),
         tenants: run.tenants.clone(),
         deltas: run.deltas,
+        threshold: run.threshold.clone(),
         state: run.state.clone(),
         opened_at: moment(run.opened_at.as_ref()),
         cut_at: moment(run.cut_at.as_ref()),
@@ -99,6 +121,7 @@ pub fn run(run: &v1::Run) -> Run {
         doing: run.doing.clone(),
         tenants_done: run.tenants_done.to_string(),
         outcomes: outcomes(run.outcomes.unwrap_or_default()),
+        totals: run.totals.iter().map(total).collect(),
         failures: run.failures.iter().map(failure).collect(),
         blocked: run.blocked.iter().map(failure).collect(),
     }
@@ -120,7 +143,14 @@ fn outcomes(outcomes: v1::RunOutcomes) -> RunOutcomes {
         unpriced: outcomes.unpriced.to_string(),
         blocked: outcomes.blocked.to_string(),
         uncovered: outcomes.uncovered.to_string(),
+        failed: outcomes.failed.to_string(),
+        below_threshold: outcomes.below_threshold.to_string(),
     }
+}
+
+fn total(total: &v1::RunTotal) -> RunTotal {
+    let v1::RunTotal { currency, invoices, deltas } = total.clone();
+    RunTotal { currency, invoices, deltas }
 }
 
 fn failure(failure: &v1::RunFailure) -> RunFailure {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{Timestamp, contract::Contract};
+use domain::{Tenant, Timestamp, catalogue::Currency, contract::Contract};
 use pricing::{
     agreement::{self, Difference, Thing},
     timeline::Stretch,
@@ -15,8 +15,12 @@ use crate::{
         document::{Document, number_text},
         documents::Found,
         rejections::Rejection,
-        runs::{Ended, Outcomes, Run},
+        runs::{
+            Ended, Run,
+            results::{Outcomes, Results, Totals, Words},
+        },
     },
+    due::{Due, Waiting},
     effects::Effect,
     run::progress::Progress,
 };
@@ -109,16 +113,18 @@ pub(super) fn effect(found: Effect) -> v1::PeriodChange {
     }
 }
 
+/// A run. What the books say of one that has closed counts, whoever worked on it.
 pub(super) fn run(run: &Run, progress: Progress) -> v1::Run {
-    let (state, ended_at, outcomes) = match run.ended {
-        None => ("open", None, progress.outcomes),
-        Some(Ended::Closed(outcomes, at)) => ("closed", Some(at), outcomes),
-        Some(Ended::Cancelled(at)) => ("cancelled", Some(at), progress.outcomes),
+    let (state, ended_at, results) = match &run.ended {
+        None => ("open", None, progress.results),
+        Some(Ended::Closed(results, at)) => {
+            let has_failures = results.outcomes.failed > 0;
+            let state = if has_failures { "closed_with_failures" } else { "closed" };
+            (state, Some(*at), results.clone())
+        }
+        Some(Ended::Cancelled(at)) => ("cancelled", Some(*at), progress.results),
     };
-    let by_tenant = |list: Vec<(String, String)>| {
-        let entries = list.into_iter();
-        entries.map(|(tenant, message)| v1::RunFailure { tenant, message }).collect()
-    };
+    let Results { tenants_done, outcomes, totals, failures, blocked } = results;
     v1::Run {
         number: run.number,
         period: run.request.month.to_string(),
@@ -131,16 +137,73 @@ pub(super) fn run(run: &Run, progress: Progress) -> v1::Run {
         doing: if run.ended.is_none() { progress.doing } else { String::new() },
         cut_at: run.cut.as_ref().map(|cut| moment(cut.taken_at)),
         outcomes: Some(wire_outcomes(outcomes)),
-        tenants_done: progress.tenants_done,
-        failures: by_tenant(progress.failures),
-        blocked: by_tenant(progress.blocked),
+        tenants_done,
+        failures: failures.into_iter().map(said).collect(),
+        blocked: blocked.into_iter().map(said).collect(),
+        totals: totals.iter().map(|(currency, totals)| total(currency, *totals)).collect(),
+        threshold: run.request.threshold.to_string(),
     }
 }
 
+fn said(Words { tenant, message }: Words) -> v1::RunFailure {
+    v1::RunFailure { tenant, message }
+}
+
+fn total(currency: &str, Totals { invoices, deltas }: Totals) -> v1::RunTotal {
+    let digits = Currency::from_code(currency).map_or(0, Currency::minor_digits);
+    let (invoices, deltas) = (invoices.text(digits), deltas.text(digits));
+    v1::RunTotal { currency: currency.to_owned(), invoices, deltas }
+}
+
 const fn wire_outcomes(outcomes: Outcomes) -> v1::RunOutcomes {
-    let Outcomes { invoices, deltas, unchanged, empty, not_due, unpriced, blocked, uncovered } =
-        outcomes;
-    v1::RunOutcomes { invoices, deltas, unchanged, empty, not_due, unpriced, blocked, uncovered }
+    v1::RunOutcomes {
+        invoices: outcomes.invoices,
+        deltas: outcomes.deltas,
+        unchanged: outcomes.unchanged,
+        empty: outcomes.empty,
+        not_due: outcomes.not_due,
+        unpriced: outcomes.unpriced,
+        uncovered: outcomes.uncovered,
+        blocked: outcomes.blocked,
+        failed: outcomes.failed,
+        below_threshold: outcomes.below_threshold,
+    }
+}
+
+/// What is due, with at most so many tenants of each month.
+pub(super) fn due(due: &Due, tenants_max: usize) -> v1::ListDuePeriodsResponse {
+    let months = due.months.iter().map(|(month, tenants)| {
+        let count = |state: &str| {
+            tenants.values().filter(|waiting| waiting.as_str() == state).count() as u64
+        };
+        let mut listed: Vec<_> = tenants.iter().collect();
+        listed.sort_by_key(|(_, waiting)| match waiting {
+            Waiting::Failed(_) => 0,
+            Waiting::Blocked(_) => 1,
+            Waiting::Run => 2,
+        });
+        listed.truncate(tenants_max);
+        let tenant = |(tenant, waiting): (&Tenant, &Waiting)| v1::DueTenant {
+            tenant: tenant.to_string(),
+            state: waiting.as_str().to_owned(),
+            message: match waiting {
+                Waiting::Run => String::new(),
+                Waiting::Failed(why) | Waiting::Blocked(why) => why.clone(),
+            },
+        };
+        v1::DueMonth {
+            period: month.to_string(),
+            waiting: count("waiting"),
+            failed: count("failed"),
+            blocked: count("blocked"),
+            tenants: listed.into_iter().map(tenant).collect(),
+        }
+    });
+    v1::ListDuePeriodsResponse {
+        looked_at: Some(moment(due.looked_at)),
+        from: due.from.to_string(),
+        months: months.collect(),
+    }
 }
 
 /// A document without its lines.

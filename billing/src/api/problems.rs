@@ -87,6 +87,7 @@ fn of_refusal(reason: Refusal, message: String) -> Problem {
         }
         Refusal::ContractNotFound => Problem::not_found(reasons::CONTRACT_NOT_FOUND, message),
         Refusal::NotDue => Problem::failed_precondition(reasons::PERIOD_NOT_DUE, message),
+        Refusal::TenantUnknown => Problem::not_found(reasons::TENANT_UNKNOWN, message),
         Refusal::RunNotFound => Problem::not_found(reasons::RUN_NOT_FOUND, message),
         Refusal::RunEnded => Problem::failed_precondition(reasons::RUN_ENDED, message),
         Refusal::InvoiceNotFound => Problem::not_found(reasons::INVOICE_NOT_FOUND, message),

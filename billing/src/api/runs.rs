@@ -8,7 +8,15 @@ use super::{
     BillingApi, messages, problems,
     requests::{check_request_id, month},
 };
-use crate::books::runs::{Run, RunRequest};
+use crate::{
+    books::runs::{Run, RunRequest},
+    threshold::Threshold,
+};
+
+/// Failures, and tenants with blocked periods, that the list of all runs has of each.
+const WORDS_LISTED_MAX: usize = 3;
+/// Tenants of a month that are listed as due; the others are counted.
+const DUE_LISTED_MAX: usize = 100;
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// Opens a run and works on it in the background.
@@ -27,7 +35,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         tenants.sort();
         tenants.dedup();
         let (deltas, request_id) = (request.deltas, request.request_id);
-        let request = RunRequest { month, tenants, deltas, request_id };
+        let threshold = Threshold::default();
+        let request = RunRequest { month, tenants, deltas, threshold, request_id };
         let run = self.parts.driver.open(request).await.map_err(problems::of_billing)?;
         change.about(&run.number.to_string());
         Ok(self.taken_up(&run))
@@ -39,13 +48,24 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         Ok(messages::run(&run, self.parts.driver.progress(number)))
     }
 
-    /// All runs, newest first.
+    /// All runs, newest first, each with the first few of the tenants that it did not bill: many runs with
+    /// all of them would be a long answer.
     pub(crate) async fn runs(&self) -> Result<v1::ListRunsResponse, Problem> {
         let books = &self.parts.books;
         let runs = books.runs.all().await.map_err(problems::of_billing)?;
-        let runs =
-            runs.iter().map(|run| messages::run(run, self.parts.driver.progress(run.number)));
-        Ok(v1::ListRunsResponse { runs: runs.collect() })
+        let listed = runs.iter().map(|run| {
+            let mut run = messages::run(run, self.parts.driver.progress(run.number));
+            run.failures.truncate(WORDS_LISTED_MAX);
+            run.blocked.truncate(WORDS_LISTED_MAX);
+            run
+        });
+        Ok(v1::ListRunsResponse { runs: listed.collect() })
+    }
+
+    /// What is over and not billed.
+    pub(crate) async fn due(&self) -> Result<v1::ListDuePeriodsResponse, Problem> {
+        let due = self.parts.looker.look().await.map_err(problems::of_billing)?;
+        Ok(messages::due(&due, DUE_LISTED_MAX))
     }
 
     /// Continues a run in the background, where it is open.

@@ -92,8 +92,8 @@ impl<B: BillingStore> Contracts<B> {
             let agreed = parsed.map_err(unreadable)?;
             let tenant =
                 Tenant::new(&entry.tenant).map_err(|error| unreadable(error.to_string()))?;
-            let Entry { text, applied_at, .. } = entry;
-            read.push(Arc::new(Applied { agreed, tenant, text, applied_at }));
+            let (place, Entry { text, applied_at, .. }) = (read.len() as u64, entry);
+            read.push(Arc::new(Applied { agreed, tenant, text, applied_at, place }));
         }
         Ok(read.clone())
     }
@@ -188,7 +188,8 @@ impl<B: BillingStore> Contracts<B> {
         applied::check_contract(&contract, &own(known, &contract.tenant))?;
         let tenant = contract.tenant.clone();
         let agreed = Agreed::Contract(contract);
-        Ok((Applied { agreed, tenant, text: text.to_owned(), applied_at: now }, version))
+        let (text, place) = (text.to_owned(), known.len() as u64);
+        Ok((Applied { agreed, tenant, text, applied_at: now, place }, version))
     }
 
     /// Reads an amendment that is offered, under the catalogue of its contract.
@@ -216,7 +217,8 @@ impl<B: BillingStore> Contracts<B> {
         let (offered, before) = (text.to_owned(), own.clone());
         let parsing = move || parse_amendment("amendment", &offered, &before, &catalogue);
         let agreed = Agreed::Amendment(compute(&self.compute, parsing).await??);
-        let applied = Applied { agreed, tenant, text: text.to_owned(), applied_at: now };
+        let (text, place) = (text.to_owned(), known.len() as u64);
+        let applied = Applied { agreed, tenant, text, applied_at: now, place };
         applied::check_amendment(&applied, &base, &own)?;
         Ok((applied, Some(version)))
     }

@@ -237,6 +237,23 @@ impl Ledger {
         group
     }
 
+    /// Tells whether documents bill a period to its end, and have not given all of it back.
+    #[must_use]
+    pub(crate) fn bills_all(&self, start: Timestamp, currency: &str, end: Timestamp) -> bool {
+        let group = self.group(start, currency);
+        let newest = group.documents().last();
+        newest.is_some_and(|newest| newest.draft.kind != Kind::Reversal && newest.draft.end >= end)
+    }
+
+    /// Tells whether a document of a run after this one bills what ends at a moment.
+    #[must_use]
+    pub(crate) fn bills_until(&self, end: Timestamp, run: u64) -> bool {
+        let mut billing = self.documents.iter().filter(|found| found.stands());
+        billing.any(|Document { draft, .. }| {
+            draft.kind != Kind::CreditNote && draft.end == end && draft.run > run
+        })
+    }
+
     /// Tells whether a document of the period that begins at a moment was taken back after another
     /// moment.
     #[must_use]

@@ -3,7 +3,10 @@
 //! A run is opened in one journal and keeps a journal of its own. Opening a run that is open gives that
 //! run.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use domain::{BillingStore, Clock, Timestamp, billing::Appended};
 use pricing::timeline::Month;
@@ -11,7 +14,11 @@ use runtime::fault;
 use serde::{Deserialize, Serialize};
 
 use super::journal;
-use crate::{BillingError, Refusal};
+use crate::{BillingError, Refusal, threshold::Threshold};
+
+pub(crate) mod results;
+
+use results::Results;
 
 const RUNS: &str = "runs";
 
@@ -26,6 +33,9 @@ pub(crate) struct RunRequest {
     /// Whether periods that have an invoice get a delta where something changed since, and documents
     /// whose periods there are no more a reversal.
     pub(crate) deltas: bool,
+    /// Deltas that come to less than this, whichever way, are not made.
+    #[serde(default, skip_serializing_if = "Threshold::is_none")]
+    pub(crate) threshold: Threshold,
     /// What names the request, so that asking again gives the same run; may be empty.
     #[serde(default)]
     pub(crate) request_id: String,
@@ -46,9 +56,10 @@ struct Opened {
 enum Event {
     /// Its cut was taken.
     Cut(Cut),
-    /// Every period is through.
+    /// Every tenant is through, or failed.
     Closed {
-        outcomes: Outcomes,
+        #[serde(flatten)]
+        results: Results,
         #[serde(with = "journal::text")]
         at: Timestamp,
     },
@@ -57,41 +68,6 @@ enum Event {
         #[serde(with = "journal::text")]
         at: Timestamp,
     },
-}
-
-/// How many periods came to what.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Outcomes {
-    /// New invoices.
-    pub(crate) invoices: u64,
-    /// New deltas and reversals.
-    pub(crate) deltas: u64,
-    /// Periods that had an invoice, and nothing to add.
-    pub(crate) unchanged: u64,
-    /// Periods without anything to bill.
-    pub(crate) empty: u64,
-    /// Periods that are not over yet, with the grace.
-    pub(crate) not_due: u64,
-    /// Resources of usage that wait for a price, over all periods that were billed.
-    pub(crate) unpriced: u64,
-    /// Periods that wait for a run for deltas: documents of other periods bill a part of them, or their
-    /// own do not bill all of it.
-    #[serde(default)]
-    pub(crate) blocked: u64,
-    /// Resources that were used in the month behind a contract that ended, or between two.
-    #[serde(default)]
-    pub(crate) uncovered: u64,
-}
-
-/// What came of one period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Invoice,
-    Delta,
-    Unchanged,
-    Empty,
-    NotDue,
-    Blocked,
 }
 
 /// A run and how far it is.
@@ -111,25 +87,11 @@ pub(crate) struct Run {
     entries: u64,
 }
 
-impl Run {
-    /// Tells whether it has billed periods and left none of its month to wait for.
-    #[must_use]
-    pub(crate) const fn is_through(&self) -> bool {
-        match self.ended {
-            Some(Ended::Closed(outcomes, _)) => {
-                let Outcomes { invoices, unchanged, empty, not_due, blocked, .. } = outcomes;
-                not_due + blocked == 0 && invoices + unchanged + empty > 0
-            }
-            _ => false,
-        }
-    }
-}
-
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// Every period is through.
-    Closed(Outcomes, Timestamp),
+    /// Every tenant is through, or failed.
+    Closed(Results, Timestamp),
     /// It was cancelled.
     Cancelled(Timestamp),
 }
@@ -161,41 +123,18 @@ pub(crate) struct CutEnd {
     pub(crate) end: u64,
 }
 
-impl Outcomes {
-    pub(crate) fn count(&mut self, outcome: Outcome) {
-        *match outcome {
-            Outcome::Invoice => &mut self.invoices,
-            Outcome::Delta => &mut self.deltas,
-            Outcome::Unchanged => &mut self.unchanged,
-            Outcome::Empty => &mut self.empty,
-            Outcome::NotDue => &mut self.not_due,
-            Outcome::Blocked => &mut self.blocked,
-        } += 1;
-    }
-
-    pub(crate) fn add(&mut self, other: Self) {
-        let Self { invoices, deltas, unchanged, empty, not_due, unpriced, blocked, uncovered } =
-            other;
-        self.invoices += invoices;
-        self.deltas += deltas;
-        self.unchanged += unchanged;
-        self.empty += empty;
-        self.not_due += not_due;
-        self.unpriced += unpriced;
-        self.blocked += blocked;
-        self.uncovered += uncovered;
-    }
-}
-
 /// Keeps the journals of billing runs.
 pub(crate) struct Runs<B> {
     store: Arc<B>,
     clock: Arc<dyn Clock>,
+    /// Runs that are known to have ended, which none takes back: nobody reads them again to find
+    /// those that have not.
+    ended: Mutex<BTreeSet<u64>>,
 }
 
 impl<B: BillingStore> Runs<B> {
     pub(super) fn new(store: Arc<B>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+        Self { store, clock, ended: Mutex::default() }
     }
 
     /// Opens a run, or gives the one that is open for the same, or has the same request id.
@@ -241,8 +180,8 @@ impl<B: BillingStore> Runs<B> {
             match event {
                 // The first of each kind stands; nothing is added behind an end.
                 Event::Cut(cut) => _ = run.cut.get_or_insert(cut),
-                Event::Closed { outcomes, at } => {
-                    _ = run.ended.get_or_insert(Ended::Closed(outcomes, at));
+                Event::Closed { results, at } => {
+                    _ = run.ended.get_or_insert(Ended::Closed(results, at));
                 }
                 Event::Cancelled { at } => _ = run.ended.get_or_insert(Ended::Cancelled(at)),
             }
@@ -268,9 +207,21 @@ impl<B: BillingStore> Runs<B> {
     /// # Errors
     /// When the store fails.
     pub(crate) async fn open_numbers(&self) -> Result<Vec<u64>, BillingError> {
-        let mut runs = self.all().await?;
-        runs.retain(|run| run.ended.is_none());
-        Ok(runs.iter().rev().map(|run| run.number).collect())
+        let opened: Vec<Opened> = journal::read(&*self.store, RUNS, 0).await?;
+        let mut numbers: Vec<u64> = (1..=opened.len() as u64).collect();
+        numbers.retain(|number| !self.ended().contains(number));
+        let mut open = Vec::new();
+        for number in numbers {
+            match self.get(number).await?.ended {
+                Some(_) => _ = self.ended().insert(number),
+                None => open.push(number),
+            }
+        }
+        Ok(open)
+    }
+
+    fn ended(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Journals the cut of a run, unless something was journalled since the run was read.
@@ -286,8 +237,8 @@ impl<B: BillingStore> Runs<B> {
     ///
     /// # Errors
     /// When there is no such run; when the store fails.
-    pub(crate) async fn close(&self, number: u64, outcomes: Outcomes) -> Result<Run, BillingError> {
-        self.end(number, |at| Event::Closed { outcomes, at }).await
+    pub(crate) async fn close(&self, number: u64, results: Results) -> Result<Run, BillingError> {
+        self.end(number, |at| Event::Closed { results: results.clone(), at }).await
     }
 
     /// Cancels a run, unless it has ended, and gives it as it is then.
@@ -311,6 +262,14 @@ impl<B: BillingStore> Runs<B> {
             let event = event(self.clock.now());
             journal::append(&*self.store, &journal_of(number), run.entries, &event).await?;
         }
+    }
+
+    /// Tells whether a run has ended.
+    ///
+    /// # Errors
+    /// When there is no such run; when the store fails.
+    pub(crate) async fn has_ended(&self, number: u64) -> Result<bool, BillingError> {
+        Ok(self.get(number).await?.ended.is_some())
     }
 
     /// Tells whether a run was cancelled.

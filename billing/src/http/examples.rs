@@ -124,6 +124,7 @@ pub(super) fn run() -> Value {
         "period": "2024-09",
         "tenants": [],
         "deltas": false,
+        "threshold": "",
         "state": "open",
         "opened_at": "2024-10-01T02:00:00Z",
         "cut_at": "2024-10-01T02:00:01Z",
@@ -139,7 +140,10 @@ pub(super) fn run() -> Value {
             "unpriced": "0",
             "blocked": "0",
             "uncovered": "0",
+            "failed": "0",
+            "below_threshold": "0",
         },
+        "totals": [{"currency": "USD", "invoices": "1204.50", "deltas": "0.00"}],
         "failures": [],
         "blocked": [],
     })
@@ -147,6 +151,24 @@ pub(super) fn run() -> Value {
 
 pub(super) fn runs() -> Value {
     json!({"runs": [run()]})
+}
+
+pub(super) fn due() -> Value {
+    let why = "no catalogue is in use: publish one with `pulso catalog publish`";
+    json!({
+        "looked_at": "2024-10-03T04:30:00Z",
+        "from": "2022-10",
+        "months": [{
+            "period": "2024-09",
+            "waiting": "1",
+            "failed": "1",
+            "blocked": "0",
+            "tenants": [
+                {"tenant": "acme", "state": "failed", "message": why},
+                {"tenant": "zeta", "state": "waiting", "message": ""},
+            ],
+        }],
+    })
 }
 
 pub(super) fn rejection() -> Value {

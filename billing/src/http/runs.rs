@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::{Answer, examples, no_action, number};
 use crate::{
-    answers::{self, Run, Runs},
+    answers::{self, Due, Run, Runs},
     api::BillingApi,
 };
 
@@ -40,7 +40,7 @@ pub(super) struct Started {
     request_id: String,
 }
 
-/// Billing runs, newest first.
+/// Billing runs, newest first, each with at most three failures and blocked tenants.
 #[utoipa::path(
     get,
     path = "/v1/billing/runs",
@@ -104,7 +104,7 @@ pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
     }
 }
 
-/// Goes on with a run whose tenants failed.
+/// Goes on with a run that stopped.
 #[utoipa::path(
     post,
     path = "/v1/billing/runs/{run}:resume",
@@ -136,6 +136,22 @@ async fn cancel<U: UsageStore, B: BillingStore, L: PulseLog>(
     change: &Change,
 ) -> Answer<Run> {
     Ok(Json(answers::run(&api.cancel(run_number(run)?, change).await?)))
+}
+
+/// The months and tenants with periods that are over and not billed.
+///
+/// As a tick of the schedule would find them now.
+#[utoipa::path(
+    get,
+    path = "/v1/billing/due",
+    operation_id = "listDuePeriods",
+    tag = "billing",
+    responses((status = 200, description = "By month, oldest first.", body = Due, example = json!(examples::due()))),
+)]
+pub(super) async fn due<U: UsageStore, B: BillingStore, L: PulseLog>(
+    State(api): State<BillingApi<U, B, L>>,
+) -> Answer<Due> {
+    Ok(Json(answers::due(&api.due().await?)))
 }
 
 fn run_number(text: &str) -> Result<u64, HttpProblem> {

@@ -9,7 +9,7 @@ use crate::{
     BillingError,
     account::Account,
     books::{
-        document::{Draft, Kind},
+        document::{Document, Draft, Kind},
         ledger::{Group, Ledger},
         runs::Run,
     },
@@ -17,8 +17,12 @@ use crate::{
 
 impl<U: UsageStore, B: BillingStore> Saga<U, B> {
     /// Gives back what documents of the run's month bill for periods that no longer exist, and gives the
-    /// number of the run's reversals that are not void.
-    pub(super) async fn reverse(&self, run: &Run, account: &Account) -> Result<u64, BillingError> {
+    /// run's reversals that are not void.
+    pub(super) async fn reverse(
+        &self,
+        run: &Run,
+        account: &Account,
+    ) -> Result<Vec<Document>, BillingError> {
         'again: loop {
             let mut ledger = self.books.documents.ledger(&account.tenant).await?;
             for group in ledger.groups() {
@@ -37,7 +41,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
             }
             let is_ours = |draft: &Draft| draft.run == run.number && draft.kind == Kind::Reversal;
             let stand = ledger.documents().iter().filter(|found| found.stands());
-            return Ok(stand.filter(|found| is_ours(&found.draft)).count() as u64);
+            return Ok(stand.filter(|found| is_ours(&found.draft)).cloned().collect());
         }
     }
 
@@ -52,7 +56,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
         let first = self.books.runs.get(documents[0].draft.run).await?;
         if first.request.month != run.request.month
             || self.has_passed(run, ledger, newest.draft.start).await?
-            || self.books.runs.is_cancelled(run.number).await?
+            || self.books.runs.has_ended(run.number).await?
         {
             return Ok(None);
         }

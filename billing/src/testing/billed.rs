@@ -17,8 +17,9 @@ use storage::memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore};
 use super::no_log;
 use crate::{
     BillingApi,
-    books::runs::{Cut, CutEnd, Ended, Outcomes, RunRequest},
+    books::runs::{Cut, CutEnd, Ended, RunRequest, results::Outcomes},
     config::BillingConfig,
+    threshold::Threshold,
 };
 
 /// A catalogue with a price for each line of [`usage`].
@@ -151,7 +152,8 @@ async fn bill_under(service: &Service, contracts: u64, deltas: bool) -> Outcomes
     let books = &service.parts.books;
     let month = "2024-09".parse().unwrap();
     let (tenants, request_id) = (Vec::new(), String::new());
-    let request = RunRequest { month, tenants, deltas, request_id };
+    let threshold = Threshold::default();
+    let request = RunRequest { month, tenants, deltas, threshold, request_id };
     let run = books.runs.open(request).await.unwrap();
     let end = CutEnd { log_id: LOG.to_string(), partition: 0, end: 1 };
     let log_events = 0;
@@ -159,6 +161,6 @@ async fn bill_under(service: &Service, contracts: u64, deltas: bool) -> Outcomes
     let cut = Cut { taken_at: now(), log_events, ends: vec![end], catalogues, contracts };
     books.runs.set_cut(&run, cut).await.unwrap();
     let run = service.parts.driver.execute(run.number).await.unwrap();
-    let Some(Ended::Closed(outcomes, _)) = run.ended else { panic!("{run:?}") };
-    outcomes
+    let Some(Ended::Closed(results, _)) = run.ended else { panic!("{run:?}") };
+    results.outcomes
 }

@@ -24,14 +24,14 @@ use pricing::document::InvoiceDocument;
 use proto::v1;
 use storage::memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore};
 
-use super::{billed::Service, no_log};
+use super::{billed::Service, no_log, town};
 use crate::{
     BillingApi,
     answers::preview::PreviewAnswer,
     books::{
         document::Document,
         ledger::Ledger,
-        runs::{Cut, CutEnd, Outcomes, RunRequest},
+        runs::{Cut, CutEnd, RunRequest, results::Outcomes},
     },
     config::BillingConfig,
 };
@@ -150,8 +150,7 @@ impl Story {
     /// Bills a month, below a cut that no consumer had to prove.
     pub(crate) async fn run(&self, month: &str, deltas: bool) -> Outcomes {
         let books = &self.service.parts.books;
-        let (tenants, request_id) = (Vec::new(), String::new());
-        let request = RunRequest { month: month.parse().unwrap(), tenants, deltas, request_id };
+        let request = RunRequest { deltas, ..town::month(month) };
         let run = books.runs.open(request).await.unwrap();
         let end = CutEnd { log_id: LOG.to_string(), partition: 0, end: self.segments };
         let cut = Cut {
@@ -163,9 +162,9 @@ impl Story {
         };
         books.runs.set_cut(&run, cut).await.unwrap();
         let run = self.service.parts.driver.execute(run.number).await.unwrap();
-        let progress = self.service.parts.driver.progress(run.number);
-        assert!(progress.failures.is_empty(), "{progress:?}");
-        progress.outcomes
+        let results = town::results(run);
+        assert!(results.failures.is_empty(), "{results:?}");
+        results.outcomes
     }
 
     fn now(&self) -> Timestamp {

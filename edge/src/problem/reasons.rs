@@ -87,6 +87,7 @@ reasons! {
     CONTRACT_CONFLICTS "The contract does not go with those of the tenant before it.",
     CONTRACT_NOT_FOUND "No contract was applied under this name.",
     PERIOD_NOT_DUE "The billing period has not come, or is not over.",
+    TENANT_UNKNOWN "Nobody knows the tenant: it has no usage, no contract and no invoice.",
     RUN_NOT_FOUND "There is no billing run of this number.",
     RUN_ENDED "The billing run has ended.",
     INVOICE_NOT_FOUND "There is no invoice of this number, or no such line.",

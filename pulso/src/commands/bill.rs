@@ -2,6 +2,7 @@
 
 mod dlq;
 mod explain;
+mod sentences;
 mod run;
 pub(super) mod simulate;
 
@@ -29,7 +30,7 @@ pub enum BillCommand {
     Preview(PreviewArgs),
     /// Bill the periods that begin in a month, once each, and wait for the end.
     Run(run::RunArgs),
-    /// Show billing runs, and what they wait for.
+    /// Show billing runs with what they wait for, and which periods are due.
     Status(run::StatusArgs),
     /// Go on with a run that stopped.
     Resume(run::ResumeArgs),

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use super::{
     assignment::Assignment,
     client_auth::ClientAuth,
+    deltas::{DeltasThreshold, ScheduledDeltas},
     log_window::LogWindow,
     urls::{LogUrl, StoreUrl},
     value::{
@@ -342,8 +343,18 @@ sections! {
     /// Billing runs.
     billing: Billing {
         /// When the price stage bills what is due: `off`, or a cron expression of six fields in UTC
-        /// (seconds first). A tick bills periods of the last two months that have no invoice.
+        /// (seconds first). A tick bills what is due: periods that are over and have no invoice.
         schedule: BillingSchedule = "0 30 4 * * *";
+        /// Months before the current one in which a tick looks for periods that are due. Too few, and a
+        /// contract that is entered late is not found; more cost a look-up of usage for each month in
+        /// which a tenant used something and was not billed.
+        look_back_months: Count<1, 240> = "24";
+        /// `off`, or `monthly`: in each calendar month, the first tick bills deltas for every month of
+        /// look_back_months but the last. Otherwise `pulso bill run --deltas` does.
+        deltas: ScheduledDeltas = "off";
+        /// Amounts by currency, such as `BRL 5.00, USD 1.00`: the schedule makes no delta that comes to
+        /// less, owed or given back. Without its currency here every delta is made.
+        deltas_threshold: DeltasThreshold = "";
         /// How long after its end a period is billed at the earliest. Below log.lateness, usage that
         /// is late makes deltas.
         grace: Span<0, { 8_784 * HOUR }> = "24h";

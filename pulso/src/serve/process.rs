@@ -17,7 +17,7 @@ use std::{
 
 use domain::PulseLog as _;
 
-use billing::{BillingApi, BillingConfig};
+use billing::{BillingApi, BillingConfig, ScheduleConfig, ScheduledDeltas};
 use edge::{
     Compute, Served,
     access::browser::Transport,
@@ -50,7 +50,7 @@ use super::{
 };
 use crate::{
     cli::serving::Stage,
-    config::{Config, Loaded, value::BillingSchedule},
+    config::{Config, Loaded, deltas, keys, value::BillingSchedule},
     exit::{Exit, Failure},
 };
 
@@ -396,6 +396,7 @@ fn start_billing(
     let mut billing_config = BillingConfig::default();
     billing_config.runs.grace = config.billing.grace.duration();
     billing_config.runs.tenants_at_once = config.billing.tenants_at_once.as_usize();
+    billing_config.schedule = billing_schedule(&config.billing);
     let pricing = BillingApi::new(
         Arc::clone(&backends.usage),
         Arc::clone(&backends.billing),
@@ -438,6 +439,17 @@ fn start_billing(
     Ok(pricing)
 }
 
+/// What a tick of the schedule bills.
+fn billing_schedule(config: &keys::Billing) -> ScheduleConfig {
+    let deltas = match config.deltas {
+        deltas::ScheduledDeltas::Off => ScheduledDeltas::Off,
+        deltas::ScheduledDeltas::Monthly => {
+            ScheduledDeltas::Monthly(config.deltas_threshold.0.clone())
+        }
+    };
+    ScheduleConfig { look_back_months: config.look_back_months.as_u32(), deltas }
+}
+
 /// Bills what is due at each tick. A tick that fails is made up for by the next.
 async fn bill_on(
     schedule: &Schedule,
@@ -445,7 +457,7 @@ async fn bill_on(
     billing: &BillingApi<Usage, storage::choice::Billing, Log>,
 ) -> Result<(), Failure> {
     let tick = |_| async {
-        if let Err(error) = billing.bill_what_is_due().await {
+        if let Err(error) = billing.bill_what_is_due(until).await {
             warn!(%error, "what is due was not billed; the next tick tries again");
         }
         Ok::<(), Failure>(())

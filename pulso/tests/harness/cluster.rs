@@ -53,7 +53,8 @@ impl Cluster {
         other
     }
 
-    async fn store(&self) -> ScyllaStore {
+    /// Its store, beside the processes.
+    pub(crate) async fn store(&self) -> ScyllaStore {
         let mut options = ScyllaOptions::new([&self.cql.address], &self.keyspace.name);
         options.replication = 1;
         ScyllaStore::open(options).await.unwrap()

@@ -108,6 +108,11 @@ pub const METRICS: &[Metric] = &[
     seconds("pulso_store_write_seconds", "Time of one transaction of the store."),
     counter("pulso_store_reads_ended_total", "Reads of the embedded store ended, by cause."),
     gauge("pulso_wal_bytes", Unit::Bytes, "Write-ahead log of an embedded file in use, by file."),
+    gauge(
+        "pulso_billing_periods_due",
+        Unit::Count,
+        "Tenants' months with periods that are over and not billed, by state, at the last look.",
+    ),
     counter(
         "pulso_billing_messages_forwarded_total",
         "Messages forwarded to their topic, by queue.",

@@ -164,7 +164,9 @@ impl BillingStore for MemoryBillingStore {
         match journals.faults.pop_front() {
             None => {
                 let appended = journals.append(journal, place, entry)?;
-                self.has_written();
+                if appended == Appended::Added {
+                    self.has_written();
+                }
                 Ok(appended)
             }
             Some(EntryFault::Lost) => Err(as_asked()),

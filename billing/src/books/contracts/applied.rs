@@ -29,6 +29,8 @@ pub(crate) struct Applied {
     pub(crate) text: String,
     /// When it was applied.
     pub(crate) applied_at: Timestamp,
+    /// Place in the order of application, from 0.
+    pub(crate) place: u64,
 }
 
 /// What was agreed.

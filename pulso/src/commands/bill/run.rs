@@ -6,16 +6,16 @@ use crate::client::Channel;
 use billing::answers;
 use clap::Args;
 use proto::v1::{
-    CancelRunRequest, GetRunRequest, ListRunsRequest, ResumeRunRequest, Run, RunOutcomes,
-    StartRunRequest, billing_service_client::BillingServiceClient,
+    CancelRunRequest, GetRunRequest, ListDuePeriodsRequest, ListRunsRequest, ResumeRunRequest, Run,
+    RunOutcomes, StartRunRequest, billing_service_client::BillingServiceClient,
 };
 use serde_json::json;
 
-use super::connect;
+use super::{connect, sentences};
 use crate::{
     cli::Globals,
     exit::{Exit, Failure},
-    output::{self, Answer, Printer},
+    output::{self, Answer, Printer, counted},
 };
 
 /// `pulso bill run`.
@@ -46,7 +46,7 @@ pub struct RunArgs {
 /// `pulso bill status`.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
-    /// The run's number. Default: all of them, newest first.
+    /// The run's number. Default: all of them, newest first, and what is due.
     pub run: Option<u64>,
 }
 
@@ -67,7 +67,7 @@ pub struct CancelArgs {
     pub run: u64,
 }
 
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
     "run",
     "period",
     "state",
@@ -75,6 +75,7 @@ const COLUMNS: [&str; 9] = [
     "outcomes.deltas",
     "outcomes.unchanged",
     "outcomes.not_due",
+    "outcomes.failed",
     "outcomes.unpriced",
     "doing",
 ];
@@ -120,8 +121,12 @@ pub(super) async fn status(globals: &Globals, args: StatusArgs) -> Result<Exit, 
     }
     let listed = client.list_runs(ListRunsRequest {}).await;
     let runs = listed.map_err(|status| Failure::status(&status))?.into_inner().runs;
-    let document = json!(answers::runs(&runs));
-    let answer = Answer::list(document, "runs", &COLUMNS).note(format!("{} runs", runs.len()));
+    let due = client.list_due_periods(ListDuePeriodsRequest {}).await;
+    let due = due.map_err(|status| Failure::status(&status))?.into_inner();
+    let mut document = json!(answers::runs(&runs));
+    document["due"] = json!(answers::due(&due));
+    let answer = Answer::list(document, "runs", &COLUMNS).note(counted(runs.len(), "run"));
+    let answer = sentences::of_due(&due).into_iter().fold(answer, Answer::note);
     Printer::new(globals.output).print(&answer)?;
     Ok(Exit::Success)
 }
@@ -131,8 +136,7 @@ async fn get(client: &mut Client, number: u64) -> Result<Run, Failure> {
     Ok(found.map_err(|status| Failure::status(&status))?.into_inner())
 }
 
-/// Waits for the end of a run, saying on stderr what it waits for. A run whose tenants failed stays
-/// open; nobody is to wait for it.
+/// Waits for the end of a run, saying on stderr what it waits for.
 async fn follow(
     globals: &Globals,
     client: &mut Client,
@@ -141,9 +145,6 @@ async fn follow(
 ) -> Result<Exit, Failure> {
     let mut said = String::new();
     while !no_wait && run.state == "open" {
-        if run.doing.is_empty() && !run.failures.is_empty() {
-            break;
-        }
         if run.doing != said {
             output::say(format_args!("run {}: {}", run.number, run.doing));
             said.clone_from(&run.doing);
@@ -155,28 +156,10 @@ async fn follow(
 }
 
 fn print(globals: &Globals, run: &Run) -> Result<Exit, Failure> {
-    let mut answer = Answer::single(json!(answers::run(run)), &COLUMNS);
-    for failure in run.failures.iter().chain(&run.blocked) {
-        answer = answer.note(format!("{}: {}", failure.tenant, failure.message));
-    }
-    let RunOutcomes { unpriced, uncovered, blocked, .. } = run.outcomes.unwrap_or_default();
-    if blocked > 0 {
-        answer = answer.note(format!(
-            "periods that wait for a run for deltas: {blocked} (docs/contracts.md, at the edges)"
-        ));
-    }
-    if unpriced > 0 {
-        answer = answer.note(format!(
-            "resources that wait for a price: {unpriced}; once a catalogue has it, `pulso bill run --period {} --deltas` bills them",
-            run.period
-        ));
-    }
-    if uncovered > 0 {
-        answer = answer.note(format!(
-            "resources in use while no contract of their tenant held, on no invoice: {uncovered} (docs/contracts.md says how they come to be billed)"
-        ));
-    }
+    let answer = Answer::single(json!(answers::run(run)), &COLUMNS);
+    let answer = sentences::of_run(run).into_iter().fold(answer, Answer::note);
     Printer::new(globals.output).print(&answer)?;
-    let is_done = run.state == "cancelled" || (run.failures.is_empty() && blocked == 0);
+    let RunOutcomes { failed, blocked, .. } = run.outcomes.unwrap_or_default();
+    let is_done = run.state == "cancelled" || (failed == 0 && blocked == 0);
     Ok(if is_done { Exit::Success } else { Exit::CheckFailed })
 }
