@@ -40,10 +40,8 @@ impl Catalogue {
     /// Tells whether it names a SKU in a unit as retired.
     #[must_use]
     pub fn retires(&self, sku: &Sku, unit: &Unit) -> bool {
-        let is_named = |(named, of): &(Sku, Option<Unit>)| {
-            named == sku && of.as_ref().is_none_or(|of| of == unit)
-        };
-        self.retired.iter().any(is_named)
+        let mut of_sku = self.retired.iter().filter(|(named, _)| named == sku);
+        of_sku.any(|(_, of)| of.as_ref().is_none_or(|of| of == unit))
     }
 
     /// The dimensions of each SKU that has any, as the catalogue with this number declares them:

@@ -60,7 +60,7 @@ pub fn stretches<'c>(contracts: impl IntoIterator<Item = &'c Contract>) -> Vec<S
         let held = Window { start, end: end.min(next) };
         one.values
             .iter()
-            .map(move |value| Stretch { contract: value, window: overlap(window_of(value), held) })
+            .map(move |value| Stretch { contract: value, window: overlap(value.agreed(), held) })
     });
     held.filter(|stretch| stretch.window.start < stretch.window.end).collect()
 }
@@ -76,7 +76,7 @@ impl<'v, 'c> Agreed<'v, 'c> {
     /// Takes values that tile the time of a contract, at least one.
     fn of(values: &'v [&'c Contract]) -> Self {
         let (first, last) = (values[0], values[values.len() - 1]);
-        let window = Window { start: first.valid_from, end: window_of(last).end };
+        let window = Window { start: first.valid_from, end: last.agreed().end };
         Self { values, window }
     }
 
@@ -84,10 +84,6 @@ impl<'v, 'c> Agreed<'v, 'c> {
         let (own, other_name) = (self.values[0], &other.values[0].name);
         own.supersedes.contains(other_name) && self.window.start <= other.window.start
     }
-}
-
-fn window_of(contract: &Contract) -> Window {
-    Window { start: contract.valid_from, end: contract.valid_to.unwrap_or(Timestamp::MAX) }
 }
 
 /// The parts of a month in which none of the contracts holds, in order. The month is one of the last

@@ -118,9 +118,10 @@ async fn contract(story: &Story, place: usize, terms: &str) -> String {
     let day = terms.lines().next().unwrap();
     let same = applied.iter().filter(|other| other.text.lines().any(|line| line == day));
     let names: Vec<String> = same.map(|other| other.name().as_str().to_owned()).collect();
-    let names = names.iter().filter(|name| standing(name)).map(|name| format!("[{name}]"));
+    let mut names = names.iter().filter(|name| standing(name)).map(|name| format!("[{name}]"));
     // Each supersedes the one before it, so at most one stands.
-    let supersedes = names.last().map_or_else(String::new, |name| format!("supersedes: {name}\n"));
+    let supersedes =
+        names.next_back().map_or_else(String::new, |name| format!("supersedes: {name}\n"));
     format!("contract: c{place}\ntenant: acme\ncurrency: USD\n{supersedes}{terms}")
 }
 
