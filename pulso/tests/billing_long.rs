@@ -17,16 +17,29 @@ use pulso::client::Channel;
 use serde_json::{Value, json};
 use storage::conformance::servers::shared_pair;
 
-/// A line a resource, at 1.00 each.
-const CATALOGUE: &str = r#"
+/// A price for each of so many resources, so that each is a line, at 1.00.
+fn catalogue((resources, characters): (usize, usize)) -> String {
+    let cells = (1..=resources).map(|resource| {
+        format!("{{when: {{res: {}}}, unit_price: \"1\"}}", named(resource, characters))
+    });
+    let cells = cells.collect::<Vec<_>>().join(", ");
+    format!(
+        r#"
 catalogue: wide
 currency: USD
 skus:
   - sku: mx
     unit: u
     dimensions: [res]
-    prices: [{valid_from: 2020-01-01T00:00:00Z, model: matrix, prices: [{when: {res: none}, unit_price: "9"}], default: "1"}]
-"#;
+    prices: [{{valid_from: 2020-01-01T00:00:00Z, model: matrix, prices: [{cells}]}}]
+"#
+    )
+}
+
+fn named(resource: usize, characters: usize) -> String {
+    format!("r{resource:0characters$}")
+}
+
 const LINES: usize = 8_000;
 const ALL_STAGES: &str = "ingest,consume,price,query";
 
@@ -38,7 +51,7 @@ async fn use_up(
     (resources, characters): (usize, usize),
 ) {
     let pulses = (1..=resources).map(|resource| {
-        let resource = format!("r{resource:0characters$}");
+        let resource = named(resource, characters);
         json!({"tenant": tenant, "product_sku": "mx", "use_unity": "u", "used_amount": "1",
                "time": format!("{month}-05T00:00:00Z"), "properties": {"res": resource}})
         .to_string()
@@ -97,7 +110,7 @@ async fn on_servers_too_it_goes_every_way() {
 async fn goes_every_way(settings: &Settings) {
     let home = Home::new();
     let server = Server::start(&home, settings).await;
-    publish(&server, &home, CATALOGUE).await;
+    publish(&server, &home, &catalogue((LINES, 1))).await;
     use_up(&server, &home, ("first", "wide", "2024-09"), (LINES, 1)).await;
     assert_eq!(bill(&server, &[]).await["invoices"], "1", "and the run is closed");
     let listed = server.json(&["invoice", "list"]).await;
@@ -220,7 +233,7 @@ async fn a_period_of_more_lines_than_the_bound_fails_before_it_has_a_number_and_
     let home = Home::new();
     let with = |lines: &str| settings().with("PULSO_BILLING__DOCUMENT_LINES_MAX", lines);
     let server = Server::start(&home, &with("10")).await;
-    publish(&server, &home, CATALOGUE).await;
+    publish(&server, &home, &catalogue((11, 1))).await;
     use_up(&server, &home, ("a", "fits", "2024-09"), (10, 1)).await;
     use_up(&server, &home, ("b", "wide", "2024-09"), (11, 1)).await;
     let mut client = BillingServiceClient::new(server.channel().await);
@@ -307,7 +320,7 @@ async fn check_months(home: &Home, settings: &Settings, months: usize) {
 async fn no_kill_between_the_parts_of_a_document_leaves_half_of_it() {
     let prepared = Home::new();
     let server = Server::start(&prepared, &settings()).await;
-    publish(&server, &prepared, CATALOGUE).await;
+    publish(&server, &prepared, &catalogue(LONG)).await;
     use_up(&server, &prepared, ("month", "wide", "2024-09"), LONG).await;
     server.terminate().await;
     for (point, nth) in DEATHS {
@@ -326,7 +339,7 @@ async fn no_kill_on_servers_leaves_half_a_document_either() {
     let settings = cluster.stages(ALL_STAGES).with("PULSO_CONSUMER__PARTITIONS", "all");
     let home = Home::new();
     let server = Server::start(&home, &settings).await;
-    publish(&server, &home, CATALOGUE).await;
+    publish(&server, &home, &catalogue(LONG)).await;
     let deaths = [DEATHS[1], DEATHS[3]];
     let months = ["2024-01", "2024-02"];
     for month in months {

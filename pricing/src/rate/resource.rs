@@ -125,13 +125,17 @@ impl<'a, 'c> Place<'a, 'c> {
         parts: &mut Vec<Priced>,
         levels: &BTreeMap<(usize, Dimensions), Level>,
     ) {
+        // A level that several pieces have no price for waits once.
+        let mut waiting = BTreeSet::new();
         for (at, piece) in self.pieces.list.iter().enumerate() {
             let mut cells: BTreeMap<Dimensions, Priced> = BTreeMap::new();
             let own =
                 levels.iter().filter(|((measure, _), _)| *measure == self.pieces.measures[at]);
             for ((_, of), level) in own.filter(|(_, level)| !level.is_over()) {
                 let Some(cell) = self.pieces.cell(at, of) else {
-                    self.wait(rated, (piece, of), UnpricedReason::NoMatrixPrice, &level.tally);
+                    if waiting.insert(of) {
+                        self.wait(rated, (piece, of), UnpricedReason::NoMatrixPrice, &level.tally);
+                    }
                     continue;
                 };
                 let within = (self.terms.span.start, self.terms.period);
