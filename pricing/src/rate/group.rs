@@ -44,6 +44,10 @@ enum Standing {
 /// Rows of one resource that stand alike.
 struct Stretch {
     standing: Standing,
+    /// When rows stand so, whatever they hold; looked at for each row.
+    span: Option<Window>,
+    /// Whether a row tells more than what it adds to the sums.
+    tells_more: bool,
     tally: Tally,
 }
 
@@ -69,12 +73,14 @@ pub(super) fn group<'c>(terms: &RatingTerms<'c>, usage: &[UsageRow]) -> (Bills<'
             stretches: Vec::new(),
         });
         let Some(stretch) = rows.stretch_of(row, terms.span, &index, &mixed) else { continue };
-        let Stretch { standing, tally } = &mut rows.stretches[stretch];
+        let Stretch { standing, tells_more, tally, .. } = &mut rows.stretches[stretch];
         tally.add(&row.cell.aggregate);
         if terms.sources == Sources::Listed && *standing != Standing::Before {
             tally.note(u32::try_from(place).expect("below 2^32 rows a bill"));
         }
-        if let Standing::Priced(piece) = *standing {
+        if let Standing::Priced(piece) = *standing
+            && *tells_more
+        {
             let piece = &rows.pieces.list[piece];
             tally.keep_single(piece.definition.meter, piece.price, row);
         }
@@ -127,15 +133,8 @@ impl Rows<'_> {
         mixed: &MixedAmounts<'_>,
     ) -> Option<usize> {
         let hour = row.key.window_start;
-        let still = self.stretches.last().is_some_and(|newest| match newest.standing {
-            Standing::Priced(at) => {
-                let piece = &self.pieces.list[at];
-                // Whether an hour of single events is told is looked up hour by hour.
-                piece.price.model.per_event().is_none() && piece.span.holds(hour)
-            }
-            _ => false,
-        });
-        if still {
+        let newest = self.stretches.last().and_then(|newest| newest.span);
+        if newest.is_some_and(|span| span.holds(hour)) {
             return Some(self.stretches.len() - 1);
         }
         let standing = if hour < span.start {
@@ -151,13 +150,27 @@ impl Rows<'_> {
         };
         let found = self.stretches.iter().position(|stretch| stretch.standing == standing);
         let at = found.unwrap_or_else(|| {
-            self.stretches.push(Stretch { standing, tally: Tally::default() });
+            self.stretches.push(self.begun(standing));
             self.stretches.len() - 1
         });
         // Kept last, so that the next row finds it first.
         let newest = self.stretches.len() - 1;
         self.stretches.swap(at, newest);
         Some(newest)
+    }
+
+    /// A stretch without rows.
+    fn begun(&self, standing: Standing) -> Stretch {
+        let tally = Tally::default();
+        let Standing::Priced(at) = standing else {
+            return Stretch { standing, span: None, tells_more: false, tally };
+        };
+        let piece = &self.pieces.list[at];
+        // Whether an hour of single events is told is looked up hour by hour.
+        let is_per_event = piece.price.model.per_event().is_some();
+        let span = (!is_per_event).then_some(piece.span);
+        let tells_more = is_per_event || piece.definition.meter == Meter::TimeWeighted;
+        Stretch { standing, span, tells_more, tally }
     }
 }
 
@@ -167,7 +180,7 @@ fn place<'c>(
     (bills, waiting): (&mut Bills<'c>, &mut Waiting),
 ) {
     let ResourceKey { tenant, product_sku, use_unity, dimensions } = resource;
-    for Stretch { standing, tally } in rows.stretches {
+    for Stretch { standing, tally, .. } in rows.stretches {
         let what = || (tenant.clone(), product_sku.clone(), use_unity.clone());
         let wait = |reason, waiting: &mut Waiting, tally| {
             let (tenant, sku, unit) = what();
