@@ -60,7 +60,7 @@ pub fn stretches<'c>(contracts: impl IntoIterator<Item = &'c Contract>) -> Vec<S
         let held = Window { start, end: end.min(next) };
         one.values
             .iter()
-            .map(move |value| Stretch { contract: value, window: overlap(value.agreed(), held) })
+            .map(move |value| Stretch { contract: value, window: value.agreed().overlap(held) })
     });
     held.filter(|stretch| stretch.window.start < stretch.window.end).collect()
 }
@@ -94,7 +94,7 @@ pub fn gaps(stretches: &[Stretch<'_>], month: Month) -> Option<Vec<Window>> {
     let month = month.window(&Calendar::named(last.contract.terms.time_zone.as_str())?)?;
     let (mut gaps, mut from) = (Vec::new(), month.start);
     for stretch in stretches {
-        let held = overlap(stretch.window, month);
+        let held = stretch.window.overlap(month);
         if held.start < held.end {
             gaps.push(Window { start: from, end: held.start });
             from = held.end;
@@ -126,7 +126,7 @@ pub fn periods<'c>(stretches: &[Stretch<'c>], month: Month) -> Option<Vec<Billin
             continue;
         }
         for whole in calendar.periods(terms.anchor_day, from, to) {
-            let window = overlap(whole, agreed);
+            let window = whole.overlap(agreed);
             if asked.start <= window.start && window.start < asked.end {
                 periods.push(BillingPeriod { whole, window, parts: parts(alike, window) });
             }
@@ -146,15 +146,9 @@ fn go_on(one: &Stretch<'_>, other: &Stretch<'_>) -> bool {
 fn parts<'c>(stretches: &[Stretch<'c>], window: Window) -> Vec<Stretch<'c>> {
     let clipped = stretches.iter().map(|stretch| Stretch {
         contract: stretch.contract,
-        window: overlap(stretch.window, window),
+        window: stretch.window.overlap(window),
     });
     clipped.filter(|stretch| stretch.window.start < stretch.window.end).collect()
-}
-
-/// What two windows share; empty, with its start as its end, where they share nothing.
-fn overlap(one: Window, other: Window) -> Window {
-    let start = one.start.max(other.start);
-    Window { start, end: one.end.min(other.end).max(start) }
 }
 
 /// A calendar month, in whatever zone.
