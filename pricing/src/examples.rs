@@ -64,7 +64,8 @@ fn bill_of(catalogue: &Catalogue, test: &CatalogueTest) -> Result<Amount, Unpric
         None => definition.prices.iter().rfind(|price| price.currency == catalogue.currency),
     };
     let price = price.ok_or(UnpricedReason::NoPrice)?;
-    let measured = measured(definition, price, &test.usage)?;
+    let cells = Cells::of(&price.model);
+    let measured = measured(definition, (price, cells.as_ref()), &test.usage)?;
     let charges = bill::charges(&measured);
     let is_priced = charges.iter().any(Result::is_ok);
     let bounds = is_priced.then(|| Bounds::of(price, measured.len()));
@@ -82,7 +83,7 @@ fn bill_of(catalogue: &Catalogue, test: &CatalogueTest) -> Result<Amount, Unpric
 /// the file.
 fn measured<'c>(
     definition: &SkuDefinition,
-    price: &'c Price,
+    (price, matrix): (&'c Price, Option<&'c Cells<'c>>),
     usage: &TestUsage,
 ) -> Result<Vec<Measured<'c>>, UnpricedReason> {
     let (meter, amounts): (_, Vec<_>) = match usage {
@@ -97,11 +98,10 @@ fn measured<'c>(
             (definition.meter, amounts.iter().map(event).collect())
         }
     };
-    let matrix = Cells::of(&price.model);
     let mut cells: BTreeMap<Dimensions, BTreeMap<Dimensions, Tally>> = BTreeMap::new();
     let mut hour = Timestamp::EPOCH;
     for (dimensions, amount) in amounts {
-        let cell = match &matrix {
+        let cell = match matrix {
             Some(matrix) => matrix.cell(&dimensions).ok_or(UnpricedReason::NoMatrixPrice)?,
             None => Dimensions::none(),
         };
@@ -111,16 +111,19 @@ fn measured<'c>(
         tally.add_events(hour, amount, 1);
         hour = hour.plus(Duration::from_secs(3_600));
     }
-    Ok(cells.into_iter().map(|(cell, tallies)| measure(price, cell, tallies, meter)).collect())
+    Ok(cells
+        .into_iter()
+        .map(|(cell, tallies)| measure((price, matrix), cell, tallies, meter))
+        .collect())
 }
 
 /// What one cell prices.
-fn measure(
-    price: &Price,
+fn measure<'c>(
+    (price, cells): (&'c Price, Option<&'c Cells<'c>>),
     cell: Dimensions,
     tallies: BTreeMap<Dimensions, Tally>,
     meter: Meter,
-) -> Measured<'_> {
+) -> Measured<'c> {
     let add = |sum: Quantity, tally: &Tally| {
         sum.checked_add(tally.metered(meter)?).ok_or(UnpricedReason::OutOfRange)
     };
@@ -129,6 +132,7 @@ fn measure(
     tallies.into_values().for_each(|tally| all.merge(tally));
     Measured {
         price,
+        cells,
         piece: 0,
         discounts: &[],
         exchange: None,

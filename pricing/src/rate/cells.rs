@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use domain::{
-    Dimensions,
+    Dimensions, Quantity,
     catalogue::{Matrix, MatrixCell, PriceModel},
 };
+
+use crate::words::Pairs;
 
 /// Cells that name the same dimensions, by the values that they name.
 type Group<'c> = (Vec<&'c str>, HashMap<Vec<&'c str>, &'c MatrixCell>);
@@ -14,7 +16,7 @@ type Group<'c> = (Vec<&'c str>, HashMap<Vec<&'c str>, &'c MatrixCell>);
 #[derive(Debug)]
 pub(crate) struct Cells<'c> {
     groups: Vec<Group<'c>>,
-    has_default: bool,
+    default: Option<Quantity>,
 }
 
 impl<'c> Cells<'c> {
@@ -29,12 +31,32 @@ impl<'c> Cells<'c> {
         }
         let mut groups: Vec<Group<'_>> = groups.into_iter().collect();
         groups.sort_by_key(|(names, _)| std::cmp::Reverse(names.len()));
-        Some(Self { groups, has_default: default.is_some() })
+        Some(Self { groups, default: *default })
     }
 
     /// The dimensions of the cell that prices some usage, none for the default; `None` where neither
     /// does.
     pub(crate) fn cell(&self, dimensions: &Dimensions) -> Option<Dimensions> {
+        match self.find(dimensions) {
+            Some(cell) => {
+                let pairs = cell.when.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                Some(Dimensions::from_pairs(pairs))
+            }
+            None => self.default.map(|_| Dimensions::none()),
+        }
+    }
+
+    /// The price of some usage and what its cell names, nothing for the default; `None` where there is no
+    /// price.
+    pub(crate) fn price(&self, dimensions: &Dimensions) -> Option<(Quantity, Pairs)> {
+        match self.find(dimensions) {
+            Some(cell) => Some((cell.unit_price, Pairs(cell.when.clone()))),
+            None => self.default.map(|default| (default, Pairs::default())),
+        }
+    }
+
+    /// Of the cells that fit, the one that names most dimensions.
+    fn find(&self, dimensions: &Dimensions) -> Option<&'c MatrixCell> {
         let pairs = dimensions.pairs();
         let value_of = |name: &&str| {
             let found = pairs.iter().find(|(known, _)| known == name);
@@ -44,12 +66,6 @@ impl<'c> Cells<'c> {
             let values: Option<Vec<&str>> = names.iter().map(value_of).collect();
             cells.get(&values?).copied()
         };
-        match self.groups.iter().find_map(fits) {
-            Some(cell) => {
-                let pairs = cell.when.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-                Some(Dimensions::from_pairs(pairs))
-            }
-            None => self.has_default.then(Dimensions::none),
-        }
+        self.groups.iter().find_map(fits)
     }
 }

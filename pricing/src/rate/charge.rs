@@ -4,10 +4,9 @@
 //! of the line come after, in `bill.rs`.
 
 use domain::{
-    Dimensions, Quantity,
+    Quantity,
     catalogue::{
-        Conversion, ConversionFactor, Matrix, PackageRounding, PriceModel, RoundingMode, Tier,
-        Tiers,
+        Conversion, ConversionFactor, PackageRounding, PriceModel, RoundingMode, Tier, Tiers,
     },
 };
 
@@ -52,7 +51,7 @@ pub(super) fn charge(
     free_left: &mut Quantity,
     charge: &mut Charge,
 ) -> Result<(), UnpricedReason> {
-    let Measured { price, dimensions, events, .. } = measured;
+    let Measured { price, cells, dimensions, events, .. } = measured;
     let quantity = match &price.convert {
         Some(conversion) => convert(conversion, metered, charge)?,
         None => metered,
@@ -66,8 +65,9 @@ pub(super) fn charge(
         PriceModel::Package { size, price, rounding } => {
             packages(quantity, *size, *price, *rounding, charge)
         }
-        PriceModel::Matrix(matrix) => {
-            let (unit_price, cell) = cell(matrix, dimensions)?;
+        PriceModel::Matrix(_) => {
+            let found = cells.and_then(|cells| cells.price(dimensions));
+            let (unit_price, cell) = found.ok_or(UnpricedReason::NoMatrixPrice)?;
             push_units(quantity, unit_price, Some(cell), charge)
         }
         PriceModel::Percentage(terms) => percentage::percentage(terms, quantity, events, charge),
@@ -245,17 +245,4 @@ fn push_tier(
         charge.push(Step::TierFee { tier: number, amount: Amount::of(tier.flat_fee) })?;
     }
     Ok(())
-}
-
-/// Of the cells that fit, the one that names most dimensions; else the default.
-fn cell(matrix: &Matrix, dimensions: &Dimensions) -> Result<(Quantity, Pairs), UnpricedReason> {
-    let pairs = dimensions.pairs();
-    let fits = |when: &[(String, String)]| when.iter().all(|pair| pairs.contains(pair));
-    let best =
-        matrix.cells.iter().filter(|cell| fits(&cell.when)).max_by_key(|cell| cell.when.len());
-    match (best, matrix.default) {
-        (Some(cell), _) => Ok((cell.unit_price, Pairs(cell.when.clone()))),
-        (None, Some(default)) => Ok((default, Pairs::default())),
-        (None, None) => Err(UnpricedReason::NoMatrixPrice),
-    }
 }

@@ -220,7 +220,7 @@ fn bill_of<'b, 'c>(
 impl Resource<'_> {
     /// Adds the pulses of one resource.
     fn add(&mut self, (at, cell): (usize, Dimensions), dimensions: &Dimensions, tally: Tally) {
-        let is_matrix = self.pieces.is_matrix(at);
+        let is_matrix = self.pieces.cells(at).is_some();
         let quantity = match self.pieces.list[at].definition.meter {
             Meter::Count => Amount::whole(1).times(tally.count()).unwrap_or_default(),
             _ => tally.sum(),

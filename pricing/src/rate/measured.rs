@@ -6,12 +6,14 @@ use domain::{
     contract::{Discount, ExchangeRate},
 };
 
-use super::{Share, Step, UnpricedReason, events::Events};
+use super::{Share, Step, UnpricedReason, cells::Cells, events::Events};
 
 /// A quantity that one price prices together.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured<'c> {
     pub(crate) price: &'c Price,
+    /// Where the price is a matrix, what finds its cells.
+    pub(crate) cells: Option<&'c Cells<'c>>,
     /// Which stretch of time the price counts in: what is priced together shares its allowances.
     pub(crate) piece: usize,
     /// Shares that go off, in order.

@@ -157,15 +157,15 @@ impl<'c> Pieces<'c> {
         self.list.iter().position(|piece| piece.span.holds(moment))
     }
 
-    /// Tells whether a piece has a price for each combination of dimensions.
-    pub(super) fn is_matrix(&self, piece: usize) -> bool {
-        self.cells[piece].is_some()
+    /// What finds the cells of a piece that has a price for each combination of dimensions.
+    pub(super) fn cells(&self, piece: usize) -> Option<&Cells<'c>> {
+        self.cells[piece].as_ref()
     }
 
     /// The dimensions that a piece prices some usage by, none but for a matrix; `None` where that has no
     /// price for it.
     pub(super) fn cell(&self, piece: usize, dimensions: &Dimensions) -> Option<Dimensions> {
-        match &self.cells[piece] {
+        match self.cells(piece) {
             Some(cells) => cells.cell(dimensions),
             None => Some(Dimensions::none()),
         }

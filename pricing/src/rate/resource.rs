@@ -54,10 +54,11 @@ pub(super) fn rate(
     let measured: Vec<Measured<'_>> =
         parts.iter().zip(&prices).map(|(part, price)| place.measured(part, price)).collect();
     let charges = bill::charges(&measured);
-    let bounds = place.bounds(&parts, &charges);
+    let stretches = place.stretches();
+    let bounds = place.bounds(&stretches, &parts, &charges);
     let bill = bill::bill(charges, &measured, &bounds, terms.rounding);
     let (mut parts, mut billed) = (parts.into_iter(), bill.parts.into_iter());
-    for ((bounds, held), outer) in bounds.iter().zip(place.stretches()).zip(bill.bounds) {
+    for ((bounds, held), outer) in bounds.iter().zip(stretches).zip(bill.bounds) {
         for (part, billed) in parts.by_ref().take(bounds.parts).zip(billed.by_ref()) {
             place.add(rated, part, billed);
         }
@@ -189,6 +190,7 @@ impl<'a, 'c> Place<'a, 'c> {
         let is_flat = matches!(price.model, PriceModel::Flat { .. });
         Measured {
             price,
+            cells: self.pieces.cells(part.piece),
             piece: part.piece,
             discounts: &piece.discounts,
             exchange: self.terms.exchange_from(price.currency),
@@ -221,19 +223,24 @@ impl<'a, 'c> Place<'a, 'c> {
 
     /// What holds the parts of each stretch: the minimum and maximum for its days once usage was priced,
     /// else for the days on which the SKU is subscribed to.
-    fn bounds(&self, parts: &[Priced], charges: &[Result<Charge, UnpricedReason>]) -> Vec<Bounds> {
+    fn bounds(
+        &self,
+        stretches: &[Held],
+        parts: &[Priced],
+        charges: &[Result<Charge, UnpricedReason>],
+    ) -> Vec<Bounds> {
         let is_used =
             parts.iter().zip(charges).any(|(part, charge)| part.is_used && charge.is_ok());
-        let of = |held: Held| {
+        let of = |held: &Held| {
             let price = self.pieces.list[held.last].price;
             let inside = |part: &&Priced| (held.first..=held.last).contains(&part.piece);
             let days: Vec<Window> = match is_used {
-                true => vec![self.span_of(held)],
-                false => self.pieces.subscribed_in(self.span_of(held)).collect(),
+                true => vec![self.span_of(*held)],
+                false => self.pieces.subscribed_in(self.span_of(*held)).collect(),
             };
             self.bounds_of(price, parts.iter().filter(inside).count(), &days)
         };
-        self.stretches().into_iter().map(of).collect()
+        stretches.iter().map(of).collect()
     }
 
     fn bounds_of(&self, price: &Price, parts: usize, days: &[Window]) -> Bounds {
