@@ -287,7 +287,8 @@ impl<U: UsageStore> UsageReader<U> {
 }
 
 /// All usage of a tenant in a window.
-fn of_tenant(tenant: &Tenant, window: Window) -> UsageFilter {
+/// All of a tenant's rows of a window.
+pub(crate) fn of_tenant(tenant: &Tenant, window: Window) -> UsageFilter {
     UsageFilter {
         tenant: Some(tenant.clone()),
         product_sku: None,

@@ -9,12 +9,12 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     LogWindows, RowKey, Timestamp, UsageRow, UsageStore, Window, WindowLength, contract::Contract,
-    generation::Generation, store::UsageFilter,
+    generation::Generation,
 };
 use pricing::{moment::Calendar, timeline::BillingPeriod};
 use tokio::sync::OnceCell;
 
-use crate::{BillingError, Refusal};
+use crate::{BillingError, Refusal, usage};
 
 /// Most rows that the check of one contract looks at. Only on a log that got shorter windows by growing,
 /// and only of the contract's tenant from its first day on.
@@ -116,13 +116,7 @@ impl<U: UsageStore> Windows<U> {
         windows: &LogWindows,
     ) -> Result<Option<Window>, BillingError> {
         let agreed = windows.reaching_into(contract.agreed());
-        let filter = UsageFilter {
-            tenant: Some(contract.tenant.clone()),
-            product_sku: None,
-            use_unity: None,
-            from: agreed.start,
-            to: agreed.end,
-        };
+        let filter = usage::of_tenant(&contract.tenant, agreed);
         let view = self.usage.active_view().await?;
         let (mut last, mut looked_at): (Option<Window>, usize) = (None, 0);
         let mut after: Option<RowKey> = None;

@@ -159,47 +159,40 @@ impl Amendment {
         if let Some(days) = payment_term_days {
             contract.terms.payment_term_days = *days;
         }
-        change(&mut contract.subscriptions, subscriptions);
-        change(&mut contract.overrides, overrides);
-        change(&mut contract.discounts, discounts);
-        change(&mut contract.commitments, commitments);
-        change(&mut contract.exchange, exchange);
-        change(&mut contract.taxes, taxes);
-        self.change_credits(&mut contract.credits, credits);
+        change(&mut contract.subscriptions, subscriptions, remove);
+        change(&mut contract.overrides, overrides, remove);
+        change(&mut contract.discounts, discounts, remove);
+        change(&mut contract.commitments, commitments, remove);
+        change(&mut contract.exchange, exchange, remove);
+        change(&mut contract.taxes, taxes, remove);
+        // A credit belongs to the tenant for ever, so one that ends stays, with its end.
+        change(&mut contract.credits, credits, |credits, place| {
+            let expires = &mut credits[place].expires;
+            *expires = Some(expires.map_or(self.from, |end| end.min(self.from)));
+        });
         contract.subscriptions.sort();
         contract.exchange.sort_by_key(|rate| (rate.from.code(), rate.valid_from));
     }
-
-    /// A credit belongs to the tenant for ever, so one that ends stays, with its end.
-    fn change_credits(&self, credits: &mut Vec<Credit>, changes: &[Change<Credit>]) {
-        for change in changes {
-            let key = change.key();
-            let known = credits.iter().position(|credit| credit.is(&key));
-            match (change, known) {
-                (Change::Stated(credit), Some(place)) => credits[place] = credit.clone(),
-                (Change::Stated(credit), None) => credits.push(credit.clone()),
-                (Change::Ended(_), Some(place)) => {
-                    let expires = &mut credits[place].expires;
-                    *expires = Some(expires.map_or(self.from, |end| end.min(self.from)));
-                }
-                (Change::Ended(_), None) => {}
-            }
-        }
-    }
 }
 
-/// Changes a list; what is in it keeps its place, what is new goes to its end.
-fn change<T: Thing>(things: &mut Vec<T>, changes: &[Change<T>]) {
+/// Changes a list; what is in it keeps its place, what is new goes to its end. `end` does what becomes of
+/// the thing at a place that ends.
+fn change<T: Thing>(things: &mut Vec<T>, changes: &[Change<T>], end: impl Fn(&mut Vec<T>, usize)) {
     for change in changes {
         let key = change.key();
         let known = things.iter().position(|thing| thing.is(&key));
         match (change, known) {
             (Change::Stated(thing), Some(place)) => things[place] = thing.clone(),
             (Change::Stated(thing), None) => things.push(thing.clone()),
-            (Change::Ended(_), Some(place)) => _ = things.remove(place),
+            (Change::Ended(_), Some(place)) => end(things, place),
             (Change::Ended(_), None) => {}
         }
     }
+}
+
+/// What ends is gone.
+fn remove<T>(things: &mut Vec<T>, place: usize) {
+    things.remove(place);
 }
 
 impl Contract {
