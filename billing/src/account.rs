@@ -112,8 +112,8 @@ pub(crate) async fn all_tenants<U: UsageStore, B: BillingStore>(
     count: u64,
 ) -> Result<BTreeSet<Tenant>, BillingError> {
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let contracts = books.contracts.all().await?.into_iter().take(count);
+    let contracts = books.contracts.all().await?;
     let mut tenants = usage.tenants().await?;
-    tenants.extend(contracts.map(|known| known.tenant.clone()));
+    tenants.extend(contracts.iter().take(count).map(|filed| filed.tenant().clone()));
     Ok(tenants)
 }

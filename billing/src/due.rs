@@ -28,7 +28,7 @@ use crate::{
     BillingError,
     books::{
         Books,
-        contracts::{self, Applied},
+        contracts::{self, Files},
         ledger::Ledger,
         runs::{Ended, Run, results::Words},
     },
@@ -96,7 +96,7 @@ struct Look {
     /// Of the catalogue, those in use.
     versions: Vec<String>,
     editions: Arc<Editions>,
-    contracts: HashMap<Tenant, Vec<Arc<Applied>>>,
+    contracts: Arc<Files>,
     /// Periods by standard terms, which are everybody's without a contract.
     standard: Vec<Billable>,
     runs: HashMap<u64, Run>,
@@ -140,7 +140,7 @@ impl<U: UsageStore, B: BillingStore> Looker<U, B> {
         let runs = self.books.runs.all().await?;
         if let Some(look) = self.prepare(now, months, &runs).await? {
             let mut tenants = self.usage.tenants().await?;
-            tenants.extend(look.contracts.keys().cloned());
+            tenants.extend(look.contracts.tenants().cloned());
             due.tenants = tenants.len();
             let found: Vec<(Tenant, Option<BTreeSet<Month>>)> = futures_util::stream::iter(tenants)
                 .map(|tenant| self.of_tenant(&look, tenant))
@@ -174,10 +174,7 @@ impl<U: UsageStore, B: BillingStore> Looker<U, B> {
             return Ok(None);
         }
         let editions = self.books.catalogues.editions(&versions).await?;
-        let mut contracts: HashMap<Tenant, Vec<Arc<Applied>>> = HashMap::new();
-        for applied in self.books.contracts.all().await? {
-            contracts.entry(applied.tenant.clone()).or_default().push(applied);
-        }
+        let contracts = self.books.contracts.all().await?;
         let anybody = Tenant::new("anybody").expect("a name");
         let standard = periods_of(&editions.standard_contracts(&anybody), &months)?;
         let runs = runs.iter().map(|run| (run.number, run.clone())).collect();
@@ -257,8 +254,7 @@ impl<U: UsageStore, B: BillingStore> Looker<U, B> {
         let Some((number, cut)) = run.and_then(|run| Some((run.number, run.cut.as_ref()?))) else {
             return Ok(false);
         };
-        let is_newer = |known: &Arc<Applied>| known.place >= cut.contracts;
-        if cut.catalogues != look.versions || look.applied(tenant).iter().any(is_newer) {
+        if cut.catalogues != look.versions || look.contracts.has_behind(cut.contracts, tenant) {
             return Ok(false);
         }
         let below = {
@@ -278,18 +274,14 @@ impl<U: UsageStore, B: BillingStore> Looker<U, B> {
 }
 
 impl Look {
-    fn applied(&self, tenant: &Tenant) -> &[Arc<Applied>] {
-        self.contracts.get(tenant).map_or(&[], Vec::as_slice)
-    }
-
     /// The periods of a tenant that begin in the months of the look, in order.
     fn periods(&self, tenant: &Tenant) -> Result<Vec<Billable>, BillingError> {
-        let applied = self.applied(tenant);
+        let applied = self.contracts.of(tenant)?;
         if applied.is_empty() {
             return Ok(self.standard.clone());
         }
         let mut contracts = self.editions.standard_contracts(tenant);
-        contracts.extend(contracts::agreed(applied));
+        contracts.extend(contracts::agreed(&applied));
         periods_of(&contracts, &self.months)
     }
 }

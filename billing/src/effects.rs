@@ -5,7 +5,12 @@ use std::collections::BTreeSet;
 
 use domain::{BillingStore, Timestamp, UsageStore, Window};
 use edge::Compute;
-use pricing::{Amount, invoice::Invoice, rate::Sources, timeline::Month};
+use pricing::{
+    Amount,
+    invoice::{Invoice, Line},
+    rate::Sources,
+    timeline::Month,
+};
 
 use crate::{
     BillingError,
@@ -43,6 +48,48 @@ pub(crate) struct Effect {
     pub(crate) documents: Vec<String>,
 }
 
+/// A billing period, rated as it is and as it would be.
+pub(crate) struct Rated {
+    /// The period as it would be, where there is one; else as it is.
+    pub(crate) period: Billable,
+    /// `None` where there is no such period.
+    pub(crate) before: Option<Invoice>,
+    /// `None` where there would be none.
+    pub(crate) after: Option<Invoice>,
+    /// Numbers of the documents that bill it.
+    pub(crate) documents: Vec<String>,
+}
+
+impl Rated {
+    /// Tells whether any line differs.
+    pub(crate) fn changes(&self) -> bool {
+        lines(self.before.as_ref()) != lines(self.after.as_ref())
+    }
+
+    /// Tells whether either side has a line.
+    pub(crate) fn has_lines(&self) -> bool {
+        [&self.before, &self.after].into_iter().any(|side| !lines(side.as_ref()).is_empty())
+    }
+}
+
+fn lines(invoice: Option<&Invoice>) -> &[Line] {
+    invoice.map_or(&[], |invoice| &invoice.lines)
+}
+
+impl From<Rated> for Effect {
+    fn from(Rated { period, before, after, documents }: Rated) -> Self {
+        let total = |invoice: Option<Invoice>| invoice.map_or(Amount::ZERO, |it| it.total);
+        Self {
+            month: period.month,
+            window: period.window,
+            currency: period.currency.code(),
+            old: total(before),
+            new: total(after),
+            documents,
+        }
+    }
+}
+
 /// What a change is looked at with.
 pub(crate) struct Comparison<'a, U, B> {
     pub(crate) books: &'a Books<B>,
@@ -65,49 +112,42 @@ impl<U: UsageStore, B: BillingStore> Comparison<'_, U, B> {
     ) -> Result<Effects, BillingError> {
         let (months, months_left_out) = months(from, to);
         let below = self.rater.usage().now().await?;
-        let ledger = self.books.documents.ledger(&self.before.tenant).await?;
         let mut periods = Vec::new();
         for month in months {
-            let old = periods::billable(&self.before.contracts, month)?;
-            let new = periods::billable(&self.after.contracts, month)?;
-            for (start, currency) in beginnings(&old, &new, to) {
-                let of = |side: &[Billable]| {
-                    let is_it = |period: &&Billable| {
-                        period.window.start == start && period.currency.code() == currency
-                    };
-                    side.iter().find(is_it).copied()
-                };
-                periods.extend(self.effect(&below, &ledger, (of(&old), of(&new))).await?);
-            }
+            let rated = self.rated(&below, month, to).await?;
+            periods.extend(rated.into_iter().filter(Rated::changes).map(Effect::from));
         }
         Ok(Effects { periods, months_left_out })
     }
 
-    /// What becomes of one period, where anything does.
-    async fn effect(
+    /// Rates the periods that begin in a month and before a moment on both sides, in order.
+    ///
+    /// # Errors
+    /// When the store fails, or a period cannot be billed.
+    pub(crate) async fn rated(
         &self,
         below: &Below,
-        ledger: &Ledger,
-        (old, new): (Option<Billable>, Option<Billable>),
-    ) -> Result<Option<Effect>, BillingError> {
-        let Some(period) = new.or(old) else { return Ok(None) };
-        let (before, after) =
-            (self.rate(below, self.before, old).await?, self.rate(below, self.after, new).await?);
-        let lines = |invoice: &Option<Invoice>| {
-            invoice.as_ref().map_or_else(Vec::new, |invoice| invoice.lines.clone())
-        };
-        if lines(&before) == lines(&after) {
-            return Ok(None);
+        month: Month,
+        to: Timestamp,
+    ) -> Result<Vec<Rated>, BillingError> {
+        let old = periods::billable(&self.before.contracts, month)?;
+        let new = periods::billable(&self.after.contracts, month)?;
+        let ledger = self.books.documents.ledger(&self.before.tenant).await?;
+        let mut rated = Vec::new();
+        for (start, currency) in beginnings(&old, &new, to) {
+            let of = |side: &[Billable]| {
+                let is_it = |period: &&Billable| {
+                    period.window.start == start && period.currency.code() == currency
+                };
+                side.iter().find(is_it).copied()
+            };
+            let (old, new) = (of(&old), of(&new));
+            let Some(period) = new.or(old) else { continue };
+            let before = self.rate(below, self.before, old).await?;
+            let after = self.rate(below, self.after, new).await?;
+            rated.push(Rated { period, before, after, documents: documents(&ledger, period) });
         }
-        let total = |invoice: Option<Invoice>| invoice.map_or(Amount::ZERO, |it| it.total);
-        Ok(Some(Effect {
-            month: period.month,
-            window: period.window,
-            currency: period.currency.code(),
-            old: total(before),
-            new: total(after),
-            documents: documents(ledger, period),
-        }))
+        Ok(rated)
     }
 
     async fn rate(
@@ -123,7 +163,7 @@ impl<U: UsageStore, B: BillingStore> Comparison<'_, U, B> {
 }
 
 /// Numbers of the documents that bill a period.
-pub(crate) fn documents(ledger: &Ledger, period: Billable) -> Vec<String> {
+fn documents(ledger: &Ledger, period: Billable) -> Vec<String> {
     let of_period = ledger.group(period.window.start, period.currency.code());
     of_period.documents().iter().filter_map(|found| found.number.map(number_text)).collect()
 }

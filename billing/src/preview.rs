@@ -1,6 +1,9 @@
 //! Previews and simulations: what periods come to by the totals as they stand now. They write nothing.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use domain::{BillingStore, Quantity, Tenant, Timestamp, UsageStore, Window};
 use edge::Compute;
@@ -16,8 +19,14 @@ use pricing::{
 use crate::{
     BillingError,
     account::{Account, all_tenants},
-    books::{Books, document::Draft, ledger::Ledger},
-    effects, periods,
+    books::{
+        Books,
+        contracts::{self, Files, Supposed},
+        document::Draft,
+        ledger::Ledger,
+    },
+    effects::{Comparison, Rated},
+    periods,
     rater::Rater,
     set_aside::SetAside,
 };
@@ -90,40 +99,54 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
         Ok((paid(&ledger, &account, invoices), set_aside))
     }
 
-    /// What the periods that begin in a month would cost each tenant under `new`, against `old`.
-    /// What is under contracts that name a version of their own does not change. By tenant.
+    /// What the periods that begin in a month would cost by the second side, against the first. Where
+    /// the catalogues are the same, only for the tenants of the supposed contracts. By tenant.
     ///
     /// # Errors
     /// When the store fails, or a tenant's period cannot be billed.
     pub(crate) async fn simulate(
         &self,
         month: Month,
-        old: &Arc<Editions>,
-        new: &Arc<Editions>,
+        (old, new): (&Arc<Editions>, &Arc<Editions>),
+        supposed: &Supposed,
     ) -> Result<Vec<Change>, BillingError> {
         let below = self.rater.usage().now().await?;
+        let mut tenants: BTreeSet<Tenant> =
+            supposed.offered.iter().map(|offered| offered.tenant.clone()).collect();
+        if !Arc::ptr_eq(old, new) {
+            tenants.extend(all_tenants(&self.books, self.rater.usage(), u64::MAX).await?);
+        }
         let mut changes = Vec::new();
-        for tenant in all_tenants(&self.books, self.rater.usage(), u64::MAX).await? {
-            let before = Account::of(&self.books, &tenant, u64::MAX, Arc::clone(old)).await?;
-            let after = Account::of(&self.books, &tenant, u64::MAX, Arc::clone(new)).await?;
-            let ledger = self.books.documents.ledger(&tenant).await?;
-            for period in periods::billable(&before.contracts, month)? {
-                let (pool, sources) = (&self.compute, Sources::LeftOut);
-                let old = self.rater.rate_window(pool, &below, &before, period, sources).await?;
-                let new = self.rater.rate_window(pool, &below, &after, period, sources).await?;
-                if old.lines.is_empty() && new.lines.is_empty() {
-                    continue;
+        for tenant in tenants {
+            let under = async |files: &Files, editions| {
+                let agreed = contracts::agreed(&files.of(&tenant)?);
+                Account::under(&self.books, &tenant, agreed, Arc::clone(editions)).await
+            };
+            let before = under(&supposed.before, old).await?;
+            let after = under(&supposed.after, new).await?;
+            let comparison = Comparison {
+                books: &self.books,
+                rater: &self.rater,
+                compute: &self.compute,
+                before: &before,
+                after: &after,
+            };
+            for rated in comparison.rated(&below, month, Timestamp::MAX).await? {
+                if rated.has_lines() {
+                    changes.push(change(&tenant, rated)?);
                 }
-                let out_of_range = || invoice::InvoiceError::OutOfRange(tenant_name(&tenant));
-                let change = Change::between(&tenant, &old, &new).ok_or_else(out_of_range)?;
-                let is_same = old.lines == new.lines;
-                let documents =
-                    if is_same { Vec::new() } else { effects::documents(&ledger, period) };
-                changes.push(Change { documents, ..change });
             }
         }
         Ok(changes)
     }
+}
+
+fn change(tenant: &Tenant, rated: Rated) -> Result<Change, BillingError> {
+    let of = (tenant, rated.period.currency);
+    let change = Change::between(of, rated.before.as_ref(), rated.after.as_ref());
+    let change = change.ok_or_else(|| invoice::InvoiceError::OutOfRange(tenant_name(tenant)))?;
+    let documents = if rated.changes() { rated.documents } else { Vec::new() };
+    Ok(Change { documents, ..change })
 }
 
 /// What credits would pay of invoices, one after the other, if no document of their periods had used them.

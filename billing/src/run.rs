@@ -10,7 +10,7 @@
 //! open, to be resumed.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::BTreeSet,
     sync::{Arc, OnceLock},
 };
 
@@ -85,8 +85,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
         let mut unknown: Vec<Tenant> = named.collect();
         if !unknown.is_empty() {
             let contracts = self.books.contracts.all().await?;
-            let known: HashSet<&Tenant> = contracts.iter().map(|known| &known.tenant).collect();
-            unknown.retain(|tenant| !known.contains(tenant));
+            unknown.retain(|tenant| !contracts.has_any(tenant));
         }
         let mut refused = Vec::new();
         for tenant in unknown {

@@ -1,11 +1,11 @@
-//! Simulate: what another catalogue would have made of past usage, tenant by tenant.
+//! Simulate: what another catalogue or other contracts would have made of past usage, tenant by tenant.
 //!
 //! Pure: two invoices a tenant in, a comparison out. Reading the usage and drawing the
 //! picture are the crate `billing`'s.
 
 use std::collections::BTreeMap;
 
-use domain::Tenant;
+use domain::{Tenant, catalogue::Currency};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -18,11 +18,11 @@ pub struct Change {
     pub tenant: Tenant,
     /// The currency of the amounts.
     pub currency: String,
-    /// What the period costs under the old catalogue.
+    /// What the period costs by what is compared with.
     pub old: Amount,
-    /// What it would cost under the new one.
+    /// What it would cost by the other.
     pub new: Amount,
-    /// Resources of usage without a price, under the old and the new one.
+    /// Resources of usage without a price, by the one and by the other.
     pub unpriced: (usize, usize),
     /// The SKUs whose amount changes, with the old and the new amount, by SKU.
     pub skus: BTreeMap<String, (Amount, Amount)>,
@@ -31,12 +31,17 @@ pub struct Change {
 }
 
 impl Change {
-    /// Compares the invoices of a tenant's periods, without their documents. `None` where sums leave the range of money.
+    /// Compares the invoices of a tenant's period in one currency, without its documents. A period that
+    /// only one side has costs nothing by the other. `None` where sums leave the range of money.
     #[must_use]
-    pub fn between(tenant: &Tenant, old: &Invoice, new: &Invoice) -> Option<Self> {
+    pub fn between(
+        (tenant, currency): (&Tenant, Currency),
+        old: Option<&Invoice>,
+        new: Option<&Invoice>,
+    ) -> Option<Self> {
         let mut skus: BTreeMap<String, (Amount, Amount)> = BTreeMap::new();
         for (invoice, is_new) in [(old, false), (new, true)] {
-            for line in &invoice.lines {
+            for line in invoice.into_iter().flat_map(|invoice| &invoice.lines) {
                 let crate::invoice::Subject::Usage(usage) = &line.subject else { continue };
                 let (before, after) = skus
                     .entry(usage.product_sku.to_string())
@@ -46,12 +51,14 @@ impl Change {
             }
         }
         skus.retain(|_, (before, after)| before != after);
+        let total = |side: Option<&Invoice>| side.map_or(Amount::ZERO, |invoice| invoice.total);
+        let unpriced = |side: Option<&Invoice>| side.map_or(0, |invoice| invoice.unpriced.len());
         Some(Self {
             tenant: tenant.clone(),
-            currency: new.currency().code().to_owned(),
-            old: old.total,
-            new: new.total,
-            unpriced: (old.unpriced.len(), new.unpriced.len()),
+            currency: currency.code().to_owned(),
+            old: total(old),
+            new: total(new),
+            unpriced: (unpriced(old), unpriced(new)),
             skus,
             documents: Vec::new(),
         })
@@ -79,8 +86,10 @@ pub struct Simulation {
     pub period: String,
     /// Version of the catalogue that it is compared with.
     pub old_catalogue: String,
-    /// Version of the other catalogue.
+    /// Version of the other catalogue; the same where only contracts are other ones.
     pub new_catalogue: String,
+    /// Names of the contracts and amendments that are looked at as if they were applied, in order.
+    pub contracts: Vec<String>,
     /// What changes for each tenant with something to bill, a period each.
     pub tenants: Vec<TenantChange>,
     /// Sums by currency.
@@ -94,18 +103,18 @@ pub struct TenantChange {
     pub tenant: String,
     /// The currency of the amounts.
     pub currency: String,
-    /// What the period costs under the old catalogue.
+    /// What the period costs by what is compared with.
     pub old: Amount,
-    /// What it would cost under the new one.
+    /// What it would cost by the other.
     pub new: Amount,
     /// New minus old.
     pub difference: Amount,
     /// The difference in thousandths of the old amount, towards zero, from -1,000,000 to 1,000,000;
     /// null where there was nothing before.
     pub change_permille: Option<i64>,
-    /// Resources of usage without a price under the old catalogue.
+    /// Resources of usage without a price by what is compared with.
     pub unpriced_old: u64,
-    /// Resources of usage without a price under the new one.
+    /// Resources of usage without a price by the other.
     pub unpriced_new: u64,
     /// The SKUs whose amount changes, sorted.
     pub skus: Vec<SkuChange>,
@@ -119,9 +128,9 @@ pub struct TenantChange {
 pub struct SkuChange {
     /// What was used.
     pub product_sku: String,
-    /// What it costs under the old catalogue.
+    /// What it costs by what is compared with.
     pub old: Amount,
-    /// What it would cost under the new one.
+    /// What it would cost by the other.
     pub new: Amount,
 }
 
@@ -130,9 +139,9 @@ pub struct SkuChange {
 pub struct CurrencyChange {
     /// The currency of the amounts.
     pub currency: String,
-    /// What all tenants pay under the old catalogue.
+    /// What the tenants pay by what is compared with.
     pub old: Amount,
-    /// What they would pay under the new one.
+    /// What they would pay by the other.
     pub new: Amount,
     /// New minus old.
     pub difference: Amount,
@@ -141,7 +150,12 @@ pub struct CurrencyChange {
 impl Simulation {
     /// Puts the changes of all tenants together.
     #[must_use]
-    pub fn of(period: &str, catalogues: (&str, &str), changes: &[Change]) -> Self {
+    pub fn of(
+        period: &str,
+        catalogues: (&str, &str),
+        contracts: Vec<String>,
+        changes: &[Change],
+    ) -> Self {
         let mut totals: BTreeMap<&str, (Amount, Amount)> = BTreeMap::new();
         for change in changes {
             let (old, new) =
@@ -160,6 +174,7 @@ impl Simulation {
             period: period.to_owned(),
             old_catalogue: catalogues.0.to_owned(),
             new_catalogue: catalogues.1.to_owned(),
+            contracts,
             tenants: changes.iter().map(TenantChange::from).collect(),
             totals: totals.collect(),
         }

@@ -42,6 +42,10 @@ pub struct Contract {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     agreed: Vec<AgreedTerms>,
+    /// Why this program cannot read it; only where it cannot. Then its tenant is not billed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    unreadable: Option<String>,
 }
 
 /// What a contract says for a stretch of time.
@@ -159,6 +163,7 @@ pub fn contract(contract: &v1::Contract) -> Contract {
         holds_to: moment(contract.holds_to.as_ref()),
         text: given(&contract.text),
         agreed: contract.agreed.iter().map(agreed).collect(),
+        unreadable: given(&contract.unreadable),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Answer: what another catalogue would change, as a message and back.
+//! Answer: what another catalogue or other contracts would change, as a message and back.
 
 use pricing::simulate::{CurrencyChange, Simulation, SkuChange, TenantChange};
 use proto::v1;
@@ -22,6 +22,7 @@ pub fn of_message(message: v1::SimulateResponse) -> Result<Simulation, NotUnders
         period: message.period,
         old_catalogue: message.old_catalogue,
         new_catalogue: message.new_catalogue,
+        contracts: message.contracts,
         tenants: message.tenants.into_iter().map(of_tenant).collect::<Result<_, _>>()?,
         totals: totals.collect::<Result<_, _>>()?,
     })
@@ -61,6 +62,7 @@ pub(crate) fn message(simulation: Simulation) -> v1::SimulateResponse {
         period: simulation.period,
         old_catalogue: simulation.old_catalogue,
         new_catalogue: simulation.new_catalogue,
+        contracts: simulation.contracts,
         tenants: simulation.tenants.into_iter().map(tenant).collect(),
         totals: totals.collect(),
     }

@@ -1,8 +1,8 @@
 //! Contracts and their amendments: applied once and for ever, listed, shown.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use domain::{BillingStore, PulseLog, Timestamp, UsageStore, contract::Contract};
+use domain::{BillingStore, PulseLog, Tenant, Timestamp, UsageStore, contract::Contract};
 use edge::{Problem, access::Change, problem::reasons};
 use pricing::{
     agreement,
@@ -13,7 +13,7 @@ use proto::v1;
 use super::{BillingApi, messages, problems};
 use crate::{
     account::Account,
-    books::contracts::{self, Agreed, Applied, Apply, Kind, Offered},
+    books::contracts::{self, Agreed, Applied, Apply, Filed, Kind, Offered},
     effects::{Comparison, Effects},
 };
 
@@ -141,25 +141,21 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         &self,
         tenant: &str,
     ) -> Result<v1::ListContractsResponse, Problem> {
-        let mut applied = self.parts.books.contracts.all().await.map_err(problems::of_billing)?;
-        applied.retain(|found| tenant.is_empty() || found.tenant.as_str() == tenant);
+        let files = self.parts.books.contracts.all().await.map_err(problems::of_billing)?;
+        let tenant = tenant.to_owned();
         let describing = move || {
-            let mut contracts: Vec<v1::Contract> = Vec::with_capacity(applied.len());
-            let mut by_tenant = std::collections::BTreeMap::new();
-            for found in &applied {
-                by_tenant.entry(&found.tenant).or_insert_with(Vec::new).push(Arc::clone(found));
+            let mut agreed: HashMap<&Tenant, Vec<Contract>> = HashMap::new();
+            let wanted = |filed: &&Filed| tenant.is_empty() || filed.tenant().as_str() == tenant;
+            for filed in files.iter().filter(wanted) {
+                let own = || contracts::agreed(&files.of(filed.tenant()).unwrap_or_default());
+                agreed.entry(filed.tenant()).or_insert_with(own);
             }
-            let agreed: std::collections::BTreeMap<_, Vec<Contract>> =
-                by_tenant.iter().map(|(tenant, own)| (*tenant, contracts::agreed(own))).collect();
-            let stretches: std::collections::BTreeMap<_, Vec<Stretch<'_>>> = agreed
-                .iter()
-                .map(|(tenant, contracts)| (*tenant, timeline::stretches(contracts)))
-                .collect();
-            contracts.extend(applied.iter().map(|found| {
-                let holding = stretches.get(&found.tenant).map_or(&[][..], Vec::as_slice);
-                messages::held(messages::contract(found), found, holding)
-            }));
-            v1::ListContractsResponse { contracts }
+            let stretches: HashMap<&Tenant, Vec<Stretch<'_>>> =
+                agreed.iter().map(|(tenant, own)| (*tenant, timeline::stretches(own))).collect();
+            let describe = |filed: &Filed| messages::filed(filed, &stretches[filed.tenant()]);
+            v1::ListContractsResponse {
+                contracts: files.iter().filter(wanted).map(describe).collect(),
+            }
         };
         self.compute.run(describing).await
     }
@@ -167,24 +163,19 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// The contract or the amendment with a name, with its text; a contract with what it says, as its
     /// amendments make it.
     pub(crate) async fn contract(&self, name: &str) -> Result<v1::Contract, Problem> {
-        let books = &self.parts.books;
-        let applied = books.contracts.all().await.map_err(problems::of_billing)?;
-        let found = applied.iter().find(|found| found.name().as_str() == name).cloned();
-        let found = found.ok_or_else(|| {
+        let files = self.parts.books.contracts.all().await.map_err(problems::of_billing)?;
+        let found = files.named(name).cloned().ok_or_else(|| {
             let message = format!("no contract was applied as {name:?}");
             Problem::not_found(reasons::CONTRACT_NOT_FOUND, message)
         })?;
         let describing = move || {
-            let own: Vec<Arc<Applied>> =
-                applied.into_iter().filter(|other| other.tenant == found.tenant).collect();
-            let contracts = contracts::agreed(&own);
-            let holding = timeline::stretches(&contracts);
-            let message = messages::held(messages::contract(&found), &found, &holding);
-            let values = contracts.iter().filter(|value| {
-                found.contract().is_some_and(|contract| contract.name == value.name)
-            });
+            let agreed = contracts::agreed(&files.of(found.tenant()).unwrap_or_default());
+            let message = messages::filed(&found, &timeline::stretches(&agreed));
+            let contract = found.applied().ok().and_then(|applied| applied.contract());
+            let values =
+                agreed.iter().filter(|value| contract.is_some_and(|it| it.name == value.name));
             v1::Contract {
-                text: found.text.clone(),
+                text: found.text().to_owned(),
                 agreed: values.map(messages::agreed).collect(),
                 ..message
             }

@@ -11,7 +11,7 @@ use proto::v1;
 
 use crate::{
     books::{
-        contracts::{Agreed, Applied},
+        contracts::{Agreed, Applied, Filed},
         document::{Document, number_text},
         documents::Found,
         rejections::Rejection,
@@ -51,12 +51,24 @@ pub(super) fn contract(applied: &Arc<Applied>) -> v1::Contract {
     }
 }
 
+/// A file that was applied, and when it holds among the tenant's contracts; one that cannot be read with
+/// the reason.
+pub(super) fn filed(filed: &Filed, stretches: &[Stretch<'_>]) -> v1::Contract {
+    match filed {
+        Filed::Read(applied) => held(contract(applied), applied, stretches),
+        Filed::Unread(unread) => v1::Contract {
+            name: unread.name.as_str().to_owned(),
+            tenant: unread.tenant.as_str().to_owned(),
+            applied_at: Some(moment(unread.applied_at)),
+            amends: unread.amends.clone().unwrap_or_default(),
+            unreadable: unread.message.clone(),
+            ..v1::Contract::default()
+        },
+    }
+}
+
 /// Adds when it holds, among the tenant's contracts: an amendment while its contract does.
-pub(super) fn held(
-    contract: v1::Contract,
-    applied: &Applied,
-    stretches: &[Stretch<'_>],
-) -> v1::Contract {
+fn held(contract: v1::Contract, applied: &Applied, stretches: &[Stretch<'_>]) -> v1::Contract {
     let of = applied.amends().unwrap_or_else(|| applied.name());
     let mut own = stretches.iter().filter(|stretch| stretch.contract.name == *of);
     let Some(first) = own.next() else { return contract };

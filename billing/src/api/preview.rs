@@ -1,4 +1,5 @@
-//! Previews: a tenant's periods as they stand now, and what another catalogue would change.
+//! Previews: a tenant's periods as they stand now, and what another catalogue or other contracts would
+//! change.
 
 use std::sync::Arc;
 
@@ -8,10 +9,16 @@ use pricing::{editions::Editions, invoice::document, simulate::Simulation};
 use proto::v1;
 
 use super::{BillingApi, catalogues::parse, problems, requests::month};
-use crate::answers::{
-    invoice::PaymentAnswer,
-    preview::{PreviewAnswer, PreviewedInvoice, SetAsideAnswer},
+use crate::{
+    answers::{
+        invoice::PaymentAnswer,
+        preview::{PreviewAnswer, PreviewedInvoice, SetAsideAnswer},
+    },
+    books::contracts::Supposed,
 };
+
+/// Most files of contracts and amendments that one simulation takes.
+const CONTRACTS_MAX: usize = 100;
 
 impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// A tenant's invoices for the periods that begin in a month, as they would be now.
@@ -88,16 +95,23 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         Ok(Arc::new(Editions::only(only)))
     }
 
-    /// What another catalogue would change about the periods that begin in a month.
+    /// What another catalogue or other contracts would change about the periods that begin in a month.
     pub(crate) async fn simulated(
         &self,
         request: v1::SimulateRequest,
     ) -> Result<Simulation, Problem> {
         let month = month(&request.period)?;
+        let texts = &request.contract_texts;
+        if texts.len() > CONTRACTS_MAX {
+            let message = format!("{} files; at most {CONTRACTS_MAX}", texts.len());
+            return Err(Problem::invalid("contract_texts", reasons::PARAMETER_INVALID, message));
+        }
         let compute = &self.compute;
         let _call = compute.admit_period().await?;
+        let supposed = self.supposed(texts).await?;
         let old = self.compared(&request.old_version).await?;
         let new = match (request.new_version.as_str(), request.new_text) {
+            ("", text) if text.is_empty() && !texts.is_empty() => old.clone(),
             ("", text) => {
                 let offered = Arc::new(parse(compute, "catalogue", text).await?.catalogue);
                 let version = offered.version.as_str().to_owned();
@@ -109,14 +123,28 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             }
             (version, _) => self.compared(version).await?,
         };
-        let changes = self.parts.previews.simulate(month, &old.editions, &new.editions).await;
+        let sides = (&old.editions, &new.editions);
+        let changes = self.parts.previews.simulate(month, sides, &supposed).await;
         let changes = changes.map_err(problems::of_billing)?;
         let period = request.period;
         let writing = move || {
             let catalogues = (old.version.as_str(), new.version.as_str());
-            Simulation::of(&period, catalogues, &changes)
+            let contracts = supposed.offered.iter().map(|it| it.name().as_str().to_owned());
+            Simulation::of(&period, catalogues, contracts.collect(), &changes)
         };
         compute.run(writing).await
+    }
+
+    /// The contracts as they would be with some files, whose zones fit the log.
+    async fn supposed(&self, texts: &[String]) -> Result<Supposed, Problem> {
+        let supposing = async {
+            let supposed = self.parts.books.contracts.suppose(texts).await?;
+            for contract in supposed.offered.iter().filter_map(|offered| offered.contract()) {
+                self.parts.windows.check_contract(contract).await?;
+            }
+            Ok(supposed)
+        };
+        supposing.await.map_err(problems::of_billing)
     }
 
     /// One version for all time, or those that are in effect, called by the one of now.
@@ -134,6 +162,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
 }
 
 /// One side of a comparison.
+#[derive(Clone)]
 struct Compared {
     version: String,
     editions: Arc<Editions>,

@@ -19,6 +19,7 @@ use crate::{BillingConfig, testing::no_log};
 
 mod amendments;
 mod dated_catalogues;
+mod simulated;
 
 const CATALOGUE: &str = r#"
 catalogue: "2024-09"

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use domain::{
-    BillingStore, Clock, Tenant, Timestamp,
+    BillingStore, Clock, Name, Tenant, Timestamp,
     amendment::Amendment,
     billing::Appended,
     catalogue::Catalogue,
     contract::{CatalogueChoice, Contract},
+    name::NameError,
 };
 use edge::Compute;
 use pricing::file::{self, contract::amendment};
@@ -21,7 +22,10 @@ use crate::{BillingError, Refusal, error::compute};
 
 mod applied;
 
+mod files;
+
 pub(crate) use applied::{Agreed, Applied, agreed};
+pub(crate) use files::{Filed, Files, Unread};
 
 const JOURNAL: &str = "contracts";
 
@@ -47,7 +51,7 @@ pub(crate) struct Contracts<B> {
     catalogues: Arc<Catalogues<B>>,
     clock: Arc<dyn Clock>,
     compute: Compute,
-    read: Mutex<Vec<Arc<Applied>>>,
+    read: Mutex<Arc<Files>>,
 }
 
 impl<B: BillingStore> Contracts<B> {
@@ -63,39 +67,59 @@ impl<B: BillingStore> Contracts<B> {
     /// Every contract and amendment, in the order in which they were applied.
     ///
     /// # Errors
-    /// When the store fails, or a stored contract does not parse.
-    pub(crate) async fn all(&self) -> Result<Vec<Arc<Applied>>, BillingError> {
+    /// When the store fails.
+    pub(crate) async fn all(&self) -> Result<Arc<Files>, BillingError> {
         let mut read = self.read.lock().await;
         let entries: Vec<Entry> = journal::read(&*self.store, JOURNAL, read.len() as u64).await?;
         for entry in entries {
-            let catalogue = match &entry.catalogue {
-                Some(version) => Some(self.catalogues.get(version).await?),
-                None => None,
-            };
-            let unreadable = |message| BillingError::Unreadable {
-                what: format!("contract {:?}", entry.contract),
-                message,
-            };
-            let parsed = match &entry.amends {
-                None => parse(&entry.contract, &entry.text, catalogue.as_deref())
-                    .map(Agreed::Contract)
-                    .map_err(|error| error.to_string()),
-                Some(_) => {
-                    let missing = "the catalogue or the contract of this amendment is missing";
-                    let catalogue = catalogue.ok_or_else(|| unreadable(missing.to_owned()))?;
-                    match parse_amendment(&entry.contract, &entry.text, &read, &catalogue) {
-                        Ok(amendment) => Ok(Agreed::Amendment(amendment)),
-                        Err(error) => Err(error.to_string()),
-                    }
-                }
-            };
-            let agreed = parsed.map_err(unreadable)?;
-            let tenant =
-                Tenant::new(&entry.tenant).map_err(|error| unreadable(error.to_string()))?;
-            let (place, Entry { text, applied_at, .. }) = (read.len() as u64, entry);
-            read.push(Arc::new(Applied { agreed, tenant, text, applied_at, place }));
+            let filed = self.filed(entry, &read).await?;
+            Arc::make_mut(&mut read).push(filed);
         }
-        Ok(read.clone())
+        Ok(Arc::clone(&read))
+    }
+
+    /// An entry behind those before it.
+    async fn filed(&self, entry: Entry, before: &Files) -> Result<Filed, BillingError> {
+        let damaged = |error: NameError| BillingError::Journal {
+            journal: JOURNAL.to_owned(),
+            place: before.len() as u64,
+            message: error.to_string(),
+        };
+        let name = Name::new(&entry.contract).map_err(damaged)?;
+        let tenant = Tenant::new(&entry.tenant).map_err(damaged)?;
+        let agreed = self.read(&entry, before.of(&tenant)).await;
+        let Entry { text, applied_at, amends, .. } = entry;
+        Ok(match agreed {
+            Ok(agreed) => {
+                let place = before.len() as u64;
+                Filed::Read(Arc::new(Applied { agreed, tenant, text, applied_at, place }))
+            }
+            Err(error @ (BillingError::Store(_) | BillingError::Task(_))) => return Err(error),
+            Err(error) => {
+                let message = error.to_string();
+                tracing::error!(contract = %name, %tenant, %message, "cannot be read: its tenant is not billed");
+                Filed::Unread(Arc::new(Unread { name, tenant, amends, text, applied_at, message }))
+            }
+        })
+    }
+
+    /// What an entry says, behind what was applied for its tenant.
+    async fn read(
+        &self,
+        entry: &Entry,
+        own: Result<Vec<Arc<Applied>>, BillingError>,
+    ) -> Result<Agreed, BillingError> {
+        let catalogue = match &entry.catalogue {
+            Some(version) => Some(self.catalogues.get(version).await?),
+            None => None,
+        };
+        if entry.amends.is_none() {
+            let contract = parse(&entry.contract, &entry.text, catalogue.as_deref())?;
+            return Ok(Agreed::Contract(contract));
+        }
+        let catalogue = catalogue.ok_or(BillingError::NoCatalogue)?;
+        let amendment = parse_amendment(&entry.contract, &entry.text, &own?, &catalogue)?;
+        Ok(Agreed::Amendment(amendment))
     }
 
     /// Checks the file of a contract or an amendment and applies it, or only checks. The same text again
@@ -112,25 +136,11 @@ impl<B: BillingStore> Contracts<B> {
     ) -> Result<Offered, BillingError> {
         loop {
             let known = self.all().await?;
-            // Before it is read in full: what was applied may not pass against what came later.
-            let name = self.name_of(kind, text).await?;
-            if let Some(stands) =
-                name.and_then(|name| known.iter().find(|it| it.name().as_str() == name))
-            {
-                same(stands, text)?;
-                let before = own(&known, &stands.tenant);
-                return Ok(Offered { applied: Arc::clone(stands), before, is_known: true });
-            }
-            let (applied, catalogue) = match kind {
-                Kind::Contract => self.offered_contract(text, &known).await?,
-                Kind::Amendment => self.offered_amendment(text, &known).await?,
-            };
-            let applied = Arc::new(applied);
-            let before = own(&known, &applied.tenant);
-            let offered = Offered { applied: Arc::clone(&applied), before, is_known: false };
-            if mode == Apply::CheckOnly {
+            let (offered, catalogue) = self.offer(kind, text, &known).await?;
+            if offered.is_known || mode == Apply::CheckOnly {
                 return Ok(offered);
             }
+            let applied = &offered.applied;
             let entry = Entry {
                 contract: applied.name().as_str().to_owned(),
                 tenant: applied.tenant.as_str().to_owned(),
@@ -147,6 +157,52 @@ impl<B: BillingStore> Contracts<B> {
                 return Ok(offered);
             }
         }
+    }
+
+    /// Checks files one behind the other, as if each were applied behind those that were. Applies nothing.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub(crate) async fn suppose(&self, texts: &[String]) -> Result<Supposed, BillingError> {
+        let before = self.all().await?;
+        let mut supposed = Supposed { after: Files::clone(&before), before, offered: Vec::new() };
+        for text in texts {
+            let is_amendment = {
+                let text = text.clone();
+                compute(&self.compute, move || amendment::is_amendment(text.as_bytes())).await?
+            };
+            let kind = if is_amendment { Kind::Amendment } else { Kind::Contract };
+            let (offered, _) = self.offer(kind, text, &supposed.after).await?;
+            if !offered.is_known {
+                supposed.after.push(Filed::Read(Arc::clone(&offered.applied)));
+            }
+            supposed.offered.push(offered.applied);
+        }
+        Ok(supposed)
+    }
+
+    /// Checks a file against what is known. With it, the version of the catalogue that it was held
+    /// against.
+    async fn offer(
+        &self,
+        kind: Kind,
+        text: &str,
+        known: &Files,
+    ) -> Result<(Offered, Option<String>), BillingError> {
+        // Before it is read in full: what was applied may not pass against what came later.
+        let name = self.name_of(kind, text).await?;
+        if let Some(stands) = name.and_then(|name| known.named(&name)) {
+            same(stands, text)?;
+            let (applied, before) = (stands.applied()?, known.of(stands.tenant())?);
+            let offered = Offered { applied: Arc::clone(applied), before, is_known: true };
+            return Ok((offered, None));
+        }
+        let (applied, catalogue) = match kind {
+            Kind::Contract => self.offered_contract(text, known).await?,
+            Kind::Amendment => self.offered_amendment(text, known).await?,
+        };
+        let before = known.of(&applied.tenant)?;
+        Ok((Offered { applied: Arc::new(applied), before, is_known: false }, catalogue))
     }
 
     /// The name that a file gives itself; `None` where it has mistakes, all of which are told when it is
@@ -169,7 +225,7 @@ impl<B: BillingStore> Contracts<B> {
     async fn offered_contract(
         &self,
         text: &str,
-        known: &[Arc<Applied>],
+        known: &Files,
     ) -> Result<(Applied, Option<String>), BillingError> {
         // A file with mistakes is read to its end, so that all are named.
         let offered = text.to_owned();
@@ -185,7 +241,7 @@ impl<B: BillingStore> Contracts<B> {
         let offered = text.to_owned();
         let parsing = move || parse("contract", &offered, catalogue.as_deref());
         let contract = compute(&self.compute, parsing).await??;
-        applied::check_contract(&contract, &own(known, &contract.tenant))?;
+        applied::check_contract(&contract, &known.of(&contract.tenant)?)?;
         let tenant = contract.tenant.clone();
         let agreed = Agreed::Contract(contract);
         let (text, place) = (text.to_owned(), known.len() as u64);
@@ -196,16 +252,15 @@ impl<B: BillingStore> Contracts<B> {
     async fn offered_amendment(
         &self,
         text: &str,
-        known: &[Arc<Applied>],
+        known: &Files,
     ) -> Result<(Applied, Option<String>), BillingError> {
         let named = amendment::outline("amendment", text.as_bytes())?;
-        let base = known.iter().find_map(|found| {
-            let contract = found.contract().filter(|contract| contract.name == named.contract);
-            Some((contract?.clone(), found.tenant.clone()))
-        });
+        let mut contracts = known.contracts();
+        let base = contracts.find(|(_, contract)| contract.name == named.contract);
+        let base = base.map(|(applied, contract)| (contract.clone(), applied.tenant.clone()));
         let Some((base, tenant)) = base else {
-            let contracts = known.iter().filter_map(|found| found.contract());
-            let names: Vec<&str> = contracts.map(|contract| contract.name.as_str()).collect();
+            let contracts = known.contracts();
+            let names: Vec<&str> = contracts.map(|(_, contract)| contract.name.as_str()).collect();
             let unknown = amendment::unknown_contract("amendment", text.as_bytes(), &names);
             return Err(unknown.into());
         };
@@ -213,7 +268,7 @@ impl<B: BillingStore> Contracts<B> {
         let catalogue = self.catalogue_of(&base.catalogue, base.valid_from.max(now)).await?;
         let catalogue = catalogue.ok_or(BillingError::NoCatalogue)?;
         let version = catalogue.version.as_str().to_owned();
-        let own = own(known, &tenant);
+        let own = known.of(&tenant)?;
         let (offered, before) = (text.to_owned(), own.clone());
         let parsing = move || parse_amendment("amendment", &offered, &before, &catalogue);
         let agreed = Agreed::Amendment(compute(&self.compute, parsing).await??);
@@ -251,10 +306,7 @@ impl<B: BillingStore> Contracts<B> {
         tenant: &Tenant,
         count: u64,
     ) -> Result<Vec<Arc<Applied>>, BillingError> {
-        let mut known = self.all().await?;
-        known.truncate(usize::try_from(count).unwrap_or(usize::MAX));
-        known.retain(|known| known.tenant == *tenant);
-        Ok(known)
+        self.all().await?.of_first(usize::try_from(count).unwrap_or(usize::MAX), tenant)
     }
 }
 
@@ -267,6 +319,17 @@ pub(crate) struct Offered {
     pub(crate) before: Vec<Arc<Applied>>,
     /// Whether it had been applied before.
     pub(crate) is_known: bool,
+}
+
+/// Contracts as they would be with files that were not applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Supposed {
+    /// What was applied.
+    pub(crate) before: Arc<Files>,
+    /// The same, with the files behind it.
+    pub(crate) after: Files,
+    /// What the files say, in their order; some may have been applied before.
+    pub(crate) offered: Vec<Arc<Applied>>,
 }
 
 /// What a file is of.
@@ -283,11 +346,6 @@ pub(crate) enum Apply {
     Now,
     /// It is only checked.
     CheckOnly,
-}
-
-/// What is a tenant's.
-fn own(known: &[Arc<Applied>], tenant: &Tenant) -> Vec<Arc<Applied>> {
-    known.iter().filter(|found| found.tenant == *tenant).cloned().collect()
 }
 
 fn parse(
@@ -316,8 +374,8 @@ fn parse_amendment(
     amendment::parse_amendment(name, text.as_bytes(), base)
 }
 
-fn same(stands: &Applied, text: &str) -> Result<(), BillingError> {
-    if stands.text == text {
+fn same(stands: &Filed, text: &str) -> Result<(), BillingError> {
+    if stands.text() == text {
         return Ok(());
     }
     Err(BillingError::refused(

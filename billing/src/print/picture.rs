@@ -44,8 +44,13 @@ pub fn svg(simulation: &Simulation) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"system-ui, sans-serif\" font-size=\"13\" fill=\"#1a1a1a\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
     );
+    let with = match simulation.contracts.as_slice() {
+        [] => String::new(),
+        [only] => format!(" with {only}"),
+        several => format!(" with {} contracts", several.len()),
+    };
     let title = format!(
-        "Catalogue {} against {}, usage of {}",
+        "Catalogue {}{with} against {}, usage of {}",
         simulation.new_catalogue, simulation.old_catalogue, simulation.period
     );
     label(&mut svg, 20, 30, "start", "bold", &title);

@@ -1,6 +1,9 @@
 //! Runs on stores in memory: what a tenant alone fails at, and what all of them fail at.
 
 use domain::{BillingStore as _, billing::Appended};
+use edge::access::Change;
+use proto::v1::ApplyContractRequest;
+use serde_json::json;
 use storage::memory::EntryFault;
 
 use super::*;
@@ -45,6 +48,42 @@ async fn a_tenant_that_cannot_be_billed_is_named_and_the_run_closes() {
     assert_eq!(elsewhere, town.service.run(1).await.unwrap());
     assert!(elsewhere.failures[0].message.contains("ledger/b"), "{elsewhere:?}");
     assert_eq!(town.service.parts.books.runs.open_numbers().await.unwrap(), Vec::<u64>::new());
+}
+
+#[tokio::test]
+async fn a_contract_that_cannot_be_read_fails_its_own_tenant_and_is_listed_with_the_reason() {
+    let town = town(&["a", "b", "c"]).await;
+    town.apply(&contract("a")).await;
+    // As a later version might write them: words that this one does not know, a catalogue that it lacks.
+    for (place, tenant, more, catalogue) in [(1, "b", "loyalty: 3", "1"), (2, "c", "", "2")] {
+        let text = format!("{}{more}\n", contract(tenant));
+        let entry = json!({"contract": format!("{tenant}-1"), "tenant": tenant, "text": text,
+                           "catalogue": catalogue, "applied_at": "2024-10-01T00:00:00Z"});
+        let added = town.store.append_entry("contracts", place, entry.to_string().as_bytes()).await;
+        assert_eq!(added, Ok(Appended::Added));
+    }
+    let results = town.bill(month("2024-09")).await;
+    assert_eq!((results.outcomes.invoices, results.outcomes.failed), (1, 2));
+    assert_eq!(tenants(&results.failures), ["b", "c"]);
+    for (failure, words) in results.failures.iter().zip(["loyalty", "\"2\""]) {
+        assert!(failure.message.contains(words), "{failure:?}");
+    }
+
+    let listed = town.service.contracts("").await.unwrap().contracts;
+    let unreadable: Vec<bool> = listed.iter().map(|it| !it.unreadable.is_empty()).collect();
+    assert_eq!(unreadable, [false, true, true]);
+    let shown = town.service.contract("b-1").await.unwrap();
+    assert!(shown.text.contains("loyalty") && shown.unreadable.contains("loyalty"), "{shown:?}");
+    town.apply(&contract("d")).await;
+    let behind = contract("b").replace("b-1", "b-2").replace("2024-09", "2024-10");
+    let (text, validate_only) = (behind, false);
+    let request = ApplyContractRequest { text, validate_only };
+    let refused = town.service.apply(request, &Change::default()).await.unwrap_err();
+    assert!(refused.message.contains("b-1"), "{refused:?}");
+}
+
+fn contract(tenant: &str) -> String {
+    format!("contract: {tenant}-1\ntenant: {tenant}\nvalid_from: 2024-09-01\ncurrency: USD\n")
 }
 
 #[tokio::test]

@@ -14,10 +14,7 @@ use pricing::{
 use proptest::prelude::*;
 
 use super::story::{Note, Story};
-use crate::books::{
-    contracts,
-    document::{Document, Kind},
-};
+use crate::books::document::{Document, Kind};
 
 /// Histories, unless `PULSO_TEST_HISTORIES` asks for another number.
 const HISTORIES: u32 = 64;
@@ -113,10 +110,10 @@ async fn contract(story: &Story, place: usize, terms: &str) -> String {
     let applied = story.service.parts.books.contracts.all().await.unwrap();
     let standing = |name: &str| {
         let named = format!("[{name}]");
-        !applied.iter().any(|other| other.text.contains(&named))
+        !applied.iter().any(|other| other.text().contains(&named))
     };
     let day = terms.lines().next().unwrap();
-    let same = applied.iter().filter(|other| other.text.lines().any(|line| line == day));
+    let same = applied.iter().filter(|other| other.text().lines().any(|line| line == day));
     let names: Vec<String> = same.map(|other| other.name().as_str().to_owned()).collect();
     let mut names = names.iter().filter(|name| standing(name)).map(|name| format!("[{name}]"));
     // Each supersedes the one before it, so at most one stands.
@@ -307,7 +304,7 @@ async fn periods(story: &Story) -> BTreeMap<Timestamp, Period> {
 
 async fn check_credits(story: &Story) {
     let ledger = story.ledger().await;
-    let contracts = contracts::agreed(&story.service.parts.books.contracts.all().await.unwrap());
+    let contracts = story.contracts().await;
     for credit in ["prepaid", "bonus"] {
         let most = contracts.iter().flat_map(|contract| &contract.credits);
         let most =

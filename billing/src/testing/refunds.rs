@@ -17,7 +17,6 @@ use edge::Problem;
 use pricing::{Amount, invoice::credits};
 
 use super::story::{Note, Story};
-use crate::books::contracts;
 
 /// Cases that there are at least, so that none gets lost.
 const CASES_MIN: usize = 23;
@@ -138,7 +137,7 @@ async fn lines(story: &Story, number: &str) -> Vec<Vec<String>> {
 /// What is left of each credit of the contracts.
 async fn left(story: &Story) -> Vec<Vec<String>> {
     let ledger = story.ledger().await;
-    let contracts = contracts::agreed(&story.service.parts.books.contracts.all().await.unwrap());
+    let contracts = story.contracts().await;
     let mut names: Vec<&str> = contracts
         .iter()
         .flat_map(|contract| &contract.credits)

@@ -12,6 +12,7 @@ use domain::{
     Aggregate, BillingStore as _, Cell, Dimensions, Epoch, LogId, Offset, Partition, ResourceKey,
     RowKey, SegmentId, Sku, Tenant, Timestamp, Unit, UsageRow, UsageStore as _, WindowLength,
     billing::CatalogueVersion,
+    contract::Contract,
     generation::Generation,
     segment::{Conservation, Progress},
     store::Flush,
@@ -29,6 +30,7 @@ use crate::{
     BillingApi,
     answers::preview::PreviewAnswer,
     books::{
+        contracts,
         document::Document,
         ledger::Ledger,
         runs::{Cut, CutEnd, RunRequest, results::Outcomes},
@@ -100,6 +102,12 @@ impl Story {
 
     pub(crate) fn tenant() -> Tenant {
         Tenant::new("acme").unwrap()
+    }
+
+    /// What the tenant's contracts say together.
+    pub(crate) async fn contracts(&self) -> Vec<Contract> {
+        let files = self.service.parts.books.contracts.all().await.unwrap();
+        contracts::agreed(&files.of(&Self::tenant()).unwrap())
     }
 
     /// Usage by (time, SKU, unit, amount), as a segment of its own.

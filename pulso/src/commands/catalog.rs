@@ -232,6 +232,7 @@ async fn diff(globals: &Globals, printer: &Printer, args: DiffArgs) -> Result<Ex
         old_version: if since.is_some() { String::new() } else { args.before.clone() },
         new_version: if offered.is_some() { String::new() } else { args.after.clone() },
         new_text: offered.clone().unwrap_or_default(),
+        contract_texts: Vec::new(),
     };
     let mut simulations = Vec::with_capacity(months.len());
     for period in months {

@@ -57,6 +57,14 @@ pub struct Base<'b> {
     pub catalogue: &'b Catalogue,
 }
 
+/// Tells whether a file is meant as an amendment: one has a name under a key that contracts do not have.
+/// What is no YAML is none.
+#[must_use]
+pub fn is_amendment(bytes: &[u8]) -> bool {
+    let named = |root: &Cursor<'_>| Some(root.any_map()?.get("amendment").is_some());
+    parse_as("", bytes, &AMENDMENT, named).unwrap_or(false)
+}
+
 /// Reads what an amendment file says of itself.
 ///
 /// # Errors

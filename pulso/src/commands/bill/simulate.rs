@@ -1,4 +1,5 @@
-//! `pulso bill simulate` and `pulso catalog diff`: what another catalogue makes of past usage.
+//! `pulso bill simulate` and `pulso catalog diff`: what another catalogue or other contracts make of
+//! past usage.
 
 use std::path::PathBuf;
 
@@ -20,11 +21,16 @@ use crate::{
 #[command(after_help = "Examples:
   pulso bill simulate --catalogue new.yaml --period 2024-09
   pulso bill simulate --catalogue new.yaml --period 2024-09 -o csv > changes.csv
-  pulso bill simulate --catalogue new.yaml --period 2024-09 --picture changes.svg")]
+  pulso bill simulate --catalogue new.yaml --period 2024-09 --picture changes.svg
+  pulso bill simulate --contract acme-2027.yaml --period 2024-09")]
 pub struct SimulateArgs {
     /// The YAML file of the other catalogue; it need not be published.
+    #[arg(long, value_name = "FILE", required_unless_present = "contract")]
+    pub catalogue: Option<PathBuf>,
+    /// The YAML file of a contract or an amendment, as if it were applied; give it several times for
+    /// several files, in their order. Without --catalogue, only the tenants of these are compared.
     #[arg(long, value_name = "FILE")]
-    pub catalogue: PathBuf,
+    pub contract: Vec<PathBuf>,
     /// The month in which billing periods begin, such as 2024-09.
     #[arg(long, value_name = "YYYY-MM")]
     pub period: String,
@@ -41,11 +47,14 @@ const COLUMNS: [&str; 7] =
 
 /// Runs it.
 pub(super) async fn run(globals: &Globals, args: SimulateArgs) -> Result<Exit, Failure> {
+    let catalogue = args.catalogue.as_deref().map(read_text).transpose()?;
+    let contracts = args.contract.iter().map(|path| read_text(path));
     let request = SimulateRequest {
         period: args.period,
         old_version: args.against.unwrap_or_default(),
         new_version: String::new(),
-        new_text: read_text(&args.catalogue)?,
+        new_text: catalogue.unwrap_or_default(),
+        contract_texts: contracts.collect::<Result<_, _>>()?,
     };
     let simulation = ask(globals, request).await?;
     if let Some(path) = &args.picture {
@@ -101,10 +110,14 @@ pub(in crate::commands) fn answer_of_all(simulations: &[Simulation]) -> Answer {
 }
 
 fn sums(simulation: &Simulation) -> impl Iterator<Item = String> {
-    let Simulation { old_catalogue, new_catalogue, totals, .. } = simulation;
+    let Simulation { old_catalogue, new_catalogue, totals, contracts, .. } = simulation;
+    let with = match contracts.as_slice() {
+        [] => String::new(),
+        names => format!(" with {}", names.join(", ")),
+    };
     totals.iter().map(move |CurrencyChange { currency, old, new, difference }| {
         format!(
-            "{currency}: {old} under {old_catalogue}, {new} under {new_catalogue}, difference {difference}"
+            "{currency}: {old} under {old_catalogue}, {new} under {new_catalogue}{with}, difference {difference}"
         )
     })
 }
