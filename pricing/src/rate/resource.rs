@@ -50,9 +50,13 @@ pub(super) fn rate(
     let pieces = std::rc::Rc::clone(&resource.pieces);
     let place = Place { tenant, terms, usage, pieces: &pieces };
     let parts = place.parts(rated, resource);
-    let prices: Vec<(Cow<'_, Price>, Share)> = parts.iter().map(|part| place.price(part)).collect();
-    let measured: Vec<Measured<'_>> =
-        parts.iter().zip(&prices).map(|(part, price)| place.measured(part, price)).collect();
+    // Once for all cells of a matrix: each copy has all of them.
+    let mut prices: BTreeMap<(usize, Window), (Cow<'_, Price>, Share)> = BTreeMap::new();
+    for part in &parts {
+        prices.entry((part.piece, part.span)).or_insert_with(|| place.price(part));
+    }
+    let measured = parts.iter().map(|part| place.measured(part, &prices[&(part.piece, part.span)]));
+    let measured: Vec<Measured<'_>> = measured.collect();
     let charges = bill::charges(&measured);
     let stretches = place.stretches();
     let bounds = place.bounds(&stretches, &parts, &charges);

@@ -165,6 +165,8 @@ impl Share {
         if self.is_whole() {
             return Cow::Borrowed(price);
         }
+        #[cfg(test)]
+        SCALED.set(SCALED.get() + 1);
         let model = match &price.model {
             PriceModel::Flat { amount } => PriceModel::Flat { amount: self.of(*amount) },
             PriceModel::Graduated(tiers) => PriceModel::Graduated(self.of_tiers(tiers)),
@@ -209,6 +211,12 @@ impl Share {
         });
         Percentage { per_event, ..percentage.clone() }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many prices were scaled on this thread.
+    pub(super) static SCALED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

@@ -231,6 +231,31 @@ fn a_matrix_gives_a_line_for_each_price_and_holds_their_sum() {
 }
 
 #[test]
+fn a_matrix_is_scaled_once_for_a_part_of_a_period_whatever_the_number_of_its_cells() {
+    let cells = |price: &str| {
+        let cell = |at: u32| format!("{{when: {{region: r{at}}}, unit_price: \"{price}\"}}");
+        (0..50).map(cell).collect::<Vec<_>>().join(", ")
+    };
+    let text = format!(
+        "catalogue: c\ncurrency: BRL\nskus:\n  - sku: m\n    unit: u\n    dimensions: [region]\n    prices:\n\
+        \x20     - {{valid_from: 2026-01-01T00:00:00Z, model: matrix, prices: [{}]}}\n\
+        \x20     - {{valid_from: 2026-01-11T00:00:00Z, model: matrix, prices: [{}]}}\n",
+        cells("1"),
+        cells("2")
+    );
+    let catalogue = file::parse("c", text.as_bytes()).unwrap().catalogue;
+    let used = |at: u32| {
+        let region = format!("r{at}");
+        [NOON, "2026-01-20T12:00:00Z"].map(|time| row("m", "u", &region, "1", time, 0))
+    };
+    let rows: Vec<UsageRow> = (0..50).flat_map(used).collect();
+    terms::SCALED.set(0);
+    let rated = rate(&catalogue, &rows, january());
+    assert_eq!((rated.lines.len(), rated.total.text(2)), (100, "150.00".to_owned()));
+    assert_eq!(terms::SCALED.get(), 2);
+}
+
+#[test]
 fn each_meter_takes_its_aggregate_of_the_whole_period() {
     for (sku, unit, quantity, amount) in [
         ("peak", "seat", "7", "2.33"),
