@@ -1,5 +1,5 @@
-//! Laws of refunds, over random histories of usage, contracts, invoices, deltas, notes of both kinds,
-//! reversals and voids: no more goes back than was billed, of a period and of each of its lines; what
+//! Laws of refunds, over random histories of usage, contracts, amendments, catalogues with dates, invoices,
+//! deltas, notes of both kinds, reversals and voids: no more goes back than was billed, of a period and of each of its lines; what
 //! credits paid goes back to them before cash; and after a run for deltas the documents add up to what
 //! rating from scratch gives, less the goodwill.
 
@@ -13,13 +13,15 @@ use pricing::{
 };
 use proptest::prelude::*;
 
-use super::story::{Note, Story};
+use super::story::{self, Note, Story};
 use crate::books::document::{Document, Kind};
 
 /// Histories, unless `PULSO_TEST_HISTORIES` asks for another number.
 const HISTORIES: u32 = 64;
 const MONTHS: [&str; 2] = ["2024-09", "2024-10"];
-const USAGE: [(&str, &str); 3] = [("vm", "hour"), ("disk", "GB"), ("support", "month")];
+/// The last two are levels, of which one is carried into the next month.
+const USAGE: [(&str, &str); 5] =
+    [("vm", "hour"), ("disk", "GB"), ("support", "month"), ("seats", "seat"), ("kept", "GB")];
 /// What contracts say behind their names.
 const TERMS: [&str; 8] = [
     "valid_from: 2024-09-01\ndiscounts: [{name: half, percentage: \"50\"}]\n",
@@ -30,6 +32,23 @@ const TERMS: [&str; 8] = [
     "valid_from: 2024-09-01\ndiscounts: [{name: free, percentage: \"100\", skus: [vm]}]\n",
     "valid_from: 2024-09-16\ncommitments: [{name: base, amount: \"40.00\"}]\n",
     "valid_from: 2024-09-01\n",
+];
+
+/// What amendments of the newest contract say behind their names. Not every contract can be amended so.
+const AMENDMENTS: [&str; 6] = [
+    "from: 2024-09-16\nset: {discounts: [{name: loyal, percentage: \"10\"}]}\n",
+    "from: 2024-09-11\nuntil: 2024-10-06\nset: {commitments: [{name: floor, amount: \"60.00\"}]}\n",
+    "from: 2024-10-01\nset: {subscriptions: [{sku: support, unit: month}], taxes: [{name: GST, rate: \"0.1\", on: [usage]}]}\n",
+    "from: 2024-09-21\nend: {discounts: [half]}\n",
+    "from: 2024-10-11\nreplace: {credits: [{name: prepaid, amount: \"60.00\"}]}\n",
+    "from: 2024-09-16\nset: {overrides: [{sku: seats, unit: seat, prices: [{valid_from: 2024-09-16T00:00:00Z, model: per_unit, unit_price: \"3.00\"}]}]}\n",
+];
+/// From when further versions of the catalogue hold, and what an hour costs under them.
+const VERSIONS: [(&str, &str); 4] = [
+    ("2024-09-01", "0.90"),
+    ("2024-09-13T07:00:00Z", "1.10"),
+    ("2024-10-01", "2.00"),
+    ("2024-10-09T12:00:00Z", "0.50"),
 ];
 
 /// Documents are counted from the newest.
@@ -43,6 +62,8 @@ enum Step {
     Note(usize, Option<usize>, u64, NoteKind),
     Void(usize),
     Apply(usize),
+    Amend(usize),
+    Publish(usize),
 }
 
 /// Steps; `least` is the least that is used at once.
@@ -58,6 +79,8 @@ fn steps(least: i64) -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(document, line, part, kind)| Step::Note(document, line, part, kind)),
         3 => (0usize..4).prop_map(Step::Void),
         2 => (0..TERMS.len()).prop_map(Step::Apply),
+        2 => (0..AMENDMENTS.len()).prop_map(Step::Amend),
+        1 => (0..VERSIONS.len()).prop_map(Step::Publish),
     ];
     proptest::collection::vec(step, 4..24)
 }
@@ -147,8 +170,24 @@ async fn take(story: &mut Story, place: usize, step: Step) -> Option<&'static st
             let text = contract(story, place, TERMS[terms]).await;
             story.apply(&text).await.unwrap();
         }
+        Step::Amend(changes) => amend(story, place, AMENDMENTS[changes]).await,
+        Step::Publish(version) => {
+            let (from, price) = VERSIONS[version];
+            let text = story::CATALOGUE.replace("\"1.00\"", &format!("\"{price}\""));
+            let named = format!("catalogue: \"{}\"\neffective_from: {from}", place + 1);
+            story.publish(&text.replace("catalogue: \"1\"", &named)).await;
+        }
     }
     None
+}
+
+/// Amends the newest contract, unless it is refused.
+async fn amend(story: &Story, place: usize, changes: &str) {
+    let files = story.service.parts.books.contracts.all().await.unwrap();
+    let own = files.of(&Story::tenant()).unwrap();
+    let newest = own.iter().rev().find_map(|applied| applied.contract()).unwrap();
+    let text = format!("amendment: a{place}\ncontract: {}\n{changes}", newest.name.as_str());
+    drop(story.amend(&text).await);
 }
 
 /// The number of the document before which so many newer ones are owed.

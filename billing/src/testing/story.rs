@@ -38,13 +38,15 @@ use crate::{
     config::BillingConfig,
 };
 
-/// Hours at 1.00, GB at 0.10 and a flat fee.
+/// Hours at 1.00, GB at 0.10, a flat fee, and two levels.
 pub(crate) const CATALOGUE: &str = r#"
 catalogue: "1"
 currency: USD
 skus:
   - {sku: vm, unit: hour, prices: [{valid_from: 2024-01-01T00:00:00Z, model: per_unit, unit_price: "1.00"}]}
   - {sku: disk, unit: GB, prices: [{valid_from: 2024-01-01T00:00:00Z, model: per_unit, unit_price: "0.10"}]}
+  - {sku: seats, unit: seat, meter: max, prices: [{valid_from: 2024-01-01T00:00:00Z, model: per_unit, unit_price: "2.00"}]}
+  - {sku: kept, unit: GB, meter: latest, carry: true, prices: [{valid_from: 2024-01-01T00:00:00Z, model: per_unit, unit_price: "0.05"}]}
   - {sku: support, unit: month, prices: [{valid_from: 2024-01-01T00:00:00Z, model: flat, amount: "30.00"}]}
 "#;
 const LOG: LogId = LogId([3; 16]);
@@ -153,6 +155,19 @@ impl Story {
     pub(crate) async fn apply(&self, text: &str) -> Result<(), Problem> {
         let request = v1::ApplyContractRequest { text: text.to_owned(), validate_only: false };
         self.service.apply(request, &Change::default()).await.map(drop)
+    }
+
+    pub(crate) async fn amend(&self, text: &str) -> Result<(), Problem> {
+        let request = v1::AmendContractRequest { text: text.to_owned(), validate_only: false };
+        self.service.amend(request, &Change::default()).await.map(drop)
+    }
+
+    /// Publishes a version of the catalogue, about the past or not.
+    pub(crate) async fn publish(&self, text: &str) {
+        let text = text.to_owned();
+        let (validate_only, about_the_past) = (false, true);
+        let request = v1::PublishCatalogueRequest { text, validate_only, about_the_past };
+        self.service.publish(request, &Change::default()).await.unwrap();
     }
 
     /// Bills a month, below a cut that no consumer had to prove.
