@@ -105,8 +105,8 @@ pub struct RunConfig {
     /// 24 hours, the log's default lateness: what comes later is never counted. Shorter, and late
     /// usage makes deltas.
     pub grace: Duration,
-    /// Tenants that are billed at once. Default 16, at least 1. Each holds one period's usage in
-    /// memory.
+    /// Tenants that are billed at once. Default 16, at least 1. Each holds one period's resources and
+    /// lines in memory.
     pub tenants_at_once: usize,
     /// Rows read from the store at once. Default 5,000, at least 1.
     pub page_rows: usize,

@@ -156,6 +156,11 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
         let below = self.rater.usage().below(cut).await?;
         let (account, window) =
             (Account::of_run(&self.books, &run, tenant).await?, document.window());
+        let period = (run.request.month, window);
+        if (origin, sources) == (Origin::Store, Sources::LeftOut) {
+            let rating = self.rater.rate_window(&self.compute, &below, &account, period);
+            return Ok((rating.await?, None));
+        }
         let reach = self.rater.reach(window).await?;
         let (usage, from_log) = match origin {
             Origin::Store => {
@@ -168,7 +173,6 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
                 (only_held(usage, reach, &held), Some(from_log))
             }
         };
-        let period = (run.request.month, window);
         let invoice = self.rater.rate(&self.compute, usage, &account, period, sources).await?;
         Ok((invoice, from_log))
     }

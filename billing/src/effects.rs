@@ -8,7 +8,6 @@ use edge::Compute;
 use pricing::{
     Amount,
     invoice::{Invoice, Line},
-    rate::Sources,
     timeline::Month,
 };
 
@@ -157,8 +156,8 @@ impl<U: UsageStore, B: BillingStore> Comparison<'_, U, B> {
         period: Option<Billable>,
     ) -> Result<Option<Invoice>, BillingError> {
         let Some(period) = period else { return Ok(None) };
-        let (pool, sources) = (self.compute, Sources::LeftOut);
-        Ok(Some(self.rater.rate_window(pool, below, account, period, sources).await?))
+        let of = (period.month, period.window);
+        Ok(Some(self.rater.rate_window(self.compute, below, account, of).await?))
     }
 }
 

@@ -1,23 +1,27 @@
 //! Rater: a tenant's period becomes an invoice, off the runtime's threads.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
-use domain::{UsageRow, UsageStore, Window, catalogue::Catalogue};
+use domain::{LogWindows, Tenant, UsageRow, UsageStore, Window, catalogue::Catalogue};
 use edge::Compute;
 use pricing::{
     invoice::{self, Invoice},
     rate::Sources,
     timeline::{BillingPeriod, Month},
 };
+use tokio::sync::mpsc;
 
 use crate::{
     BillingError,
     account::Account,
     error::compute,
     periods::{self, Billable},
-    usage::{Below, UsageReader},
+    usage::{Below, UsageReader, of_tenant},
     windows::{self, Windows},
 };
+
+/// Pages that are read ahead of what is rated.
+const PAGES_WAITING: usize = 1;
 
 /// Rates periods by their usage.
 pub(crate) struct Rater<U> {
@@ -61,9 +65,13 @@ impl<U: UsageStore> Rater<U> {
             return Ok(());
         }
         let reach = windows.reaching_into(period.window);
-        let usage = self.usage.of_tenant(below, &account.tenant, reach).await?;
         let periods = periods::of_month(&account.contracts, period.month)?;
-        windows::check_rows(windows, find(&periods, period.window), &usage)
+        let found = find(&periods, period.window);
+        let mut pages = self.usage.pages(below, of_tenant(&account.tenant, reach));
+        while let Some(page) = pages.next().await? {
+            windows::check_rows(windows, found, &page)?;
+        }
+        Ok(())
     }
 
     /// The usage of a period's reach below a cut, and the rows from before it that levels hold on from.
@@ -84,18 +92,46 @@ impl<U: UsageStore> Rater<U> {
         Ok(usage)
     }
 
-    /// Reads a period's usage below the cut and bills it.
+    /// Reads a period's usage below the cut and bills it page by page: what stays in memory is that of
+    /// resources and lines, not of rows. Lines list no sources.
     pub(crate) async fn rate_window(
         &self,
         pool: &Compute,
         below: &Below,
         account: &Account,
-        period: Billable,
-        sources: Sources,
+        (month, window): (Month, Window),
     ) -> Result<Invoice, BillingError> {
-        let usage = self.usage_of(below, account, period.window, usize::MAX).await?;
-        let period = (period.month, period.window);
-        self.rate(pool, usage, account, period, sources).await
+        self.windows.check_edges(window)?;
+        let windows = self.windows.of_log().await?.clone();
+        let tenant = &account.tenant;
+        let mut pages = self.usage.pages(below, of_tenant(tenant, windows.reaching_into(window)));
+        // Most periods are one page, and nobody has to wait for another.
+        let first = pages.next().await?.unwrap_or_default();
+        let (sender, mut receiver) = mpsc::channel(PAGES_WAITING);
+        let reading = async {
+            loop {
+                let page = pages.next().await.transpose();
+                let Some(page) = page else { break };
+                if sender.send(page).await.is_err() {
+                    return;
+                }
+            }
+            let held = self.usage.held(below, tenant, &account.held(), window).await;
+            // Whoever does not take it has refused a page before it.
+            drop(sender.send(held).await);
+            drop(sender);
+        };
+        let account = account.clone();
+        let rating = pool.run_with_pauses(move |pauses| {
+            let receive = || match receiver.try_recv() {
+                Ok(page) => Some(page),
+                Err(_) => pauses.wait(|| receiver.blocking_recv()),
+            };
+            let pages = iter::once(Ok(first)).chain(iter::from_fn(receive));
+            bill_pages(&account, (month, window), &windows, pages)
+        });
+        let (rated, ()) = tokio::join!(rating, reading);
+        rated.map_err(|problem| BillingError::Task(problem.message))?
     }
 
     /// Bills a period by its usage, which has the rows of [`Self::reach`].
@@ -111,22 +147,87 @@ impl<U: UsageStore> Rater<U> {
         let windows = self.windows.of_log().await?.clone();
         let account = account.clone();
         let rating = move || {
-            let periods = periods::of_month(&account.contracts, month)?;
-            let period = find(&periods, window);
-            windows::check_rows(&windows, period, &usage)?;
-            let (parts, catalogues): (Vec<_>, Vec<_>) = account.parts(period).into_iter().unzip();
-            let period = BillingPeriod { parts, ..period.clone() };
-            let catalogues: Vec<&Catalogue> = catalogues.iter().map(|found| &**found).collect();
-            let tenant = &account.tenant;
-            let mut invoice = invoice::invoice(tenant, &period, &catalogues, &usage, sources)?;
-            account.editions().name_retired(&mut invoice);
-            Ok(invoice)
+            bill(&account, (month, window), |tenant, period, catalogues| {
+                windows::check_rows(&windows, period, &usage)?;
+                Ok(invoice::invoice(tenant, period, catalogues, &usage, sources)?)
+            })
         };
         compute(pool, rating).await?
     }
 }
 
+/// Bills a period by pages of its rows. The first that failed or that does not fit ends it.
+fn bill_pages(
+    account: &Account,
+    of: (Month, Window),
+    windows: &LogWindows,
+    pages: impl Iterator<Item = Result<Vec<UsageRow>, BillingError>>,
+) -> Result<Invoice, BillingError> {
+    bill(account, of, |tenant, period, catalogues| {
+        let mut failed = None;
+        let checked = |page: Result<Vec<UsageRow>, BillingError>| {
+            let page =
+                page.and_then(|page| windows::check_rows(windows, period, &page).map(|()| page));
+            page.map_err(|error| failed = Some(error)).ok()
+        };
+        let pages = pages.map_while(checked);
+        let made = invoice::invoice_of_pages(tenant, period, catalogues, pages);
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(made?),
+        }
+    })
+}
+
+/// Bills a period of an account, each part of it under its catalogue.
+fn bill(
+    account: &Account,
+    (month, window): (Month, Window),
+    made: impl FnOnce(&Tenant, &BillingPeriod<'_>, &[&Catalogue]) -> Result<Invoice, BillingError>,
+) -> Result<Invoice, BillingError> {
+    let periods = periods::of_month(&account.contracts, month)?;
+    let period = find(&periods, window);
+    let (parts, catalogues): (Vec<_>, Vec<_>) = account.parts(period).into_iter().unzip();
+    let period = BillingPeriod { parts, ..period.clone() };
+    let catalogues: Vec<&Catalogue> = catalogues.iter().map(|found| &**found).collect();
+    let mut invoice = made(&account.tenant, &period, &catalogues)?;
+    account.editions().name_retired(&mut invoice);
+    Ok(invoice)
+}
+
 fn find<'p, 'c>(periods: &'p [BillingPeriod<'c>], window: Window) -> &'p BillingPeriod<'c> {
     let found = periods.iter().find(|period| period.window == window);
     found.expect("the same contracts and month give the same periods")
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{WindowLength, generation::Generation, store::StoreError};
+
+    use super::*;
+    use crate::testing::town::Town;
+
+    #[tokio::test]
+    async fn a_page_that_cannot_be_read_ends_the_bill_of_a_period() {
+        let town = Town::at("2024-10-05T00:00:00Z").await;
+        let books = &town.service.parts.books;
+        let (tenant, editions) =
+            (Tenant::new("a").unwrap(), books.catalogues.current().await.unwrap());
+        let account = Account::of(books, &tenant, 0, editions).await.unwrap();
+        let rows: Vec<UsageRow> = crate::testing::billed::usage(1);
+        let month: Month = "2024-09".parse().unwrap();
+        let of = (month, month.window(&pricing::moment::Calendar::UTC).unwrap());
+        let windows = LogWindows::of(&generation(), []);
+        let whole = [Ok(rows.clone()), Ok(Vec::new()), Ok(rows.clone())];
+        let made = bill_pages(&account, of, &windows, whole.into_iter()).unwrap();
+        assert_eq!(made.unpriced[0].count, 4);
+        let gone = || BillingError::Store(StoreError::Unavailable("gone".to_owned()));
+        let pages = [Ok(rows.clone()), Err(gone()), Ok(rows)];
+        let refused = bill_pages(&account, of, &windows, pages.into_iter()).unwrap_err();
+        assert_eq!(refused.to_string(), gone().to_string());
+    }
+
+    fn generation() -> Generation {
+        Generation::new(domain::LogId([3; 16]), 1, 11).with_windows(WindowLength::HOUR)
+    }
 }

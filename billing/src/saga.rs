@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{BillingStore, Tenant, Timestamp, UsageStore};
 use edge::Compute;
-use pricing::{document::InvoiceDocument, invoice::Invoice, rate::Sources};
+use pricing::{document::InvoiceDocument, invoice::Invoice};
 
 use crate::{
     BillingError,
@@ -206,7 +206,7 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
     }
 
     async fn rate(&self, job: Job<'_>, period: Billable) -> Result<Invoice, BillingError> {
-        let (below, sources) = (job.below, Sources::LeftOut);
-        self.rater.rate_window(&self.background, below, job.account, period, sources).await
+        let of = (period.month, period.window);
+        self.rater.rate_window(&self.background, job.below, job.account, of).await
     }
 }

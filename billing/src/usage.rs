@@ -136,10 +136,9 @@ impl<U: UsageStore> UsageReader<U> {
         tenant: &Tenant,
         window: Window,
     ) -> Result<Vec<UsageRow>, BillingError> {
-        let filter = of_tenant(tenant, window);
-        let (mut rows, mut after): (Vec<UsageRow>, Option<RowKey>) = (Vec::new(), None);
-        loop {
-            let (page, is_last) = self.page(below, &filter, &mut after).await?;
+        let mut rows: Vec<UsageRow> = Vec::new();
+        let mut pages = self.pages(below, of_tenant(tenant, window));
+        while let Some(page) = pages.next().await? {
             rows.extend(page);
             if rows.len() > rows_max {
                 let message = format!(
@@ -148,10 +147,13 @@ impl<U: UsageStore> UsageReader<U> {
                 );
                 return Err(BillingError::refused(Refusal::TooLarge, message));
             }
-            if is_last {
-                return Ok(rows);
-            }
         }
+        Ok(rows)
+    }
+
+    /// Rows below a cut, page by page, from the first.
+    pub(crate) const fn pages<'r>(&'r self, below: &'r Below, filter: UsageFilter) -> Pages<'r, U> {
+        Pages { reader: self, below, filter, after: None, is_last: false }
     }
 
     /// The newest row of each of a tenant's resources from before a period, below a cut, of SKUs whose
@@ -171,29 +173,12 @@ impl<U: UsageStore> UsageReader<U> {
         for sku in skus {
             let filter =
                 UsageFilter { product_sku: Some(sku.clone()), ..of_tenant(tenant, before) };
-            let mut after = None;
-            loop {
-                let (page, is_last) = self.page(below, &filter, &mut after).await?;
-                page.for_each(|row| newest.take(row));
-                if is_last {
-                    break;
-                }
+            let mut pages = self.pages(below, filter);
+            while let Some(page) = pages.next().await? {
+                page.into_iter().for_each(|row| newest.take(row));
             }
         }
         Ok(newest.into_rows().collect())
-    }
-
-    /// The rows of the page after one that are below a cut, and whether it is the last.
-    async fn page<'b>(
-        &self,
-        below: &'b Below,
-        filter: &UsageFilter,
-        after: &mut Option<RowKey>,
-    ) -> Result<(impl Iterator<Item = UsageRow> + use<'b, U>, bool), BillingError> {
-        let page = self.store.usage(below.view(), filter, after.as_ref(), self.page_rows).await?;
-        let is_last = page.len() < self.page_rows;
-        *after = page.last().map(|row| row.key.clone());
-        Ok((page.into_iter().filter(|row| below.holds(&row.key.segment)), is_last))
     }
 
     /// Fails where the store does not answer.
@@ -286,7 +271,34 @@ impl<U: UsageStore> UsageReader<U> {
     }
 }
 
-/// All usage of a tenant in a window.
+/// Rows below a cut, read page by page.
+pub(crate) struct Pages<'r, U> {
+    reader: &'r UsageReader<U>,
+    below: &'r Below,
+    filter: UsageFilter,
+    after: Option<RowKey>,
+    is_last: bool,
+}
+
+impl<U: UsageStore> Pages<'_, U> {
+    /// The next page, which may have no rows; `None` behind the last.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<UsageRow>>, BillingError> {
+        if self.is_last {
+            return Ok(None);
+        }
+        let (reader, below) = (self.reader, self.below);
+        let (after, most) = (self.after.as_ref(), reader.page_rows);
+        let mut page = reader.store.usage(below.view(), &self.filter, after, most).await?;
+        self.is_last = page.len() < most;
+        self.after = page.last().map(|row| row.key.clone());
+        page.retain(|row| below.holds(&row.key.segment));
+        Ok(Some(page))
+    }
+}
+
 /// All of a tenant's rows of a window.
 pub(crate) fn of_tenant(tenant: &Tenant, window: Window) -> UsageFilter {
     UsageFilter {

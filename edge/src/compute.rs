@@ -8,7 +8,10 @@
 
 use std::{cell::Cell, sync::Arc, time::Duration, time::Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 use crate::problem::{Problem, reasons};
 
@@ -134,18 +137,48 @@ impl Compute {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
+        self.run_with_pauses(|_| work()).await
+    }
+
+    /// The same, with pauses in which the closure waits for something and others compute.
+    ///
+    /// # Errors
+    /// As [`Compute::run`].
+    pub async fn run_with_pauses<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Pauses) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
         let asked = Instant::now();
         let thread = Arc::clone(&self.threads).acquire_owned().await.expect("never closed");
         metrics::histogram!("pulso_compute_wait_seconds").record(asked.elapsed());
+        let mut pauses = Pauses { threads: Arc::clone(&self.threads), thread: Some(thread) };
         let done = tokio::task::spawn_blocking(move || {
-            let _thread = thread;
             let _here = Here::enter();
-            work()
+            work(&mut pauses)
         });
         done.await.map_err(|error| {
             tracing::error!(%error, "a computation did not finish");
             Problem::internal("a computation did not finish; the server's log says why")
         })
+    }
+}
+
+/// A computing thread's place among those that run at once.
+#[derive(Debug)]
+pub struct Pauses {
+    threads: Arc<Semaphore>,
+    /// None only while it waits.
+    thread: Option<OwnedSemaphorePermit>,
+}
+
+impl Pauses {
+    /// Waits for something, and leaves its place to others meanwhile.
+    pub fn wait<T>(&mut self, wait: impl FnOnce() -> T) -> T {
+        self.thread = None;
+        let found = wait();
+        let again = Handle::current().block_on(Arc::clone(&self.threads).acquire_owned());
+        self.thread = Some(again.expect("never closed"));
+        found
     }
 }
 
@@ -186,6 +219,20 @@ mod tests {
     fn compute(threads: usize, calls_max: usize, periods_max: usize) -> Compute {
         let default = ComputeConfig::default();
         Compute::new(ComputeConfig { threads, calls_max, periods_max, ..default })
+    }
+
+    #[tokio::test]
+    async fn a_closure_that_pauses_lets_others_compute_and_goes_on_behind_them() {
+        let compute = compute(1, 1, 1);
+        let (tell, told) = mpsc::channel();
+        let pausing = compute.run_with_pauses(move |pauses| {
+            let told = pauses.wait(|| told.recv().unwrap());
+            (told, is_here())
+        });
+        // On the only thread there is.
+        let telling = compute.run(move || tell.send("told").unwrap());
+        let (paused, told) = tokio::join!(pausing, telling);
+        assert_eq!((paused.unwrap(), told.unwrap()), (("told", true), ()));
     }
 
     #[tokio::test]

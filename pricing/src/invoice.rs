@@ -165,6 +165,30 @@ pub fn invoice(
     usage: &[UsageRow],
     sources: Sources,
 ) -> Result<Invoice, InvoiceError> {
+    let rate = |terms: &RatingTerms<'_>| rate::rate_under(terms, usage);
+    bill(tenant, (period, catalogues), sources, rate)
+}
+
+/// The same of usage that comes page by page, of which none stays in memory; see [`rate::rate_pages`].
+///
+/// # Errors
+/// See [`InvoiceError`].
+pub fn invoice_of_pages(
+    tenant: &Tenant,
+    period: &BillingPeriod<'_>,
+    catalogues: &Catalogues<'_>,
+    pages: impl Iterator<Item = Vec<UsageRow>>,
+) -> Result<Invoice, InvoiceError> {
+    let rate = |terms: &RatingTerms<'_>| rate::rate_pages(terms, pages);
+    bill(tenant, (period, catalogues), Sources::LeftOut, rate)
+}
+
+fn bill(
+    tenant: &Tenant,
+    (period, catalogues): (&BillingPeriod<'_>, &Catalogues<'_>),
+    sources: Sources,
+    rate: impl FnOnce(&RatingTerms<'_>) -> rate::Rated,
+) -> Result<Invoice, InvoiceError> {
     let agreed = period.terms();
     let zone = &agreed.time_zone;
     let calendar =
@@ -183,7 +207,7 @@ pub fn invoice(
         calendar: &calendar,
         sources,
     };
-    let rated = rate::rate_under(&terms, usage);
+    let rated = rate(&terms);
     let newest = &period.parts.last().expect("a period is of some contract").contract.name;
     let mut lines: Vec<Line> =
         rated.lines.into_iter().map(|line| usage_line(newest, line)).collect();

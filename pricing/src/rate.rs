@@ -12,6 +12,7 @@ use domain::{
 };
 
 use crate::{amount::Amount, moment::Calendar};
+use group::Grouping;
 use tally::Tally;
 
 mod step;
@@ -228,7 +229,23 @@ pub fn rate(catalogue: &Catalogue, usage: &[UsageRow], period: Window) -> Rated 
 /// - A minimum or maximum holds its SKU for the days on which it counts, and not each part.
 #[must_use]
 pub fn rate_under(terms: &RatingTerms<'_>, usage: &[UsageRow]) -> Rated {
-    let (bills, waiting) = group::group(terms, usage);
+    let mut grouping = Grouping::new(terms);
+    grouping.add(usage);
+    finish(terms, grouping, usage)
+}
+
+/// The same of rows that come page by page, of which none stays in memory, but for those that a price
+/// for each event asks about. Lines list no sources, whatever the terms say.
+#[must_use]
+pub fn rate_pages(terms: &RatingTerms<'_>, pages: impl Iterator<Item = Vec<UsageRow>>) -> Rated {
+    let terms = RatingTerms { sources: Sources::LeftOut, ..terms.clone() };
+    let mut grouping = Grouping::new(&terms);
+    pages.for_each(|page| grouping.add(&page));
+    finish(&terms, grouping, &[])
+}
+
+fn finish(terms: &RatingTerms<'_>, grouping: Grouping<'_, '_>, usage: &[UsageRow]) -> Rated {
+    let (bills, waiting) = grouping.finish();
     let mut rated = Rated {
         currency: terms.currency,
         rounding: terms.rounding,

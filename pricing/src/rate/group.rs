@@ -57,23 +57,100 @@ struct Rows<'c> {
     stretches: Vec<Stretch>,
 }
 
-/// Adds up the rows of the span, and finds the levels that hold on from before it. A row costs one
-/// look-up of its resource, whatever the number of prices, and nothing is copied for it.
-pub(super) fn group<'c>(terms: &RatingTerms<'c>, usage: &[UsageRow]) -> (Bills<'c>, Waiting) {
-    let index = Index::of(terms);
-    let mut known = Known { index: &index, made: HashMap::default() };
-    let mixed = known.mixed(terms.span, usage);
-    let mut resources: HashMap<&ResourceKey, Rows<'c>> = HashMap::default();
-    for (place, row) in usage.iter().enumerate() {
-        if row.key.window_start >= terms.span.end {
-            continue;
+/// Adds up rows as they come: those of the span, and of levels that hold on from before it. A row costs one
+/// look-up of its resource, whatever the number of prices, and nothing is copied for it but for the first
+/// of its resource.
+pub(super) struct Grouping<'t, 'c> {
+    terms: &'t RatingTerms<'c>,
+    index: Index<'t, 'c>,
+    /// The prices of what there is usage of, each found once.
+    prices: HashMap<(Sku, Unit), Rc<Pieces<'c>>>,
+    resources: HashMap<ResourceKey, Rows<'c>>,
+    /// Rows under a price that looks at each event, with their places: what they tell together shows when
+    /// all are there.
+    per_event: Vec<(usize, UsageRow)>,
+    has_prices_per_event: bool,
+    /// How many rows were taken.
+    taken: usize,
+}
+
+impl<'t, 'c> Grouping<'t, 'c> {
+    pub(super) fn new(terms: &'t RatingTerms<'c>) -> Self {
+        let index = Index::of(terms);
+        let has_prices_per_event = index.has_prices_per_event();
+        let (prices, resources) = (HashMap::default(), HashMap::default());
+        let (per_event, taken) = (Vec::new(), 0);
+        Self { terms, index, prices, resources, per_event, has_prices_per_event, taken }
+    }
+
+    /// Takes rows, in any order.
+    pub(super) fn add(&mut self, rows: &[UsageRow]) {
+        let mixed = MixedAmounts::default();
+        for (place, row) in (self.taken..).zip(rows) {
+            if row.key.window_start >= self.terms.span.end {
+                continue;
+            }
+            if self.has_prices_per_event && self.is_per_event(row) {
+                self.per_event.push((place, row.clone()));
+            } else {
+                self.take(place, row, &mixed);
+            }
         }
-        let rows = resources.entry(&row.key.resource).or_insert_with(|| Rows {
-            pieces: known.pieces(&row.key.resource),
-            stretches: Vec::new(),
-        });
-        let Some(stretch) = rows.stretch_of(row, terms.span, &index, &mixed) else { continue };
-        let Stretch { standing, tells_more, tally, .. } = &mut rows.stretches[stretch];
+        self.taken += rows.len();
+    }
+
+    /// What is billed, and what waits.
+    pub(super) fn finish(mut self) -> (Bills<'c>, Waiting) {
+        let per_event = std::mem::take(&mut self.per_event);
+        let mixed = MixedAmounts::of(per_event.iter().map(|(_, row)| row));
+        for (place, row) in &per_event {
+            self.take(*place, row, &mixed);
+        }
+        let (mut bills, mut waiting) = (Bills::new(), Waiting::new());
+        for (resource, rows) in self.resources {
+            place(&resource, rows, (&mut bills, &mut waiting));
+        }
+        subscribe(self.terms, &self.index, &mut bills);
+        (bills, waiting)
+    }
+
+    fn take(&mut self, place: usize, row: &UsageRow, mixed: &MixedAmounts<'_>) {
+        let resource = &row.key.resource;
+        let (terms, index) = (self.terms, &self.index);
+        if let Some(rows) = self.resources.get_mut(resource) {
+            rows.take((place, row), (terms, index, mixed));
+            return;
+        }
+        let mut rows = Rows { pieces: self.pieces(resource), stretches: Vec::new() };
+        rows.take((place, row), (terms, &self.index, mixed));
+        self.resources.insert(resource.clone(), rows);
+    }
+
+    fn is_per_event(&mut self, row: &UsageRow) -> bool {
+        let hour = row.key.window_start;
+        let pieces = self.terms.span.holds(hour).then(|| self.pieces(&row.key.resource));
+        pieces.is_some_and(|pieces| {
+            let piece = pieces.at(hour).map(|at| &pieces.list[at]);
+            piece.is_some_and(|piece| piece.price.model.per_event().is_some())
+        })
+    }
+
+    fn pieces(&mut self, resource: &ResourceKey) -> Rc<Pieces<'c>> {
+        let of = (resource.product_sku.clone(), resource.use_unity.clone());
+        let make = || Rc::new(self.index.pieces(&resource.product_sku, &resource.use_unity));
+        Rc::clone(self.prices.entry(of).or_insert_with(make))
+    }
+}
+
+impl Rows<'_> {
+    /// Takes a row of the resource, by its place among all.
+    fn take(
+        &mut self,
+        (place, row): (usize, &UsageRow),
+        (terms, index, mixed): (&RatingTerms<'_>, &Index<'_, '_>, &MixedAmounts<'_>),
+    ) {
+        let Some(stretch) = self.stretch_of(row, terms.span, index, mixed) else { return };
+        let Stretch { standing, tells_more, tally, .. } = &mut self.stretches[stretch];
         tally.add(&row.cell.aggregate);
         if terms.sources == Sources::Listed && *standing != Standing::Before {
             tally.note(u32::try_from(place).expect("below 2^32 rows a bill"));
@@ -81,48 +158,11 @@ pub(super) fn group<'c>(terms: &RatingTerms<'c>, usage: &[UsageRow]) -> (Bills<'
         if let Standing::Priced(piece) = *standing
             && *tells_more
         {
-            let piece = &rows.pieces.list[piece];
+            let piece = &self.pieces.list[piece];
             tally.keep_single(piece.definition.meter, piece.price, row);
         }
     }
-    let (mut bills, mut waiting) = (Bills::new(), Waiting::new());
-    for (resource, rows) in resources {
-        place(resource, rows, (&mut bills, &mut waiting));
-    }
-    subscribe(terms, &index, &mut bills);
-    (bills, waiting)
-}
 
-/// The prices of what there is usage of, each found once.
-struct Known<'i, 'c, 'u> {
-    index: &'i Index<'i, 'c>,
-    made: HashMap<(&'u Sku, &'u Unit), Rc<Pieces<'c>>>,
-}
-
-impl<'c, 'u> Known<'_, 'c, 'u> {
-    fn pieces(&mut self, resource: &'u ResourceKey) -> Rc<Pieces<'c>> {
-        let (sku, unit) = (&resource.product_sku, &resource.use_unity);
-        let make = || Rc::new(self.index.pieces(sku, unit));
-        Rc::clone(self.made.entry((sku, unit)).or_insert_with(make))
-    }
-
-    /// The hours whose events' amounts are needed and cannot be told.
-    fn mixed(&mut self, span: Window, usage: &'u [UsageRow]) -> MixedAmounts<'u> {
-        if !self.index.has_prices_per_event() {
-            return MixedAmounts::default();
-        }
-        MixedAmounts::of(usage.iter().filter(|row| {
-            let hour = row.key.window_start;
-            let pieces = span.holds(hour).then(|| self.pieces(&row.key.resource));
-            pieces.is_some_and(|pieces| {
-                let piece = pieces.at(hour).map(|at| &pieces.list[at]);
-                piece.is_some_and(|piece| piece.price.model.per_event().is_some())
-            })
-        }))
-    }
-}
-
-impl Rows<'_> {
     /// Place of the stretch that a row belongs to; `None` where nothing asks for it. The newest is looked
     /// at first: rows come by time, and prices change seldom.
     fn stretch_of(

@@ -399,6 +399,21 @@ proptest! {
     }
 
     #[test]
+    fn pages_come_to_what_all_rows_at_once_come_to(rows in usage(), size in 1usize..20) {
+        let (catalogue, calendar, whole) = (catalogue(), Calendar::UTC, rated(&rows));
+        let terms = RatingTerms::of(&catalogue, january(), &calendar);
+        let paged = rate_pages(&terms, rows.chunks(size).map(<[UsageRow]>::to_vec));
+        let without = |mut rated: Rated| {
+            rated.lines.iter_mut().for_each(|line| line.hours.clear());
+            rated.unpriced.iter_mut().for_each(|unpriced| unpriced.hours.clear());
+            // Sorted by their hours last, which pages do not list.
+            rated.unpriced.sort_by(|one, other| one.order().cmp(&other.order()));
+            rated
+        };
+        prop_assert_eq!(without(paged), without(whole));
+    }
+
+    #[test]
     fn parts_add_up_to_lines_and_lines_to_the_total(rows in usage()) {
         let rated = rated(&rows);
         let mut total = Amount::ZERO;
