@@ -118,6 +118,9 @@ pub(crate) fn question(
             hour.segments.iter().flat_map(|part| rows_of(tenant, usage, hour, part))
         }));
     }
+    // A level may hold on from an hour before the period.
+    let earliest = pulses_of.iter().map(|key| key.window_start).min();
+    let window = Window { start: earliest.unwrap_or(window.start).min(window.start), ..window };
     let segments: BTreeSet<SegmentId> = pulses_of.iter().map(|key| key.segment).collect();
     let one = |segment: SegmentId| {
         let SegmentId { log_id, partition, epoch, start } = segment;

@@ -12,7 +12,7 @@ use super::{
     events::MixedAmounts,
     index::{HashMap, Index},
     levels::Level,
-    pieces::Pieces,
+    pieces::{Piece, Pieces},
     tally::Tally,
 };
 use crate::amount::Amount;
@@ -46,8 +46,10 @@ struct Stretch {
     standing: Standing,
     /// When rows stand so, whatever they hold; looked at for each row.
     span: Option<Window>,
-    /// Whether a row tells more than what it adds to the sums.
-    tells_more: bool,
+    /// Whether a price asks for the single events of a row.
+    keeps_events: bool,
+    /// Whether a level asks when it changed.
+    keeps_changes: bool,
     tally: Tally,
 }
 
@@ -121,7 +123,9 @@ impl<'t, 'c> Grouping<'t, 'c> {
             rows.take((place, row), (terms, index, mixed));
             return;
         }
-        let mut rows = Rows { pieces: self.pieces(resource), stretches: Vec::new() };
+        // Most resources have one, and a list makes room for four at first.
+        let stretches = Vec::with_capacity(1);
+        let mut rows = Rows { pieces: self.pieces(resource), stretches };
         rows.take((place, row), (terms, &self.index, mixed));
         self.resources.insert(resource.clone(), rows);
     }
@@ -150,16 +154,16 @@ impl Rows<'_> {
         (terms, index, mixed): (&RatingTerms<'_>, &Index<'_, '_>, &MixedAmounts<'_>),
     ) {
         let Some(stretch) = self.stretch_of(row, terms.span, index, mixed) else { return };
-        let Stretch { standing, tells_more, tally, .. } = &mut self.stretches[stretch];
+        let Stretch { keeps_events, keeps_changes, tally, .. } = &mut self.stretches[stretch];
         tally.add(&row.cell.aggregate);
-        if terms.sources == Sources::Listed && *standing != Standing::Before {
+        if terms.sources == Sources::Listed {
             tally.note(u32::try_from(place).expect("below 2^32 rows a bill"));
         }
-        if let Standing::Priced(piece) = *standing
-            && *tells_more
-        {
-            let piece = &self.pieces.list[piece];
-            tally.keep_single(piece.definition.meter, piece.price, row);
+        if *keeps_events {
+            tally.keep_events(row);
+        }
+        if *keeps_changes {
+            tally.keep_change(row);
         }
     }
 
@@ -178,11 +182,7 @@ impl Rows<'_> {
             return Some(self.stretches.len() - 1);
         }
         let standing = if hour < span.start {
-            self.pieces
-                .list
-                .iter()
-                .any(|piece| piece.definition.carry)
-                .then_some(Standing::Before)?
+            self.pieces.carries().then_some(Standing::Before)?
         } else {
             let piece = self.pieces.at(hour).ok_or_else(|| index.why_unpriced(row));
             let told = piece.and_then(|piece| mixed.refuse(row).map_or(Ok(piece), Err));
@@ -202,15 +202,17 @@ impl Rows<'_> {
     /// A stretch without rows.
     fn begun(&self, standing: Standing) -> Stretch {
         let tally = Tally::default();
+        let is_inside = standing != Standing::Before;
+        let keeps_changes = is_inside && self.pieces.is_told_elsewhere;
         let Standing::Priced(at) = standing else {
-            return Stretch { standing, span: None, tells_more: false, tally };
+            return Stretch { standing, span: None, keeps_events: false, keeps_changes, tally };
         };
         let piece = &self.pieces.list[at];
         // Whether an hour of single events is told is looked up hour by hour.
-        let is_per_event = piece.price.model.per_event().is_some();
-        let span = (!is_per_event).then_some(piece.span);
-        let tells_more = is_per_event || piece.definition.meter == Meter::TimeWeighted;
-        Stretch { standing, span, tells_more, tally }
+        let keeps_events = piece.price.model.per_event().is_some();
+        let span = (!keeps_events).then_some(piece.span);
+        let keeps_changes = keeps_changes || piece.definition.meter == Meter::TimeWeighted;
+        Stretch { standing, span, keeps_events, keeps_changes, tally }
     }
 }
 
@@ -220,6 +222,10 @@ fn place<'c>(
     (bills, waiting): (&mut Bills<'c>, &mut Waiting),
 ) {
     let ResourceKey { tenant, product_sku, use_unity, dimensions } = resource;
+    if rows.pieces.is_told_elsewhere {
+        let what = (tenant.clone(), product_sku.clone(), use_unity.clone());
+        bill_of(bills, what, &rows.pieces).tell_elsewhere(dimensions, &rows.stretches);
+    }
     for Stretch { standing, tally, .. } in rows.stretches {
         let what = || (tenant.clone(), product_sku.clone(), use_unity.clone());
         let wait = |reason, waiting: &mut Waiting, tally| {
@@ -279,13 +285,35 @@ impl Resource<'_> {
         self.levels.entry((measure, of)).or_default()
     }
 
+    /// The measures that let a level hold on, each by its first piece.
+    fn carrying(&self) -> Vec<usize> {
+        let first = |(at, piece): &(usize, &Piece<'_>)| {
+            piece.definition.carry && self.pieces.measures[*at] == *at
+        };
+        self.pieces.list.iter().enumerate().filter(first).map(|(at, _)| at).collect()
+    }
+
     /// Notes a level from before the bill, for all that lets it hold on.
     fn hold_on(&mut self, dimensions: &Dimensions, tally: &Tally) {
-        let pieces = Rc::clone(&self.pieces);
-        for (at, piece) in pieces.list.iter().enumerate() {
-            if piece.definition.carry && pieces.measures[at] == at {
-                let level = self.level(at, dimensions);
-                level.before = level.before.max(tally.last());
+        for measure in self.carrying() {
+            self.level(measure, dimensions).hold_on(tally.last(), tally.rows());
+        }
+    }
+
+    /// Tells each measure that lets a level hold on what the others, or no price, took of it.
+    fn tell_elsewhere(&mut self, dimensions: &Dimensions, stretches: &[Stretch]) {
+        let inside = stretches.iter().filter(|stretch| stretch.standing != Standing::Before);
+        for measure in self.carrying() {
+            let span = self.pieces.span_of_measure(measure);
+            for Stretch { standing, tally, .. } in inside.clone() {
+                let is_own = matches!(*standing, Standing::Priced(at) if self.pieces.measures[at] == measure);
+                for change in tally.changes().filter(|(time, _)| !is_own && *time < span.end) {
+                    let level = self.level(measure, dimensions);
+                    match change.0 < span.start {
+                        true => level.hold_on(Some(change), tally.rows()),
+                        false => level.change_elsewhere(change),
+                    }
+                }
             }
         }
     }

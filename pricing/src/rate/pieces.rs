@@ -84,6 +84,8 @@ pub(crate) struct Pieces<'c> {
     cells: Vec<Option<Cells<'c>>>,
     /// When the SKU is billed whether it is used or not.
     pub(crate) subscribed: Vec<Window>,
+    /// Whether a level may hold on from usage that another measure or no price takes, inside the bill.
+    pub(super) is_told_elsewhere: bool,
 }
 
 impl<'c> Pieces<'c> {
@@ -105,8 +107,32 @@ impl<'c> Pieces<'c> {
         let first = |piece| pieces.list.iter().position(|other| other.measures_as(piece));
         let measures = pieces.list.iter().map(|piece| first(piece).expect("itself at the latest"));
         pieces.measures = measures.collect();
+        pieces.is_told_elsewhere = pieces.carries() && !pieces.is_one_measure_of(terms.span);
         pieces.cells = pieces.list.iter().map(|piece| Cells::of(&piece.price.model)).collect();
         pieces
+    }
+
+    /// Tells whether any level holds on.
+    pub(super) fn carries(&self) -> bool {
+        self.list.iter().any(|piece| piece.definition.carry)
+    }
+
+    /// Tells whether all of a stretch is measured in one way.
+    fn is_one_measure_of(&self, span: Window) -> bool {
+        let joins = |two: &[Piece<'_>]| two[0].span.end == two[1].span.start;
+        let (first, last) = (self.list.first(), self.list.last());
+        first.is_some_and(|first| first.span.start <= span.start)
+            && last.is_some_and(|last| last.span.end >= span.end)
+            && self.list.windows(2).all(joins)
+            && self.measures.iter().all(|measure| *measure == 0)
+    }
+
+    /// The span of all pieces that measure as one does.
+    pub(super) fn span_of_measure(&self, measure: usize) -> Window {
+        let of = self.list.iter().zip(&self.measures).filter(|(_, own)| **own == measure);
+        let end = of.map(|(piece, _)| piece.span.end).next_back();
+        let start = self.list[measure].span.start;
+        Window { start, end: end.unwrap_or(start) }
     }
 
     fn subscribe(&mut self, window: Window) {

@@ -52,8 +52,8 @@ pub(super) fn rate(
     let parts = place.parts(rated, resource);
     // Once for all cells of a matrix: each copy has all of them.
     let mut prices: BTreeMap<(usize, Window), (Cow<'_, Price>, Share)> = BTreeMap::new();
-    for part in &parts {
-        prices.entry((part.piece, part.span)).or_insert_with(|| place.price(part));
+    for Priced { piece, span, .. } in &parts {
+        prices.entry((*piece, *span)).or_insert_with(|| place.price(*piece, *span));
     }
     let measured = parts.iter().map(|part| place.measured(part, &prices[&(part.piece, part.span)]));
     let measured: Vec<Measured<'_>> = measured.collect();
@@ -138,7 +138,7 @@ impl<'a, 'c> Place<'a, 'c> {
                 levels.iter().filter(|((measure, _), _)| *measure == self.pieces.measures[at]);
             for ((_, of), level) in own.filter(|(_, level)| !level.is_over()) {
                 let Some(cell) = self.pieces.cell(at, of) else {
-                    if waiting.insert(of) {
+                    if waiting.insert((self.pieces.measures[at], of)) {
                         self.wait(rated, (piece, of), UnpricedReason::NoMatrixPrice, &level.tally);
                     }
                     continue;
@@ -151,7 +151,9 @@ impl<'a, 'c> Place<'a, 'c> {
                     cell,
                     ..Priced::due(at, piece.span)
                 });
-                part.add_level(of, level, quantity);
+                let rows = level.rows(piece.definition.meter, piece.span, self.usage);
+                let is_carried = level.is_carried(piece.definition.meter);
+                part.add_level(of, level.tally.clone().with_rows(rows), (quantity, is_carried));
             }
             parts.extend(cells.into_iter().map(|(cell, part)| Priced {
                 detail: part.detail.beside(&cell),
@@ -163,9 +165,9 @@ impl<'a, 'c> Place<'a, 'c> {
 
     /// A part's price, for the share of the period that it is for. A level costs a share of what it costs
     /// for the whole period, but for an integral over time, which is smaller already.
-    fn price(&self, part: &Priced) -> (Cow<'c, Price>, Share) {
-        let piece = &self.pieces.list[part.piece];
-        let share = self.terms.share(part.span);
+    fn price(&self, piece: usize, span: Window) -> (Cow<'c, Price>, Share) {
+        let piece = &self.pieces.list[piece];
+        let share = self.terms.share(span);
         match piece.costs_by_days() {
             true => (Cow::Borrowed(piece.price), share),
             false => (share.of_price(piece.price), share),
@@ -354,14 +356,14 @@ impl Priced {
     fn add_level(
         &mut self,
         of: &Dimensions,
-        level: &Level,
-        quantity: Result<Quantity, UnpricedReason>,
+        tally: Tally,
+        (quantity, is_carried): (Result<Quantity, UnpricedReason>, bool),
     ) {
         let add = |sum: Quantity| sum.checked_add(quantity?).ok_or(UnpricedReason::OutOfRange);
         self.quantity = self.quantity.and_then(add);
         self.detail.add(of, quantity.map_or(Amount::ZERO, Amount::of));
-        self.tally.merge(level.tally.clone());
+        self.tally.merge(tally);
         let (resources, carried) = self.levels.unwrap_or_default();
-        self.levels = Some((resources + 1, carried + u64::from(level.holds_on())));
+        self.levels = Some((resources + 1, carried + u64::from(is_carried)));
     }
 }

@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{
-    Aggregate, Quantity, Timestamp, UsageRow,
-    catalogue::{Meter, Price},
-};
+use domain::{Aggregate, Quantity, Timestamp, UsageRow, catalogue::Meter};
 
 use super::{Hour, SegmentPart, UnpricedReason, events::Events};
 use crate::amount::{self, Amount};
@@ -76,15 +73,27 @@ impl Tally {
         }
     }
 
-    /// Keeps what only some prices and meters need of the rows that were taken.
-    pub(super) fn keep_single(&mut self, meter: Meter, price: &Price, row: &UsageRow) {
-        let (hour, aggregate) = (row.key.window_start, &row.cell.aggregate);
-        if price.model.per_event().is_some() {
-            self.add_events(hour, aggregate.min, aggregate.count);
-        }
-        if meter == Meter::TimeWeighted {
-            self.change(hour, (aggregate.time_last, aggregate.last));
-        }
+    /// Keeps the events of a row, which have one amount.
+    pub(super) fn keep_events(&mut self, row: &UsageRow) {
+        let aggregate = &row.cell.aggregate;
+        self.add_events(row.key.window_start, aggregate.min, aggregate.count);
+    }
+
+    /// Keeps when a row left which level.
+    pub(super) fn keep_change(&mut self, row: &UsageRow) {
+        let aggregate = &row.cell.aggregate;
+        self.change(row.key.window_start, (aggregate.time_last, aggregate.last));
+    }
+
+    /// Takes places of rows beside what was added up.
+    pub(super) fn with_rows(mut self, rows: Vec<u32>) -> Self {
+        self.rows = rows;
+        self
+    }
+
+    /// Places of the rows that were noted.
+    pub(super) fn rows(&self) -> &[u32] {
+        &self.rows
     }
 
     /// Of what one hour holds the newest counts, however the hour is split over segments.
