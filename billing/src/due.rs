@@ -28,7 +28,7 @@ use crate::{
     BillingError,
     books::{
         Books,
-        contracts::{self, Files},
+        contracts::{self, AppliedFiles},
         ledger::Ledger,
         runs::{Ended, Run, results::Words},
     },
@@ -96,7 +96,7 @@ struct Look {
     /// Of the catalogue, those in use.
     versions: Vec<String>,
     editions: Arc<Editions>,
-    contracts: Arc<Files>,
+    contracts: Arc<AppliedFiles>,
     /// Periods by standard terms, which are everybody's without a contract.
     standard: Vec<Billable>,
     runs: HashMap<u64, Run>,

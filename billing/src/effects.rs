@@ -48,7 +48,7 @@ pub(crate) struct Effect {
 }
 
 /// A billing period, rated as it is and as it would be.
-pub(crate) struct Rated {
+pub(crate) struct PeriodComparison {
     /// The period as it would be, where there is one; else as it is.
     pub(crate) period: Billable,
     /// `None` where there is no such period.
@@ -59,9 +59,9 @@ pub(crate) struct Rated {
     pub(crate) documents: Vec<String>,
 }
 
-impl Rated {
+impl PeriodComparison {
     /// Tells whether any line differs.
-    pub(crate) fn changes(&self) -> bool {
+    pub(crate) fn differs(&self) -> bool {
         lines(self.before.as_ref()) != lines(self.after.as_ref())
     }
 
@@ -75,8 +75,9 @@ fn lines(invoice: Option<&Invoice>) -> &[Line] {
     invoice.map_or(&[], |invoice| &invoice.lines)
 }
 
-impl From<Rated> for Effect {
-    fn from(Rated { period, before, after, documents }: Rated) -> Self {
+impl From<PeriodComparison> for Effect {
+    fn from(compared: PeriodComparison) -> Self {
+        let PeriodComparison { period, before, after, documents } = compared;
         let total = |invoice: Option<Invoice>| invoice.map_or(Amount::ZERO, |it| it.total);
         Self {
             month: period.month,
@@ -99,8 +100,8 @@ pub(crate) struct Comparison<'a, U, B> {
 }
 
 impl<U: UsageStore, B: BillingStore> Comparison<'_, U, B> {
-    /// Compares the periods that begin in the months from one moment to another. A period that there is
-    /// on one side only comes to nothing on the other.
+    /// Compares the periods that begin in the months from one moment to another. A period that exists on
+    /// one side only costs nothing on the other.
     ///
     /// # Errors
     /// When the store fails, or a period cannot be billed.
@@ -111,10 +112,12 @@ impl<U: UsageStore, B: BillingStore> Comparison<'_, U, B> {
     ) -> Result<Effects, BillingError> {
         let (months, months_left_out) = months(from, to);
         let below = self.rater.usage().now().await?;
+        let ledger = self.books.documents.ledger(&self.before.tenant).await?;
         let mut periods = Vec::new();
         for month in months {
-            let rated = self.rated(&below, month, to).await?;
-            periods.extend(rated.into_iter().filter(Rated::changes).map(Effect::from));
+            let compared = self.compare(&below, &ledger, (month, to)).await?;
+            periods
+                .extend(compared.into_iter().filter(PeriodComparison::differs).map(Effect::from));
         }
         Ok(Effects { periods, months_left_out })
     }
@@ -123,16 +126,15 @@ impl<U: UsageStore, B: BillingStore> Comparison<'_, U, B> {
     ///
     /// # Errors
     /// When the store fails, or a period cannot be billed.
-    pub(crate) async fn rated(
+    pub(crate) async fn compare(
         &self,
         below: &Below,
-        month: Month,
-        to: Timestamp,
-    ) -> Result<Vec<Rated>, BillingError> {
+        ledger: &Ledger,
+        (month, to): (Month, Timestamp),
+    ) -> Result<Vec<PeriodComparison>, BillingError> {
         let old = periods::billable(&self.before.contracts, month)?;
         let new = periods::billable(&self.after.contracts, month)?;
-        let ledger = self.books.documents.ledger(&self.before.tenant).await?;
-        let mut rated = Vec::new();
+        let mut compared = Vec::new();
         for (start, currency) in beginnings(&old, &new, to) {
             let of = |side: &[Billable]| {
                 let is_it = |period: &&Billable| {
@@ -144,9 +146,10 @@ impl<U: UsageStore, B: BillingStore> Comparison<'_, U, B> {
             let Some(period) = new.or(old) else { continue };
             let before = self.rate(below, self.before, old).await?;
             let after = self.rate(below, self.after, new).await?;
-            rated.push(Rated { period, before, after, documents: documents(&ledger, period) });
+            let documents = documents(ledger, period);
+            compared.push(PeriodComparison { period, before, after, documents });
         }
-        Ok(rated)
+        Ok(compared)
     }
 
     async fn rate(

@@ -25,6 +25,11 @@ impl Newest {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The rows, in no order.
     pub(crate) fn into_rows(self) -> impl Iterator<Item = UsageRow> {
         self.0.into_values()

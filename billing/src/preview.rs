@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use domain::{BillingStore, Quantity, Tenant, Timestamp, UsageStore, Window};
+use domain::{BillingStore, Quantity, Tenant, Timestamp, UsageStore, Window, store::StoreError};
 use edge::Compute;
 use pricing::{
     Amount,
@@ -21,14 +21,15 @@ use crate::{
     account::{Account, all_tenants},
     books::{
         Books,
-        contracts::{self, Files, Supposed},
+        contracts::{self, AppliedFiles, Supposed},
         document::Draft,
         ledger::Ledger,
     },
-    effects::{Comparison, Rated},
+    effects::{Comparison, PeriodComparison},
     periods,
     rater::Rater,
     set_aside::SetAside,
+    usage::Below,
 };
 
 /// An invoice as it would be.
@@ -99,53 +100,94 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
         Ok((paid(&ledger, &account, invoices), set_aside))
     }
 
-    /// What the periods that begin in a month would cost by the second side, against the first. Where
-    /// the catalogues are the same, only for the tenants of the supposed contracts. By tenant.
+    /// What the periods that begin in a month would cost by the second side, against the first. By tenant;
+    /// one that cannot be billed is named and stops no other.
     ///
     /// # Errors
-    /// When the store fails, or a tenant's period cannot be billed.
+    /// When a store fails.
     pub(crate) async fn simulate(
         &self,
         month: Month,
-        (old, new): (&Arc<Editions>, &Arc<Editions>),
-        supposed: &Supposed,
-    ) -> Result<Vec<Change>, BillingError> {
+        whom: Whom,
+        sides: &Sides<'_>,
+    ) -> Result<Simulated, BillingError> {
         let below = self.rater.usage().now().await?;
-        let mut tenants: BTreeSet<Tenant> =
-            supposed.offered.iter().map(|offered| offered.tenant.clone()).collect();
-        if !Arc::ptr_eq(old, new) {
+        let offered = sides.supposed.offered.iter();
+        let mut tenants: BTreeSet<Tenant> = offered.map(|offered| offered.tenant.clone()).collect();
+        if whom == Whom::Everybody {
             tenants.extend(all_tenants(&self.books, self.rater.usage(), u64::MAX).await?);
         }
-        let mut changes = Vec::new();
+        let mut simulated = Simulated::default();
         for tenant in tenants {
-            let under = async |files: &Files, editions| {
-                let agreed = contracts::agreed(&files.of(&tenant)?);
-                Account::under(&self.books, &tenant, agreed, Arc::clone(editions)).await
-            };
-            let before = under(&supposed.before, old).await?;
-            let after = under(&supposed.after, new).await?;
-            let comparison = Comparison {
-                books: &self.books,
-                rater: &self.rater,
-                compute: &self.compute,
-                before: &before,
-                after: &after,
-            };
-            for rated in comparison.rated(&below, month, Timestamp::MAX).await? {
-                if rated.has_lines() {
-                    changes.push(change(&tenant, rated)?);
+            match self.simulate_one(&tenant, (&below, month), sides).await {
+                Ok(changes) => simulated.changes.extend(changes),
+                Err(
+                    error @ (BillingError::Store(StoreError::Unavailable(_))
+                    | BillingError::Task(_)),
+                ) => {
+                    return Err(error);
                 }
+                Err(error) => simulated.failed.push((tenant, error.to_string())),
             }
         }
-        Ok(changes)
+        Ok(simulated)
+    }
+
+    async fn simulate_one(
+        &self,
+        tenant: &Tenant,
+        (below, month): (&Below, Month),
+        Sides { old, new, supposed }: &Sides<'_>,
+    ) -> Result<Vec<Change>, BillingError> {
+        let under = async |files: &AppliedFiles, editions: &Arc<Editions>| {
+            let agreed = contracts::agreed(&files.of(tenant)?);
+            Account::under(&self.books, tenant, agreed, Arc::clone(editions)).await
+        };
+        let (before, after) =
+            (under(&supposed.before, old).await?, under(&supposed.after, new).await?);
+        let comparison = Comparison {
+            books: &self.books,
+            rater: &self.rater,
+            compute: &self.compute,
+            before: &before,
+            after: &after,
+        };
+        let ledger = self.books.documents.ledger(tenant).await?;
+        let compared = comparison.compare(below, &ledger, (month, Timestamp::MAX)).await?;
+        let compared = compared.into_iter().filter(PeriodComparison::has_lines);
+        compared.map(|compared| change(tenant, compared)).collect()
     }
 }
 
-fn change(tenant: &Tenant, rated: Rated) -> Result<Change, BillingError> {
-    let of = (tenant, rated.period.currency);
-    let change = Change::between(of, rated.before.as_ref(), rated.after.as_ref());
+/// What is compared in a simulation: what is in effect, and what would be.
+pub(crate) struct Sides<'s> {
+    pub(crate) old: &'s Arc<Editions>,
+    pub(crate) new: &'s Arc<Editions>,
+    pub(crate) supposed: &'s Supposed,
+}
+
+/// Whose periods are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    Everybody,
+    /// The tenants of the contracts that are supposed.
+    ThoseSupposed,
+}
+
+/// What a simulation found.
+#[derive(Debug, Default)]
+pub(crate) struct Simulated {
+    /// By tenant.
+    pub(crate) changes: Vec<Change>,
+    /// Tenants that cannot be billed, with the reason.
+    pub(crate) failed: Vec<(Tenant, String)>,
+}
+
+fn change(tenant: &Tenant, compared: PeriodComparison) -> Result<Change, BillingError> {
+    let of = (tenant, compared.period.currency);
+    let change = Change::between(of, compared.before.as_ref(), compared.after.as_ref());
     let change = change.ok_or_else(|| invoice::InvoiceError::OutOfRange(tenant_name(tenant)))?;
-    let documents = if rated.changes() { rated.documents } else { Vec::new() };
+    let documents = if compared.differs() { compared.documents } else { Vec::new() };
     Ok(Change { documents, ..change })
 }
 

@@ -88,7 +88,9 @@ impl<U: UsageStore> Rater<U> {
         let tenant = &account.tenant;
         let reach = self.reach(window).await?;
         let mut usage = self.usage.at_most(rows_max, below, tenant, reach).await?;
-        usage.extend(self.usage.held(below, tenant, &account.held(), window).await?);
+        let left = rows_max - usage.len();
+        let held = (tenant, &account.held());
+        usage.extend(self.usage.held(left, below, held, window).await?);
         Ok(usage)
     }
 
@@ -107,6 +109,7 @@ impl<U: UsageStore> Rater<U> {
         let mut pages = self.usage.pages(below, of_tenant(tenant, windows.reaching_into(window)));
         // Most periods are one page, and nobody has to wait for another.
         let first = pages.next().await?.unwrap_or_default();
+        let held = account.held();
         let (sender, mut receiver) = mpsc::channel(PAGES_WAITING);
         let reading = async {
             loop {
@@ -116,7 +119,8 @@ impl<U: UsageStore> Rater<U> {
                     return;
                 }
             }
-            let held = self.usage.held(below, tenant, &account.held(), window).await;
+            let held = (tenant, &held);
+            let held = self.usage.held(usize::MAX, below, held, window).await;
             // Whoever does not take it has refused a page before it.
             drop(sender.send(held).await);
             drop(sender);

@@ -298,12 +298,25 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
             );
             return Err(BillingError::refused(Refusal::RunEnded, message));
         }
+        let mut failed = Vec::new();
         if let Some(cut) = &run.cut {
             for tenant in self.tenants(&run, cut).await? {
-                self.issuer.settle_drafts(&run, &tenant).await?;
+                match self.issuer.settle_drafts(&run, &tenant).await {
+                    Err(error @ BillingError::Store(StoreError::Unavailable(_))) => {
+                        return Err(error);
+                    }
+                    Err(error) => failed.push(format!("{tenant}: {error}")),
+                    Ok(_) => {}
+                }
             }
         }
-        Ok(run)
+        if failed.is_empty() {
+            return Ok(run);
+        }
+        let (count, first) = (failed.len(), failed.swap_remove(0));
+        Err(BillingError::Task(format!(
+            "run {number} is cancelled, and the drafts of {count} tenants could not be discarded, of {first}: mend it and cancel again"
+        )))
     }
 }
 

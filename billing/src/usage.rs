@@ -141,11 +141,7 @@ impl<U: UsageStore> UsageReader<U> {
         while let Some(page) = pages.next().await? {
             rows.extend(page);
             if rows.len() > rows_max {
-                let message = format!(
-                    "a period has more than {rows_max} usage rows: too many for a preview; a billing \
-                     run has no such bound"
-                );
-                return Err(BillingError::refused(Refusal::TooLarge, message));
+                return Err(too_many(rows_max));
             }
         }
         Ok(rows)
@@ -157,15 +153,15 @@ impl<U: UsageStore> UsageReader<U> {
     }
 
     /// The newest row of each of a tenant's resources from before a period, below a cut, of SKUs whose
-    /// level may hold on.
+    /// level may hold on; refused where there are more than this.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When there are more; when the store fails.
     pub(crate) async fn held(
         &self,
+        rows_max: usize,
         below: &Below,
-        tenant: &Tenant,
-        skus: &BTreeSet<Sku>,
+        (tenant, skus): (&Tenant, &BTreeSet<Sku>),
         window: Window,
     ) -> Result<Vec<UsageRow>, BillingError> {
         let mut newest = Newest::default();
@@ -176,6 +172,9 @@ impl<U: UsageStore> UsageReader<U> {
             let mut pages = self.pages(below, filter);
             while let Some(page) = pages.next().await? {
                 page.into_iter().for_each(|row| newest.take(row));
+                if newest.len() > rows_max {
+                    return Err(too_many(rows_max));
+                }
             }
         }
         Ok(newest.into_rows().collect())
@@ -297,6 +296,14 @@ impl<U: UsageStore> Pages<'_, U> {
         page.retain(|row| below.holds(&row.key.segment));
         Ok(Some(page))
     }
+}
+
+fn too_many(rows_max: usize) -> BillingError {
+    let message = format!(
+        "a period has more than {rows_max} usage rows: too many for a preview; a billing run has no \
+         such bound"
+    );
+    BillingError::refused(Refusal::TooLarge, message)
 }
 
 /// All of a tenant's rows of a window.

@@ -123,11 +123,14 @@ impl<B: BillingStore> Voids<B> {
     /// Refuses to take back what went back to a credit that has paid with it since.
     async fn check_credits(&self, found: &Found, ledger: &Ledger) -> Result<(), BillingError> {
         let of = &found.document;
+        let mut back: Vec<&Payment> = of.payments.iter().collect();
+        back.retain(|paid| paid.amount < Amount::ZERO);
+        if back.is_empty() {
+            return Ok(());
+        }
         let applied = self.books.contracts.of_tenant(&found.tenant, u64::MAX).await?;
         let contracts = contracts::agreed(&applied);
-        for Payment { credit, amount } in
-            of.payments.iter().filter(|paid| paid.amount < Amount::ZERO)
-        {
+        for Payment { credit, amount } in back {
             let used = ledger.used(credit).and_then(|used| used.checked_sub(*amount));
             let Some(stated) = credits::stated(&contracts, credit) else { continue };
             if used.is_some_and(|used| used <= stated) {

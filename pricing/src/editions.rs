@@ -6,7 +6,10 @@
 //! that subscribes to it, or has prices of its own for it, keeps it as it was until the contract's
 //! end, or until a version names it as retired. Other usage of it waits.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use domain::{
     Name, Sku, Tenant, Timestamp, Unit, Window,
@@ -17,7 +20,7 @@ use domain::{
 use crate::{
     invoice::{Invoice, standard_contract},
     moment::Calendar,
-    rate::UnpricedReason,
+    rate::{Unpriced, UnpricedReason},
     timeline::{BillingPeriod, Month, Stretch},
 };
 
@@ -34,6 +37,9 @@ pub struct Published {
 
 /// A SKU in a unit.
 pub type Priced<'c> = (&'c Sku, &'c Unit);
+
+/// Versions with retired SKUs, by place and what is kept.
+type Made = HashMap<(usize, Vec<(Sku, Unit)>), Arc<Catalogue>>;
 
 /// The versions of the catalogue, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,17 +170,17 @@ impl Editions {
         period: &BillingPeriod<'c>,
         pinned: impl Fn(&Name) -> Arc<Catalogue>,
     ) -> Vec<(Stretch<'c>, Arc<Catalogue>)> {
-        let mut parts = Vec::new();
+        let (mut parts, mut made) = (Vec::new(), Made::new());
         for part in &period.parts {
             match &part.contract.catalogue {
                 CatalogueChoice::Version(version) => parts.push((*part, pinned(version))),
-                CatalogueChoice::Latest => parts.extend(self.cut(part)),
+                CatalogueChoice::Latest => parts.extend(self.cut(part, &mut made)),
             }
         }
         parts
     }
 
-    fn cut<'c>(&self, part: &Stretch<'c>) -> Vec<(Stretch<'c>, Arc<Catalogue>)> {
+    fn cut<'c>(&self, part: &Stretch<'c>, made: &mut Made) -> Vec<(Stretch<'c>, Arc<Catalogue>)> {
         let Stretch { contract, window } = *part;
         let first = self.place_at(window.start);
         let inside = self.0.iter().enumerate().skip(first);
@@ -182,13 +188,14 @@ impl Editions {
         let cut = |(place, edition): (usize, &Edition)| {
             let start = edition.from.max(window.start);
             let end = self.0.get(place + 1).map_or(window.end, |next| next.from.min(window.end));
-            (Stretch { contract, window: Window { start, end } }, self.priced(place, contract))
+            let catalogue = self.priced(place, contract, made);
+            (Stretch { contract, window: Window { start, end } }, catalogue)
         };
         inside.map(cut).collect()
     }
 
-    /// A version with the retired SKUs that a contract keeps.
-    fn priced(&self, place: usize, contract: &Contract) -> Arc<Catalogue> {
+    /// A version with the retired SKUs that a contract keeps. Contracts that keep the same share it.
+    fn priced(&self, place: usize, contract: &Contract, made: &mut Made) -> Arc<Catalogue> {
         let catalogue = &self.0[place].catalogue;
         let subscribed = contract.subscriptions.iter().map(|(sku, unit)| (sku, unit));
         let overridden = contract.overrides.iter().map(|own| (&own.sku, &own.unit));
@@ -199,25 +206,29 @@ impl Editions {
         for definition in &catalogue.skus {
             wanted.remove(&(&definition.sku, &definition.unit));
         }
-        let mut kept: Vec<SkuDefinition> =
+        let mut kept: Vec<&SkuDefinition> =
             wanted.into_iter().filter_map(|resource| self.kept(place, resource)).collect();
         if kept.is_empty() {
             return Arc::clone(catalogue);
         }
         kept.sort_by(|one, other| (&one.sku, &one.unit).cmp(&(&other.sku, &other.unit)));
-        let mut catalogue = Catalogue::clone(catalogue);
-        catalogue.skus.extend(kept);
-        Arc::new(catalogue)
+        let names = kept.iter().map(|definition| (definition.sku.clone(), definition.unit.clone()));
+        let make = || {
+            let mut catalogue = Catalogue::clone(catalogue);
+            catalogue.skus.extend(kept.iter().copied().cloned());
+            Arc::new(catalogue)
+        };
+        Arc::clone(made.entry((place, names.collect())).or_insert_with(make))
     }
 
     /// A SKU as it was before it was left out, unless it was named as retired since.
-    fn kept(&self, place: usize, (sku, unit): Priced<'_>) -> Option<SkuDefinition> {
+    fn kept(&self, place: usize, (sku, unit): Priced<'_>) -> Option<&SkuDefinition> {
         for edition in self.0[..=place].iter().rev() {
             if edition.catalogue.retires(sku, unit) {
                 return None;
             }
             if let Some(definition) = edition.catalogue.find(sku, unit) {
-                return Some(definition.clone());
+                return Some(definition);
             }
         }
         None
@@ -225,36 +236,54 @@ impl Editions {
 
     /// Says of usage that waits for a price where its SKU is retired in the invoice's time.
     pub fn name_retired(&self, invoice: &mut Invoice) {
-        for waiting in &mut invoice.unpriced {
-            let is_unknown =
-                matches!(waiting.reason, UnpricedReason::UnknownSku | UnpricedReason::UnitMismatch);
-            let resource = (&waiting.product_sku, &waiting.use_unity);
-            if is_unknown && self.is_retired_in(resource, invoice.window) {
+        let is_unknown = |waiting: &Unpriced| {
+            matches!(waiting.reason, UnpricedReason::UnknownSku | UnpricedReason::UnitMismatch)
+        };
+        if !invoice.unpriced.iter().any(is_unknown) {
+            return;
+        }
+        let is_retired = self.retired_in(invoice.window);
+        for waiting in invoice.unpriced.iter_mut().filter(|waiting| is_unknown(waiting)) {
+            if is_retired((&waiting.product_sku, &waiting.use_unity)) {
                 waiting.reason = UnpricedReason::Retired;
             }
         }
     }
 
-    fn is_retired_in(&self, (sku, unit): Priced<'_>, window: Window) -> bool {
+    /// Tells which resources are retired in a window. Prepared once for all of them: whoever sends pulses
+    /// decides how many unknown SKUs there are.
+    fn retired_in(&self, window: Window) -> impl Fn(Priced<'_>) -> bool {
         let last = self.0.partition_point(|edition| edition.from < window.end);
+        let editions = || self.0[..last].iter().map(|edition| &*edition.catalogue);
+        let known: Vec<_> = editions().map(|found| (priced(found), retired(found))).collect();
         let first = self.place_at(window.start);
-        let mut was_priced = false;
-        for (place, Edition { catalogue, .. }) in self.0[..last].iter().enumerate() {
-            let is_priced = catalogue.find(sku, unit).is_some();
-            if place >= first && !is_priced && (was_priced || catalogue.retires(sku, unit)) {
-                return true;
-            }
-            was_priced |= is_priced;
+        move |(sku, unit)| {
+            let mut was_priced = false;
+            known.iter().enumerate().any(|(place, (priced, retired))| {
+                let is_priced = priced.contains(&(sku, unit));
+                let was = was_priced;
+                was_priced |= is_priced;
+                let retires = || [None, Some(unit)].iter().any(|of| retired.contains(&(sku, *of)));
+                place >= first && !is_priced && (was || retires())
+            })
         }
-        false
     }
+}
+
+/// What a version has a price for.
+fn priced(catalogue: &Catalogue) -> HashSet<Priced<'_>> {
+    catalogue.skus.iter().map(|definition| (&definition.sku, &definition.unit)).collect()
+}
+
+/// What a version names as retired, without a unit in all of them.
+fn retired(catalogue: &Catalogue) -> HashSet<(&Sku, Option<&Unit>)> {
+    catalogue.retired.iter().map(|(sku, unit)| (sku, unit.as_ref())).collect()
 }
 
 /// What the first version leaves out of another: SKUs by name, each with its unit.
 #[must_use]
 pub fn left_out<'c>(before: &'c Catalogue, after: &Catalogue) -> Vec<Priced<'c>> {
-    let stays: HashSet<Priced<'_>> =
-        after.skus.iter().map(|definition| (&definition.sku, &definition.unit)).collect();
+    let stays = priced(after);
     let resources = before.skus.iter().map(|definition| (&definition.sku, &definition.unit));
     let mut gone: Vec<Priced<'c>> = resources.filter(|found| !stays.contains(found)).collect();
     gone.sort_unstable();

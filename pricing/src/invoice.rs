@@ -318,6 +318,14 @@ impl Invoice {
         self.terms.currency
     }
 
+    /// First and last day of its period, in its zone.
+    #[must_use]
+    pub fn days(&self) -> (String, String) {
+        let calendar = Calendar::named(self.terms.time_zone.as_str()).unwrap_or(Calendar::UTC);
+        let last = self.window.end.minus(std::time::Duration::from_micros(1));
+        (calendar.date_of(self.window.start), calendar.date_of(last))
+    }
+
     /// Usage that waits for a price, by reason, as (reason, number of resources).
     #[must_use]
     pub fn waiting(&self) -> Vec<(UnpricedReason, usize)> {

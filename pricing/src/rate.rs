@@ -190,7 +190,9 @@ impl UnpricedReason {
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::UnknownSku => "publish a catalogue with this SKU",
+            Self::UnknownSku => {
+                "publish a catalogue with this SKU that is in effect at these hours (effective_from)"
+            }
             Self::UnitMismatch => "publish the SKU with this unit, or mend the sender's unit",
             Self::Retired => "stop sending it, or publish a catalogue that prices it again",
             Self::NoPrice => "publish a price that is valid at these hours",

@@ -18,6 +18,8 @@ pub struct Change {
     pub tenant: Tenant,
     /// The currency of the amounts.
     pub currency: String,
+    /// First and last day of the period, in its zone: of the other side, where that has it.
+    pub days: (String, String),
     /// What the period costs by what is compared with.
     pub old: Amount,
     /// What it would cost by the other.
@@ -56,6 +58,7 @@ impl Change {
         Some(Self {
             tenant: tenant.clone(),
             currency: currency.code().to_owned(),
+            days: new.or(old).map(Invoice::days).unwrap_or_default(),
             old: total(old),
             new: total(new),
             unpriced: (unpriced(old), unpriced(new)),
@@ -94,7 +97,23 @@ pub struct Simulation {
     pub tenants: Vec<TenantChange>,
     /// Sums by currency.
     pub totals: Vec<CurrencyChange>,
+    /// Tenants that cannot be billed, at most 100; they are in no sum.
+    pub failed: Vec<FailedTenant>,
+    /// How many more cannot.
+    pub failed_left_out: u64,
 }
+
+/// A tenant that cannot be billed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FailedTenant {
+    /// The tenant.
+    pub tenant: String,
+    /// Why.
+    pub message: String,
+}
+
+/// Most tenants that a comparison lists as failed.
+const FAILED_MAX: usize = 100;
 
 /// What changes for one tenant in one currency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -103,6 +122,12 @@ pub struct TenantChange {
     pub tenant: String,
     /// The currency of the amounts.
     pub currency: String,
+    /// First day of the period, in its zone.
+    #[schema(example = "2024-09-01")]
+    pub first_day: String,
+    /// Last day of it.
+    #[schema(example = "2024-09-30")]
+    pub last_day: String,
     /// What the period costs by what is compared with.
     pub old: Amount,
     /// What it would cost by the other.
@@ -177,7 +202,20 @@ impl Simulation {
             contracts,
             tenants: changes.iter().map(TenantChange::from).collect(),
             totals: totals.collect(),
+            failed: Vec::new(),
+            failed_left_out: 0,
         }
+    }
+
+    /// The same, with the tenants that cannot be billed.
+    #[must_use]
+    pub fn without(mut self, failed: Vec<(Tenant, String)>) -> Self {
+        self.failed_left_out = failed.len().saturating_sub(FAILED_MAX) as u64;
+        let listed = failed.into_iter().take(FAILED_MAX);
+        let listed = listed
+            .map(|(tenant, message)| FailedTenant { tenant: tenant.as_str().to_owned(), message });
+        self.failed = listed.collect();
+        self
     }
 }
 
@@ -191,6 +229,8 @@ impl From<&Change> for TenantChange {
         Self {
             tenant: change.tenant.as_str().to_owned(),
             currency: change.currency.clone(),
+            first_day: change.days.0.clone(),
+            last_day: change.days.1.clone(),
             old: change.old,
             new: change.new,
             difference: change.difference().unwrap_or(Amount::ZERO),

@@ -1,6 +1,6 @@
 //! Answer: what another catalogue or other contracts would change, as a message and back.
 
-use pricing::simulate::{CurrencyChange, Simulation, SkuChange, TenantChange};
+use pricing::simulate::{CurrencyChange, FailedTenant, Simulation, SkuChange, TenantChange};
 use proto::v1;
 
 use crate::wire::{NotUnderstood, word};
@@ -18,6 +18,9 @@ pub fn of_message(message: v1::SimulateResponse) -> Result<Simulation, NotUnders
             currency: total.currency,
         })
     });
+    let failed = message.failed.into_iter();
+    let failed =
+        failed.map(|v1::FailedTenant { tenant, message }| FailedTenant { tenant, message });
     Ok(Simulation {
         period: message.period,
         old_catalogue: message.old_catalogue,
@@ -25,6 +28,8 @@ pub fn of_message(message: v1::SimulateResponse) -> Result<Simulation, NotUnders
         contracts: message.contracts,
         tenants: message.tenants.into_iter().map(of_tenant).collect::<Result<_, _>>()?,
         totals: totals.collect::<Result<_, _>>()?,
+        failed: failed.collect(),
+        failed_left_out: message.failed_left_out,
     })
 }
 
@@ -42,6 +47,8 @@ fn of_tenant(tenant: v1::TenantChange) -> Result<TenantChange, NotUnderstood> {
         difference: word("tenants.difference", &tenant.difference)?,
         tenant: tenant.tenant,
         currency: tenant.currency,
+        first_day: tenant.first_day,
+        last_day: tenant.last_day,
         change_permille: tenant.change_permille,
         unpriced_old: tenant.unpriced_old,
         unpriced_new: tenant.unpriced_new,
@@ -58,6 +65,9 @@ pub(crate) fn message(simulation: Simulation) -> v1::SimulateResponse {
         new: total.new.to_string(),
         difference: total.difference.to_string(),
     });
+    let failed = simulation.failed.into_iter();
+    let failed =
+        failed.map(|FailedTenant { tenant, message }| v1::FailedTenant { tenant, message });
     v1::SimulateResponse {
         period: simulation.period,
         old_catalogue: simulation.old_catalogue,
@@ -65,6 +75,8 @@ pub(crate) fn message(simulation: Simulation) -> v1::SimulateResponse {
         contracts: simulation.contracts,
         tenants: simulation.tenants.into_iter().map(tenant).collect(),
         totals: totals.collect(),
+        failed: failed.collect(),
+        failed_left_out: simulation.failed_left_out,
     }
 }
 
@@ -77,6 +89,8 @@ fn tenant(tenant: TenantChange) -> v1::TenantChange {
     v1::TenantChange {
         tenant: tenant.tenant,
         currency: tenant.currency,
+        first_day: tenant.first_day,
+        last_day: tenant.last_day,
         old: tenant.old.to_string(),
         new: tenant.new.to_string(),
         difference: tenant.difference.to_string(),

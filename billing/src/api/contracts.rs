@@ -63,8 +63,12 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
                 agreement::differences(&timeline::stretches(&before), &timeline::stretches(&after));
             found.into_iter().map(messages::difference).collect()
         };
-        // The amendment is applied: an answer that cannot be computed says less, and does not fail.
-        answer.changes = self.compute.run(comparing).await.unwrap_or_default();
+        let compared = self.compute.run(comparing).await;
+        answer.changes = match mode {
+            Apply::CheckOnly => compared?,
+            // It is applied: an answer that cannot be computed says less, and does not fail.
+            Apply::Now => compared.unwrap_or_default(),
+        };
         Ok(answer)
     }
 
@@ -80,8 +84,8 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             self.check_windows(text).await?;
         }
         let offered = self.parts.books.contracts.apply(kind, text, mode).await;
-        // From here on nothing fails: it is applied, and the audit trail says so.
         let offered = offered.map_err(problems::of_billing)?;
+        // From here on nothing fails: it is applied, and the audit trail says so.
         change.about(offered.applied.name().as_str());
         if mode == Apply::CheckOnly {
             change.only_checked();
@@ -147,7 +151,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             let mut agreed: HashMap<&Tenant, Vec<Contract>> = HashMap::new();
             let wanted = |filed: &&Filed| tenant.is_empty() || filed.tenant().as_str() == tenant;
             for filed in files.iter().filter(wanted) {
-                let own = || contracts::agreed(&files.of(filed.tenant()).unwrap_or_default());
+                let own = || contracts::agreed(&files.readable(filed.tenant()));
                 agreed.entry(filed.tenant()).or_insert_with(own);
             }
             let stretches: HashMap<&Tenant, Vec<Stretch<'_>>> =
@@ -169,7 +173,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             Problem::not_found(reasons::CONTRACT_NOT_FOUND, message)
         })?;
         let describing = move || {
-            let agreed = contracts::agreed(&files.of(found.tenant()).unwrap_or_default());
+            let agreed = contracts::agreed(&files.readable(found.tenant()));
             let message = messages::filed(&found, &timeline::stretches(&agreed));
             let contract = found.applied().ok().and_then(|applied| applied.contract());
             let values =

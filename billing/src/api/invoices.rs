@@ -229,7 +229,7 @@ fn credited(lines: &[v1::CreditLine]) -> Result<Vec<Credited>, Problem> {
         let field = format!("lines[{index}]");
         let place = usize::try_from(line.line).unwrap_or(usize::MAX).checked_sub(1);
         if !places.insert(place) {
-            return Err(wrong(format!("{field}.line"), "stands twice"));
+            return Err(wrong(format!("{field}.line"), "is given twice"));
         }
         let amount = line.amount.parse::<Amount>().ok().filter(|amount| *amount > Amount::ZERO);
         let amount =

@@ -15,6 +15,7 @@ use crate::{
         preview::{PreviewAnswer, PreviewedInvoice, SetAsideAnswer},
     },
     books::contracts::Supposed,
+    preview::{Sides, Simulated, Whom},
 };
 
 /// Most files of contracts and amendments that one simulation takes.
@@ -110,8 +111,11 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let _call = compute.admit_period().await?;
         let supposed = self.supposed(texts).await?;
         let old = self.compared(&request.old_version).await?;
+        let is_same =
+            request.new_version.is_empty() && request.new_text.is_empty() && !texts.is_empty();
+        let whom = if is_same { Whom::ThoseSupposed } else { Whom::Everybody };
         let new = match (request.new_version.as_str(), request.new_text) {
-            ("", text) if text.is_empty() && !texts.is_empty() => old.clone(),
+            _ if is_same => old.clone(),
             ("", text) => {
                 let offered = Arc::new(parse(compute, "catalogue", text).await?.catalogue);
                 let version = offered.version.as_str().to_owned();
@@ -123,14 +127,14 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             }
             (version, _) => self.compared(version).await?,
         };
-        let sides = (&old.editions, &new.editions);
-        let changes = self.parts.previews.simulate(month, sides, &supposed).await;
-        let changes = changes.map_err(problems::of_billing)?;
+        let sides = Sides { old: &old.editions, new: &new.editions, supposed: &supposed };
+        let simulated = self.parts.previews.simulate(month, whom, &sides).await;
+        let Simulated { changes, failed } = simulated.map_err(problems::of_billing)?;
         let period = request.period;
         let writing = move || {
             let catalogues = (old.version.as_str(), new.version.as_str());
             let contracts = supposed.offered.iter().map(|it| it.name().as_str().to_owned());
-            Simulation::of(&period, catalogues, contracts.collect(), &changes)
+            Simulation::of(&period, catalogues, contracts.collect(), &changes).without(failed)
         };
         compute.run(writing).await
     }

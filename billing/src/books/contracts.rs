@@ -25,7 +25,7 @@ mod applied;
 mod files;
 
 pub(crate) use applied::{Agreed, Applied, agreed};
-pub(crate) use files::{Filed, Files, Unread};
+pub(crate) use files::{AppliedFiles, Filed, Unread};
 
 const JOURNAL: &str = "contracts";
 
@@ -51,7 +51,7 @@ pub(crate) struct Contracts<B> {
     catalogues: Arc<Catalogues<B>>,
     clock: Arc<dyn Clock>,
     compute: Compute,
-    read: Mutex<Arc<Files>>,
+    read: Mutex<Arc<AppliedFiles>>,
 }
 
 impl<B: BillingStore> Contracts<B> {
@@ -68,7 +68,7 @@ impl<B: BillingStore> Contracts<B> {
     ///
     /// # Errors
     /// When the store fails.
-    pub(crate) async fn all(&self) -> Result<Arc<Files>, BillingError> {
+    pub(crate) async fn all(&self) -> Result<Arc<AppliedFiles>, BillingError> {
         let mut read = self.read.lock().await;
         let entries: Vec<Entry> = journal::read(&*self.store, JOURNAL, read.len() as u64).await?;
         for entry in entries {
@@ -79,7 +79,7 @@ impl<B: BillingStore> Contracts<B> {
     }
 
     /// An entry behind those before it.
-    async fn filed(&self, entry: Entry, before: &Files) -> Result<Filed, BillingError> {
+    async fn filed(&self, entry: Entry, before: &AppliedFiles) -> Result<Filed, BillingError> {
         let damaged = |error: NameError| BillingError::Journal {
             journal: JOURNAL.to_owned(),
             place: before.len() as u64,
@@ -87,13 +87,10 @@ impl<B: BillingStore> Contracts<B> {
         };
         let name = Name::new(&entry.contract).map_err(damaged)?;
         let tenant = Tenant::new(&entry.tenant).map_err(damaged)?;
-        let agreed = self.read(&entry, before.of(&tenant)).await;
+        let agreed = self.understand(&entry, (before, &tenant)).await;
         let Entry { text, applied_at, amends, .. } = entry;
         Ok(match agreed {
-            Ok(agreed) => {
-                let place = before.len() as u64;
-                Filed::Read(Arc::new(Applied { agreed, tenant, text, applied_at, place }))
-            }
+            Ok(agreed) => Filed::Read(Arc::new(Applied { agreed, tenant, text, applied_at })),
             Err(error @ (BillingError::Store(_) | BillingError::Task(_))) => return Err(error),
             Err(error) => {
                 let message = error.to_string();
@@ -104,22 +101,24 @@ impl<B: BillingStore> Contracts<B> {
     }
 
     /// What an entry says, behind what was applied for its tenant.
-    async fn read(
+    async fn understand(
         &self,
         entry: &Entry,
-        own: Result<Vec<Arc<Applied>>, BillingError>,
+        (before, tenant): (&AppliedFiles, &Tenant),
     ) -> Result<Agreed, BillingError> {
         let catalogue = match &entry.catalogue {
             Some(version) => Some(self.catalogues.get(version).await?),
             None => None,
         };
+        let (name, text) = (entry.contract.clone(), entry.text.clone());
         if entry.amends.is_none() {
-            let contract = parse(&entry.contract, &entry.text, catalogue.as_deref())?;
-            return Ok(Agreed::Contract(contract));
+            let parsing = move || parse(&name, &text, catalogue.as_deref());
+            return Ok(Agreed::Contract(compute(&self.compute, parsing).await??));
         }
         let catalogue = catalogue.ok_or(BillingError::NoCatalogue)?;
-        let amendment = parse_amendment(&entry.contract, &entry.text, &own?, &catalogue)?;
-        Ok(Agreed::Amendment(amendment))
+        let own = before.of(tenant)?;
+        let parsing = move || parse_amendment(&name, &text, &own, &catalogue);
+        Ok(Agreed::Amendment(compute(&self.compute, parsing).await??))
     }
 
     /// Checks the file of a contract or an amendment and applies it, or only checks. The same text again
@@ -165,7 +164,8 @@ impl<B: BillingStore> Contracts<B> {
     /// As [`Self::apply`].
     pub(crate) async fn suppose(&self, texts: &[String]) -> Result<Supposed, BillingError> {
         let before = self.all().await?;
-        let mut supposed = Supposed { after: Files::clone(&before), before, offered: Vec::new() };
+        let mut supposed =
+            Supposed { after: AppliedFiles::clone(&before), before, offered: Vec::new() };
         for text in texts {
             let is_amendment = {
                 let text = text.clone();
@@ -187,7 +187,7 @@ impl<B: BillingStore> Contracts<B> {
         &self,
         kind: Kind,
         text: &str,
-        known: &Files,
+        known: &AppliedFiles,
     ) -> Result<(Offered, Option<String>), BillingError> {
         // Before it is read in full: what was applied may not pass against what came later.
         let name = self.name_of(kind, text).await?;
@@ -225,7 +225,7 @@ impl<B: BillingStore> Contracts<B> {
     async fn offered_contract(
         &self,
         text: &str,
-        known: &Files,
+        known: &AppliedFiles,
     ) -> Result<(Applied, Option<String>), BillingError> {
         // A file with mistakes is read to its end, so that all are named.
         let offered = text.to_owned();
@@ -244,23 +244,24 @@ impl<B: BillingStore> Contracts<B> {
         applied::check_contract(&contract, &known.of(&contract.tenant)?)?;
         let tenant = contract.tenant.clone();
         let agreed = Agreed::Contract(contract);
-        let (text, place) = (text.to_owned(), known.len() as u64);
-        Ok((Applied { agreed, tenant, text, applied_at: now, place }, version))
+        let text = text.to_owned();
+        Ok((Applied { agreed, tenant, text, applied_at: now }, version))
     }
 
     /// Reads an amendment that is offered, under the catalogue of its contract.
     async fn offered_amendment(
         &self,
         text: &str,
-        known: &Files,
+        known: &AppliedFiles,
     ) -> Result<(Applied, Option<String>), BillingError> {
         let named = amendment::outline("amendment", text.as_bytes())?;
-        let mut contracts = known.contracts();
-        let base = contracts.find(|(_, contract)| contract.name == named.contract);
-        let base = base.map(|(applied, contract)| (contract.clone(), applied.tenant.clone()));
+        let filed = known.named(named.contract.as_str());
+        let applied = filed.map(Filed::applied).transpose()?;
+        let base =
+            applied.and_then(|applied| Some((applied.contract()?.clone(), applied.tenant.clone())));
         let Some((base, tenant)) = base else {
             let contracts = known.contracts();
-            let names: Vec<&str> = contracts.map(|(_, contract)| contract.name.as_str()).collect();
+            let names: Vec<&str> = contracts.map(|contract| contract.name.as_str()).collect();
             let unknown = amendment::unknown_contract("amendment", text.as_bytes(), &names);
             return Err(unknown.into());
         };
@@ -272,8 +273,7 @@ impl<B: BillingStore> Contracts<B> {
         let (offered, before) = (text.to_owned(), own.clone());
         let parsing = move || parse_amendment("amendment", &offered, &before, &catalogue);
         let agreed = Agreed::Amendment(compute(&self.compute, parsing).await??);
-        let (text, place) = (text.to_owned(), known.len() as u64);
-        let applied = Applied { agreed, tenant, text, applied_at: now, place };
+        let applied = Applied { agreed, tenant, text: text.to_owned(), applied_at: now };
         applied::check_amendment(&applied, &base, &own)?;
         Ok((applied, Some(version)))
     }
@@ -325,9 +325,9 @@ pub(crate) struct Offered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Supposed {
     /// What was applied.
-    pub(crate) before: Arc<Files>,
+    pub(crate) before: Arc<AppliedFiles>,
     /// The same, with the files behind it.
-    pub(crate) after: Files,
+    pub(crate) after: AppliedFiles,
     /// What the files say, in their order; some may have been applied before.
     pub(crate) offered: Vec<Arc<Applied>>,
 }

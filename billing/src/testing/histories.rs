@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use domain::Timestamp;
+use edge::problem::reasons;
 use pricing::{
     Amount,
     document::{InvoiceDocument, LineKind, NoteKind},
@@ -187,7 +188,11 @@ async fn amend(story: &Story, place: usize, changes: &str) {
     let own = files.of(&Story::tenant()).unwrap();
     let newest = own.iter().rev().find_map(|applied| applied.contract()).unwrap();
     let text = format!("amendment: a{place}\ncontract: {}\n{changes}", newest.name.as_str());
-    drop(story.amend(&text).await);
+    if let Err(refused) = story.amend(&text).await {
+        let known = [reasons::CONTRACT_CONFLICTS, reasons::CONTRACT_INVALID];
+        let said = refused.violations.iter().map(|it| it.reason).chain([refused.reason]);
+        assert!(said.into_iter().any(|reason| known.contains(&reason)), "{refused:?}");
+    }
 }
 
 /// The number of the document before which so many newer ones are owed.

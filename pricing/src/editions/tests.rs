@@ -151,7 +151,7 @@ fn what_is_left_out_is_named_and_stays_for_those_who_subscribe_to_it_until_it_is
     assert_eq!(skus(&subscribed, "2026-03"), ["vm", "own"], "named as retired");
     let of = |sku: &str, from: &str, to: &str| {
         let (sku, unit) = (Sku::new(sku).unwrap(), Unit::new("hour").unwrap());
-        editions.is_retired_in((&sku, &unit), Window { start: day(from), end: day(to) })
+        editions.retired_in(Window { start: day(from), end: day(to) })((&sku, &unit))
     };
     assert!(!of("old", "2026-01-01", "2026-02-01"));
     assert!(of("old", "2026-02-01", "2026-03-01"));

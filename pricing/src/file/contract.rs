@@ -170,6 +170,9 @@ impl<'s> Setting<'s> {
 /// Reads the whole file. Without a `source` of catalogues, units that are left out are stood in
 /// for, so the result is good for an [`Outline`] only.
 fn read(root: &Cursor<'_>, source: Option<CatalogueSource<'_>>) -> Option<Contract> {
+    if root.any_map()?.get("amendment").is_some() {
+        return root.fail("this is an amendment", "send it by `pulso contract amend`");
+    }
     let fields = root.map(KEYS)?;
     let name = fields
         .need("contract", "name the contract, as `contract: acme-2026`")

@@ -1,7 +1,7 @@
 //! Document: an invoice becomes the document that is stored, or the delta to earlier ones, their
 //! reversal, or a note that gives back a part. The types are those of [`crate::document`].
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use domain::{Window, catalogue::Currency};
 
@@ -12,7 +12,6 @@ use crate::{
         Bill, ByDimensions, CreditNote, DocumentLine, Hour, InvoiceDocument, LineKind, NoteKind,
         Period, PriceRef, Subtotals, Waiting,
     },
-    moment::Calendar,
     rate,
     words::Pairs,
 };
@@ -223,16 +222,14 @@ fn headed(head: Head, lines: Vec<DocumentLine>, unpriced: Vec<Waiting>) -> Bill 
 
 /// The period with its first and last day in the contract's zone.
 fn period(invoice: &Invoice) -> Period {
-    let zone = invoice.terms.time_zone.as_str();
-    let calendar = Calendar::named(zone).unwrap_or(Calendar::UTC);
     let Window { start, end } = invoice.window;
-    let last = end.minus(Duration::from_micros(1));
+    let (first_day, last_day) = invoice.days();
     Period {
         start,
         end,
-        first_day: calendar.date_of(start),
-        last_day: calendar.date_of(last),
-        time_zone: zone.to_owned(),
+        first_day,
+        last_day,
+        time_zone: invoice.terms.time_zone.as_str().to_owned(),
         whole: invoice.whole.into(),
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     cli::Globals,
     config::{log_window::LogWindow, value::Setting as _},
     exit::{Exit, Failure},
-    output::{Answer, Format, Printer, counted},
+    output::{Answer, Format, Printer, counted, say},
 };
 
 /// `pulso contract`.
@@ -105,8 +105,8 @@ pub struct DiffArgs {
     pub after: String,
 }
 
-const COLUMNS: [&str; 7] =
-    ["name", "tenant", "amends", "valid_from", "valid_to", "holds_from", "holds_to"];
+const COLUMNS: [&str; 8] =
+    ["name", "tenant", "amends", "valid_from", "valid_to", "holds_from", "holds_to", "unreadable"];
 const CHANGE_COLUMNS: [&str; 5] = ["from", "to", "what", "before", "after"];
 
 /// Runs the command.
@@ -173,11 +173,14 @@ async fn apply(globals: &Globals, printer: &Printer, args: ApplyArgs) -> Result<
         document["already_applied"] = applied.already_applied.into();
         contracts.push(document);
     }
-    let note = format!(
-        "{} {}",
-        contracts.len(),
-        if validate_only { "checked; nothing is applied" } else { "applied" }
-    );
+    let known = contracts.iter().filter(|contract| contract["already_applied"] == true).count();
+    let mut note = match validate_only {
+        true => format!("{} checked; nothing is applied", contracts.len()),
+        false => format!("{} applied", contracts.len() - known),
+    };
+    if known > 0 {
+        note = format!("{note}; {known} had been applied before with this very text");
+    }
     let document = json!({"contracts": contracts, "validate_only": validate_only});
     printer.print(&Answer::list(document, "contracts", &COLUMNS).note(note))?;
     Ok(Exit::Success)
@@ -222,10 +225,20 @@ fn period_note(change: &PeriodChange) -> String {
 }
 
 async fn show(globals: &Globals, printer: &Printer, args: ShowArgs) -> Result<Exit, Failure> {
-    let found = get(&mut connect(globals).await?, args.name).await?;
+    let mut client = connect(globals).await?;
+    let found = get(&mut client, args.name).await?;
     if printer.format() == Format::Table {
         // For a person, and for a file, the contract is its text.
         Printer::print_text(&found.text)?;
+        if found.agreed.len() > 1 {
+            let request = ListContractsRequest { tenant: found.tenant };
+            let all = client.list_contracts(request).await.map_err(|it| Failure::status(&it))?;
+            let all = all.into_inner().contracts.into_iter();
+            let amendments = all.filter(|other| other.amends == found.name);
+            let names: Vec<String> = amendments.map(|amendment| amendment.name).collect();
+            let names = names.join(", ");
+            say(format_args!("amended by {names}; -o json has what holds from when"));
+        }
         return Ok(Exit::Success);
     }
     let document = json!(answers::contract(&found));
@@ -240,7 +253,9 @@ async fn list(globals: &Globals, printer: &Printer, args: ListArgs) -> Result<Ex
     let contracts = answered.map_err(|status| Failure::status(&status))?.into_inner().contracts;
     let document = json!(answers::contracts(&contracts));
     let answer = Answer::list(document, "contracts", &COLUMNS);
-    printer.print(&answer.note(counted(contracts.len(), "contract")))?;
+    let amendments = contracts.iter().filter(|found| !found.amends.is_empty()).count();
+    let own = counted(contracts.len() - amendments, "contract");
+    printer.print(&answer.note(format!("{own}, {}", counted(amendments, "amendment"))))?;
     Ok(Exit::Success)
 }
 

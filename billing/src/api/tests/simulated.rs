@@ -1,9 +1,14 @@
 //! Contracts and amendments that are simulated: what they would change, and that nothing is applied.
 
+use domain::{BillingStore as _, billing::Appended};
 use edge::problem::reasons;
 use proto::v1;
+use serde_json::json;
 
-use crate::testing::billed::{self, Service};
+use crate::testing::{
+    billed::{self, Service},
+    town::{self, Town},
+};
 
 /// Two lines of 0.50 are billed for September.
 const CONTRACT: &str = "contract: acme-1\ntenant: acme\nvalid_from: 2024-09-01\ncurrency: USD\n";
@@ -32,11 +37,11 @@ fn request(contracts: &[&str]) -> v1::SimulateRequest {
     }
 }
 
-/// Tenant, currency, old and new amount, and the documents, one a row.
+/// Tenant, first day, currency, old and new amount, and the documents, one a row.
 fn rows(simulated: &v1::SimulateResponse) -> Vec<String> {
     let rows = simulated.tenants.iter().map(|row| {
-        let v1::TenantChange { tenant, currency, old, new, documents, .. } = row;
-        format!("{tenant} {currency} {old} {new} [{}]", documents.join(" "))
+        let v1::TenantChange { tenant, first_day, currency, old, new, documents, .. } = row;
+        format!("{tenant} {first_day} {currency} {old} {new} [{}]", documents.join(" "))
     });
     rows.collect()
 }
@@ -45,11 +50,11 @@ fn rows(simulated: &v1::SimulateResponse) -> Vec<String> {
 async fn contracts_are_simulated_one_behind_the_other_and_not_applied() {
     let service = billed::service_under(CONTRACT).await;
     for (contracts, wanted) in [
-        (vec![CONTRACT], vec!["acme USD 1 1 []"]),
-        (vec![HALF], vec!["acme USD 1 0.5 [INV-000001]"]),
-        (vec![HALF, TENTH], vec!["acme USD 1 0.9 [INV-000001]"]),
-        (vec![EUROS], vec!["acme EUR 0 0.5 []", "acme USD 1 0 [INV-000001]"]),
-        (vec![OTHER_TENANT], vec!["zed USD 0 7 []"]),
+        (vec![CONTRACT], vec!["acme 2024-09-01 USD 1 1 []"]),
+        (vec![HALF], vec!["acme 2024-09-01 USD 1 0.5 [INV-000001]"]),
+        (vec![HALF, TENTH], vec!["acme 2024-09-01 USD 1 0.9 [INV-000001]"]),
+        (vec![EUROS], vec!["acme 2024-09-01 EUR 0 0.5 []", "acme 2024-09-01 USD 1 0 [INV-000001]"]),
+        (vec![OTHER_TENANT], vec!["zed 2024-09-01 USD 0 7 []"]),
     ] {
         let answer = simulated(&service, &contracts).await;
         assert_eq!(rows(&answer), wanted, "{contracts:?}");
@@ -67,8 +72,31 @@ async fn beside_another_catalogue_all_tenants_are_compared() {
     let request = v1::SimulateRequest { new_text, ..request(&[OTHER_TENANT]) };
     let simulated = service.simulated(request).await.unwrap();
     let answer = crate::answers::simulation::message(simulated);
-    assert_eq!(rows(&answer), ["acme USD 1 3 [INV-000001]", "zed USD 0 7 []"]);
+    assert_eq!(
+        rows(&answer),
+        ["acme 2024-09-01 USD 1 3 [INV-000001]", "zed 2024-09-01 USD 0 7 []"]
+    );
     assert_eq!((answer.old_catalogue.as_str(), answer.new_catalogue.as_str()), ("1", "2"));
+}
+
+#[tokio::test]
+async fn a_tenant_that_cannot_be_billed_is_named_and_stops_no_other() {
+    let town = Town::at("2024-10-05T00:00:00Z").await;
+    for tenant in ["a", "b"] {
+        town.use_up(tenant, ("vm", "hour", "4"), "2024-09-10T10:00:00Z").await;
+    }
+    let unreadable = json!({"contract": "b-1", "tenant": "b", "text": "?", "catalogue": "1",
+                            "applied_at": "2024-10-01T00:00:00Z"});
+    let added = town.store.append_entry("contracts", 0, unreadable.to_string().as_bytes()).await;
+    assert_eq!(added, Ok(Appended::Added));
+    let new_text = town::TEXT.replace("catalogue: \"1\"", "catalogue: \"2\"").replace("0.25", "1");
+    let request = v1::SimulateRequest { new_text, ..request(&[]) };
+    let simulated = town.service.simulated(request).await.unwrap();
+    let answer = crate::answers::simulation::message(simulated);
+    assert_eq!(rows(&answer), ["a 2024-09-01 USD 1 4 []"]);
+    let failed: Vec<&str> = answer.failed.iter().map(|failed| failed.tenant.as_str()).collect();
+    assert_eq!((failed, answer.failed_left_out), (vec!["b"], 0));
+    assert!(answer.failed[0].message.contains("b-1"), "{answer:?}");
 }
 
 #[tokio::test]

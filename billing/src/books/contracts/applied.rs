@@ -18,6 +18,10 @@ use crate::{BillingError, Refusal};
 /// Most amendments of one contract: each may begin one more value of all its terms.
 pub(super) const AMENDMENTS_MAX: usize = 200;
 
+/// Most bytes of a contract's file and its amendments', times the stretches of time in which these may
+/// differ: each stretch is a copy of the contract.
+const AMENDED_BYTES_MAX: usize = 64 << 20;
+
 /// A contract or an amendment that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Applied {
@@ -29,8 +33,6 @@ pub(crate) struct Applied {
     pub(crate) text: String,
     /// When it was applied.
     pub(crate) applied_at: Timestamp,
-    /// Place in the order of application, from 0.
-    pub(crate) place: u64,
 }
 
 /// What was agreed.
@@ -164,6 +166,18 @@ pub(super) fn check_amendment(
             day(of, changes.from)
         )));
     }
+    let ours =
+        |found: &&Arc<Applied>| *found.name() == of.name || found.amendment_of(&of.name).is_some();
+    let before: Vec<usize> = own.iter().filter(ours).map(|found| found.text.len()).collect();
+    let bytes = before.iter().sum::<usize>() + amendment.text.len();
+    // Each begins a stretch of time, and its end may begin another.
+    if bytes.saturating_mul(1 + 2 * before.len()) > AMENDED_BYTES_MAX {
+        return Err(conflict(format!(
+            "contract {:?} and its amendments have {bytes} bytes of text, which is too much for one more amendment: apply a contract from {} on",
+            of.name.as_str(),
+            day(of, changes.from)
+        )));
+    }
     let behind = own.iter().skip_while(|found| found.name() != &of.name).skip(1);
     for later in behind.filter_map(|found| found.contract()) {
         let credits = changes.changes.credits.iter().map(domain::amendment::Change::key);
@@ -220,7 +234,7 @@ fn check_currency(
             && currency_of(before) != Some(contract.terms.currency)
         {
             return Err(conflict(format!(
-                "credit {:?} stands in {:?} of the same tenant in another currency: give this one a name of its own",
+                "credit {:?} is in {:?} of the same tenant in another currency: give this one a name of its own",
                 credit.name.as_str(),
                 before.name().as_str()
             )));

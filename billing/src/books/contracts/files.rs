@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use domain::{Name, Tenant, Timestamp};
+use domain::{Name, Tenant, Timestamp, contract::Contract};
 
 use super::applied::Applied;
 use crate::BillingError;
@@ -41,7 +41,10 @@ impl Filed {
         match self {
             Self::Read(applied) => Ok(applied),
             Self::Unread(unread) => Err(BillingError::Unreadable {
-                what: format!("contract {:?}", unread.name.as_str()),
+                what: match unread.amends {
+                    Some(_) => format!("amendment {:?}", unread.name.as_str()),
+                    None => format!("contract {:?}", unread.name.as_str()),
+                },
                 message: unread.message.clone(),
             }),
         }
@@ -74,13 +77,13 @@ impl Filed {
 
 /// Every file that was applied, in its order. A copy costs as much as all names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Files {
+pub(crate) struct AppliedFiles {
     all: Vec<Filed>,
     /// Places in `all`, ascending.
     by_tenant: HashMap<Tenant, Vec<usize>>,
 }
 
-impl Files {
+impl AppliedFiles {
     /// How many there are.
     pub(crate) const fn len(&self) -> usize {
         self.all.len()
@@ -103,11 +106,8 @@ impl Files {
     }
 
     /// The contracts that can be read.
-    pub(super) fn contracts(
-        &self,
-    ) -> impl Iterator<Item = (&Arc<Applied>, &domain::contract::Contract)> {
-        let applied = self.all.iter().filter_map(|filed| filed.applied().ok());
-        applied.filter_map(|applied| Some((applied, applied.contract()?)))
+    pub(super) fn contracts(&self) -> impl Iterator<Item = &Contract> {
+        self.all.iter().filter_map(|filed| filed.applied().ok()?.contract())
     }
 
     /// What is a tenant's.
@@ -116,6 +116,12 @@ impl Files {
     /// When any of it cannot be read.
     pub(crate) fn of(&self, tenant: &Tenant) -> Result<Vec<Arc<Applied>>, BillingError> {
         self.of_first(self.all.len(), tenant)
+    }
+
+    /// What of a tenant's can be read, for lists.
+    pub(crate) fn readable(&self, tenant: &Tenant) -> Vec<Arc<Applied>> {
+        let places = self.by_tenant.get(tenant).into_iter().flatten();
+        places.filter_map(|place| self.all[*place].applied().ok().cloned()).collect()
     }
 
     /// What of the first files is a tenant's.

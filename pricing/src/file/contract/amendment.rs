@@ -34,6 +34,8 @@ const SET: &[&str] =
 const REPLACE: &[&str] =
     &["payment_term_days", "overrides", "discounts", "commitments", "credits", "exchange", "taxes"];
 const END: &[&str] = SET;
+/// Terms of a contract that move the ends of its periods, or what these are billed in.
+const FIXED: [&str; 4] = ["currency", "rounding", "time_zone", "billing_anchor"];
 /// Lists that are read in another order than that of the file.
 const SORTED: [&str; 2] = ["subscriptions", "exchange"];
 
@@ -71,7 +73,7 @@ pub fn is_amendment(bytes: &[u8]) -> bool {
 /// When it is no YAML, has keys that there are not, or does not name itself or its contract.
 pub fn outline(name: &str, bytes: &[u8]) -> Result<Outline, FileError> {
     parse_as(name, bytes, &AMENDMENT, |root| {
-        let fields = root.map(KEYS)?;
+        let fields = amendment(root)?;
         let (name, contract) = names(&fields);
         Some(Outline { name: name?, contract: contract? })
     })
@@ -107,8 +109,18 @@ fn names(fields: &Fields<'_>) -> (Option<Name>, Option<Name>) {
     (name, contract)
 }
 
+/// The fields of an amendment. A contract is told apart by what only contracts have.
+fn amendment<'d>(root: &Cursor<'d>) -> Option<Fields<'d>> {
+    let fields = root.any_map()?;
+    if fields.get("amendment").is_none() && fields.get("tenant").is_some() {
+        return root.fail("this is a contract", "send it by `pulso contract apply`");
+    }
+    fields.only(KEYS);
+    Some(fields)
+}
+
 fn read(root: &Cursor<'_>, base: Base<'_>) -> Option<Amendment> {
-    let fields = root.map(KEYS)?;
+    let fields = amendment(root)?;
     let (name, contract) = names(&fields);
     let Base { contract: agreed, amendments, catalogue } = base;
     let known = Known::new(&catalogue.skus, format!("catalogue `{}`", catalogue.version));
@@ -229,10 +241,14 @@ impl<'d> Reader<'_, 'd> {
 
     /// `Some(None)` where the part is absent.
     fn part(&self, key: &str, known: &[&'static str]) -> Option<Option<Fields<'d>>> {
-        match self.fields.get(key) {
-            Some(cursor) => cursor.map(known).map(Some),
-            None => Some(None),
+        let Some(cursor) = self.fields.get(key) else { return Some(None) };
+        let fields = cursor.any_map()?;
+        let mut fixed = FIXED.iter().filter_map(|term| fields.get(term));
+        if let Some(term) = fixed.next() {
+            return term.fail("no amendment changes this", "apply a contract from that day on");
         }
+        fields.only(known);
+        Some(Some(fields))
     }
 
     /// The rates that hold from the first day on, for the prices that are in other currencies.

@@ -100,7 +100,7 @@ fn waits(run: &Run, again: &str, deltas: &str) -> Vec<String> {
     }
     if outcomes.unpriced > 0 {
         said.push(format!(
-            "resources that wait for a price: {}; once a catalogue has it, {deltas} bills them",
+            "resources that wait for a price: {}; once a catalogue that is in effect at their hours has it, {deltas} bills them",
             outcomes.unpriced
         ));
     }

@@ -18,6 +18,7 @@ use crate::{
 
 /// `pulso bill simulate`.
 #[derive(Clone, Debug, Args)]
+#[group(id = "other", required = true, multiple = true)]
 #[command(after_help = "Examples:
   pulso bill simulate --catalogue new.yaml --period 2024-09
   pulso bill simulate --catalogue new.yaml --period 2024-09 -o csv > changes.csv
@@ -25,11 +26,11 @@ use crate::{
   pulso bill simulate --contract acme-2027.yaml --period 2024-09")]
 pub struct SimulateArgs {
     /// The YAML file of the other catalogue; it need not be published.
-    #[arg(long, value_name = "FILE", required_unless_present = "contract")]
+    #[arg(long, value_name = "FILE", group = "other")]
     pub catalogue: Option<PathBuf>,
     /// The YAML file of a contract or an amendment, as if it were applied; give it several times for
     /// several files, in their order. Without --catalogue, only the tenants of these are compared.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "other")]
     pub contract: Vec<PathBuf>,
     /// The month in which billing periods begin, such as 2024-09.
     #[arg(long, value_name = "YYYY-MM")]
@@ -42,8 +43,17 @@ pub struct SimulateArgs {
     pub picture: Option<PathBuf>,
 }
 
-const COLUMNS: [&str; 7] =
-    ["tenant", "currency", "old", "new", "difference", "change_permille", "documents"];
+const COLUMNS: [&str; 9] = [
+    "tenant",
+    "first_day",
+    "last_day",
+    "currency",
+    "old",
+    "new",
+    "difference",
+    "change_permille",
+    "documents",
+];
 
 /// Runs it.
 pub(super) async fn run(globals: &Globals, args: SimulateArgs) -> Result<Exit, Failure> {
@@ -81,7 +91,17 @@ pub(in crate::commands) async fn ask(
 
 /// A comparison as an answer: a row a tenant, and the sums.
 fn answer(simulation: &Simulation) -> Answer {
-    sums(simulation).fold(Answer::list(json(simulation), "tenants", &COLUMNS), Answer::note)
+    let answer = Answer::list(json(simulation), "tenants", &COLUMNS);
+    sums(simulation).chain(failures(simulation)).fold(answer, Answer::note)
+}
+
+/// Tenants that could not be compared, in words.
+fn failures(simulation: &Simulation) -> impl Iterator<Item = String> {
+    let listed = simulation.failed.iter().map(|failed| {
+        format!("{} cannot be billed and is in no sum: {}", failed.tenant, failed.message)
+    });
+    let more = simulation.failed_left_out;
+    listed.chain((more > 0).then(|| format!("{more} more tenants cannot be billed")))
 }
 
 /// Comparisons of several months as one answer, whose rows say of which they are; that of one as it is.
@@ -103,9 +123,10 @@ pub(in crate::commands) fn answer_of_all(simulations: &[Simulation]) -> Answer {
         "tenants": rows.collect::<Vec<_>>(),
     });
     let columns: Vec<&'static str> = std::iter::once("period").chain(COLUMNS).collect();
-    let notes = simulations
-        .iter()
-        .flat_map(|simulation| sums(simulation).map(|sum| format!("{}: {sum}", simulation.period)));
+    let notes = simulations.iter().flat_map(|simulation| {
+        let said = sums(simulation).chain(failures(simulation));
+        said.map(|said| format!("{}: {said}", simulation.period))
+    });
     notes.fold(Answer::list(document, "tenants", &columns), Answer::note)
 }
 

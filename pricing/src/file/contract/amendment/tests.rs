@@ -176,11 +176,23 @@ fn mistakes_say_where_what_and_what_to_do() {
             "SKU `vn` is not in catalogue `2026-11`; did you mean `vm`?",
         ),
         ("payment_term_days: 15", "payment_term_days: 366", "not a whole number from 0 to 365"),
-        ("payment_term_days: 15", "billing_anchor: 15", "unknown key `billing_anchor`"),
+        (
+            "payment_term_days: 15",
+            "billing_anchor: 15",
+            "replace.billing_anchor: no amendment changes this",
+        ),
+        ("payment_term_days: 15", "payment_days: 15", "unknown key `payment_days`"),
     ] {
         let message = read(&edited(good, bad)).unwrap_err().to_string();
         assert!(message.contains(part), "{bad}: {message}");
     }
+    let contract = "contract: acme-2026\ntenant: acme\nvalid_from: 2026-01-01\ncurrency: BRL\n";
+    let told = read(contract).unwrap_err();
+    assert_eq!((told.issues.len(), is_amendment(contract.as_bytes())), (1, false));
+    assert!(told.to_string().contains("this is a contract (send it by `pulso contract apply`)"));
+    let told = super::super::check_contract("c", GOOD.as_bytes()).unwrap_err();
+    assert_eq!((told.issues.len(), is_amendment(GOOD.as_bytes())), (1, true));
+    assert!(told.to_string().contains("this is an amendment (send it by `pulso contract amend`)"));
     let nothing = "amendment: a\ncontract: acme-2026\nfrom: 2026-10-16\nset: {}\n";
     assert!(read(nothing).unwrap_err().to_string().contains("it changes nothing"));
     let message = unknown_contract("a", GOOD.as_bytes(), &["acme-2025"]).to_string();
