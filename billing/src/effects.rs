@@ -14,7 +14,11 @@ use pricing::{
 use crate::{
     BillingError,
     account::Account,
-    books::{Books, document::number_text, ledger::Ledger},
+    books::{
+        Books,
+        document::number_text,
+        ledger::{Group, Ledger},
+    },
     periods::{self, Billable},
     rater::Rater,
     usage::Below,
@@ -166,8 +170,12 @@ impl<U: UsageStore, B: BillingStore> Comparison<'_, U, B> {
 
 /// Numbers of the documents that bill a period.
 fn documents(ledger: &Ledger, period: Billable) -> Vec<String> {
-    let of_period = ledger.group(period.window.start, period.currency.code());
-    of_period.documents().iter().filter_map(|found| found.number.map(number_text)).collect()
+    numbers(&ledger.group(period.window.start, period.currency.code()))
+}
+
+/// The numbers of some documents.
+pub(crate) fn numbers(group: &Group) -> Vec<String> {
+    group.documents().iter().filter_map(|found| found.number.map(number_text)).collect()
 }
 
 /// When periods begin, before a moment, and in which currency, in order.

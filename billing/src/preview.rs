@@ -25,7 +25,7 @@ use crate::{
         document::Draft,
         ledger::Ledger,
     },
-    effects::{Comparison, PeriodComparison},
+    effects::{self, Comparison, PeriodComparison},
     periods,
     rater::Rater,
     set_aside::SetAside,
@@ -40,6 +40,8 @@ pub(crate) struct Previewed {
     pub(crate) payments: Vec<(String, Amount)>,
     /// What would be left to pay.
     pub(crate) due: Amount,
+    /// Numbers of the documents that bill its period.
+    pub(crate) documents: Vec<String>,
 }
 
 /// Previews and simulates.
@@ -217,7 +219,8 @@ fn paid(ledger: &Ledger, account: &Account, invoices: Vec<Invoice>) -> Vec<Previ
             let sum = used.entry(credit.clone()).or_insert(Amount::ZERO);
             *sum = sum.checked_add(*amount).expect("no more than the credit");
         }
-        Previewed { invoice, payments, due }
+        let billing = ledger.group(invoice.window.start, invoice.currency().code());
+        Previewed { documents: effects::numbers(&billing), invoice, payments, due }
     };
     invoices.into_iter().map(made_with).collect()
 }

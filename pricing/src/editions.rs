@@ -107,6 +107,14 @@ impl Editions {
         self.0.iter().map(|edition| &edition.catalogue)
     }
 
+    /// The names of the versions that are in effect in a window, in order.
+    #[must_use]
+    pub fn names_in(&self, window: Window) -> Vec<&Name> {
+        let inside = self.0.iter().skip(self.place_at(window.start));
+        let inside = inside.take_while(|edition| edition.from < window.end);
+        inside.map(|edition| &edition.catalogue.version).collect()
+    }
+
     fn place_at(&self, moment: Timestamp) -> usize {
         self.0.partition_point(|edition| edition.from <= moment).saturating_sub(1)
     }

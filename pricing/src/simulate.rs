@@ -87,9 +87,10 @@ pub struct Simulation {
     /// The month in which the periods begin.
     #[schema(example = "2024-09")]
     pub period: String,
-    /// Version of the catalogue that it is compared with.
+    /// Version of the catalogue that it is compared with; of several that are in effect in the month all,
+    /// as `a, then b`.
     pub old_catalogue: String,
-    /// Version of the other catalogue; the same where only contracts are other ones.
+    /// The same of the other side; equal where only contracts are other ones.
     pub new_catalogue: String,
     /// Names of the contracts and amendments that are looked at as if they were applied, in order.
     pub contracts: Vec<String>,

@@ -408,7 +408,11 @@ fn preview_message() -> PreviewBillResponse {
     };
     // A server of another version says nothing about the second.
     let payment = v1::CreditPayment { credit: text("prepaid"), amount: text("0.25") };
-    let paid = v1::PreviewPayments { payments: vec![payment], due: text("0.75") };
+    let paid = v1::PreviewPayments {
+        payments: vec![payment],
+        due: text("0.75"),
+        documents: vec![text("INV-000007")],
+    };
     PreviewBillResponse {
         tenant: text("a"),
         period: text("2024-09"),

@@ -35,6 +35,9 @@ pub struct PreviewedInvoice {
     /// What would be left to pay, a decimal.
     #[schema(example = "52.40")]
     pub due: String,
+    /// Numbers of the documents that bill the period already. Payments and `due` are as if there were
+    /// none; a run for deltas bills what differs from them.
+    pub documents: Vec<String>,
 }
 
 /// Pulses that were late or dead-lettered.
@@ -57,9 +60,10 @@ impl PreviewAnswer {
         // A server of another version says nothing about payments.
         let payments = message.payments.into_iter().map(Some).chain(std::iter::repeat(None));
         let invoices = message.invoices.into_iter().zip(payments).map(|(document, payments)| {
-            let v1::PreviewPayments { payments, due } = payments.unwrap_or_default();
+            let v1::PreviewPayments { payments, due, documents } = payments.unwrap_or_default();
             let payments = payments.into_iter().map(PaymentAnswer::from).collect();
-            Ok(PreviewedInvoice { document: wire::of_document(document)?, payments, due })
+            let document = wire::of_document(document)?;
+            Ok(PreviewedInvoice { document, payments, due, documents })
         });
         let v1::UsageSetAside { pulses, complete } = message.set_aside.unwrap_or_default();
         Ok(Self {
@@ -76,7 +80,8 @@ impl PreviewAnswer {
         let SetAsideAnswer { pulses, complete } = self.set_aside;
         let made = |made: PreviewedInvoice| {
             let payments = made.payments.into_iter().map(v1::CreditPayment::from).collect();
-            let payments = v1::PreviewPayments { payments, due: made.due };
+            let (due, documents) = (made.due, made.documents);
+            let payments = v1::PreviewPayments { payments, due, documents };
             (wire::document(made.document), payments)
         };
         let (invoices, payments) = self.invoices.into_iter().map(made).unzip();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use domain::{BillingStore, PulseLog, Tenant, UsageStore, name::NameError};
 use edge::{Problem, access::Principal, problem::reasons};
-use pricing::{editions::Editions, invoice::document, simulate::Simulation};
+use pricing::{
+    editions::Editions, invoice::document, moment::Calendar, simulate::Simulation, timeline::Month,
+};
 use proto::v1;
 
 use super::{BillingApi, catalogues::parse, problems, requests::month};
@@ -58,6 +60,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
                     document: document::preview(&made.invoice, &mut budget),
                     payments: payments.collect(),
                     due: made.due.text(digits),
+                    documents: made.documents,
                 }
             });
             PreviewAnswer {
@@ -110,7 +113,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         let compute = &self.compute;
         let _call = compute.admit_period().await?;
         let supposed = self.supposed(texts).await?;
-        let old = self.compared(&request.old_version).await?;
+        let old = self.compared(&request.old_version, month).await?;
         let is_same =
             request.new_version.is_empty() && request.new_text.is_empty() && !texts.is_empty();
         let whom = if is_same { Whom::ThoseSupposed } else { Whom::Everybody };
@@ -118,14 +121,13 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
             _ if is_same => old.clone(),
             ("", text) => {
                 let offered = Arc::new(parse(compute, "catalogue", text).await?.catalogue);
-                let version = offered.version.as_str().to_owned();
                 let editions = match offered.effective_from {
                     Some(from) => old.editions.with(offered, from),
                     None => Editions::only(offered),
                 };
-                Compared { version, editions: Arc::new(editions) }
+                Compared { version: named_in(&editions, month), editions: Arc::new(editions) }
             }
-            (version, _) => self.compared(version).await?,
+            (version, _) => self.compared(version, month).await?,
         };
         let sides = Sides { old: &old.editions, new: &new.editions, supposed: &supposed };
         let simulated = self.parts.previews.simulate(month, whom, &sides).await;
@@ -151,18 +153,24 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
         supposing.await.map_err(problems::of_billing)
     }
 
-    /// One version for all time, or those that are in effect, called by the one of now.
-    async fn compared(&self, version: &str) -> Result<Compared, Problem> {
+    /// One version for all time, or those that are in effect, called by those of the month.
+    async fn compared(&self, version: &str, month: Month) -> Result<Compared, Problem> {
         let catalogues = &self.parts.books.catalogues;
         if version.is_empty() {
             let editions = catalogues.current().await.map_err(problems::of_billing)?;
-            let version = editions.at(self.clock.now()).version.as_str().to_owned();
-            return Ok(Compared { version, editions });
+            return Ok(Compared { version: named_in(&editions, month), editions });
         }
         let only = catalogues.get(version).await.map_err(problems::of_billing)?;
         let version = only.version.as_str().to_owned();
         Ok(Compared { version, editions: Arc::new(Editions::only(only)) })
     }
+}
+
+/// The versions that are in effect in a month in UTC, one behind the other.
+fn named_in(editions: &Editions, month: Month) -> String {
+    let window = month.window(&Calendar::UTC);
+    let names = window.map_or_else(Vec::new, |window| editions.names_in(window));
+    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", then ")
 }
 
 /// One side of a comparison.

@@ -166,13 +166,14 @@ impl<B: BillingStore> Contracts<B> {
         let before = self.all().await?;
         let mut supposed =
             Supposed { after: AppliedFiles::clone(&before), before, offered: Vec::new() };
-        for text in texts {
+        for (place, text) in texts.iter().enumerate() {
             let is_amendment = {
                 let text = text.clone();
                 compute(&self.compute, move || amendment::is_amendment(text.as_bytes())).await?
             };
             let kind = if is_amendment { Kind::Amendment } else { Kind::Contract };
-            let (offered, _) = self.offer(kind, text, &supposed.after).await?;
+            let offered = self.offer(kind, text, &supposed.after).await;
+            let (offered, _) = offered.map_err(|error| in_text(error, place))?;
             if !offered.is_known {
                 supposed.after.push(Filed::Read(Arc::clone(&offered.applied)));
             }
@@ -372,6 +373,24 @@ fn parse_amendment(
         applied::amendments_of(before, &contract.name).cloned().collect();
     let base = amendment::Base { contract, amendments: &amendments, catalogue };
     amendment::parse_amendment(name, text.as_bytes(), base)
+}
+
+/// An error that says which of several texts it is about.
+fn in_text(error: BillingError, place: usize) -> BillingError {
+    let text = format!("contract_texts[{place}]");
+    match error {
+        BillingError::File(mut error) => {
+            for issue in &mut error.issues {
+                let dot = if issue.path.is_empty() { "" } else { "." };
+                issue.path = format!("{text}{dot}{}", issue.path);
+            }
+            BillingError::File(error)
+        }
+        BillingError::Refused { reason, message } => {
+            BillingError::Refused { reason, message: format!("{text}: {message}") }
+        }
+        other => other,
+    }
 }
 
 fn same(stands: &Filed, text: &str) -> Result<(), BillingError> {

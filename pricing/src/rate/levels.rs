@@ -42,15 +42,15 @@ impl Level {
 
     /// Tells whether it, or a part of an integral over it, is from before what measures it.
     pub(super) fn is_carried(&self, meter: Meter) -> bool {
-        let is_held = self.before.is_some_and(|(_, level)| level != Quantity::ZERO);
+        let is_held = self.before.is_some_and(|(_, level)| level > Quantity::ZERO);
         self.holds_on() || (meter == Meter::TimeWeighted && is_held)
     }
 
-    /// Tells whether it was ended before the bill, and not set again.
+    /// Tells whether it was ended before the bill, and not set again. There is no level below zero.
     pub(super) fn is_over(&self) -> bool {
         let held = self.before.map(|(_, level)| level);
         let mut levels = held.into_iter().chain(self.elsewhere.values().copied());
-        self.holds_on() && levels.all(|level| level == Quantity::ZERO)
+        self.holds_on() && levels.all(|level| level <= Quantity::ZERO)
     }
 
     /// What a meter gives of it. `span` is the piece, of a bill that begins at `from`, of a period
@@ -104,7 +104,7 @@ impl Level {
         let mut sum = Some(Amount::ZERO);
         let mut add = |level: Quantity, start: Timestamp, end: Timestamp| {
             let time = u128::from(micros(start.min(to), end.min(to)));
-            let added = Amount::of(level).times(time);
+            let added = Amount::of(level.max(Quantity::ZERO)).times(time);
             sum = sum.and_then(|sum| sum.checked_add(added?));
         };
         let (mut since, mut level) = (from, self.before.map_or(Quantity::ZERO, |(_, level)| level));

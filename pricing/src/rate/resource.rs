@@ -144,7 +144,14 @@ impl<'a, 'c> Place<'a, 'c> {
                     continue;
                 };
                 let within = (self.terms.span.start, self.terms.period);
-                let quantity = level.measured(piece.definition.meter, piece.span, within);
+                let measured = level.measured(piece.definition.meter, piece.span, within);
+                let quantity = measured.map(|quantity| quantity.max(Quantity::ZERO));
+                if let Ok(below) = measured.map(|measured| measured.min(Quantity::ZERO))
+                    && below < Quantity::ZERO
+                    && waiting.insert((self.pieces.measures[at], of))
+                {
+                    self.wait_below(rated, (piece, of), below, &level.tally);
+                }
                 let part = cells.entry(cell.clone()).or_insert_with(|| Priced {
                     levels: Some((0, 0)),
                     is_used: true,
@@ -278,11 +285,7 @@ impl<'a, 'c> Place<'a, 'c> {
             Err(reason) => return self.wait(rated, (piece, &part.cell), reason, &part.tally),
         };
         if let Some(quantity) = billed.below_zero {
-            let (tally, reason) = (Tally::default(), UnpricedReason::BelowZero);
-            self.wait(rated, (piece, &part.cell), reason, &tally);
-            if let Some(waiting) = rated.unpriced.last_mut() {
-                (waiting.quantity, waiting.count) = (Amount::of(quantity), part.tally.count());
-            }
+            self.wait_below(rated, (piece, &part.cell), quantity, &part.tally);
         }
         let quantity = part.quantity.map_or(Amount::ZERO, Amount::of);
         let line = self.line(piece, part.span, billed);
@@ -305,6 +308,20 @@ impl<'a, 'c> Place<'a, 'c> {
         let (sku, unit) = (piece.definition.sku.clone(), piece.definition.unit.clone());
         let what = (self.tenant.clone(), sku, unit, dimensions.clone());
         rated.unpriced.push(Unpriced::of(what, reason, tally, self.usage));
+    }
+
+    /// Names what of a quantity is below zero and gives nothing back.
+    fn wait_below(
+        &self,
+        rated: &mut Rated,
+        of: (&Piece<'_>, &Dimensions),
+        quantity: Quantity,
+        tally: &Tally,
+    ) {
+        self.wait(rated, of, UnpricedReason::BelowZero, &Tally::default());
+        if let Some(waiting) = rated.unpriced.last_mut() {
+            (waiting.quantity, waiting.count) = (Amount::of(quantity), tally.count());
+        }
     }
 
     /// The line that brings others to a bound.

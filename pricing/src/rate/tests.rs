@@ -260,7 +260,8 @@ fn each_meter_takes_its_aggregate_of_the_whole_period() {
     for (sku, unit, quantity, amount) in [
         ("peak", "seat", "7", "2.33"),
         ("calls", "call", "4", "0.04"),
-        ("least", "C", "-2", "-2.00"),
+        // There is no level below zero.
+        ("least", "C", "0", "0.00"),
         ("level", "GB", "5", "5.00"),
         // (7 - 2 + 3 + 5) / 4
         ("mean", "GB", "3.25", "4.88"),

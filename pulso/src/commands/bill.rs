@@ -36,7 +36,7 @@ pub enum BillCommand {
     Resume(run::ResumeArgs),
     /// End a run: its drafts are discarded, final invoices stay.
     Cancel(run::CancelArgs),
-    /// Say what another catalogue would have made of past usage.
+    /// Say what another catalogue or other contracts would have made of past usage.
     Simulate(simulate::SimulateArgs),
     /// Messages about invoices that a consumer could not take.
     #[command(subcommand)]
@@ -119,7 +119,8 @@ async fn preview(globals: &Globals, args: PreviewArgs) -> Result<Exit, Failure> 
 fn previewed(preview: &PreviewAnswer) -> Answer {
     let PreviewAnswer { tenant, period: month, invoices, .. } = preview;
     let mut notes = Vec::new();
-    for PreviewedInvoice { document: invoice, payments, due } in &preview.invoices {
+    for made in &preview.invoices {
+        let PreviewedInvoice { document: invoice, payments, due, documents } = made;
         let period = invoice.period();
         let (first, last, zone) = (&period.first_day, &period.last_day, &period.time_zone);
         let (tenant, total, currency) = (invoice.tenant(), invoice.total(), invoice.currency());
@@ -131,15 +132,23 @@ fn previewed(preview: &PreviewAnswer) -> Answer {
             let paid = paid.collect::<Vec<_>>().join(", ");
             notes.push(format!("{paid}: {due} {currency} would be due"));
         }
+        if !documents.is_empty() {
+            notes.push(format!(
+                "billed by {}; this is the whole period, as if there were none; `pulso bill run --period {month} --tenant {tenant:?} --deltas` bills what differs",
+                documents.join(", ")
+            ));
+        }
         if let waiting @ 1.. = invoice.unpriced().len() {
             notes.push(format!(
                 "resources that have no price yet: {waiting}, see `unpriced` in -o json"
             ));
         }
     }
-    notes.push(match invoices.is_empty() {
-        true => format!("nothing to bill of {tenant} for periods that begin in {month}"),
-        false => format!(
+    let is_new = invoices.iter().any(|made| made.documents.is_empty());
+    notes.push(match (invoices.is_empty(), is_new) {
+        (true, _) => format!("nothing to bill of {tenant} for periods that begin in {month}"),
+        (false, false) => "nothing was written".to_owned(),
+        (false, true) => format!(
             "nothing was written; `pulso bill run --period {month} --tenant {tenant:?}` bills what is over"
         ),
     });

@@ -224,7 +224,7 @@ async fn diff(globals: &Globals, printer: &Printer, args: DiffArgs) -> Result<Ex
     };
     let (months, left_out) = match args.period {
         Some(period) => (vec![period], 0),
-        None => months_since(since)?,
+        None => months_since(domain::Clock::now(&runtime::clock::system()), since),
     };
     let request = |period| SimulateRequest {
         period,
@@ -261,16 +261,43 @@ fn effective_from(path: &Path, text: &str) -> Result<Option<domain::Timestamp>, 
     Ok(file.catalogue.effective_from)
 }
 
-/// The months from that of a moment in the past to last month, in order, the newest, and how many older
-/// ones are left out; last month where there is none.
-fn months_since(since: Option<domain::Timestamp>) -> Result<(Vec<String>, usize), Failure> {
-    let now = domain::Clock::now(&runtime::clock::system()).to_string();
-    let this: Month = now[..7].parse().map_err(Failure::internal)?;
-    let last = this.previous();
-    let first = since.map_or(last, |since| Month::of(since).min(last));
+/// The months in which periods begin that may reach behind a moment in the past, to this one, in order, the
+/// newest, and how many older ones are left out; last month where there is none. A period reaches into the
+/// month after its own, zones begin a month a day earlier or later, and a period that began this month may
+/// be billed up to its end before it.
+fn months_since(now: domain::Timestamp, since: Option<domain::Timestamp>) -> (Vec<String>, usize) {
+    let this = Month::of(now);
+    let (first, last) = match since {
+        Some(since) => (Month::of(since).min(this).previous().previous(), this),
+        None => (this.previous(), this.previous()),
+    };
     let back = std::iter::successors(Some(last), |month| Some(month.previous()));
     let mut months: Vec<Month> = back.take_while(|month| *month >= first).collect();
     months.reverse();
     let left_out = months.len().saturating_sub(MONTHS_MAX);
-    Ok((months[left_out..].iter().map(Month::to_string).collect(), left_out))
+    (months[left_out..].iter().map(Month::to_string).collect(), left_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_compared_for_every_month_whose_periods_may_reach_behind_its_date() {
+        let months = |since: Option<&str>| {
+            let since = since.map(|since| since.parse().unwrap());
+            months_since("2026-11-30T00:00:00Z".parse().unwrap(), since)
+        };
+        let named =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(months(None), (named(&["2026-10"]), 0));
+        // A period of September in Sao Paulo ends in October, and one from 31 August on 29 September.
+        let since_october = named(&["2026-08", "2026-09", "2026-10", "2026-11"]);
+        assert_eq!(months(Some("2026-10-01T00:00:00Z")), (since_october, 0));
+        let future = months(Some("2027-01-01T00:00:00Z"));
+        assert_eq!(future, (named(&["2026-09", "2026-10", "2026-11"]), 0));
+        let (newest, left_out) = months(Some("2000-01-01T00:00:00Z"));
+        assert_eq!((newest.len(), newest.last().unwrap().as_str()), (MONTHS_MAX, "2026-11"));
+        assert_eq!(left_out, 26 * 12 + 13 - MONTHS_MAX);
+    }
 }

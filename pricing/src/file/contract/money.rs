@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use domain::{
     Name, Quantity,
+    catalogue::{Rounding, RoundingMode},
     contract::{Commitment, Credit, Discount, DiscountValue, ExchangeRate, Tax, TaxedKind},
 };
 
@@ -14,6 +15,7 @@ use super::{
     },
     Setting, prices,
 };
+use crate::Amount;
 
 /// Most entries of a list whose entries have names.
 const NAMED_MAX: usize = 1_000;
@@ -95,7 +97,7 @@ fn credit(entry: &Cursor<'_>, setting: &Setting<'_>) -> Option<Credit> {
     let fields = entry.map(&["name", "amount", "valid_from", "expires", "priority"])?;
     let name = name(&fields);
     let amount = fields.need("amount", AMOUNT_REMEDY);
-    let amount = amount.and_then(|amount| amount.decimal_above_zero());
+    let amount = amount.and_then(|amount| in_coins(&amount, setting));
     let valid_from = match fields.get("valid_from") {
         Some(cursor) => setting.date(&cursor),
         None => setting.valid_from,
@@ -112,6 +114,21 @@ fn credit(entry: &Cursor<'_>, setting: &Setting<'_>) -> Option<Credit> {
         expires: expires?,
         priority: u32::try_from(priority?).expect("is at most u32::MAX"),
     })
+}
+
+/// An amount that somebody pays: above zero, with no more decimals than the currency has.
+fn in_coins(cursor: &Cursor<'_>, setting: &Setting<'_>) -> Option<Quantity> {
+    let amount = cursor.decimal_above_zero()?;
+    let Some(currency) = setting.currency else { return Some(amount) };
+    let digits = currency.minor_digits();
+    let coins = Rounding::To { digits, mode: RoundingMode::Down };
+    if Amount::of(amount).rounded(coins) != Some(Amount::of(amount)) {
+        return cursor.fail(
+            format!("{amount} has more than the {digits} decimals of {currency}"),
+            "give what was paid, in whole coins",
+        );
+    }
+    Some(amount)
 }
 
 /// Reads `exchange`, sorted by currency and first moment.

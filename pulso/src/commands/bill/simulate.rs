@@ -66,7 +66,8 @@ pub(super) async fn run(globals: &Globals, args: SimulateArgs) -> Result<Exit, F
         new_text: catalogue.unwrap_or_default(),
         contract_texts: contracts.collect::<Result<_, _>>()?,
     };
-    let simulation = ask(globals, request).await?;
+    let simulation =
+        ask(globals, request).await.map_err(|failure| in_files(failure, &args.contract))?;
     if let Some(path) = &args.picture {
         std::fs::write(path, picture::svg(&simulation)).map_err(|error| {
             Failure::new(Exit::Data, format_args!("{}: {error}", path.display()))
@@ -74,6 +75,15 @@ pub(super) async fn run(globals: &Globals, args: SimulateArgs) -> Result<Exit, F
     }
     Printer::new(globals.output).print(&answer(&simulation))?;
     Ok(Exit::Success)
+}
+
+/// A failure that names files of contracts by their paths.
+fn in_files(failure: Failure, files: &[PathBuf]) -> Failure {
+    let said = failure.to_string();
+    let named = |said: String, (place, path): (usize, &PathBuf)| {
+        said.replace(&format!("contract_texts[{place}]"), &path.display().to_string())
+    };
+    Failure::new(failure.exit, files.iter().enumerate().fold(said, named))
 }
 
 /// Asks the server for a comparison.
@@ -92,7 +102,10 @@ pub(in crate::commands) async fn ask(
 /// A comparison as an answer: a row a tenant, and the sums.
 fn answer(simulation: &Simulation) -> Answer {
     let answer = Answer::list(json(simulation), "tenants", &COLUMNS);
-    sums(simulation).chain(failures(simulation)).fold(answer, Answer::note)
+    let nothing = simulation.tenants.is_empty() && simulation.failed.is_empty();
+    let nothing =
+        nothing.then(|| format!("nothing is billed in {} on either side", simulation.period));
+    sums(simulation).chain(failures(simulation)).chain(nothing).fold(answer, Answer::note)
 }
 
 /// Tenants that could not be compared, in words.

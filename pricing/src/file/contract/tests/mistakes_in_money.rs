@@ -140,6 +140,11 @@ fn in_credits_exchange_and_taxes() {
             "31:31: credits[1].amount: -1 is not above zero",
         ),
         (
+            "{name: prepaid-2, amount: \"1\"}",
+            "{name: prepaid-2, amount: \"0.005\"}",
+            "31:31: credits[1].amount: 0.005 has more than the 2 decimals of BRL (give what was paid, in whole coins)",
+        ),
+        (
             "expires: 2026-07-01",
             "expires: 2026-02-01",
             "30:74: credits[0].expires: 2026-02-01 is not after valid_from, 2026-02-01 (give a later date, or remove it",
