@@ -454,9 +454,10 @@ fn bill() -> Value {
         (["2024-09-10T00:00:00Z", "2024-09-10"], ["2024-10-10T00:00:00Z", "2024-10-09"]);
     let mut first = of("BRL", first, ["2024-09-10T00:00:00Z", "2024-09-09"], &usage, &waiting);
     first["payments"] = json!([{"credit": "prepaid", "amount": "0.25"}]);
-    first["due"] = "0.75".into();
+    (first["due"], first["documents"]) = ("0.75".into(), json!(["INV-000007"]));
     let mut second = of("USD", second, last, &discount, &json!([]));
     (second["payments"], second["due"]) = (json!([]), "".into());
+    second["documents"] = json!([]);
     json!({
         "tenant": "a", "period": "2024-09", "catalogue": "1",
         "invoices": [first, second],
@@ -593,6 +594,7 @@ async fn a_bill_is_printed_as_the_server_gave_it() {
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
     assert!(table.contains("a, 2024-09-01 to 2024-09-09 (UTC): 1.00 BRL"), "{table}");
     assert!(table.contains("resources that have no price yet: 1"), "{table}");
+    assert!(table.contains("billed by INV-000007; this is the whole period"), "{table}");
     assert!(table.contains("a, 2024-09-10 to 2024-10-09 (UTC): -0.50 USD"), "{table}");
     let csv = pulso("bill preview --tenant a --period 2024-09 -o csv").await;
     let csv = String::from_utf8_lossy(&csv.stdout).into_owned();

@@ -4,7 +4,7 @@
 //! run.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -123,13 +123,16 @@ pub(crate) struct CutEnd {
     pub(crate) end: u64,
 }
 
+/// Most runs that have ended and are kept in memory: a look at what is due asks for all of them.
+const KEPT_MAX: usize = 1_000;
+
 /// Keeps the journals of billing runs.
 pub(crate) struct Runs<B> {
     store: Arc<B>,
     clock: Arc<dyn Clock>,
     /// Runs that are known to have ended, which none takes back: nobody reads them again to find
-    /// those that have not.
-    ended: Mutex<BTreeSet<u64>>,
+    /// those that have not. The newest are kept.
+    ended: Mutex<BTreeMap<u64, Option<Run>>>,
 }
 
 impl<B: BillingStore> Runs<B> {
@@ -167,6 +170,27 @@ impl<B: BillingStore> Runs<B> {
     /// # Errors
     /// When there is no such run; when the store fails.
     pub(crate) async fn get(&self, number: u64) -> Result<Run, BillingError> {
+        if let Some(Some(run)) = self.ended().get(&number) {
+            return Ok(run.clone());
+        }
+        let run = self.read(number).await?;
+        if run.ended.is_some() {
+            self.keep(&run);
+        }
+        Ok(run)
+    }
+
+    /// Keeps a run that has ended.
+    fn keep(&self, run: &Run) {
+        let mut ended = self.ended();
+        ended.insert(run.number, Some(run.clone()));
+        let mut kept = ended.iter().rev().filter(|(_, run)| run.is_some());
+        if let Some(oldest) = kept.nth(KEPT_MAX).map(|(number, _)| *number) {
+            ended.insert(oldest, None);
+        }
+    }
+
+    async fn read(&self, number: u64) -> Result<Run, BillingError> {
         let missing = || {
             BillingError::refused(Refusal::RunNotFound, format!("there is no billing run {number}"))
         };
@@ -209,18 +233,17 @@ impl<B: BillingStore> Runs<B> {
     pub(crate) async fn open_numbers(&self) -> Result<Vec<u64>, BillingError> {
         let opened: Vec<Opened> = journal::read(&*self.store, RUNS, 0).await?;
         let mut numbers: Vec<u64> = (1..=opened.len() as u64).collect();
-        numbers.retain(|number| !self.ended().contains(number));
+        numbers.retain(|number| !self.ended().contains_key(number));
         let mut open = Vec::new();
         for number in numbers {
-            match self.get(number).await?.ended {
-                Some(_) => _ = self.ended().insert(number),
-                None => open.push(number),
+            if self.get(number).await?.ended.is_none() {
+                open.push(number);
             }
         }
         Ok(open)
     }
 
-    fn ended(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+    fn ended(&self) -> MutexGuard<'_, BTreeMap<u64, Option<Run>>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -105,8 +105,8 @@ pub struct DiffArgs {
     pub after: String,
 }
 
-const COLUMNS: [&str; 8] =
-    ["name", "tenant", "amends", "valid_from", "valid_to", "holds_from", "holds_to", "unreadable"];
+const COLUMNS: [&str; 7] =
+    ["name", "tenant", "amends", "valid_from", "valid_to", "holds_from", "holds_to"];
 const CHANGE_COLUMNS: [&str; 5] = ["from", "to", "what", "before", "after"];
 
 /// Runs the command.
@@ -252,7 +252,9 @@ async fn list(globals: &Globals, printer: &Printer, args: ListArgs) -> Result<Ex
     let answered = connect(globals).await?.list_contracts(request).await;
     let contracts = answered.map_err(|status| Failure::status(&status))?.into_inner().contracts;
     let document = json!(answers::contracts(&contracts));
-    let answer = Answer::list(document, "contracts", &COLUMNS);
+    let mut columns = COLUMNS.to_vec();
+    columns.extend(contracts.iter().any(|found| !found.unreadable.is_empty()).then_some("unreadable"));
+    let answer = Answer::list(document, "contracts", &columns);
     let amendments = contracts.iter().filter(|found| !found.amends.is_empty()).count();
     let own = counted(contracts.len() - amendments, "contract");
     printer.print(&answer.note(format!("{own}, {}", counted(amendments, "amendment"))))?;

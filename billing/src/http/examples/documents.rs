@@ -42,7 +42,7 @@ pub(in crate::http) fn credit_note() -> Value {
 pub(in crate::http) fn preview() -> Value {
     let money = json!({"tenant": "acme", "currency": "USD", "total": "9.00"});
     let bill = with(joined(content(with_hours(line())), money), "document", "preview");
-    let bill = joined(bill, json!({"payments": [], "due": "9.00"}));
+    let bill = joined(bill, json!({"payments": [], "due": "9.00", "documents": []}));
     json!({
         "tenant": "acme",
         "period": "2024-09",
