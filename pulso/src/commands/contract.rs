@@ -253,7 +253,8 @@ async fn list(globals: &Globals, printer: &Printer, args: ListArgs) -> Result<Ex
     let contracts = answered.map_err(|status| Failure::status(&status))?.into_inner().contracts;
     let document = json!(answers::contracts(&contracts));
     let mut columns = COLUMNS.to_vec();
-    columns.extend(contracts.iter().any(|found| !found.unreadable.is_empty()).then_some("unreadable"));
+    columns
+        .extend(contracts.iter().any(|found| !found.unreadable.is_empty()).then_some("unreadable"));
     let answer = Answer::list(document, "contracts", &columns);
     let amendments = contracts.iter().filter(|found| !found.amends.is_empty()).count();
     let own = counted(contracts.len() - amendments, "contract");
