@@ -39,8 +39,8 @@ pub(crate) enum Origin {
 
 /// A document that was derived again.
 pub(crate) struct Derived {
-    /// Its lines.
-    pub(crate) lines: Vec<DocumentLine>,
+    /// Its lines, unless they are those of the invoice.
+    made: Option<Vec<DocumentLine>>,
     /// What it is made of; `None` for those that are made of other documents.
     pub(crate) invoice: Option<Invoice>,
     /// How much of the log it was made from, where it was.
@@ -51,7 +51,21 @@ impl Derived {
     /// What is made of other documents.
     fn of(document: Option<InvoiceDocument>) -> Self {
         let lines = document.map_or_else(Vec::new, InvoiceDocument::into_lines);
-        Self { lines, invoice: None, from_log: None }
+        Self { made: Some(lines), invoice: None, from_log: None }
+    }
+
+    /// How many lines it has.
+    pub(crate) fn count(&self) -> usize {
+        let of_invoice = || self.invoice.as_ref().map_or(0, |invoice| invoice.lines.len());
+        self.made.as_ref().map_or_else(of_invoice, Vec::len)
+    }
+
+    /// Its lines, in order. Those of an invoice are made when they are taken.
+    pub(crate) fn lines(&mut self) -> impl Iterator<Item = DocumentLine> {
+        let made = self.made.take();
+        let of_invoice = self.invoice.iter().filter(|_| made.is_none());
+        let of_invoice: Vec<&Invoice> = of_invoice.collect();
+        made.into_iter().flatten().chain(of_invoice.into_iter().flat_map(document::lines))
     }
 }
 
@@ -128,12 +142,11 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
         let is_first = corrects.is_empty();
         let billed = self.books.documents.billed(corrects).await?;
         let deriving = move || {
-            let document = if is_first {
-                Some(document::invoice(&invoice))
-            } else {
-                document::delta(&invoice, &billed)
+            let made = match is_first {
+                true => Derived { made: None, ..Derived::of(None) },
+                false => Derived::of(document::delta(&invoice, &billed)),
             };
-            Derived { invoice: Some(invoice), from_log, ..Derived::of(document) }
+            Derived { invoice: Some(invoice), from_log, ..made }
         };
         compute(&self.compute, deriving).await
     }

@@ -12,7 +12,7 @@ use pricing::{document::DocumentLine, rate::Sources};
 use crate::{
     BillingError, Refusal,
     books::{Books, documents::Found},
-    derive::{Derived, Deriver, Origin},
+    derive::{Deriver, Origin},
     error::compute,
     evidence::{FromLog, PulsesWanted},
     lines::{Difference, compare},
@@ -73,9 +73,9 @@ impl<U: UsageStore, B: BillingStore> Explainer<U, B> {
     ) -> Result<Verification, BillingError> {
         let found = self.books.documents.find(number).await?;
         let derived = self.deriver.derive(&found, origin, Sources::LeftOut);
-        let (invoiced, derived) = tokio::try_join!(self.lines_of(&found), derived)?;
-        let Derived { lines, from_log, .. } = derived;
-        let comparing = move || (lines.len(), compare(&invoiced, lines));
+        let (invoiced, mut derived) = tokio::try_join!(self.lines_of(&found), derived)?;
+        let from_log = derived.from_log;
+        let comparing = move || (derived.count(), compare(&invoiced, derived.lines()));
         let (lines, differences) = compute(&self.compute, comparing).await?;
         let (differences, differences_left_out) = listed(differences);
         Ok(Verification { lines, differences, differences_left_out, from_log })
@@ -101,12 +101,11 @@ impl<U: UsageStore, B: BillingStore> Explainer<U, B> {
             return Err(BillingError::refused(Refusal::InvoiceNotFound, message));
         }
         let derived = self.deriver.derive(&found, Origin::Store, Sources::Listed);
-        let (invoiced, derived) = tokio::try_join!(self.lines_of(&found), derived)?;
-        let Derived { lines, invoice, .. } = derived;
+        let (invoiced, mut derived) = tokio::try_join!(self.lines_of(&found), derived)?;
         let verifying = move || {
-            let differences = compare(&invoiced, lines);
+            let differences = compare(&invoiced, derived.lines());
             let first = differences.into_iter().next().map(|difference| difference.key);
-            (first, Explanation::new(found, invoice, invoiced, line))
+            (first, Explanation::new(found, derived.invoice, invoiced, line))
         };
         let (differs, mut explanation) = compute(&self.compute, verifying).await?;
         if let Some(key) = differs {

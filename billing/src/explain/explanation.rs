@@ -5,7 +5,7 @@
 //! a chunk. Everything is checked before the first part, so an answer that has begun
 //! does not end with a refusal.
 
-use std::collections::HashMap;
+use std::{cell::LazyCell, collections::HashMap};
 
 use domain::{Timestamp, catalogue::Meter, refold::Question};
 use pricing::{
@@ -112,13 +112,20 @@ impl Explanation {
         lines: Vec<DocumentLine>,
         line: usize,
     ) -> Self {
-        let mut places: HashMap<String, usize> = HashMap::new();
-        for (place, own) in invoice.iter().flat_map(|invoice| invoice.lines.iter().enumerate()) {
-            places.entry(key_now(own)).or_insert(place);
-        }
+        let own: &[Line] = invoice.as_ref().map_or(&[], |invoice| &invoice.lines);
+        // An invoice has the lines of its period in their order; others are found by their keys.
+        let places = LazyCell::new(|| {
+            let mut places: HashMap<String, usize> = HashMap::new();
+            for (place, own) in own.iter().enumerate() {
+                places.entry(key_now(own)).or_insert(place);
+            }
+            places
+        });
         let numbered = (1..).zip(lines).filter(|(place, _)| line == 0 || *place == line);
         let explained = |(place, issued): (usize, DocumentLine)| {
-            let own = places.get(key_of(&issued)).copied();
+            let key = key_of(&issued);
+            let is_there = own.get(place - 1).is_some_and(|own| key_now(own) == key);
+            let own = if is_there { Some(place - 1) } else { places.get(key).copied() };
             Explained { place, issued: Some(Box::new(issued)), own }
         };
         let lines = numbered.map(explained).collect();

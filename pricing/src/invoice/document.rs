@@ -21,8 +21,13 @@ pub use super::billed::Billed;
 /// An invoice as a document.
 #[must_use]
 pub fn invoice(invoice: &Invoice) -> InvoiceDocument {
+    InvoiceDocument::Invoice(bill(invoice, lines(invoice)))
+}
+
+/// The lines of that document, each made when it is taken.
+pub fn lines(invoice: &Invoice) -> impl Iterator<Item = DocumentLine> {
     let digits = invoice.terms.rounding.digits();
-    InvoiceDocument::Invoice(bill(invoice, invoice.lines.iter().map(|found| line(found, digits))))
+    invoice.lines.iter().map(move |found| line(found, digits))
 }
 
 /// An invoice as it would be, with the hours of usage behind each line. `budget` is how many stretches

@@ -41,7 +41,7 @@ fn keys_for(lines: usize) -> u64 {
     let issued = document::invoice(&made).into_lines();
     assert_eq!(issued.len(), lines);
     keys_counted();
-    let backwards = issued.iter().rev().cloned().collect();
+    let backwards = issued.iter().rev().cloned();
     assert_eq!(compare(&issued, backwards), []);
     let explanation = Explanation::new(found(), Some(made), issued, 0);
     explanation.check().unwrap();
