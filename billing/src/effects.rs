@@ -191,14 +191,8 @@ fn beginnings(
 /// The months whose periods may hold any moment of a span, and how many older ones are left out. A
 /// period reaches into the month after its own, and zones begin a month a day earlier or later.
 fn months(from: Timestamp, to: Timestamp) -> (Vec<Month>, usize) {
-    let (first, last) = (Month::of(from).previous().previous(), Month::of(to).next());
-    let count = |month: Month| i64::from(month.year) * 12 + i64::from(month.month);
-    let all = usize::try_from(count(last) - count(first) + 1).unwrap_or(0);
-    let mut months: Vec<Month> = std::iter::successors(Some(last), |month| Some(month.previous()))
-        .take(all.min(MONTHS_MAX))
-        .collect();
-    months.reverse();
-    (months, all.saturating_sub(MONTHS_MAX))
+    let first = Month::of(from).previous().previous();
+    Month::newest(first, Month::of(to).next(), MONTHS_MAX)
 }
 
 #[cfg(test)]

@@ -322,8 +322,7 @@ impl Invoice {
     #[must_use]
     pub fn days(&self) -> (String, String) {
         let calendar = Calendar::named(self.terms.time_zone.as_str()).unwrap_or(Calendar::UTC);
-        let last = self.window.end.minus(std::time::Duration::from_micros(1));
-        (calendar.date_of(self.window.start), calendar.date_of(last))
+        calendar.dates_of(self.window)
     }
 
     /// Usage that waits for a price, by reason, as (reason, number of resources).

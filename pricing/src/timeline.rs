@@ -185,6 +185,18 @@ impl Month {
         }
     }
 
+    /// The months from one to another, in order: the newest, at most so many, and how many older ones are
+    /// left out.
+    #[must_use]
+    pub fn newest(first: Self, last: Self, most: usize) -> (Vec<Self>, usize) {
+        let count = |month: Self| i64::from(month.year) * 12 + i64::from(month.month);
+        let all = usize::try_from(count(last) - count(first) + 1).unwrap_or(0);
+        let back = std::iter::successors(Some(last), |month| Some(month.previous()));
+        let mut months: Vec<Self> = back.take(all.min(most)).collect();
+        months.reverse();
+        (months, all.saturating_sub(most))
+    }
+
     /// From its first local midnight to the next month's.
     #[must_use]
     pub fn window(self, calendar: &Calendar) -> Option<Window> {

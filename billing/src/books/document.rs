@@ -1,7 +1,5 @@
 //! Document: an invoice, a delta, a credit note or a reversal, as the books know it.
 
-use std::time::Duration;
-
 use domain::{Timestamp, Window, catalogue::Currency};
 use pricing::{Amount, moment::Calendar};
 use serde::{Deserialize, Serialize};
@@ -47,8 +45,7 @@ impl Draft {
     #[must_use]
     pub(crate) fn days(&self) -> (String, String) {
         let calendar = Calendar::named(&self.time_zone).unwrap_or(Calendar::UTC);
-        let last = self.end.minus(Duration::from_micros(1));
-        (calendar.date_of(self.start), calendar.date_of(last))
+        calendar.dates_of(Window { start: self.start, end: self.end })
     }
 
     /// An amount of the document, with the digits of its currency.

@@ -82,6 +82,13 @@ impl Calendar {
         self.local(moment).to_string()
     }
 
+    /// The local dates of a window's first and last moment.
+    #[must_use]
+    pub fn dates_of(&self, window: Window) -> (String, String) {
+        let last = window.end.minus(std::time::Duration::from_micros(1));
+        (self.date_of(window.start), self.date_of(last))
+    }
+
     /// Where the first local day begins that begins at a moment or later; `None` at the end of 9999.
     #[must_use]
     pub fn day_from(&self, moment: Timestamp) -> Option<Timestamp> {

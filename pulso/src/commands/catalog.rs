@@ -271,11 +271,8 @@ fn months_since(now: domain::Timestamp, since: Option<domain::Timestamp>) -> (Ve
         Some(since) => (Month::of(since).min(this).previous().previous(), this),
         None => (this.previous(), this.previous()),
     };
-    let back = std::iter::successors(Some(last), |month| Some(month.previous()));
-    let mut months: Vec<Month> = back.take_while(|month| *month >= first).collect();
-    months.reverse();
-    let left_out = months.len().saturating_sub(MONTHS_MAX);
-    (months[left_out..].iter().map(Month::to_string).collect(), left_out)
+    let (months, left_out) = Month::newest(first, last, MONTHS_MAX);
+    (months.iter().map(Month::to_string).collect(), left_out)
 }
 
 #[cfg(test)]
