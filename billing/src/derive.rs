@@ -50,8 +50,7 @@ pub(crate) struct Derived {
 impl Derived {
     /// What is made of other documents.
     fn of(document: Option<InvoiceDocument>) -> Self {
-        let lines = document.map_or_else(Vec::new, InvoiceDocument::into_lines);
-        Self { made: Some(lines), invoice: None, from_log: None }
+        Self { made: Some(lines_of(document)), invoice: None, from_log: None }
     }
 
     /// How many lines it has.
@@ -63,10 +62,14 @@ impl Derived {
     /// Its lines, in order. Those of an invoice are made when they are taken.
     pub(crate) fn lines(&mut self) -> impl Iterator<Item = DocumentLine> {
         let made = self.made.take();
-        let of_invoice = self.invoice.iter().filter(|_| made.is_none());
-        let of_invoice: Vec<&Invoice> = of_invoice.collect();
+        let of_invoice = self.invoice.as_ref().filter(|_| made.is_none());
         made.into_iter().flatten().chain(of_invoice.into_iter().flat_map(document::lines))
     }
+}
+
+/// The lines of a document, none where none is needed.
+fn lines_of(document: Option<InvoiceDocument>) -> Vec<DocumentLine> {
+    document.map_or_else(Vec::new, InvoiceDocument::into_lines)
 }
 
 /// Derives documents again.
@@ -142,11 +145,8 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
         let is_first = corrects.is_empty();
         let billed = self.books.documents.billed(corrects).await?;
         let deriving = move || {
-            let made = match is_first {
-                true => Derived { made: None, ..Derived::of(None) },
-                false => Derived::of(document::delta(&invoice, &billed)),
-            };
-            Derived { invoice: Some(invoice), from_log, ..made }
+            let made = (!is_first).then(|| lines_of(document::delta(&invoice, &billed)));
+            Derived { made, invoice: Some(invoice), from_log }
         };
         compute(&self.compute, deriving).await
     }

@@ -225,20 +225,14 @@ impl<U: UsageStore> UsageReader<U> {
         window: Window,
         rows_max: usize,
     ) -> Result<bool, BillingError> {
-        let filter = of_tenant(tenant, window);
-        let (mut seen, mut after): (usize, Option<RowKey>) = (0, None);
-        loop {
-            let page =
-                self.store.usage(now.view(), &filter, after.as_ref(), self.page_rows).await?;
+        let (mut seen, mut pages) = (0, self.pages(now, of_tenant(tenant, window)));
+        while let Some(page) = pages.next().await? {
             seen += page.len();
             if seen > rows_max || page.iter().any(|row| !below.holds(&row.key.segment)) {
                 return Ok(true);
             }
-            if page.len() < self.page_rows {
-                return Ok(false);
-            }
-            after = page.into_iter().last().map(|row| row.key);
         }
+        Ok(false)
     }
 
     /// All tenants that have usage.

@@ -19,6 +19,7 @@ use crate::{
         runs::Run,
     },
     periods::{self, Billable},
+    usage::of_tenant,
 };
 
 impl<U: UsageStore, B: BillingStore> Saga<U, B> {
@@ -29,8 +30,10 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
     ) -> Result<u64, BillingError> {
         let mut resources = HashSet::new();
         for gap in periods::gaps(&account.contracts, run.request.month)? {
-            let rows = self.rater.usage().of_tenant(below, &account.tenant, gap).await?;
-            resources.extend(rows.into_iter().map(|row| row.key.resource));
+            let mut pages = self.rater.usage().pages(below, of_tenant(&account.tenant, gap));
+            while let Some(page) = pages.next().await? {
+                resources.extend(page.into_iter().map(|row| row.key.resource));
+            }
         }
         Ok(resources.len() as u64)
     }
