@@ -211,8 +211,8 @@ impl Editions {
         if wanted.is_empty() || place == 0 {
             return Arc::clone(catalogue);
         }
-        for definition in &catalogue.skus {
-            wanted.remove(&(&definition.sku, &definition.unit));
+        for priced in resources(catalogue) {
+            wanted.remove(&priced);
         }
         let mut kept: Vec<&SkuDefinition> =
             wanted.into_iter().filter_map(|resource| self.kept(place, resource)).collect();
@@ -263,6 +263,7 @@ impl Editions {
     fn retired_in(&self, window: Window) -> impl Fn(Priced<'_>) -> bool {
         let last = self.0.partition_point(|edition| edition.from < window.end);
         let editions = || self.0[..last].iter().map(|edition| &*edition.catalogue);
+        let priced = |found| resources(found).collect::<HashSet<_>>();
         let known: Vec<_> = editions().map(|found| (priced(found), retired(found))).collect();
         let first = self.place_at(window.start);
         move |(sku, unit)| {
@@ -279,8 +280,8 @@ impl Editions {
 }
 
 /// What a version has a price for.
-fn priced(catalogue: &Catalogue) -> HashSet<Priced<'_>> {
-    catalogue.skus.iter().map(|definition| (&definition.sku, &definition.unit)).collect()
+fn resources(catalogue: &Catalogue) -> impl Iterator<Item = Priced<'_>> {
+    catalogue.skus.iter().map(|definition| (&definition.sku, &definition.unit))
 }
 
 /// What a version names as retired, without a unit in all of them.
@@ -291,9 +292,9 @@ fn retired(catalogue: &Catalogue) -> HashSet<(&Sku, Option<&Unit>)> {
 /// What the first version leaves out of another: SKUs by name, each with its unit.
 #[must_use]
 pub fn left_out<'c>(before: &'c Catalogue, after: &Catalogue) -> Vec<Priced<'c>> {
-    let stays = priced(after);
-    let resources = before.skus.iter().map(|definition| (&definition.sku, &definition.unit));
-    let mut gone: Vec<Priced<'c>> = resources.filter(|found| !stays.contains(found)).collect();
+    let stays: HashSet<Priced<'_>> = resources(after).collect();
+    let mut gone: Vec<Priced<'c>> =
+        resources(before).filter(|found| !stays.contains(found)).collect();
     gone.sort_unstable();
     gone
 }

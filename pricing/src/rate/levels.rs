@@ -108,11 +108,11 @@ impl Level {
             sum = sum.and_then(|sum| sum.checked_add(added?));
         };
         let (mut since, mut level) = (from, self.before.map_or(Quantity::ZERO, |(_, level)| level));
-        let mut changes: BTreeMap<Timestamp, Quantity> = self.elsewhere.clone();
-        for (time, level) in self.tally.changes() {
-            let known = changes.entry(time).or_insert(level);
-            *known = level.max(*known);
-        }
+        let elsewhere = self.elsewhere.iter().map(|(time, level)| (*time, *level));
+        let mut changes: Vec<(Timestamp, Quantity)> =
+            self.tally.changes().chain(elsewhere).collect();
+        // Of two at one time the greater is what remains.
+        changes.sort_unstable();
         for (time, next) in changes {
             add(level, since, time);
             (since, level) = (time, next);
