@@ -6,7 +6,7 @@ use std::{
 };
 
 use domain::{
-    BillingStore, Name, Sku, Tenant, UsageStore,
+    BillingStore, BlockStore, Name, Sku, Tenant,
     catalogue::Catalogue,
     contract::{CatalogueChoice, Contract},
 };
@@ -106,7 +106,7 @@ impl Account {
 }
 
 /// All tenants that have usage, or one of the first `count` contracts that were applied. Sorted.
-pub(crate) async fn all_tenants<U: UsageStore, B: BillingStore>(
+pub(crate) async fn all_tenants<U: BlockStore, B: BillingStore>(
     books: &Books<B>,
     usage: &UsageReader<U>,
     count: u64,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use domain::{BillingStore, Clock, PulseLog, UsageStore, refold::Refold};
+use domain::{BillingStore, BlockStore, Clock, PulseLog, refold::Refold};
 use edge::Compute;
 use runtime::Shutdown;
 
@@ -52,7 +52,7 @@ impl<U, B, L> Clone for BillingApi<U, B, L> {
     }
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// Takes the ports, and the pool on which its calls compute.
     #[must_use]
     pub fn new(

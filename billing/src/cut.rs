@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use domain::{
-    Clock, Epoch, LogId, Offset, Partition, PulseLog, Timestamp, UsageStore, epochs::Journal,
+    BlockStore, Clock, Epoch, LogId, Offset, Partition, PulseLog, Timestamp, epochs::Journal,
     generation::Generation, store::PartitionKey,
 };
 
@@ -24,7 +24,7 @@ pub(crate) struct Cutter<U, L> {
     config: RunConfig,
 }
 
-impl<U: UsageStore, L: PulseLog> Cutter<U, L> {
+impl<U: BlockStore, L: PulseLog> Cutter<U, L> {
     /// Takes the ports, and how long to wait and to try.
     pub(crate) fn new(
         usage: Arc<U>,
@@ -63,12 +63,17 @@ impl<U: UsageStore, L: PulseLog> Cutter<U, L> {
         for older in generations.iter().filter(|older| older.log_id != generation.log_id) {
             ends.extend(sealed_ends(older, &epochs)?);
         }
-        let epoch = epochs.log(generation.log_id).active();
+        let (log_id, epoch) = (generation.log_id, epochs.log(generation.log_id).active());
+        let mut proved = Vec::new();
         for (partition, boundary) in wanted {
-            let end =
-                self.proved(&generation, epoch, partition, boundary, complete, waiting).await?;
-            ends.push(cut_end(generation.log_id, partition, end));
+            proved.push(
+                self.proved(&generation, epoch, partition, boundary, complete, waiting).await?,
+            );
         }
+        // What is below a cut is asked for years later, so no block may hold usage from both sides.
+        let edge = self.usage.mark_edge(log_id, epoch, &proved).await?;
+        let edges = generation.partitions().zip(edge);
+        ends.extend(edges.map(|(partition, end)| cut_end(log_id, partition, end)));
         Ok(Cut { taken_at: self.clock.now(), log_events, ends, catalogues, contracts })
     }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use domain::{BillingStore, UsageStore};
+use domain::{BillingStore, BlockStore};
 use edge::Compute;
 use pricing::{
     document::{DocumentLine, InvoiceDocument},
@@ -20,12 +20,15 @@ use crate::{
         Books,
         document::{Document, Kind},
         documents::Found,
+        runs::Run,
     },
     credit_notes,
     error::compute,
     evidence::{FromLog, LogReader},
     held::{only_held, since_ever},
     rater::Rater,
+    sources::Hours,
+    usage::Below,
 };
 
 /// Where a verification takes the usage from.
@@ -80,7 +83,7 @@ pub(crate) struct Deriver<U, B> {
     compute: Compute,
 }
 
-impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
+impl<U: BlockStore, B: BillingStore> Deriver<U, B> {
     /// Takes the books, what rates usage, what asks the log, and the pool of calls.
     pub(crate) const fn new(
         books: Arc<Books<B>>,
@@ -151,6 +154,30 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
         compute(&self.compute, deriving).await
     }
 
+    /// Writes down the segments behind hours of a document that are in blocks.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn tell_segments(
+        &self,
+        found: &Found,
+        hours: impl Iterator<Item = Hours<'_>>,
+    ) -> Result<(), BillingError> {
+        let run = self.books.runs.get(found.document.draft.run).await?;
+        let below = self.below(&run).await?;
+        self.rater.usage().tell_segments(&below, &found.tenant, hours).await
+    }
+
+    /// What is below a run's cut.
+    async fn below(&self, run: &Run) -> Result<Below, BillingError> {
+        let cut = run.cut.as_ref().ok_or_else(|| BillingError::Journal {
+            journal: format!("run/{}", run.number),
+            place: 0,
+            message: "has documents and no cut".to_owned(),
+        })?;
+        self.rater.usage().below(cut).await
+    }
+
     /// The invoice of a document's period as it comes out of the usage below the cut of the run that
     /// made the document.
     async fn rate_again(
@@ -161,12 +188,7 @@ impl<U: UsageStore, B: BillingStore> Deriver<U, B> {
     ) -> Result<(Invoice, Option<FromLog>), BillingError> {
         let Found { tenant, document } = found;
         let run = self.books.runs.get(document.draft.run).await?;
-        let cut = run.cut.as_ref().ok_or_else(|| BillingError::Journal {
-            journal: format!("run/{}", run.number),
-            place: 0,
-            message: "has documents and no cut".to_owned(),
-        })?;
-        let below = self.rater.usage().below(cut).await?;
+        let below = self.below(&run).await?;
         let (account, window) =
             (Account::of_run(&self.books, &run, tenant).await?, document.window());
         let period = (run.request.month, window);

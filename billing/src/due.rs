@@ -16,7 +16,7 @@ use std::{
 };
 
 use domain::{
-    BillingStore, Clock, Tenant, Timestamp, UsageStore, Window, contract::Contract,
+    BillingStore, BlockStore, Clock, Tenant, Timestamp, Window, contract::Contract,
     store::StoreError,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -36,10 +36,6 @@ use crate::{
     periods::{self, Billable},
     usage::{Below, UsageReader},
 };
-
-/// Rows of a period in which a run found nothing that are looked through for newer ones. A period with
-/// more is due again.
-const SETTLED_ROWS_MAX: usize = 10_000;
 
 /// What is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +99,7 @@ struct Look {
     cuts: Mutex<HashMap<u64, Arc<Below>>>,
 }
 
-impl<U: UsageStore, B: BillingStore> Looker<U, B> {
+impl<U: BlockStore, B: BillingStore> Looker<U, B> {
     /// Takes the books and the clock, what reads usage, and how far back to look.
     pub(crate) fn new(
         (books, clock): (Arc<Books<B>>, Arc<dyn Clock>),
@@ -269,7 +265,7 @@ impl<U: UsageStore, B: BillingStore> Looker<U, B> {
             }
         };
         let (views, window) = ((&look.below, &*below), period.window);
-        Ok(!self.usage.has_newer(views, tenant, window, SETTLED_ROWS_MAX).await?)
+        Ok(!self.usage.has_newer(views, tenant, window).await?)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::{BillingStore, Timestamp, UsageStore, Window};
+use domain::{BillingStore, BlockStore, Timestamp, Window};
 use edge::Compute;
 use pricing::{
     Amount,
@@ -103,7 +103,7 @@ pub(crate) struct Comparison<'a, U, B> {
     pub(crate) after: &'a Account,
 }
 
-impl<U: UsageStore, B: BillingStore> Comparison<'_, U, B> {
+impl<U: BlockStore, B: BillingStore> Comparison<'_, U, B> {
     /// Compares the periods that begin in the months from one moment to another. A period that exists on
     /// one side only costs nothing on the other.
     ///

@@ -9,7 +9,7 @@ use std::{
 };
 
 use domain::{
-    Aggregate, Offset, RowKey, SegmentId, Tenant, Timestamp, UsageRow, UsageStore, Window,
+    Aggregate, BlockStore, Offset, RowKey, SegmentId, Tenant, Timestamp, UsageRow, Window,
     refold::{CountedPulse, Identity, Question, Refold, Refolded, RowPulses},
     store::PartitionKey,
 };
@@ -60,7 +60,7 @@ pub(crate) struct LogReader<U> {
     usage: UsageReader<U>,
 }
 
-impl<U: UsageStore> LogReader<U> {
+impl<U: BlockStore> LogReader<U> {
     /// Takes what folds the log again, and what reads the totals that the log no longer has.
     pub(crate) fn new(refold: Arc<dyn Refold>, usage: UsageReader<U>) -> Self {
         Self { refold, usage }
@@ -83,9 +83,10 @@ impl<U: UsageStore> LogReader<U> {
         let Refolded { mut rows, segments, missing, .. } = self.refold.refold(question).await?;
         let from_log = FromLog { segments, missing: missing.len() as u64 };
         if !missing.is_empty() {
-            let missing: HashSet<SegmentId> = missing.into_iter().collect();
+            let lost = self.usage.lost(missing).await?;
+            rows.retain(|row| !lost.holds(&row.key.segment));
             let stored = self.usage.of_tenant(below, tenant, window).await?;
-            rows.extend(stored.into_iter().filter(|row| missing.contains(&row.key.segment)));
+            rows.extend(stored.into_iter().filter(|row| lost.holds(&row.key.segment)));
         }
         Ok((rows, from_log))
     }
@@ -215,6 +216,10 @@ impl Evidence {
                 pulses.extend(&seen.listed);
             }
             pulses.sort_by_key(|pulse| (pulse.offset, pulse.index));
+            // Of an hour in a block only the log knows it.
+            let rows = rows_of(tenant, usage, hour, part).filter_map(|key| self.rows.get(&key));
+            let last = rows.map(|row| row.cell.offset_last.0).max();
+            rendered.offset_last = rendered.offset_last.or(last);
             rendered.pulses = Some(pulses.into_iter().map(pulse).collect());
             rendered.pulses_left_out = (left_out > 0).then_some(left_out);
         }

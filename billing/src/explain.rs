@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use domain::{BillingStore, UsageStore};
+use domain::{BillingStore, BlockStore};
 use edge::Compute;
 use pricing::{document::DocumentLine, rate::Sources};
 
@@ -47,7 +47,7 @@ pub(crate) struct Explainer<U, B> {
     compute: Compute,
 }
 
-impl<U: UsageStore, B: BillingStore> Explainer<U, B> {
+impl<U: BlockStore, B: BillingStore> Explainer<U, B> {
     /// Takes the books, what derives documents, and the pool of calls.
     pub(crate) const fn new(
         books: Arc<Books<B>>,
@@ -113,6 +113,10 @@ impl<U: UsageStore, B: BillingStore> Explainer<U, B> {
                 "line {key:?} no longer comes out as it was invoiced: `pulso bill verify {number}` shows how"
             );
             return Err(explanation.found.unreadable(&message));
+        }
+        if explanation.has_usage() {
+            let (found, hours) = explanation.told();
+            self.deriver.tell_segments(found, hours).await?;
         }
         if let Some(wanted) = pulses {
             let asking = move || (explanation.question(wanted), explanation);

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 
-use domain::{BillingStore, PulseLog, UsageStore};
+use domain::{BillingStore, BlockStore, PulseLog};
 use edge::{
     Problem,
     access::{Change, Principal},
@@ -33,7 +33,7 @@ type Answer<T> = Result<Response<T>, Status>;
 /// Most bytes of an answer. Clients that expect more than their 4 MiB must raise their own limit.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// The tonic service for catalogues.
     #[must_use]
     pub fn catalog_server(&self) -> CatalogServiceServer<Self> {
@@ -65,7 +65,7 @@ fn answer<T>(outcome: Result<T, Problem>) -> Answer<T> {
 }
 
 #[tonic::async_trait]
-impl<U: UsageStore, B: BillingStore, L: PulseLog> CatalogService for BillingApi<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> CatalogService for BillingApi<U, B, L> {
     async fn publish_catalogue(
         &self,
         request: Request<v1::PublishCatalogueRequest>,
@@ -91,7 +91,7 @@ impl<U: UsageStore, B: BillingStore, L: PulseLog> CatalogService for BillingApi<
 }
 
 #[tonic::async_trait]
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> BillingService for BillingApi<U, B, L> {
     async fn preview_bill(
         &self,
         request: Request<v1::PreviewBillRequest>,

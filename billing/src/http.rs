@@ -24,7 +24,7 @@ use axum::{
     extract::{RawQuery, State},
     routing::{get, post},
 };
-use domain::{BillingStore, PulseLog, UsageStore};
+use domain::{BillingStore, BlockStore, PulseLog};
 use edge::{
     Problem, Routes,
     access::Principal,
@@ -89,7 +89,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// Routes of every operation that HTTP has.
-pub(crate) fn routes<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(crate) fn routes<U: BlockStore, B: BillingStore, L: PulseLog>(
     api: BillingApi<U, B, L>,
 ) -> Routes {
     let router = Router::new()
@@ -130,7 +130,7 @@ pub(crate) fn routes<U: UsageStore, B: BillingStore, L: PulseLog>(
     ),
     responses((status = 200, description = "The invoices, with the hours of usage behind their lines.", body = PreviewAnswer, example = json!(examples::preview()))),
 )]
-async fn preview<U: UsageStore, B: BillingStore, L: PulseLog>(
+async fn preview<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(principal): Extension<Principal>,
     RawQuery(query): RawQuery,

@@ -23,6 +23,7 @@ pub mod outbox;
 mod set_aside;
 
 mod held;
+mod sources;
 mod usage;
 
 mod cut;
@@ -84,12 +85,12 @@ pub use threshold::{Threshold, ThresholdError};
 pub use windows::check_zone;
 pub use wire::NotUnderstood;
 
-use domain::{BillingStore, PulseLog, UsageStore};
+use domain::{BillingStore, BlockStore, PulseLog};
 use edge::{Doors, grpc::Services};
 use pricing::file;
 
 /// What this stage serves.
-pub fn doors<U: UsageStore, B: BillingStore, L: PulseLog>(api: &BillingApi<U, B, L>) -> Doors {
+pub fn doors<U: BlockStore, B: BillingStore, L: PulseLog>(api: &BillingApi<U, B, L>) -> Doors {
     // A catalogue's or contract's file, and what is around it.
     const REQUEST_BYTES_MAX: usize = file::BYTES_MAX + (64 << 10);
     Doors {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{BillingStore, Clock, PulseLog, UsageStore, refold::Refold};
+use domain::{BillingStore, BlockStore, Clock, PulseLog, refold::Refold};
 use edge::Compute;
 
 use crate::{
@@ -48,7 +48,7 @@ pub(crate) struct Parts<U, B, L> {
     pub(crate) windows: Arc<Windows<U>>,
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> Parts<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> Parts<U, B, L> {
     /// Makes all parts of these ports. Calls compute on this pool; runs on one of their own, whose bound
     /// is `tenants_at_once`, so that no call waits behind them.
     pub(crate) fn new(ports: Ports<U, B, L>, config: BillingConfig, compute: &Compute) -> Self {

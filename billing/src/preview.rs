@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use domain::{BillingStore, Quantity, Tenant, Timestamp, UsageStore, Window, store::StoreError};
+use domain::{BillingStore, BlockStore, Quantity, Tenant, Timestamp, Window, store::StoreError};
 use edge::Compute;
 use pricing::{
     Amount,
@@ -29,6 +29,7 @@ use crate::{
     periods,
     rater::Rater,
     set_aside::SetAside,
+    sources::all_hours,
     usage::Below,
 };
 
@@ -51,7 +52,7 @@ pub(crate) struct Previews<U, B> {
     compute: Compute,
 }
 
-impl<U: UsageStore, B: BillingStore> Previews<U, B> {
+impl<U: BlockStore, B: BillingStore> Previews<U, B> {
     /// Takes the books, what rates usage, and the pool of calls.
     pub(crate) const fn new(books: Arc<Books<B>>, rater: Rater<U>, compute: Compute) -> Self {
         Self { books, rater, compute }
@@ -83,7 +84,7 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
         let mut invoices = Vec::new();
         for period in periods {
             let usage = self.rater.usage_of(&below, &account, period.window, rows_max).await?;
-            let made = self
+            let mut made = self
                 .rater
                 .rate(
                     &self.compute,
@@ -93,6 +94,7 @@ impl<U: UsageStore, B: BillingStore> Previews<U, B> {
                     Sources::Listed,
                 )
                 .await?;
+            self.rater.usage().tell_segments(&below, tenant, all_hours(&mut made)).await?;
             if !made.lines.is_empty() || !made.unpriced.is_empty() {
                 invoices.push(made);
             }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use domain::{
-    BillingStore, Partition, PulseLog, UsageStore, billing::CatalogueVersion, catalogue::Catalogue,
+    BillingStore, BlockStore, Partition, PulseLog, billing::CatalogueVersion, catalogue::Catalogue,
     epochs::Declared, log::AppendError, store::StoreError,
 };
 use edge::Compute;
@@ -65,7 +65,7 @@ pub(crate) struct Publisher<U, B, L> {
     config: BillingConfig,
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> Publisher<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> Publisher<U, B, L> {
     /// Takes the ports, the pool of calls, and how long to try.
     pub(crate) fn new(
         (usage, store, log): (Arc<U>, Arc<B>, Arc<L>),

@@ -2,7 +2,7 @@
 
 use std::{iter, sync::Arc};
 
-use domain::{LogWindows, Tenant, UsageRow, UsageStore, Window, catalogue::Catalogue};
+use domain::{BlockStore, LogWindows, Tenant, UsageRow, Window, catalogue::Catalogue};
 use edge::Compute;
 use pricing::{
     invoice::{self, Invoice},
@@ -36,7 +36,7 @@ impl<U> Clone for Rater<U> {
     }
 }
 
-impl<U: UsageStore> Rater<U> {
+impl<U: BlockStore> Rater<U> {
     /// Takes what reads usage, and what knows its windows.
     pub(crate) const fn new(usage: UsageReader<U>, windows: Arc<Windows<U>>) -> Self {
         Self { usage, windows }
@@ -67,7 +67,7 @@ impl<U: UsageStore> Rater<U> {
         let reach = windows.reaching_into(period.window);
         let periods = periods::of_month(&account.contracts, period.month)?;
         let found = find(&periods, period.window);
-        let mut pages = self.usage.pages(below, of_tenant(&account.tenant, reach));
+        let mut pages = self.usage.pages(below, of_tenant(&account.tenant, reach)).await?;
         while let Some(page) = pages.next().await? {
             windows::check_rows(windows, found, &page)?;
         }
@@ -106,7 +106,8 @@ impl<U: UsageStore> Rater<U> {
         self.windows.check_edges(window)?;
         let windows = self.windows.of_log().await?.clone();
         let tenant = &account.tenant;
-        let mut pages = self.usage.pages(below, of_tenant(tenant, windows.reaching_into(window)));
+        let filter = of_tenant(tenant, windows.reaching_into(window));
+        let mut pages = self.usage.pages(below, filter).await?;
         // Most periods are one page, and nobody has to wait for another.
         let first = pages.next().await?.unwrap_or_default();
         let held = account.held();

@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use domain::{BillingStore, Clock, PulseLog, Tenant, Timestamp, UsageStore, store::StoreError};
+use domain::{BillingStore, BlockStore, Clock, PulseLog, Tenant, Timestamp, store::StoreError};
 use futures_util::StreamExt as _;
 use pricing::moment::Calendar;
 use runtime::fault;
@@ -56,7 +56,7 @@ pub(crate) struct Driver<U, B, L> {
     progress: Progresses,
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> Driver<U, B, L> {
     /// Takes the books and the clock, what reads usage and cuts the log, and what bills tenants.
     pub(crate) fn new(
         (books, clock): (Arc<Books<B>>, Arc<dyn Clock>),

@@ -8,7 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{BillingStore, Tenant, Timestamp, UsageStore};
+use domain::{BillingStore, BlockStore, Tenant, Timestamp};
 use edge::Compute;
 use pricing::{document::InvoiceDocument, invoice::Invoice};
 
@@ -58,7 +58,7 @@ pub(crate) struct Saga<U, B> {
     grace: Duration,
 }
 
-impl<U: UsageStore, B: BillingStore> Saga<U, B> {
+impl<U: BlockStore, B: BillingStore> Saga<U, B> {
     /// Takes the books, what rates usage on which pool, what issues documents, and how long
     /// after its end a period is due.
     pub(crate) const fn new(

@@ -4,16 +4,18 @@
 //! verification years later read the same rows.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     ops::Range,
     sync::Arc,
 };
 
 use domain::{
-    LogId, Offset, Partition, RowKey, SegmentId, Sku, Tenant, Timestamp, UsageRow, UsageStore,
+    BlockStore, LogId, Offset, Partition, SegmentId, Sku, Tenant, Timestamp, UsageCursor, UsageRow,
     View, Window,
+    blocks::BlockStretch,
     epochs::{Journal, Stretch},
     store::{PartitionKey, UsageFilter},
+    usage_cursor::{block_parts, first_window},
 };
 
 use crate::{
@@ -21,6 +23,7 @@ use crate::{
     books::runs::{Cut, CutEnd},
     held::Newest,
     set_aside::{self, SetAside},
+    sources,
 };
 
 /// A cut, ready to tell what is below it.
@@ -53,10 +56,16 @@ impl Below {
 
     /// Tells whether a segment is below the cut.
     #[must_use]
-    pub(crate) fn holds(&self, segment: &SegmentId) -> bool {
+    fn holds(&self, segment: &SegmentId) -> bool {
         let Some(ends) = &self.ends else { return true };
         let end = ends.get(&(segment.log_id, segment.partition));
         end.is_some_and(|end| segment.start < *end)
+    }
+
+    /// Tells whether a segment's usage is in the totals below the cut.
+    #[must_use]
+    pub(crate) fn counts(&self, segment: &SegmentId) -> bool {
+        self.view.counts(segment) && self.holds(segment)
     }
 }
 
@@ -72,7 +81,7 @@ impl<U> Clone for UsageReader<U> {
     }
 }
 
-impl<U: UsageStore> UsageReader<U> {
+impl<U: BlockStore> UsageReader<U> {
     /// Takes the store and how many rows are read at once, at least 1.
     pub(crate) fn new(store: Arc<U>, page_rows: usize) -> Self {
         Self { store, page_rows: page_rows.max(1) }
@@ -137,7 +146,7 @@ impl<U: UsageStore> UsageReader<U> {
         window: Window,
     ) -> Result<Vec<UsageRow>, BillingError> {
         let mut rows: Vec<UsageRow> = Vec::new();
-        let mut pages = self.pages(below, of_tenant(tenant, window));
+        let mut pages = self.pages(below, of_tenant(tenant, window)).await?;
         while let Some(page) = pages.next().await? {
             rows.extend(page);
             if rows.len() > rows_max {
@@ -147,9 +156,18 @@ impl<U: UsageStore> UsageReader<U> {
         Ok(rows)
     }
 
-    /// Rows below a cut, page by page, from the first.
-    pub(crate) const fn pages<'r>(&'r self, below: &'r Below, filter: UsageFilter) -> Pages<'r, U> {
-        Pages { reader: self, below, filter, after: None, is_last: false }
+    /// Rows below a cut, page by page, in no order.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn pages<'r>(
+        &'r self,
+        below: &'r Below,
+        filter: UsageFilter,
+    ) -> Result<Pages<'r, U, impl Fn(&SegmentId) -> bool + Send + 'r>, BillingError> {
+        let wanted = |segment: &SegmentId| below.counts(segment);
+        let cursor = UsageCursor::open(&*self.store, filter, wanted).await?;
+        Ok(Pages { reader: self, cursor })
     }
 
     /// The newest row of each of a tenant's resources from before a period, below a cut, of SKUs whose
@@ -169,7 +187,7 @@ impl<U: UsageStore> UsageReader<U> {
         for sku in skus {
             let filter =
                 UsageFilter { product_sku: Some(sku.clone()), ..of_tenant(tenant, before) };
-            let mut pages = self.pages(below, filter);
+            let mut pages = self.pages(below, filter).await?;
             while let Some(page) = pages.next().await? {
                 page.into_iter().for_each(|row| newest.take(row));
                 if newest.len() > rows_max {
@@ -195,7 +213,9 @@ impl<U: UsageStore> UsageReader<U> {
     /// When the store fails.
     pub(crate) async fn has_any(&self, tenant: &Tenant) -> Result<bool, BillingError> {
         let window = Window { start: Timestamp::MIN, end: Timestamp::MAX };
-        Ok(!self.store.scan(&of_tenant(tenant, window), None, 1).await?.is_empty())
+        let (filter, now) = (of_tenant(tenant, window), self.now().await?);
+        let cursor = UsageCursor::open(&*self.store, filter, |segment| now.counts(segment)).await?;
+        Ok(cursor.any(&*self.store).await?)
     }
 
     /// When a tenant's first windows of usage in a window begin, if it has any.
@@ -208,13 +228,11 @@ impl<U: UsageStore> UsageReader<U> {
         tenant: &Tenant,
         window: Window,
     ) -> Result<Option<Timestamp>, BillingError> {
-        let filter = of_tenant(tenant, window);
-        let rows = self.store.usage(below.view(), &filter, None, 1).await?;
-        Ok(rows.first().map(|row| row.key.window_start))
+        let wanted = |segment: &SegmentId| below.view.counts(segment);
+        Ok(first_window(&*self.store, &of_tenant(tenant, window), wanted).await?)
     }
 
-    /// Tells whether a tenant has usage in a window that is not below a cut. Where there are more rows
-    /// than this, nobody looks through them, and it has.
+    /// Tells whether a tenant has usage in a window that is not below a cut.
     ///
     /// # Errors
     /// When the store fails.
@@ -223,16 +241,40 @@ impl<U: UsageStore> UsageReader<U> {
         (now, below): (&Below, &Below),
         tenant: &Tenant,
         window: Window,
-        rows_max: usize,
     ) -> Result<bool, BillingError> {
-        let (mut seen, mut pages) = (0, self.pages(now, of_tenant(tenant, window)));
-        while let Some(page) = pages.next().await? {
-            seen += page.len();
-            if seen > rows_max || page.iter().any(|row| !below.holds(&row.key.segment)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let wanted = |segment: &SegmentId| now.counts(segment) && !below.holds(segment);
+        let cursor = UsageCursor::open(&*self.store, of_tenant(tenant, window), wanted).await?;
+        Ok(cursor.any(&*self.store).await?)
+    }
+
+    /// Usage that only the store has, where the log no longer has these segments. What is in a block with
+    /// one of them cannot be told apart in the store, so all of that part of the block counts as lost.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn lost(&self, segments: Vec<SegmentId>) -> Result<Lost, BillingError> {
+        let map = self.store.block_map().await?;
+        let (in_blocks, segments): (Vec<_>, Vec<_>) =
+            segments.into_iter().partition(|segment| map.covers(segment));
+        let mut parts = match in_blocks.is_empty() {
+            true => Vec::new(),
+            false => block_parts(&*self.store, &map).await?,
+        };
+        parts.retain(|part| in_blocks.iter().any(|segment| part.holds(segment)));
+        Ok(Lost { parts, segments: segments.into_iter().collect() })
+    }
+
+    /// Writes down the segments of hours that are in blocks, and not only that they are.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn tell_segments(
+        &self,
+        below: &Below,
+        tenant: &Tenant,
+        hours: impl Iterator<Item = sources::Hours<'_>>,
+    ) -> Result<(), BillingError> {
+        sources::tell(&*self.store, |segment| below.counts(segment), tenant, hours).await
     }
 
     /// All tenants that have usage.
@@ -264,31 +306,33 @@ impl<U: UsageStore> UsageReader<U> {
     }
 }
 
-/// Rows below a cut, read page by page.
-pub(crate) struct Pages<'r, U> {
-    reader: &'r UsageReader<U>,
-    below: &'r Below,
-    filter: UsageFilter,
-    after: Option<RowKey>,
-    is_last: bool,
+/// What of the log is lost, as the store keeps it.
+pub(crate) struct Lost {
+    parts: Vec<BlockStretch>,
+    segments: HashSet<SegmentId>,
 }
 
-impl<U: UsageStore> Pages<'_, U> {
+impl Lost {
+    /// Whether usage of a segment has to come from the store.
+    pub(crate) fn holds(&self, segment: &SegmentId) -> bool {
+        self.segments.contains(segment) || self.parts.iter().any(|part| part.holds(segment))
+    }
+}
+
+/// Rows below a cut, read page by page.
+pub(crate) struct Pages<'r, U, W> {
+    reader: &'r UsageReader<U>,
+    cursor: UsageCursor<W>,
+}
+
+impl<U: BlockStore, W: Fn(&SegmentId) -> bool> Pages<'_, U, W> {
     /// The next page, which may have no rows; `None` behind the last.
     ///
     /// # Errors
     /// When the store fails.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<UsageRow>>, BillingError> {
-        if self.is_last {
-            return Ok(None);
-        }
-        let (reader, below) = (self.reader, self.below);
-        let (after, most) = (self.after.as_ref(), reader.page_rows);
-        let mut page = reader.store.usage(below.view(), &self.filter, after, most).await?;
-        self.is_last = page.len() < most;
-        self.after = page.last().map(|row| row.key.clone());
-        page.retain(|row| below.holds(&row.key.segment));
-        Ok(Some(page))
+        let UsageReader { store, page_rows } = self.reader;
+        Ok(self.cursor.next(&**store, *page_rows).await?)
     }
 }
 

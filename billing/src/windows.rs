@@ -8,8 +8,8 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    LogWindows, RowKey, Timestamp, UsageRow, UsageStore, Window, WindowLength, contract::Contract,
-    generation::Generation,
+    BlockStore, LogWindows, SegmentId, Timestamp, UsageCursor, UsageRow, Window, WindowLength,
+    contract::Contract, generation::Generation,
 };
 use pricing::{moment::Calendar, timeline::BillingPeriod};
 use tokio::sync::OnceCell;
@@ -29,7 +29,7 @@ pub(crate) struct Windows<U> {
     known: OnceCell<LogWindows>,
 }
 
-impl<U: UsageStore> Windows<U> {
+impl<U: BlockStore> Windows<U> {
     /// Takes the store, the log's newest generation, and how many rows are read at once.
     pub(crate) fn new(usage: Arc<U>, newest: Generation, page_rows: usize) -> Self {
         Self { usage, newest, page_rows: page_rows.max(1), known: OnceCell::new() }
@@ -119,9 +119,9 @@ impl<U: UsageStore> Windows<U> {
         let filter = usage::of_tenant(&contract.tenant, agreed);
         let view = self.usage.active_view().await?;
         let (mut last, mut looked_at): (Option<Window>, usize) = (None, 0);
-        let mut after: Option<RowKey> = None;
-        loop {
-            let rows = self.usage.usage(&view, &filter, after.as_ref(), self.page_rows).await?;
+        let wanted = |segment: &SegmentId| view.counts(segment);
+        let mut cursor = UsageCursor::open(&*self.usage, filter, wanted).await?;
+        while let Some(rows) = cursor.next(&*self.usage, self.page_rows).await? {
             for row in &rows {
                 let window = windows.window_of(&row.key);
                 let is_known = last.is_some_and(|last| window.end <= last.end);
@@ -130,9 +130,6 @@ impl<U: UsageStore> Windows<U> {
                 }
             }
             looked_at += rows.len();
-            if rows.len() < self.page_rows {
-                return Ok(last);
-            }
             if looked_at >= ROWS_CHECKED_MAX {
                 return Err(too_long(format!(
                     "contract {:?}: tenant {} has more than {ROWS_CHECKED_MAX} rows of usage from its first day on, too many to tell whether windows from before the log grew fit {}: let it begin on a later day",
@@ -141,8 +138,8 @@ impl<U: UsageStore> Windows<U> {
                     calendar.zone(),
                 )));
             }
-            after = rows.last().map(|row| row.key.clone());
         }
+        Ok(last)
     }
 }
 

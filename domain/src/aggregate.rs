@@ -117,6 +117,39 @@ impl Total {
         }
         self.time_first = self.time_first.min(other.time_first);
     }
+
+    /// Takes all that another holds. Order never matters.
+    pub fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum = self.sum.with(other.sum);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.last = (self.time_last, self.last).max((other.time_last, other.last)).1;
+        self.time_last = self.time_last.max(other.time_last);
+        self.time_first = self.time_first.min(other.time_first);
+    }
+
+    /// Aggregates that add up to it: one, unless the count or the sum is beyond what one may hold.
+    #[must_use]
+    pub fn aggregates(&self) -> Vec<Aggregate> {
+        let Self { count, sum, min, max, last, time_first, time_last } = *self;
+        let of = |count, sum| Aggregate { count, sum, min, max, last, time_first, time_last };
+        if let (Ok(count), Some(sum)) = (u64::try_from(count), sum.to_quantity()) {
+            return vec![of(count, sum)];
+        }
+        let sums = sum.quantities();
+        let pieces = count.div_ceil(u64::MAX.into()).max(sums.len() as u128);
+        // Each has one pulse at least, and there are as many pulses as quantities that were added up.
+        let mut left = count.saturating_sub(pieces);
+        let sums = sums.into_iter().chain(std::iter::repeat(Quantity::ZERO));
+        let pieces = usize::try_from(pieces).expect("2^64 rows do not fit a store");
+        let piece = |sum| {
+            let more = left.min(u128::from(u64::MAX - 1));
+            left -= more;
+            of(more as u64 + 1, sum)
+        };
+        sums.take(pieces).map(piece).collect()
+    }
 }
 
 #[cfg(test)]
@@ -158,9 +191,38 @@ mod tests {
                 left.merge(&total(&pulses[at..])).unwrap();
                 prop_assert_eq!(left, whole);
                 let mut wide = Total::from(&total(&pulses[..at]));
+                let mut merged = wide;
                 wide.add(&total(&pulses[at..]));
-                prop_assert_eq!(wide, Total::from(&whole));
+                merged.merge(&Total::from(&total(&pulses[at..])));
+                prop_assert_eq!((wide, merged), (Total::from(&whole), wide));
             }
+        }
+    }
+
+    #[test]
+    fn a_total_beyond_one_aggregate_is_told_by_several() {
+        let one = |amount, count| {
+            let mut one = Aggregate::of(amount, Timestamp::EPOCH);
+            one.count = count;
+            Total::from(&one)
+        };
+        let all = |parts: &[Total]| {
+            let mut all = parts[0];
+            parts[1..].iter().for_each(|part| all.merge(part));
+            all
+        };
+        let most = one(Quantity::MAX, u64::MAX);
+        for (total, pieces) in [
+            (one(Quantity::MIN, 1), 1),
+            (all(&[one(Quantity::MAX, 1), one(Quantity::MAX, 1)]), 2),
+            (all(&[one(Quantity::MIN, 1); 3]), 3),
+            (all(&[one(Quantity::ONE, u64::MAX), one(Quantity::ONE, 1)]), 2),
+            (all(&[most, most, one(Quantity::MIN, 1)]), 3),
+        ] {
+            let found = total.aggregates();
+            assert_eq!(found.len(), pieces, "{total:?}");
+            let again: Vec<Total> = found.iter().map(Total::from).collect();
+            assert_eq!(all(&again), total);
         }
     }
 

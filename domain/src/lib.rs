@@ -24,7 +24,10 @@ pub mod epochs;
 
 pub mod usage;
 pub mod log_windows;
+pub mod blocks;
 pub mod store;
+pub mod block_store;
+pub mod usage_cursor;
 pub mod totals;
 pub mod outlet;
 pub mod refold;
@@ -38,6 +41,7 @@ pub mod suggest;
 
 pub use aggregate::{Aggregate, Total};
 pub use billing::BillingStore;
+pub use block_store::BlockStore;
 pub use dead_letter::{
     DeadLetter, DeadLetterGroup, DeadLetterKey, DeadLetterReason, DeadLetterSample,
 };
@@ -55,3 +59,4 @@ pub use store::UsageStore;
 pub use time::{Clock, TimeTextError, Timestamp, Window, WindowLength};
 pub use totals::{NoFeed, TotalsFeed};
 pub use usage::{Cell, ResourceKey, RowKey, UsageRow};
+pub use usage_cursor::UsageCursor;

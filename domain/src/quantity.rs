@@ -200,6 +200,39 @@ impl Sum {
         Self(self.0 + I256::from(quantity.0))
     }
 
+    /// The sum of both.
+    #[inline]
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
+    /// Its 32 bytes, least first, two's complement.
+    #[must_use]
+    pub const fn to_le_bytes(self) -> [u8; 32] {
+        self.0.to_le_bytes()
+    }
+
+    /// Reads what [`Sum::to_le_bytes`] gave.
+    #[must_use]
+    pub const fn from_le_bytes(bytes: [u8; 32]) -> Self {
+        Self(I256::from_le_bytes(bytes))
+    }
+
+    /// Quantities that add up to it: as few as do.
+    #[must_use]
+    pub fn quantities(self) -> Vec<Quantity> {
+        let (mut left, mut found) = (self.0, Vec::new());
+        loop {
+            let next = left.clamp(I256::from(i128::MIN), I256::from(i128::MAX));
+            found.push(Quantity(next.as_i128()));
+            left -= next;
+            if left == I256::ZERO {
+                return found;
+            }
+        }
+    }
+
     /// The quantity that equals it, or `None` past the range of one.
     #[must_use]
     pub fn to_quantity(self) -> Option<Quantity> {

@@ -107,7 +107,8 @@ pub trait UsageStore: Send + Sync + 'static {
 
     /// Rows of every epoch that pass the filter, after `after`, at most `limit`, sorted by tenant,
     /// window start, SKU, unit, dimensions, epoch, log, partition, segment. A result shorter than
-    /// `limit` is the last. Totals are sums over one view only: see [`UsageStore::usage`].
+    /// `limit` is the last. Who wants totals reads by a [`UsageCursor`](crate::UsageCursor), which
+    /// knows the blocks and counts everything once.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -175,33 +176,6 @@ pub trait UsageStore: Send + Sync + 'static {
     /// See [`StoreError`].
     fn active_view(&self) -> impl Future<Output = Result<View, StoreError>> + Send {
         async { Ok(View::active(self.journal().await?)) }
-    }
-
-    /// As [`UsageStore::scan`], of a view only.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    fn usage(
-        &self,
-        view: &View,
-        filter: &UsageFilter,
-        after: Option<&RowKey>,
-        limit: usize,
-    ) -> impl Future<Output = Result<Vec<UsageRow>, StoreError>> + Send {
-        async move {
-            let mut rows = self.scan(filter, after, limit).await?;
-            let mut is_last = view.is_whole() || rows.len() < limit;
-            let mut after = rows.last().map(|row| row.key.clone());
-            rows.retain(|row| view.counts(&row.key.segment));
-            while !is_last && rows.len() < limit {
-                let more = self.scan(filter, after.as_ref(), limit).await?;
-                is_last = more.len() < limit;
-                after = more.last().map(|row| row.key.clone());
-                rows.extend(more.into_iter().filter(|row| view.counts(&row.key.segment)));
-            }
-            rows.truncate(limit);
-            Ok(rows)
-        }
     }
 
     /// The stored groups of dead letters of one segment, in the order of their keys.

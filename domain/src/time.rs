@@ -157,6 +157,8 @@ impl WindowLength {
     pub const HALF_HOUR: Self = Self(Duration::from_secs(1_800));
     /// A quarter of an hour. Every zone of today is a whole number of them off UTC.
     pub const QUARTER_HOUR: Self = Self(Duration::from_secs(900));
+    /// A day in UTC.
+    pub const DAY: Self = Self(Duration::from_secs(86_400));
     /// Those that a log may be made with, the longest first. Each divides an hour, so that usage by the
     /// hour can be asked for.
     pub const OF_LOGS: [Self; 3] = [Self::HOUR, Self::HALF_HOUR, Self::QUARTER_HOUR];
@@ -173,6 +175,12 @@ impl WindowLength {
     #[must_use]
     pub const fn duration(self) -> Duration {
         self.0
+    }
+
+    /// The same in microseconds.
+    #[must_use]
+    pub const fn micros(self) -> i64 {
+        self.0.as_micros() as i64
     }
 
     /// Tells whether each window of the other length is made of whole windows of this one.

@@ -126,6 +126,9 @@ pub enum ConsumerError {
     /// These partitions are not drained, and tried again by later ticks. The others are drained.
     #[error("{}", Listed(.0))]
     Partitions(Vec<PartitionTrouble>),
+    /// What blocks are made of could not be sorted.
+    #[error("{0}")]
+    Blocks(String),
     /// A thread of the consumer has ended.
     #[error("the consumer has ended")]
     Ended,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{PulseLog, UsageStore};
+use domain::{BlockStore, PulseLog};
 use edge::{
     Doors, Problem,
     access::{Role, Roles, Rule, TenantRule},
@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     ConsumerError,
     audit::{self, Mismatch},
+    blocks::SortRoom,
     fold::IdsMemory,
 };
 
@@ -22,16 +23,17 @@ pub struct AuditService<L, U> {
     logs: Vec<Arc<L>>,
     store: Arc<U>,
     ids: IdsMemory,
+    room: SortRoom,
     /// One audit at a time: it reads all there is.
     turn: tokio::sync::Mutex<()>,
 }
 
-impl<L: PulseLog, U: UsageStore> AuditService<L, U> {
+impl<L: PulseLog, U: BlockStore> AuditService<L, U> {
     /// Takes what is to be audited: the generations whose logs can be read, oldest first; and how much
-    /// memory the ids of the horizon may take in all partitions of one.
+    /// memory the ids of the horizon may take in all partitions of one, and what sorting blocks may.
     #[must_use]
-    pub fn new(logs: Vec<Arc<L>>, store: Arc<U>, ids: IdsMemory) -> Self {
-        Self { logs, store, ids, turn: tokio::sync::Mutex::new(()) }
+    pub fn new(logs: Vec<Arc<L>>, store: Arc<U>, ids: IdsMemory, room: SortRoom) -> Self {
+        Self { logs, store, ids, room, turn: tokio::sync::Mutex::new(()) }
     }
 }
 
@@ -45,7 +47,7 @@ pub const RULES: [Rule; 1] = [Rule::read(
 /// Most bytes of a request, which has no fields yet.
 const REQUEST_BYTES_MAX: usize = 1 << 10;
 
-impl<L: PulseLog, U: UsageStore> AuditService<L, U> {
+impl<L: PulseLog, U: BlockStore> AuditService<L, U> {
     /// What this stage serves.
     #[must_use]
     pub fn doors(self) -> Doors {
@@ -56,7 +58,7 @@ impl<L: PulseLog, U: UsageStore> AuditService<L, U> {
 }
 
 #[tonic::async_trait]
-impl<L: PulseLog, U: UsageStore> v1::audit_service_server::AuditService for AuditService<L, U> {
+impl<L: PulseLog, U: BlockStore> v1::audit_service_server::AuditService for AuditService<L, U> {
     async fn audit(
         &self,
         _request: Request<v1::AuditRequest>,
@@ -72,20 +74,24 @@ impl<L: PulseLog, U: UsageStore> v1::audit_service_server::AuditService for Audi
     }
 }
 
-impl<L: PulseLog, U: UsageStore> AuditService<L, U> {
+impl<L: PulseLog, U: BlockStore> AuditService<L, U> {
     async fn add(
         &self,
         log: &Arc<L>,
         response: &mut v1::AuditResponse,
     ) -> Result<(), ConsumerError> {
         let ids = self.ids.clone().share_of(log.generation().partitions);
-        let report = audit::audit(Arc::clone(log), Arc::clone(&self.store), Some(ids)).await?;
+        let room = self.room.clone();
+        let report =
+            audit::audit(Arc::clone(log), Arc::clone(&self.store), Some(ids), room).await?;
         let log_id = log.generation().log_id;
         let known = self.store.generations().await?;
         let place = known.iter().position(|known| known.log_id == log_id);
         let generation = place.map_or(1, |place| place as u32 + 1);
         response.segments += report.segments;
         response.refolded += report.refolded;
+        response.blocks += report.blocks;
+        response.blocks_remade += report.blocks_remade;
         response.mismatches.extend(report.mismatches.into_iter().map(|mismatch| {
             let Mismatch { partition, segment_start, invariant, message } = mismatch;
             v1::AuditMismatch {

@@ -9,6 +9,7 @@
 //! - [`restart`]: where a partition goes on after a stop, however it stopped;
 //! - [`sealing`]: a generation of the log has ended, and the next one begins;
 //! - [`consumer`]: a tick asks each partition for its end, and waits until all below it is stored;
+//! - [`blocks`]: closed segments are merged into blocks, which stand for them from then on;
 //! - [`rebase`]: append times of a wrong clock are found and taken back;
 //! - [`replay`]: the log folded again into another epoch, compared, and put to use;
 //! - [`refold`]: chosen segments folded again, to list the pulses behind a total;
@@ -27,6 +28,8 @@ pub mod restart;
 pub mod sealing;
 
 pub mod consumer;
+
+pub mod blocks;
 
 pub mod rebase;
 pub mod replay;

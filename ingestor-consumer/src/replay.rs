@@ -5,9 +5,10 @@
 //! use is touched before the last, and nothing is ever overwritten by it.
 
 mod compare;
+mod edge;
 
 use domain::{
-    Epoch, Offset, Partition, PulseLog, Timestamp, UsageStore,
+    BlockStore, Epoch, Offset, Partition, PulseLog, Timestamp,
     epochs::{Declared, LogEvent, LogHistory, OpenedEpoch, Stretch},
     log::LogError,
     store::{PartitionKey, StoreError},
@@ -15,7 +16,7 @@ use domain::{
 use thiserror::Error;
 
 pub use self::compare::{Comparison, Difference, compare};
-use crate::restart;
+use crate::{blocks::BlocksError, restart};
 
 /// What is to be folded again.
 #[derive(Clone, Debug)]
@@ -34,7 +35,8 @@ pub enum ReplayFrom {
     /// The start of the log.
     Start,
     /// In each partition the last closed segment whose records all reached the log before this
-    /// moment: what came at or after it is folded again.
+    /// moment: what came at or after it is folded again. Where blocks or cuts of bills stand behind it,
+    /// at the last edge or end of a block before it.
     Time(Timestamp),
 }
 
@@ -92,13 +94,16 @@ pub enum ReplayError {
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was compared could not be sorted.
+    #[error(transparent)]
+    Sort(#[from] BlocksError),
 }
 
 /// Opens an epoch, or finds it opened in just this way.
 ///
 /// # Errors
 /// See [`ReplayError`].
-pub async fn open<L: PulseLog, U: UsageStore>(
+pub async fn open<L: PulseLog, U: BlockStore>(
     log: &L,
     store: &U,
     plan: &ReplayPlan,
@@ -139,7 +144,7 @@ pub async fn open<L: PulseLog, U: UsageStore>(
     }
 }
 
-async fn starts<L: PulseLog, U: UsageStore>(
+async fn starts<L: PulseLog, U: BlockStore>(
     log: &L,
     store: &U,
     history: &LogHistory,
@@ -147,21 +152,28 @@ async fn starts<L: PulseLog, U: UsageStore>(
 ) -> Result<Vec<Offset>, ReplayError> {
     let mut starts = Vec::new();
     for partition in log.generation().partitions() {
-        let start = match from {
+        starts.push(match from {
             ReplayFrom::Start => Offset(0),
             ReplayFrom::Time(time) => start_at(log, store, history, partition, time).await?,
-        };
+        });
+    }
+    let starts = match from {
+        ReplayFrom::Start => starts,
+        ReplayFrom::Time(_) => {
+            edge::at_or_before(store, log.generation().log_id, history, starts).await?
+        }
+    };
+    for (partition, start) in log.generation().partitions().zip(starts.iter().copied()) {
         let low = log.bounds(partition).await?.low;
         if low > start {
             return Err(ReplayError::Expired { partition, low, start });
         }
-        starts.push(start);
     }
     Ok(starts)
 }
 
 /// End of the last segment in use whose records all reached the log before `time`; 0 without one.
-async fn start_at<L: PulseLog, U: UsageStore>(
+async fn start_at<L: PulseLog, U: BlockStore>(
     log: &L,
     store: &U,
     history: &LogHistory,
@@ -184,7 +196,7 @@ async fn start_at<L: PulseLog, U: UsageStore>(
 }
 
 /// End of the last closed segment of an epoch, or where the epoch begins.
-async fn closed_to<U: UsageStore>(
+async fn closed_to<U: BlockStore>(
     store: &U,
     history: &LogHistory,
     key: PartitionKey,
@@ -197,7 +209,7 @@ async fn closed_to<U: UsageStore>(
 ///
 /// # Errors
 /// `Behind` when totals that are final now would not be; see [`ReplayError`].
-pub async fn swap<L: PulseLog, U: UsageStore>(
+pub async fn swap<L: PulseLog, U: BlockStore>(
     log: &L,
     store: &U,
     epoch: Epoch,

@@ -120,8 +120,9 @@ pub struct SegmentPart {
     pub segment: SegmentId,
     /// The dimensions of its rows.
     pub dimensions: BTreeSet<Dimensions>,
-    /// The last record in it that changed the hour.
-    pub offset_last: Offset,
+    /// The last record in it that changed the hour; `None` where that is only known to the log, because
+    /// the hour is in a block.
+    pub offset_last: Option<Offset>,
 }
 
 /// Usage that has no price yet.

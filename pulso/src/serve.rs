@@ -9,6 +9,8 @@
 
 pub mod backends;
 pub(crate) mod recorded;
+pub(crate) mod scratch;
+mod blocks;
 pub mod consuming;
 pub(crate) mod tls;
 pub mod access;

@@ -89,7 +89,8 @@ async fn four_stage_processes_give_the_embedded_totals() {
 fn points() -> Vec<&'static str> {
     // Billing has runs of its own, in `billing_kill.rs`, `billing_refunds.rs` and `dated.rs`, and the
     // audit trail in `audit_log.rs`.
-    let others = ["log.", "store.", "billing.", "invoice.", "audit.", "contract.", "catalogue."];
+    let others =
+        ["log.", "store.", "billing.", "invoice.", "audit.", "contract.", "catalogue.", "blocks."];
     let is_other = |point: &str| others.iter().any(|other| point.starts_with(other));
     POINTS.iter().copied().filter(|point| !is_other(point)).collect()
 }

@@ -157,7 +157,13 @@ impl AuditService for Script {
             message: "a row differs".to_owned(),
         };
         let mismatches = vec![mismatch];
-        Ok(Response::new(AuditResponse { segments: 9, refolded: 9, mismatches }))
+        Ok(Response::new(AuditResponse {
+            segments: 9,
+            refolded: 9,
+            mismatches,
+            blocks: 2,
+            blocks_remade: 2,
+        }))
     }
 }
 

@@ -36,9 +36,13 @@ fn seed() -> u64 {
     std::env::var("PULSO_TEST_SEED").map_or(1, |seed| seed.parse().unwrap())
 }
 
-/// Small segments, so that a run closes many.
+/// Small segments, so that a run closes many, and blocks of a second.
 fn settings() -> Settings {
-    Settings::default().with("PULSO_LOG__SEGMENT_RECORDS_MAX", "16")
+    Settings::default()
+        .with("PULSO_LOG__SEGMENT_RECORDS_MAX", "16")
+        .with("PULSO_BLOCKS__EVERY", "1s")
+        .with("PULSO_BLOCKS__DELAY", "0s")
+        .with("PULSO_BLOCKS__KEEP_REPLACED", "1s")
 }
 
 #[tokio::test(flavor = "multi_thread")]

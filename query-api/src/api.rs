@@ -2,10 +2,10 @@
 
 mod verdicts;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::{
-    Clock, LogId, LogWindows, Offset, Partition, PulseLog, UsageStore, View,
+    BlockStore, Clock, LogId, LogWindows, Offset, Partition, PulseLog, View,
     epochs::Journal,
     generation::Generation,
     log::LogBounds,
@@ -28,7 +28,7 @@ use crate::{
     log_reader::LogReader,
     status::{Found, Status},
     usage::{
-        self, Limits, UsageError, UsageTotal,
+        self, UsageError, UsageTotal,
         request::{FieldNames, Rules, UsageRequest},
     },
 };
@@ -69,7 +69,7 @@ pub struct UsageAnswer {
     pub next_page_token: Option<String>,
 }
 
-impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
+impl<U: BlockStore, L: PulseLog> QueryApi<U, L> {
     /// Puts the reads together. Nothing is read yet.
     #[must_use]
     pub fn new(
@@ -126,14 +126,11 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
         let rules = Rules { store_window: windows.newest(), token_key, fields };
         let mut query = request.parse(&rules)?;
         query.filter.tenant = principal.one_or_all(query.filter.tenant)?;
-        let limits = Limits {
-            store_page_rows: self.config.store_page_rows,
-            rows_read_max: self.config.rows_read_max,
-        };
         // Before the rows: see `Freshness::of`.
         let freshness = self.freshness(&journal, &view).await?;
-        let compute = &self.config.compute;
-        let page = usage::page(&*self.store, &view, (&query, windows), limits, compute).await;
+        let QueryConfig { compute, store_page_rows, timeout, .. } = &self.config;
+        let page = usage::page(&*self.store, &view, (&query, windows), *store_page_rows, compute);
+        let page = tokio::time::timeout(*timeout, page).await.map_err(|_| too_long(*timeout))?;
         let page = page.map_err(problem_of_usage)?;
         metrics::counter!("pulso_query_rows_read_total").increment(page.rows_read as u64);
         let next_page_token = page.next.map(|key| token_key.seal(query.fingerprint, &key.encode()));
@@ -282,14 +279,19 @@ impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
     }
 }
 
+fn too_long(timeout: Duration) -> Problem {
+    let message = format!(
+        "the question takes longer than {} s; ask for a shorter range, or name a tenant, a SKU or a unit",
+        timeout.as_secs_f32()
+    );
+    Problem::failed_precondition(reasons::RESULT_TOO_LARGE, message)
+}
+
 fn problem_of_usage(error: UsageError) -> Problem {
     let message = error.to_string();
     match error {
         UsageError::Store(error) => error.into(),
         UsageError::Compute(problem) => problem,
-        UsageError::TooManyRows { .. } => {
-            Problem::failed_precondition(reasons::RESULT_TOO_LARGE, message)
-        }
         UsageError::Across { .. } => {
             Problem::failed_precondition(reasons::WINDOWS_TOO_LONG, message)
         }

@@ -1,6 +1,6 @@
 //! What an operator, or the wiring, sets about reads. Everything else is a constant beside its use.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use edge::{Compute, paging::TokenKey};
 
@@ -10,9 +10,9 @@ pub struct QueryConfig {
     /// Rows asked of the store at a time, at least 1. Default 4,096. Fewer cost more round trips,
     /// more cost memory (about 300 bytes a row for each query under way).
     pub store_page_rows: usize,
-    /// Store rows that one request may read, at least 1. Default 10,000,000, some seconds of work.
-    /// Too low refuses honest questions; too high lets one question keep a core and the store busy.
-    pub rows_read_max: usize,
+    /// How long one page of an answer may take. Default 30 s. Too short refuses honest questions; too long
+    /// lets one question keep a core and the store busy.
+    pub timeout: Duration,
     /// Key that page tokens are sealed with. Replicas that answer for one another need the same;
     /// a new one makes the tokens given out before it worthless, and their holders start again.
     pub page_token_key: TokenKey,
@@ -29,7 +29,7 @@ impl QueryConfig {
     pub fn new(page_token_key: TokenKey) -> Self {
         Self {
             store_page_rows: 4_096,
-            rows_read_max: 10_000_000,
+            timeout: Duration::from_secs(30),
             page_token_key,
             compute: Compute::default(),
             versions: BTreeMap::new(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{
-    DeadLetter, DeadLetterGroup, PulseLog, Total, UsageStore,
+    BlockStore, DeadLetter, DeadLetterGroup, PulseLog, Total,
     refold::{Outcomes, OutcomesPiece},
 };
 use edge::{access::Principal, grpc::Services, paging};
@@ -36,7 +36,7 @@ pub struct QueryGrpc<U, L> {
 const REQUEST_BYTES_MAX: usize = 64 << 10;
 
 /// Both, for the edge.
-pub(crate) fn services<U: UsageStore, L: PulseLog>(api: &Arc<QueryApi<U, L>>) -> Services {
+pub(crate) fn services<U: BlockStore, L: PulseLog>(api: &Arc<QueryApi<U, L>>) -> Services {
     Services::default()
         .with(query_service(Arc::clone(api)), REQUEST_BYTES_MAX)
         .with(operations_service(Arc::clone(api)), REQUEST_BYTES_MAX)
@@ -44,7 +44,7 @@ pub(crate) fn services<U: UsageStore, L: PulseLog>(api: &Arc<QueryApi<U, L>>) ->
 
 /// `QueryService`, ready to be added to a tonic server.
 #[must_use]
-pub fn query_service<U: UsageStore, L: PulseLog>(
+pub fn query_service<U: BlockStore, L: PulseLog>(
     api: Arc<QueryApi<U, L>>,
 ) -> QueryServiceServer<QueryGrpc<U, L>> {
     QueryServiceServer::new(QueryGrpc { api })
@@ -52,14 +52,14 @@ pub fn query_service<U: UsageStore, L: PulseLog>(
 
 /// `OperationsService`, ready to be added to a tonic server.
 #[must_use]
-pub fn operations_service<U: UsageStore, L: PulseLog>(
+pub fn operations_service<U: BlockStore, L: PulseLog>(
     api: Arc<QueryApi<U, L>>,
 ) -> OperationsServiceServer<QueryGrpc<U, L>> {
     OperationsServiceServer::new(QueryGrpc { api })
 }
 
 #[tonic::async_trait]
-impl<U: UsageStore, L: PulseLog> QueryService for QueryGrpc<U, L> {
+impl<U: BlockStore, L: PulseLog> QueryService for QueryGrpc<U, L> {
     async fn query_usage(
         &self,
         request: Request<v1::QueryUsageRequest>,
@@ -79,7 +79,7 @@ impl<U: UsageStore, L: PulseLog> QueryService for QueryGrpc<U, L> {
 }
 
 #[tonic::async_trait]
-impl<U: UsageStore, L: PulseLog> OperationsService for QueryGrpc<U, L> {
+impl<U: BlockStore, L: PulseLog> OperationsService for QueryGrpc<U, L> {
     async fn get_status(
         &self,
         _: Request<v1::GetStatusRequest>,

@@ -8,7 +8,7 @@ mod usage;
 use std::sync::Arc;
 
 use axum::{Router, routing::get};
-use domain::{PulseLog, UsageStore};
+use domain::{BlockStore, PulseLog};
 use edge::Routes;
 use utoipa::OpenApi;
 
@@ -31,7 +31,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// Routes of every read.
-pub fn routes<U: UsageStore, L: PulseLog>(api: Arc<QueryApi<U, L>>) -> Routes {
+pub fn routes<U: BlockStore, L: PulseLog>(api: Arc<QueryApi<U, L>>) -> Routes {
     let router = Router::new()
         .route("/v1/usage", get(usage::usage::<U, L>))
         .route("/v1/status", get(operations::status::<U, L>))

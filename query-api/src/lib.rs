@@ -23,7 +23,7 @@ pub mod http;
 
 use std::sync::Arc;
 
-use domain::{PulseLog, UsageStore};
+use domain::{BlockStore, PulseLog};
 use edge::Doors;
 
 pub use api::{QueryApi, ReadGeneration};
@@ -31,7 +31,7 @@ pub use config::QueryConfig;
 pub use rules::RULES;
 
 /// What this stage serves.
-pub fn doors<U: UsageStore, L: PulseLog>(api: &Arc<QueryApi<U, L>>) -> Doors {
+pub fn doors<U: BlockStore, L: PulseLog>(api: &Arc<QueryApi<U, L>>) -> Doors {
     Doors {
         grpc: grpc::services(api),
         http: http::routes(Arc::clone(api)),

@@ -1,47 +1,44 @@
-//! The query engine: usage rows in, sorted totals per group and window out, a page at a time.
+//! The query engine: usage in, sorted totals per group and window out, a page at a time.
 //!
 //! It is the only reader of usage behind both doors. It promises that every number it gives is the
-//! exact sum of all rows of its group in its window, however much that is, and that pages joined are
+//! exact sum of all usage of its group in its window, however much that is, and that pages joined are
 //! the whole answer.
 //!
-//! A page is the least `page_size` keys after the last page's. Rows stream through a map that holds
+//! A page is the least `page_size` keys after the last page's. Usage streams through a map that holds
 //! at most one key more than the page: a key that is pushed out, or is greater than all of a full
 //! map, is greater than `page_size` other keys and can never come back into the page. So memory
-//! is bounded by the page and not by the answer, at the price of reading the filter's rows
-//! again for each page. Where tenants are kept apart, the store's order (tenant first) lets a page
-//! start at its first tenant and stop after its last.
+//! is bounded by the page and not by the answer.
+//!
+//! Blocks keep usage in the order of answers: tenant, SKU, unit, dimensions. As far as a question keeps
+//! these apart, from the first on, a page begins in a block at its own first group and stops behind its
+//! last, whatever the answer holds. The rows behind the last block are few, and are read for each page;
+//! of these only the tenant's order helps. Where no dimensions are asked for, the totals that blocks
+//! keep of SKUs are read instead of resources, and those of days where days are enough.
 
 pub mod group;
 pub mod windows;
 pub mod request;
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{cmp::Ordering, collections::BTreeMap, ops::ControlFlow};
 
 use domain::{
-    Dimensions, Epoch, LogId, LogWindows, Offset, Partition, ResourceKey, RowKey, SegmentId, Sku,
-    Timestamp, Total, Unit, UsageRow, UsageStore, View, Window,
+    BlockStore, Dimensions, Epoch, LogId, LogWindows, Offset, Partition, ResourceKey, RowKey,
+    SegmentId, Sku, Tenant, Timestamp, Total, Unit, UsageRow, View, Window,
+    blocks::{BlockMap, Entry, Series, entry},
     store::{StoreError, UsageFilter},
+    usage_cursor::{BlockCursor, block_cursors, check_kept},
 };
 use edge::{Compute, Problem};
 use thiserror::Error;
 
 use self::{
-    group::{GroupKey, Projection},
+    group::{GroupKey, KeptDimensions, Projection},
     request::UsageQuery,
     windows::Cursor,
 };
 
 /// Rows that are grouped where they arrive: fewer than this take less time than handing them over.
 const GROUPED_HERE_MAX: usize = 256;
-
-/// How much one question may cost.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Rows asked of the store at a time, at least 1.
-    pub store_page_rows: usize,
-    /// Rows read in all.
-    pub rows_read_max: usize,
-}
 
 /// A row of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +58,7 @@ pub struct UsagePage {
     pub rows: Vec<UsageTotal>,
     /// Key to go on after; absent on the last page.
     pub next: Option<GroupKey>,
-    /// Store rows that were read for it.
+    /// Rows and cells of blocks that were read for it.
     pub rows_read: usize,
 }
 
@@ -85,72 +82,129 @@ pub enum UsageError {
         /// The edge inside it.
         edge: Timestamp,
     },
-    /// The question reads more rows than the server allows.
-    #[error(
-        "the question reads more than {rows_read_max} stored rows; ask for a shorter range, or name a tenant, a SKU or a unit"
-    )]
-    TooManyRows {
-        /// Rows that one question may read.
-        rows_read_max: usize,
-    },
 }
 
-/// Answers one page of a question about rows with these windows.
+/// Answers one page of a question about usage with these windows. The store is asked for `page_rows` rows
+/// at a time, at least 1.
 ///
 /// # Errors
 /// See [`UsageError`]. Nothing is changed.
-pub async fn page<U: UsageStore>(
+pub async fn page<U: BlockStore>(
     store: &U,
     view: &View,
     (query, windows): (&UsageQuery, LogWindows),
-    limits: Limits,
+    page_rows: usize,
     compute: &Compute,
 ) -> Result<UsagePage, UsageError> {
+    let map = store.block_map().await?;
     let from = windows.reaching_into(query.windows.range()).start;
     let filter = UsageFilter { from, ..query.filter.clone() };
-    let mut page = Page::new(query.clone(), windows);
-    let mut after = first_key(query, from);
-    let mut rows_read = 0;
-    loop {
-        let rows = store.usage(view, &filter, after.as_ref(), limits.store_page_rows).await?;
-        rows_read += rows.len();
-        if rows_read > limits.rows_read_max {
-            return Err(UsageError::TooManyRows { rows_read_max: limits.rows_read_max });
-        }
-        let is_last = rows.len() < limits.store_page_rows;
-        after = rows.last().map(|row| row.key.clone());
-        let few = rows.len() <= GROUPED_HERE_MAX;
-        let grouping = move || (rows.into_iter().try_for_each(|row| page.take(row)), page);
-        let (flow, grouped) = if few { grouping() } else { compute.run(grouping).await? };
-        page = grouped;
-        match flow {
-            ControlFlow::Break(Stop::Across(window, edge)) => {
-                return Err(UsageError::Across { window, edge });
+    let mut reading = Reading {
+        store,
+        view,
+        map: &map,
+        filter: &filter,
+        page_rows,
+        compute,
+        page: Some(Page::new(query.clone(), windows)),
+        rows_read: 0,
+    };
+    reading.blocks().await?;
+    reading.rows().await?;
+    check_kept(store, &map).await?;
+    let rows_read = reading.rows_read;
+    Ok(reading.into_page().finish(rows_read))
+}
+
+/// A page that is being read.
+struct Reading<'a, U> {
+    store: &'a U,
+    view: &'a View,
+    map: &'a BlockMap,
+    filter: &'a UsageFilter,
+    page_rows: usize,
+    compute: &'a Compute,
+    /// Away only while it is worked on elsewhere.
+    page: Option<Page>,
+    rows_read: usize,
+}
+
+impl<U: BlockStore> Reading<'_, U> {
+    /// What blocks hold.
+    async fn blocks(&mut self) -> Result<(), UsageError> {
+        let series = self.page().series();
+        let wanted = |segment: &SegmentId| self.view.counts(segment);
+        let cursors = block_cursors(self.store, self.map, (self.filter, series), wanted).await?;
+        for mut cursor in cursors {
+            if let Some(key) = self.page().first_key(series) {
+                cursor.seek(key);
             }
-            ControlFlow::Continue(()) if !is_last => {}
-            _ => return Ok(page.finish(rows_read)),
+            while let Some(entries) = cursor.next(self.store, self.page_rows).await? {
+                let cells: usize = entries.iter().map(|entry| entry.cells.len()).sum();
+                self.rows_read += cells;
+                let take = move |page: &mut Page| (page.take_entries(&mut cursor, entries), cursor);
+                let flow;
+                (flow, cursor) = self.work(cells, take).await?;
+                if stopped(flow?)? {
+                    break;
+                }
+            }
         }
+        Ok(())
+    }
+
+    /// The rows of segments behind the blocks.
+    async fn rows(&mut self) -> Result<(), UsageError> {
+        let mut after = self.page().first_row(self.filter.from);
+        loop {
+            let mut rows = self.store.scan(self.filter, after.as_ref(), self.page_rows).await?;
+            self.rows_read += rows.len();
+            let is_last = rows.len() < self.page_rows;
+            after = rows.last().map(|row| row.key.clone());
+            rows.retain(|row| {
+                self.view.counts(&row.key.segment) && !self.map.covers(&row.key.segment)
+            });
+            let count = rows.len();
+            let take = |page: &mut Page| rows.into_iter().try_for_each(|row| page.take(row));
+            let flow = self.work(count, take).await?;
+            if stopped(flow)? || is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Works on the page, here or where computing is done.
+    async fn work<T: Send + 'static>(
+        &mut self,
+        rows: usize,
+        work: impl FnOnce(&mut Page) -> T + Send + 'static,
+    ) -> Result<T, UsageError> {
+        let mut page = self.page.take().expect("it came back");
+        let working = move || (work(&mut page), page);
+        let (done, page) = match rows <= GROUPED_HERE_MAX {
+            true => working(),
+            false => self.compute.run(working).await?,
+        };
+        self.page = Some(page);
+        Ok(done)
+    }
+
+    const fn page(&self) -> &Page {
+        self.page.as_ref().expect("it came back")
+    }
+
+    fn into_page(self) -> Page {
+        self.page.expect("it came back")
     }
 }
 
-/// A place in the store's order just before the first row of the tenant at which the page starts.
-fn first_key(query: &UsageQuery, from: Timestamp) -> Option<RowKey> {
-    let tenant = query.after.as_ref()?.tenant.clone()?;
-    let before = Timestamp::from_micros(from.micros() - 1)?;
-    let resource = ResourceKey {
-        tenant,
-        product_sku: Sku::new("-").expect("a name"),
-        use_unity: Unit::new("-").expect("a name"),
-        dimensions: Dimensions::none(),
-    };
-    let segment = SegmentId {
-        log_id: LogId([0; 16]),
-        partition: Partition(0),
-        epoch: Epoch(0),
-        start: Offset(0),
-    };
-    // No row that passes the filter has this window start, so the rest of the key is never looked at.
-    Some(RowKey { resource, window_start: before, segment })
+/// Whether no more is to be read of where it was.
+fn stopped(flow: ControlFlow<Stop>) -> Result<bool, UsageError> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(false),
+        ControlFlow::Break(Stop::Past) => Ok(true),
+        ControlFlow::Break(Stop::Across(window, edge)) => Err(UsageError::Across { window, edge }),
+    }
 }
 
 /// Why no more rows are taken.
@@ -168,19 +222,130 @@ struct Page {
     projection: Projection,
     cursor: Cursor,
     keys_max: usize,
+    /// How many of tenant, SKU, unit and dimensions, from the first on, an answer keeps apart or has one of.
+    ordered: usize,
     totals: BTreeMap<GroupKey, (Window, Total)>,
 }
 
 impl Page {
     fn new(query: UsageQuery, log_windows: LogWindows) -> Self {
+        let (group_by, filter) = (&query.group_by, &query.filter);
+        let all_dimensions = group_by.dimensions == KeptDimensions::All;
+        let apart = [
+            group_by.tenant || filter.tenant.is_some(),
+            group_by.product_sku || filter.product_sku.is_some(),
+            group_by.use_unity || filter.use_unity.is_some(),
+            all_dimensions,
+        ];
         Self {
             log_windows,
             projection: Projection::new(query.group_by.clone()),
             cursor: Cursor::default(),
             keys_max: query.page_size + 1,
+            ordered: apart.into_iter().take_while(|apart| *apart).count(),
             query,
             totals: BTreeMap::new(),
         }
+    }
+
+    /// What of blocks tells enough.
+    fn series(&self) -> Series {
+        let no_dimensions = KeptDimensions::Named(Vec::new());
+        if !self.log_windows.are_alike() || self.query.group_by.dimensions != no_dimensions {
+            Series::Resources
+        } else if self.query.windows.are_of_days() {
+            Series::SkuDays
+        } else {
+            Series::Skus
+        }
+    }
+
+    /// The first key in a block at which the page may begin.
+    fn first_key(&self, series: Series) -> Option<Vec<u8>> {
+        let (after, filter) = (self.query.after.as_ref()?, &self.query.filter);
+        let texts = [
+            after.tenant.as_ref().or(filter.tenant.as_ref()).map(Tenant::as_str),
+            after.product_sku.as_ref().or(filter.product_sku.as_ref()).map(Sku::as_str),
+            after.use_unity.as_ref().or(filter.use_unity.as_ref()).map(Unit::as_str),
+            Some(after.dimensions.as_str()),
+        ];
+        let texts: Vec<&str> =
+            texts.into_iter().take(self.ordered).map_while(|text| text).collect();
+        Some(entry::prefix(series, &texts))
+    }
+
+    /// A place in the order of rows just before the first row of the tenant at which the page starts.
+    fn first_row(&self, from: Timestamp) -> Option<RowKey> {
+        let tenant = self.query.after.as_ref()?.tenant.clone()?;
+        let before = Timestamp::from_micros(from.micros() - 1)?;
+        let resource = ResourceKey {
+            tenant,
+            product_sku: Sku::new("-").expect("a name"),
+            use_unity: Unit::new("-").expect("a name"),
+            dimensions: Dimensions::none(),
+        };
+        let segment = SegmentId {
+            log_id: LogId([0; 16]),
+            partition: Partition(0),
+            epoch: Epoch(0),
+            start: Offset(0),
+        };
+        // No row that passes the filter has this window start, so the rest of the key is never looked at.
+        Some(RowKey { resource, window_start: before, segment })
+    }
+
+    /// Adds cells of a block to their groups; breaks when no later ones of it can change the page.
+    fn take_entries(
+        &mut self,
+        cursor: &mut BlockCursor,
+        entries: Vec<Entry>,
+    ) -> Result<ControlFlow<Stop>, StoreError> {
+        if !self.log_windows.are_alike() {
+            let flow = cursor.rows(entries)?.into_iter().try_for_each(|row| match self.take(row) {
+                // Rows of a block are in another order.
+                ControlFlow::Break(Stop::Past) => ControlFlow::Continue(()),
+                flow => flow,
+            });
+            return Ok(flow);
+        }
+        for Entry { key, cells } in entries {
+            let Some(resource) = cursor.resource(&key)? else { continue };
+            if self.is_past(&resource) {
+                return Ok(ControlFlow::Break(Stop::Past));
+            }
+            let mut open: Option<(Window, Total)> = None;
+            for cell in cells.iter().filter(|cell| cursor.counts(cell)) {
+                let window = self.query.windows.holding(cell.window_start, &mut self.cursor);
+                match &mut open {
+                    Some((same, total)) if *same == window => total.merge(&cell.total),
+                    _ => {
+                        if let Some((window, total)) = open.replace((window, cell.total)) {
+                            self.add(resource.clone(), window, &total);
+                        }
+                    }
+                }
+            }
+            if let Some((window, total)) = open {
+                self.add(resource, window, &total);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Whether this resource and all behind it in a block are past the page.
+    fn is_past(&self, resource: &ResourceKey) -> bool {
+        let greatest = self.totals.last_key_value().filter(|_| self.totals.len() == self.keys_max);
+        let Some((greatest, _)) = greatest else { return false };
+        let ResourceKey { tenant, product_sku, use_unity, dimensions } = resource;
+        let compared = [
+            greatest.tenant.as_ref().map(|greatest| tenant.cmp(greatest)),
+            greatest.product_sku.as_ref().map(|greatest| product_sku.cmp(greatest)),
+            greatest.use_unity.as_ref().map(|greatest| use_unity.cmp(greatest)),
+            Some(dimensions.cmp(&greatest.dimensions)),
+        ];
+        // What a group does not name is the same in all of them.
+        let compared = compared.into_iter().take(self.ordered).flatten();
+        compared.reduce(Ordering::then) == Some(Ordering::Greater)
     }
 
     /// Adds a row to its group; breaks when no later row can change the page.
@@ -194,31 +359,43 @@ impl Page {
         if !self.log_windows.are_alike() {
             self.whole(&row.key, window.end)?;
         }
-        let key = self.projection.key_of(row.key.resource, window.start);
+        let total = Total::from(&row.cell.aggregate);
+        // Rows come tenant by tenant, so if this one's is past the page's, all others' are.
+        match self.add(row.key.resource, window, &total) {
+            Some(tenant) if tenant > self.greatest_tenant() => ControlFlow::Break(Stop::Past),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn greatest_tenant(&self) -> Option<Tenant> {
+        self.totals.last_key_value().and_then(|(greatest, _)| greatest.tenant.clone())
+    }
+
+    /// Adds usage to its group. Gives the group's tenant where the group is past the page.
+    fn add(
+        &mut self,
+        resource: ResourceKey,
+        window: Window,
+        usage: &Total,
+    ) -> Option<Option<Tenant>> {
+        let key = self.projection.key_of(resource, window.start);
         if self.query.after.as_ref().is_some_and(|after| key <= *after) {
-            return ControlFlow::Continue(());
+            return None;
         }
         if self.totals.len() == self.keys_max
             && let Some((greatest, _)) = self.totals.last_key_value()
             && key > *greatest
         {
-            // Rows come tenant by tenant, so if this one's is past the page's, all others' are.
-            let is_past = key.tenant > greatest.tenant;
-            return if is_past {
-                ControlFlow::Break(Stop::Past)
-            } else {
-                ControlFlow::Continue(())
-            };
+            return Some(key.tenant);
         }
-        let aggregate = row.cell.aggregate;
         self.totals
             .entry(key)
-            .and_modify(|(_, total)| total.add(&aggregate))
-            .or_insert_with(|| (window, Total::from(&aggregate)));
+            .and_modify(|(_, total)| total.merge(usage))
+            .or_insert_with(|| (window, *usage));
         if self.totals.len() > self.keys_max {
             self.totals.pop_last();
         }
-        ControlFlow::Continue(())
+        None
     }
 
     /// Breaks where an edge is inside the row's window.

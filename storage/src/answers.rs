@@ -41,6 +41,20 @@ pub(crate) fn another_entry(entries: u64) -> StoreError {
     ))
 }
 
+/// Replacing a block map that is of another version.
+pub(crate) fn another_map(version: u64) -> StoreError {
+    StoreError::Conflict(format!(
+        "the block map is not of the version before {version}: another process has replaced it; \
+         look at it again"
+    ))
+}
+
+/// A number as stores keep it, in 63 bits.
+pub(crate) fn number_of(what: &str, number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number)
+        .map_err(|_| StoreError::Fatal(format!("{what} {number} is beyond 63 bits")))
+}
+
 /// Activating a catalogue that is not there.
 pub(crate) fn unknown_catalogue(version: &str) -> StoreError {
     StoreError::Conflict(format!("there is no catalogue {version:?}: publish it first"))

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use domain::{
-    BillingStore, DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, Partition, PulseLog,
-    RowKey, SegmentId, Tenant, UsageRow, UsageStore,
+    BillingStore, BlockStore, DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, Partition,
+    PulseLog, RowKey, SegmentId, Tenant, UsageRow, UsageStore,
     billing::{Appended, CatalogueHead, CatalogueVersion},
+    blocks::{BlockManifest, BlockMap, BlockNumber, Page},
     epochs::LogEvent,
     generation::Generation,
     log::{AppendError, LogBounds, LogDrain, LogError, LogRecord},
@@ -210,6 +211,78 @@ impl UsageStore for Usage {
 
     async fn append_log_event(&self, entries: u64, event: &LogEvent) -> Result<(), StoreError> {
         each!(Usage: self, store => store.append_log_event(entries, event).await)
+    }
+}
+
+impl BlockStore for Usage {
+    async fn block_map(&self) -> Result<BlockMap, StoreError> {
+        each!(Usage: self, store => store.block_map().await)
+    }
+
+    async fn replace_block_map(&self, map: &BlockMap) -> Result<(), StoreError> {
+        each!(Usage: self, store => store.replace_block_map(map).await)
+    }
+
+    async fn block_marks(&self, log_id: LogId) -> Result<Vec<Vec<Offset>>, StoreError> {
+        each!(Usage: self, store => store.block_marks(log_id).await)
+    }
+
+    async fn put_block_mark(
+        &self,
+        log_id: LogId,
+        number: u64,
+        edge: &[Offset],
+    ) -> Result<(), StoreError> {
+        each!(Usage: self, store => store.put_block_mark(log_id, number, edge).await)
+    }
+
+    async fn write_block_pages(
+        &self,
+        block: BlockNumber,
+        pages: Vec<Page>,
+        tenants: Vec<Tenant>,
+    ) -> Result<(), StoreError> {
+        each!(Usage: self, store => store.write_block_pages(block, pages, tenants).await)
+    }
+
+    async fn write_block_manifest(
+        &self,
+        block: BlockNumber,
+        manifest: &BlockManifest,
+    ) -> Result<(), StoreError> {
+        each!(Usage: self, store => store.write_block_manifest(block, manifest).await)
+    }
+
+    async fn block_manifest(
+        &self,
+        block: BlockNumber,
+    ) -> Result<Option<BlockManifest>, StoreError> {
+        each!(Usage: self, store => store.block_manifest(block).await)
+    }
+
+    async fn find_block_page(&self, block: BlockNumber, key: &[u8]) -> Result<u32, StoreError> {
+        each!(Usage: self, store => store.find_block_page(block, key).await)
+    }
+
+    async fn block_pages(
+        &self,
+        block: BlockNumber,
+        from: u32,
+        limit: usize,
+    ) -> Result<Vec<Page>, StoreError> {
+        each!(Usage: self, store => store.block_pages(block, from, limit).await)
+    }
+
+    async fn stored_blocks(&self) -> Result<Vec<BlockNumber>, StoreError> {
+        each!(Usage: self, store => store.stored_blocks().await)
+    }
+
+    async fn delete_block(&self, block: BlockNumber) -> Result<bool, StoreError> {
+        each!(Usage: self, store => store.delete_block(block).await)
+    }
+
+    async fn delete_rows(&self, rows: Vec<RowKey>) -> Result<(), StoreError> {
+        each!(Usage: self, store => store.delete_rows(rows).await)
     }
 }
 

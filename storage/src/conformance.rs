@@ -16,6 +16,7 @@ pub mod samples;
 pub mod billing;
 pub mod servers;
 pub mod usage;
+pub mod blocks;
 
 use std::{
     future::{Future, poll_fn},
@@ -120,6 +121,19 @@ macro_rules! usage_conformance {
             a_run_and_a_state_of_any_length_come_back_whole
             the_journal_takes_one_entry_a_number
             a_view_reads_each_stretch_in_one_epoch
+        }
+    };
+}
+
+/// Makes tests of the laws of [`domain::BlockStore`].
+#[macro_export]
+macro_rules! block_conformance {
+    ($subject:expr) => {
+        $crate::conformance_tests! { blocks, $subject,
+            of_two_maps_of_one_version_one_is_taken
+            an_edge_stands_under_its_number
+            pages_are_found_by_their_keys_and_go_with_their_block
+            rows_go_and_their_tenants_stay_where_blocks_have_them
         }
     };
 }

@@ -8,13 +8,14 @@ mod billing;
 mod log;
 mod outlet;
 mod usage;
+mod blocks;
 
 use std::sync::{Mutex, MutexGuard};
 
 pub use billing::{EntryFault, MemoryBillingStore};
 pub use log::{AppendFault, HeldAcks, MemoryDrain, MemoryLog};
 pub use outlet::{MemoryOutlet, MemoryOutletWriter, OutletFault};
-pub use usage::{FlushFault, MemoryUsageStore, StoredUsage};
+pub use usage::{FlushFault, MemoryUsageStore, StoredBlocks, StoredUsage};
 
 /// Locks, also after a panic elsewhere: no update here leaves its data half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

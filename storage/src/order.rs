@@ -5,7 +5,8 @@
 
 use domain::{
     DeadLetterKey, DeadLetterReason, Epoch, LogId, Offset, Partition, RowKey, SegmentId, Timestamp,
-    store::UsageFilter, usage::ResourceKey,
+    store::{StoreError, UsageFilter},
+    usage::ResourceKey,
 };
 
 /// A [`RowKey`], compared as the port's scan sorts: tenant, window start, SKU, unit, dimensions,
@@ -52,6 +53,24 @@ pub(crate) fn reason_before(after: &DeadLetterKey, tenant: &str) -> &'static str
     }
     let words = DeadLetterReason::ALL.iter().map(|reason| reason.as_str());
     words.filter(|word| *word < reason).max().unwrap_or_default()
+}
+
+/// Offsets as stores keep a list of them: 8 bytes each, least first.
+#[must_use]
+pub(crate) fn bytes_of(places: &[Offset]) -> Vec<u8> {
+    places.iter().flat_map(|place| place.0.to_le_bytes()).collect()
+}
+
+/// Reads what [`bytes_of`] gave.
+///
+/// # Errors
+/// `Damaged` where it is no list of them.
+pub(crate) fn places_of(bytes: &[u8]) -> Result<Vec<Offset>, StoreError> {
+    let (places, rest) = bytes.as_chunks::<8>();
+    if !rest.is_empty() {
+        return Err(StoreError::Damaged("an edge is no list of offsets".to_owned()));
+    }
+    Ok(places.iter().map(|place| Offset(u64::from_le_bytes(*place))).collect())
 }
 
 /// Tells whether a row with this key passes the filter.

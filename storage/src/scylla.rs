@@ -27,6 +27,7 @@ mod rows;
 mod tenants;
 mod scan;
 mod usage;
+mod blocks;
 
 use std::{sync::Arc, time::Instant};
 

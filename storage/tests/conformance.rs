@@ -90,6 +90,11 @@ mod memory_usage {
     storage::usage_conformance!(InMemory(MemoryUsageStore::new));
 }
 
+mod memory_blocks {
+    use super::*;
+    storage::block_conformance!(InMemory(MemoryUsageStore::new));
+}
+
 mod memory_billing {
     use super::*;
     storage::billing_conformance!(InMemory(MemoryBillingStore::new));
@@ -103,6 +108,11 @@ mod embedded_log {
 mod embedded_usage {
     use super::*;
     storage::usage_conformance!(OnDisk::new(usage));
+}
+
+mod embedded_blocks {
+    use super::*;
+    storage::block_conformance!(OnDisk::new(usage));
 }
 
 mod embedded_billing {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use domain::{
-    BillingStore, PulseLog, Timestamp, UsageStore,
+    BillingStore, BlockStore, PulseLog, Timestamp,
     billing::{CatalogueHead, CatalogueVersion},
     catalogue::Catalogue,
     hash,
@@ -22,7 +22,7 @@ use proto::v1;
 use super::{BillingApi, messages, problems};
 use crate::books::catalogues;
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// One version, or the newest for an empty name.
     pub(crate) async fn find_catalogue(
         &self,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use domain::{BillingStore, PulseLog, Tenant, Timestamp, UsageStore, contract::Contract};
+use domain::{BillingStore, BlockStore, PulseLog, Tenant, Timestamp, contract::Contract};
 use edge::{Problem, access::Change, problem::reasons};
 use pricing::{
     agreement,
@@ -17,7 +17,7 @@ use crate::{
     effects::{Comparison, Effects},
 };
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// Checks a contract and applies it, or only checks.
     pub(crate) async fn apply(
         &self,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use domain::{BillingStore, PulseLog, UsageStore};
+use domain::{BillingStore, BlockStore, PulseLog};
 use edge::{Compute, Problem, compute::Call, problem::reasons};
 use futures_util::{Stream, stream};
 use proto::v1;
@@ -80,7 +80,7 @@ impl<F: Form> Giving<F> {
     }
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// Explains an invoice, piece by piece. What can be refused is refused before the first piece.
     pub(crate) async fn explain<F: Form>(
         &self,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use domain::{BillingStore, PulseLog, Tenant, UsageStore};
+use domain::{BillingStore, BlockStore, PulseLog, Tenant};
 use edge::{
     Problem,
     access::{Change, Principal},
@@ -60,7 +60,7 @@ impl Shown {
     }
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// A page of final documents by number, or all documents of one tenant, drafts too; of them those
     /// that pass the filter. A page looks at as many numbers as it may have documents, whatever of them
     /// passes, so it costs the same with a filter.

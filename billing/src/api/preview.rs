@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use domain::{BillingStore, PulseLog, Tenant, UsageStore, name::NameError};
+use domain::{BillingStore, BlockStore, PulseLog, Tenant, name::NameError};
 use edge::{Problem, access::Principal, problem::reasons};
 use pricing::{
     editions::Editions, invoice::document, moment::Calendar, simulate::Simulation, timeline::Month,
@@ -23,7 +23,7 @@ use crate::{
 /// Most files of contracts and amendments that one simulation takes.
 const CONTRACTS_MAX: usize = 100;
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// A tenant's invoices for the periods that begin in a month, as they would be now.
     pub(crate) async fn preview(
         &self,

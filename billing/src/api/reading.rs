@@ -1,6 +1,6 @@
 //! Reading: an invoice of any length, a page of its lines at a time.
 
-use domain::{BillingStore, PulseLog, UsageStore, hash};
+use domain::{BillingStore, BlockStore, PulseLog, hash};
 use edge::{
     Problem,
     paging::{self, TokenKey},
@@ -31,7 +31,7 @@ enum Printing {
     End,
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// A page of an invoice's lines, then of its usage without a price. Costs the parts of the document
     /// that it is in, wherever that is.
     pub(crate) async fn lines(

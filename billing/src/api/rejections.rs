@@ -1,6 +1,6 @@
 //! Rejections: messages that a consumer could not take, and their replay.
 
-use domain::{BillingStore, PulseLog, UsageStore};
+use domain::{BillingStore, BlockStore, PulseLog};
 use edge::{Problem, access::Change};
 use proto::v1;
 
@@ -9,7 +9,7 @@ use super::{
     requests::{CONSUMER_BYTES_MAX, REASON_BYTES_MAX, check_words, page},
 };
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// Notes that a consumer rejects a message.
     pub(crate) async fn reject(
         &self,

@@ -1,6 +1,6 @@
 //! Runs: started, listed, shown, continued, cancelled.
 
-use domain::{BillingStore, PulseLog, Tenant, UsageStore};
+use domain::{BillingStore, BlockStore, PulseLog, Tenant};
 use edge::{Problem, access::Change};
 use proto::v1;
 
@@ -18,7 +18,7 @@ const WORDS_LISTED_MAX: usize = 3;
 /// Tenants of a month that are listed as due; the others are counted.
 const DUE_LISTED_MAX: usize = 100;
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// Opens a run and works on it in the background.
     pub(crate) async fn start(
         &self,

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use domain::{BillingStore, PulseLog, UsageStore};
+use domain::{BillingStore, BlockStore, PulseLog};
 use edge::Problem;
 use futures_util::{Stream, stream};
 use proto::v1;
@@ -15,7 +15,7 @@ const PAGE: usize = 100;
 /// Time between two looks for new messages.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> BillingApi<U, B, L> {
     /// Messages with their numbers, in order, after the one that the request names: those that exist
     /// where it asks for no more, else without end. Numbers rise by one.
     pub(crate) fn watch(

@@ -5,7 +5,10 @@
 //! a chunk. Everything is checked before the first part, so an answer that has begun
 //! does not end with a refusal.
 
-use std::{cell::LazyCell, collections::HashMap};
+use std::{
+    cell::LazyCell,
+    collections::{HashMap, HashSet},
+};
 
 use domain::{Timestamp, catalogue::Meter, refold::Question};
 use pricing::{
@@ -23,6 +26,7 @@ use crate::{
     books::{document::number_text, documents::Found, journal},
     evidence::{self, Evidence, PulsesWanted},
     lines::key_of,
+    sources::{Hours, hours_of},
 };
 
 /// A piece of an explanation. The head comes first; each line is followed by its hours.
@@ -130,6 +134,19 @@ impl Explanation {
         };
         let lines = numbered.map(explained).collect();
         Self { found, invoice, lines, evidence: None, next: Next::Head }
+    }
+
+    /// Whether the document is made of usage, and not of other documents.
+    pub(super) const fn has_usage(&self) -> bool {
+        self.invoice.is_some()
+    }
+
+    /// The document, and the hours of the lines that are explained.
+    pub(super) fn told(&mut self) -> (&Found, impl Iterator<Item = Hours<'_>>) {
+        let explained: HashSet<usize> = self.lines.iter().filter_map(|line| line.own).collect();
+        let lines = self.invoice.iter_mut().flat_map(|invoice| &mut invoice.lines).enumerate();
+        let lines = lines.filter(move |(place, _)| explained.contains(place));
+        (&self.found, lines.filter_map(|(_, line)| hours_of(line)))
     }
 
     /// What the log is asked for the pulses behind the lines.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     Aggregate, Cell, DeadLetterGroup, DeadLetterKey, DeadLetterReason, DeadLetterSample,
     Dimensions, Epoch, LogId, Offset, Partition, Quantity, ResourceKey, RowKey, SegmentId, Sku,
-    Tenant, Timestamp, Unit, UsageRow, WindowLength,
+    Tenant, Timestamp, Unit, UsageRow, UsageStore as _, WindowLength,
     billing::CatalogueVersion,
     generation::Generation,
     log::{LogDrain, LogRecord},

@@ -4,7 +4,7 @@ use axum::{
     Extension, Json,
     extract::{Path, RawQuery, State},
 };
-use domain::{BillingStore, PulseLog, UsageStore};
+use domain::{BillingStore, BlockStore, PulseLog};
 use edge::{access::Change, parameters::Parameters};
 use proto::v1;
 
@@ -22,7 +22,7 @@ use crate::{
     tag = "billing",
     responses((status = 200, description = "All of them, without their texts.", body = Catalogues, example = json!(examples::catalogues()))),
 )]
-pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn list<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
 ) -> Answer<Catalogues> {
     Ok(Json(answers::catalogues(&api.catalogues().await?.catalogues)))
@@ -44,7 +44,7 @@ pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
     request_body(content = String, content_type = "application/yaml", description = "The catalogue's file.", example = json!(examples::CATALOGUE)),
     responses((status = 200, description = "It is published, or only checked.", body = PublishedCatalogue, example = json!(examples::published()))),
 )]
-pub(super) async fn publish<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn publish<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(change): Extension<Change>,
     RawQuery(query): RawQuery,
@@ -67,7 +67,7 @@ pub(super) async fn publish<U: UsageStore, B: BillingStore, L: PulseLog>(
     params(("version" = String, Path, description = "Its version.", max_length = 128, example = "2024-09")),
     responses((status = 200, description = "The catalogue, with `text`.", body = Catalogue, example = json!(examples::catalogue()))),
 )]
-pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn show<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Path(version): Path<String>,
 ) -> Answer<Catalogue> {

@@ -4,7 +4,7 @@ use axum::{
     Extension, Json,
     extract::{Path, RawQuery, State},
 };
-use domain::{BillingStore, PulseLog, UsageStore};
+use domain::{BillingStore, BlockStore, PulseLog};
 use edge::{access::Change, parameters::Parameters};
 use proto::v1;
 
@@ -23,7 +23,7 @@ use crate::{
     params(("tenant" = Option<String>, Query, description = "Only this tenant's.", max_length = 128, example = "acme")),
     responses((status = 200, description = "All of them, without their texts.", body = Contracts, example = json!(examples::contracts()))),
 )]
-pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn list<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     RawQuery(query): RawQuery,
 ) -> Answer<Contracts> {
@@ -43,7 +43,7 @@ pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
     request_body(content = String, content_type = "application/yaml", description = "The contract's file.", example = json!(examples::CONTRACT)),
     responses((status = 200, description = "It is applied, or only checked.", body = AppliedContract, example = json!(examples::applied()))),
 )]
-pub(super) async fn apply<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn apply<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(change): Extension<Change>,
     RawQuery(query): RawQuery,
@@ -67,7 +67,7 @@ pub(super) async fn apply<U: UsageStore, B: BillingStore, L: PulseLog>(
     request_body(content = String, content_type = "application/yaml", description = "The amendment's file.", example = json!(examples::AMENDMENT)),
     responses((status = 200, description = "It is applied, or only checked.", body = AmendedContract, example = json!(examples::amended()))),
 )]
-pub(super) async fn amend<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn amend<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(change): Extension<Change>,
     RawQuery(query): RawQuery,
@@ -87,7 +87,7 @@ pub(super) async fn amend<U: UsageStore, B: BillingStore, L: PulseLog>(
     params(("name" = String, Path, description = "Its name.", max_length = 128, example = "acme-1")),
     responses((status = 200, description = "The contract, with `text`.", body = Contract, example = json!(examples::contract()))),
 )]
-pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn show<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Path(name): Path<String>,
 ) -> Answer<Contract> {

@@ -7,7 +7,7 @@ use axum::{
     http::header,
     response::{Html, IntoResponse, Response},
 };
-use domain::{BillingStore, PulseLog, UsageStore};
+use domain::{BillingStore, BlockStore, PulseLog};
 use edge::{
     Problem,
     access::{Change, Principal},
@@ -46,7 +46,7 @@ use crate::{
     ),
     responses((status = 200, description = "One page.", body = InvoicesAnswer, example = json!(examples::invoices()))),
 )]
-pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn list<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(principal): Extension<Principal>,
     RawQuery(query): RawQuery,
@@ -73,7 +73,7 @@ fn moment_of(text: &str) -> Result<prost_types::Timestamp, Problem> {
 }
 
 /// `GET /v1/invoices/{invoice}`, where an action may be a part of the placeholder.
-pub(super) async fn get<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn get<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(principal): Extension<Principal>,
     Path(invoice): Path<String>,
@@ -107,7 +107,7 @@ pub(super) async fn get<U: UsageStore, B: BillingStore, L: PulseLog>(
     params(("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042")),
     responses((status = 200, description = "The invoice.", body = InvoiceAnswer, example = json!(examples::invoice()))),
 )]
-async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
+async fn show<U: BlockStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     number: &str,
     query: Option<&str>,
@@ -129,7 +129,7 @@ async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
     ),
     responses((status = 200, description = "One page.", body = InvoiceLinesAnswer, example = json!(examples::invoice_lines()))),
 )]
-pub(super) async fn lines<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn lines<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(principal): Extension<Principal>,
     Path(number): Path<String>,
@@ -159,7 +159,7 @@ pub(super) async fn lines<U: UsageStore, B: BillingStore, L: PulseLog>(
     ),
     responses((status = 200, description = "The lines with what is behind them.", body = ExplanationAnswer, example = json!(examples::explanation()))),
 )]
-async fn explain<U: UsageStore, B: BillingStore, L: PulseLog>(
+async fn explain<U: BlockStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     number: &str,
     query: Option<&str>,
@@ -187,7 +187,7 @@ async fn explain<U: UsageStore, B: BillingStore, L: PulseLog>(
     ),
     responses((status = 200, description = "What differs.", body = VerificationAnswer, example = json!(examples::verification()))),
 )]
-async fn verify<U: UsageStore, B: BillingStore, L: PulseLog>(
+async fn verify<U: BlockStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     number: &str,
     query: Option<&str>,
@@ -206,7 +206,7 @@ async fn verify<U: UsageStore, B: BillingStore, L: PulseLog>(
     params(("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042")),
     responses((status = 200, description = "The page.", body = String, content_type = "text/html", example = "<!doctype html>")),
 )]
-async fn html<U: UsageStore, B: BillingStore, L: PulseLog>(
+async fn html<U: BlockStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     number: &str,
     query: Option<&str>,
@@ -238,7 +238,7 @@ impl IntoResponse for Pdf {
     params(("invoice" = String, Path, description = "`INV-000042`, or the digits.", pattern = "^(INV-)?[0-9]+$", example = "INV-000042")),
     responses((status = 200, description = "The document.", body = inline(Pdf), content_type = "application/pdf")),
 )]
-async fn pdf<U: UsageStore, B: BillingStore, L: PulseLog>(
+async fn pdf<U: BlockStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     number: &str,
     query: Option<&str>,
@@ -284,7 +284,7 @@ impl Form for Text {
 }
 
 /// `POST /v1/invoices/{invoice}`, whose action is a part of the placeholder.
-pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn act<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(change): Extension<Change>,
     Path(invoice): Path<String>,
@@ -331,7 +331,7 @@ struct Void {
     request_body(content = Void, example = json!({"reason": "billed to the wrong tenant"})),
     responses((status = 200, description = "The invoice, without its lines.", body = InvoiceHeadAnswer, example = json!(examples::voided()))),
 )]
-async fn void<U: UsageStore, B: BillingStore, L: PulseLog>(
+async fn void<U: BlockStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     number: &str,
     Void { reason }: Void,
@@ -390,7 +390,7 @@ struct CreditLine {
     request_body(content = Credit, example = json!({"reason": "an outage", "lines": [{"line": 1, "amount": "1.00"}]})),
     responses((status = 200, description = "The credit note.", body = InvoiceAnswer, example = json!(examples::credit_note()))),
 )]
-async fn credit<U: UsageStore, B: BillingStore, L: PulseLog>(
+async fn credit<U: BlockStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     number: &str,
     Credit { reason, lines, request_id, kind, validate_only }: Credit,

@@ -4,7 +4,7 @@ use axum::{
     Extension, Json,
     extract::{Path, RawQuery, State},
 };
-use domain::{BillingStore, PulseLog, UsageStore};
+use domain::{BillingStore, BlockStore, PulseLog};
 use edge::{access::Change, parameters::Parameters, problem::reasons};
 use proto::v1;
 use serde::Deserialize;
@@ -28,7 +28,7 @@ use crate::{
     ),
     responses((status = 200, description = "One page.", body = Rejections, example = json!(examples::rejections()))),
 )]
-pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn list<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     RawQuery(query): RawQuery,
 ) -> Answer<Rejections> {
@@ -62,7 +62,7 @@ pub(super) struct Rejected {
     request_body(content = Rejected, example = json!({"message": 1, "consumer": "ledger", "reason": "the account is closed"})),
     responses((status = 200, description = "The rejection.", body = Rejection, example = json!(examples::rejection()))),
 )]
-pub(super) async fn reject<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn reject<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(change): Extension<Change>,
     Json(Rejected { message, consumer, reason }): Json<Rejected>,
@@ -72,7 +72,7 @@ pub(super) async fn reject<U: UsageStore, B: BillingStore, L: PulseLog>(
 }
 
 /// `POST /v1/billing/rejections/{rejection}`, whose action is a part of the placeholder.
-pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn act<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(change): Extension<Change>,
     Path(rejection): Path<String>,
@@ -92,7 +92,7 @@ pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
     params(("rejection" = String, Path, description = "Its number.", pattern = "^[0-9]{1,20}$", example = "1")),
     responses((status = 200, description = "The rejection, with `replayed_as`.", body = Rejection, example = json!(examples::replayed()))),
 )]
-async fn replay<U: UsageStore, B: BillingStore, L: PulseLog>(
+async fn replay<U: BlockStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     rejection: &str,
     change: &Change,

@@ -4,7 +4,7 @@ use axum::{
     Extension, Json,
     extract::{Path, State},
 };
-use domain::{BillingStore, PulseLog, UsageStore};
+use domain::{BillingStore, BlockStore, PulseLog};
 use edge::{
     access::Change,
     problem::{http::HttpProblem, reasons},
@@ -48,7 +48,7 @@ pub(super) struct Started {
     tag = "billing",
     responses((status = 200, description = "All of them.", body = Runs, example = json!(examples::runs()))),
 )]
-pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn list<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
 ) -> Answer<Runs> {
     Ok(Json(answers::runs(&api.runs().await?.runs)))
@@ -66,7 +66,7 @@ pub(super) async fn list<U: UsageStore, B: BillingStore, L: PulseLog>(
     request_body(content = Started, example = json!({"period": "2024-09", "request_id": "september"})),
     responses((status = 200, description = "The run as it begins.", body = Run, example = json!(examples::run()))),
 )]
-pub(super) async fn start<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn start<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(change): Extension<Change>,
     Json(Started { period, tenants, deltas, request_id }): Json<Started>,
@@ -84,7 +84,7 @@ pub(super) async fn start<U: UsageStore, B: BillingStore, L: PulseLog>(
     params(("run" = String, Path, description = "Its number.", pattern = "^[0-9]{1,20}$", example = "7")),
     responses((status = 200, description = "The run.", body = Run, example = json!(examples::run()))),
 )]
-pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn show<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Path(run): Path<String>,
 ) -> Answer<Run> {
@@ -92,7 +92,7 @@ pub(super) async fn show<U: UsageStore, B: BillingStore, L: PulseLog>(
 }
 
 /// `POST /v1/billing/runs/{run}`, whose action is a part of the placeholder.
-pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn act<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
     Extension(change): Extension<Change>,
     Path(run): Path<String>,
@@ -113,7 +113,7 @@ pub(super) async fn act<U: UsageStore, B: BillingStore, L: PulseLog>(
     params(("run" = String, Path, description = "Its number.", pattern = "^[0-9]{1,20}$", example = "7")),
     responses((status = 200, description = "The run as it is now.", body = Run, example = json!(examples::run()))),
 )]
-async fn resume<U: UsageStore, B: BillingStore, L: PulseLog>(
+async fn resume<U: BlockStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     run: &str,
     change: &Change,
@@ -130,7 +130,7 @@ async fn resume<U: UsageStore, B: BillingStore, L: PulseLog>(
     params(("run" = String, Path, description = "Its number.", pattern = "^[0-9]{1,20}$", example = "7")),
     responses((status = 200, description = "The run at its end.", body = Run, example = json!(examples::run()))),
 )]
-async fn cancel<U: UsageStore, B: BillingStore, L: PulseLog>(
+async fn cancel<U: BlockStore, B: BillingStore, L: PulseLog>(
     api: &BillingApi<U, B, L>,
     run: &str,
     change: &Change,
@@ -148,7 +148,7 @@ async fn cancel<U: UsageStore, B: BillingStore, L: PulseLog>(
     tag = "billing",
     responses((status = 200, description = "By month, oldest first.", body = Due, example = json!(examples::due()))),
 )]
-pub(super) async fn due<U: UsageStore, B: BillingStore, L: PulseLog>(
+pub(super) async fn due<U: BlockStore, B: BillingStore, L: PulseLog>(
     State(api): State<BillingApi<U, B, L>>,
 ) -> Answer<Due> {
     Ok(Json(answers::due(&api.due().await?)))

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{BillingStore, Clock, PulseLog, UsageStore};
+use domain::{BillingStore, BlockStore, Clock, PulseLog};
 use runtime::Shutdown;
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -35,7 +35,7 @@ pub(crate) struct RunTasks<U, B, L> {
     has_ended: Arc<AtomicBool>,
 }
 
-impl<U: UsageStore, B: BillingStore, L: PulseLog> RunTasks<U, B, L> {
+impl<U: BlockStore, B: BillingStore, L: PulseLog> RunTasks<U, B, L> {
     /// Takes the books and the clock, what drives runs, what finds what is due, and what a tick of the
     /// schedule bills.
     pub(crate) fn new(

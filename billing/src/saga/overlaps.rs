@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use domain::{BillingStore, Timestamp, UsageStore, Window};
+use domain::{BillingStore, BlockStore, Timestamp, Window};
 use pricing::timeline::Month;
 
 use super::{Job, Saga};
@@ -22,7 +22,7 @@ use crate::{
     usage::of_tenant,
 };
 
-impl<U: UsageStore, B: BillingStore> Saga<U, B> {
+impl<U: BlockStore, B: BillingStore> Saga<U, B> {
     /// Resources that a tenant used in the month behind a contract that ended, or between two.
     pub(super) async fn uncovered(
         &self,
@@ -30,7 +30,8 @@ impl<U: UsageStore, B: BillingStore> Saga<U, B> {
     ) -> Result<u64, BillingError> {
         let mut resources = HashSet::new();
         for gap in periods::gaps(&account.contracts, run.request.month)? {
-            let mut pages = self.rater.usage().pages(below, of_tenant(&account.tenant, gap));
+            let filter = of_tenant(&account.tenant, gap);
+            let mut pages = self.rater.usage().pages(below, filter).await?;
             while let Some(page) = pages.next().await? {
                 resources.extend(page.into_iter().map(|row| row.key.resource));
             }

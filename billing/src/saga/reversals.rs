@@ -1,7 +1,7 @@
 //! Reversals: all that documents bill for a period that no longer exists is given back. A contract about
 //! the past ends a period where it begins it elsewhere, or bills it in another currency.
 
-use domain::{BillingStore, UsageStore};
+use domain::{BillingStore, BlockStore};
 use pricing::{document::InvoiceDocument, invoice::document};
 
 use super::{Saga, overlaps::period_of};
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-impl<U: UsageStore, B: BillingStore> Saga<U, B> {
+impl<U: BlockStore, B: BillingStore> Saga<U, B> {
     /// Gives back what documents of the run's month bill for periods that no longer exist, and gives the
     /// run's reversals that are not void.
     pub(super) async fn reverse(

@@ -1,8 +1,8 @@
 //! Contracts and periods against the log's windows, also of a log that got shorter ones by growing.
 
 use domain::{
-    Aggregate, Cell, Dimensions, Epoch, LogId, Offset, Partition, Quantity, ResourceKey, SegmentId,
-    Sku, Tenant, Unit,
+    Aggregate, Cell, Dimensions, Epoch, LogId, Offset, Partition, Quantity, ResourceKey, RowKey,
+    SegmentId, Sku, Tenant, Unit, UsageStore as _,
     epochs::LogEvent,
     segment::{Conservation, Progress},
     store::Flush,

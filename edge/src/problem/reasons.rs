@@ -105,7 +105,7 @@ reasons! {
     GROUP_BY_INVALID "A name to group by is neither a field nor a declared dimension.",
     PAGE_SIZE_INVALID "The page size is not 1 to 1000.",
     PAGE_TOKEN_INVALID "The page token is damaged or belongs to another query.",
-    RESULT_TOO_LARGE "The answer would have more groups, or read more rows, than the server allows; narrow the query. Or a document would have more lines.",
+    RESULT_TOO_LARGE "The answer would have more groups, or take longer, than the server allows; narrow the query. Or a document would have more lines.",
     PARAMETER_UNKNOWN "A parameter of this name does not exist.",
     PARAMETER_INVALID "A parameter's value is missing, repeated or not what it should be.",
     DEAD_LETTER_NOT_FOUND "No dead letter stands at this place.",

@@ -1,7 +1,7 @@
 //! The audit finds what was lost or changed, and nothing where all is well.
 
 use domain::{
-    Clock, LogId, Timestamp,
+    Clock, LogId, Timestamp, UsageStore as _,
     generation::Generation,
     log::{AppendError, LogBounds, LogDrain, LogError, LogRecord},
 };
@@ -61,7 +61,7 @@ async fn consumed() -> (Arc<MemoryLog>, Arc<MemoryUsageStore>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_store_has_no_mismatch() {
     let (log, store) = consumed().await;
-    let report = audit(log, store, None).await.unwrap();
+    let report = audit(log, store, None, SortRoom::in_temp_dir(1 << 16)).await.unwrap();
     assert_eq!((report.segments, report.refolded), (8, 8));
     assert_eq!(report.mismatches, []);
 }
@@ -86,11 +86,15 @@ async fn a_closed_segment_is_audited_wherever_progress_is() {
         fault.into_iter().for_each(|fault| store.fail_next_flush(fault));
         let flushed = store.flush(Arc::new(flush.clone())).await;
         assert_eq!(flushed.is_err(), fault.is_some());
-        let report = audit(Arc::clone(&log), Arc::clone(&store), None).await.unwrap();
+        let report =
+            audit(Arc::clone(&log), Arc::clone(&store), None, SortRoom::in_temp_dir(1 << 16))
+                .await
+                .unwrap();
         assert_eq!((report.segments, report.refolded), (1, 1), "{fault:?}");
         assert_eq!(report.mismatches, []);
         assert!(store.lose_row(&flush.rows[0].key));
-        let mismatches = audit(log, store, None).await.unwrap().mismatches;
+        let mismatches =
+            audit(log, store, None, SortRoom::in_temp_dir(1 << 16)).await.unwrap().mismatches;
         let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
         assert_eq!(mismatch.invariant, "I2");
     }
@@ -138,7 +142,8 @@ async fn a_log_that_ends_where_the_last_segment_ends_or_before_is_found() {
         if is_row_lost {
             assert!(store.lose_row(&flush.rows[0].key));
         }
-        let report = audit(log, Arc::clone(&store), None).await.unwrap();
+        let report =
+            audit(log, Arc::clone(&store), None, SortRoom::in_temp_dir(1 << 16)).await.unwrap();
         let found: Vec<_> = report.mismatches.iter().map(|found| found.invariant).collect();
         assert_eq!(found, invariants, "{end}: {report:?}");
         assert_eq!((report.segments, report.refolded), (1, u64::from(end == 4)));
@@ -154,7 +159,7 @@ async fn a_log_that_ends_with_a_boundary_is_sound() {
     let boundary = record::encode_boundary(&generation(), "test");
     log.append(Partition(0), vec![boundary]).await.unwrap();
     let (store, _) = stored_first(&log).await;
-    let report = audit(log, store, None).await.unwrap();
+    let report = audit(log, store, None, SortRoom::in_temp_dir(1 << 16)).await.unwrap();
     assert_eq!((report.segments, report.refolded), (1, 1));
     assert_eq!(report.mismatches, []);
 }
@@ -213,7 +218,8 @@ async fn an_error_behind_the_last_segment_is_noted_though_more_was_lent() {
         log.append(Partition(0), vec![body]).await.unwrap();
     }
     let log = Arc::new(Lavish((*log).clone()));
-    let mismatches = audit(log, store, None).await.unwrap().mismatches;
+    let mismatches =
+        audit(log, store, None, SortRoom::in_temp_dir(1 << 16)).await.unwrap().mismatches;
     let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
     assert_eq!((mismatch.invariant, mismatch.segment_start), ("I11", Offset(3)));
 }
@@ -226,7 +232,8 @@ async fn every_lost_row_is_found() {
     for key in keys {
         let (log, store) = consumed().await;
         assert!(store.lose_row(&key));
-        let mismatches = audit(log, store, None).await.unwrap().mismatches;
+        let mismatches =
+            audit(log, store, None, SortRoom::in_temp_dir(1 << 16)).await.unwrap().mismatches;
         let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
         assert_eq!(mismatch.invariant, "I2");
         assert_eq!(mismatch.segment_start, key.segment.start);
@@ -245,7 +252,8 @@ async fn a_changed_row_and_a_made_up_row_are_found() {
     for (row, invariant) in [(changed, "I5"), (made_up, "I2")] {
         let (log, store) = (Arc::clone(&log), consumed().await.1);
         store.flush(Arc::new(with_row(&store, row).await)).await.unwrap();
-        let mismatches = audit(log, store, None).await.unwrap().mismatches;
+        let mismatches =
+            audit(log, store, None, SortRoom::in_temp_dir(1 << 16)).await.unwrap().mismatches;
         let [mismatch] = &mismatches[..] else { panic!("{mismatches:?}") };
         assert_eq!(mismatch.invariant, invariant);
     }

@@ -104,8 +104,14 @@ impl World {
     }
 
     async fn assert_audit_is_clean(&self) {
-        let report =
-            audit::audit(Arc::clone(&self.log), Arc::clone(&self.store), None).await.unwrap();
+        let report = audit::audit(
+            Arc::clone(&self.log),
+            Arc::clone(&self.store),
+            None,
+            crate::blocks::SortRoom::in_temp_dir(1 << 16),
+        )
+        .await
+        .unwrap();
         assert_eq!(report.mismatches, []);
         assert!(report.segments > 0);
     }

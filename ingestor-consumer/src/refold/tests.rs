@@ -321,7 +321,10 @@ async fn ids_that_memory_has_no_room_for_change_no_answer() {
     let found = refolder.outcomes(request).await.unwrap();
     assert_eq!(numbers(&found.outcomes), (1, 7, vec![(DeadLetterReason::TooLate, 1)]));
     assert!(nowhere.exists(), "the ids of the first segment are in a scratch file");
-    let report = crate::audit::audit(log, store, Some(ids)).await.unwrap();
+    let report =
+        crate::audit::audit(log, store, Some(ids), crate::blocks::SortRoom::in_temp_dir(1 << 16))
+            .await
+            .unwrap();
     assert_eq!((report.segments, report.refolded, report.mismatches.len()), (3, 3, 0));
 }
 
@@ -335,7 +338,12 @@ async fn an_audit_without_room_for_ids_fails_and_says_nothing_about_the_log() {
     let scratch = tempfile::tempdir().unwrap();
     let audit = |scratch: &std::path::Path| {
         let ids = IdsMemory { bytes_max: 0, scratch: scratch.into() };
-        crate::audit::audit(Arc::clone(&log), Arc::clone(&store), Some(ids))
+        crate::audit::audit(
+            Arc::clone(&log),
+            Arc::clone(&store),
+            Some(ids),
+            crate::blocks::SortRoom::in_temp_dir(1 << 16),
+        )
     };
     assert_eq!(audit(&scratch.path().join("new")).await.unwrap().mismatches, []);
     let no_directory = scratch.path().join("file");

@@ -1,17 +1,21 @@
 //! Compare: two epochs' totals, resource by resource and window by window, below one cut.
 //!
-//! The cut is, in each partition, the end of the last segment that is closed in both, so a consumer
-//! that goes on meanwhile changes nothing of the answer.
+//! The cut is, in each partition, the end of the last segment that is closed in both, or the start of the
+//! block that this is inside of; so a consumer that goes on meanwhile changes nothing of the answer.
 
 use domain::{
-    Aggregate, Conservation, Epoch, LogId, Offset, Partition, PulseLog, ResourceKey, RowKey,
-    Timestamp, Total, UsageRow, UsageStore, View,
+    BlockStore, Conservation, Epoch, LogId, Offset, Partition, PulseLog, ResourceKey, RowKey,
+    SegmentId, Timestamp, Total, UsageCursor, UsageRow, View,
+    blocks::{BlockCell, BlockMap, Entry, EntryKey, Series, Sources},
     epochs::LogHistory,
     store::{PartitionKey, StoreError, UsageFilter},
 };
 
 use super::{ReplayError, closed_to};
-use crate::restart;
+use crate::{
+    blocks::{BlocksError, SortRoom, Sorter},
+    restart,
+};
 
 /// Rows asked of the store at a time.
 const PAGE_ROWS: usize = 10_000;
@@ -51,15 +55,16 @@ pub struct Difference {
 }
 
 /// Compares the totals of two epochs and gives each difference to `visit`, in the order of tenant,
-/// window, SKU, unit, dimensions.
+/// SKU, unit, dimensions, window.
 ///
 /// # Errors
 /// See [`ReplayError`]; differences that were given stand.
-pub async fn compare<L: PulseLog, U: UsageStore>(
+pub async fn compare<L: PulseLog, U: BlockStore>(
     log: &L,
     store: &U,
     epochs: [Epoch; 2],
-    visit: impl FnMut(Difference) + Send,
+    room: SortRoom,
+    mut visit: impl FnMut(Difference) + Send,
 ) -> Result<Comparison, ReplayError> {
     let (journal, log_id) = (store.journal().await?, log.generation().log_id);
     let history = journal.log(log_id);
@@ -68,99 +73,102 @@ pub async fn compare<L: PulseLog, U: UsageStore>(
             return Err(ReplayError::Unknown(epoch));
         }
     }
-    let mut comparison = Comparison::default();
+    let mut cut = Vec::new();
     for partition in log.generation().partitions() {
         let [before, after] = epochs.map(|epoch| PartitionKey { log_id, partition, epoch });
         let (one, other) =
             (closed_to(store, history, before).await?, closed_to(store, history, after).await?);
-        let cut = one.min(other);
-        comparison.cut.push(cut);
-        let one = account_at(store, history, before, cut).await?;
-        let other = account_at(store, history, after, cut).await?;
+        cut.push(one.min(other));
+    }
+    outside_blocks(&store.block_map().await?, log_id, &mut cut);
+    let mut comparison = Comparison { cut, ..Comparison::default() };
+    for (partition, cut) in log.generation().partitions().zip(&comparison.cut) {
+        let [before, after] = epochs.map(|epoch| PartitionKey { log_id, partition, epoch });
+        let one = account_at(store, history, before, *cut).await?;
+        let other = account_at(store, history, after, *cut).await?;
         if one != other {
             comparison.accounts.push((partition, one, other));
         }
     }
-    let views = epochs.map(|epoch| View::of_epoch(journal.clone(), log_id, epoch));
-    Rows { log_id, views, comparison, open: None, visit }.compare(store).await
-}
-
-/// A pass over all rows. Those of one resource and window follow one another.
-struct Rows<V> {
-    log_id: LogId,
-    views: [View; 2],
-    comparison: Comparison,
-    /// The resource and window that rows come of now.
-    open: Option<Difference>,
-    visit: V,
-}
-
-impl<V: FnMut(Difference) + Send> Rows<V> {
-    async fn compare<U: UsageStore>(mut self, store: &U) -> Result<Comparison, ReplayError> {
-        let everything = UsageFilter {
-            tenant: None,
-            product_sku: None,
-            use_unity: None,
-            from: Timestamp::MIN,
-            to: Timestamp::MAX,
+    let mut sorter = Sorter::new(log.generation().window, room);
+    for (side, epoch) in (0..).zip(epochs) {
+        let view = View::of_epoch(journal.clone(), log_id, epoch);
+        let wanted = |segment: &SegmentId| {
+            let cut = comparison.cut.get(usize::from(segment.partition.0));
+            let is_below = cut.is_some_and(|cut| segment.start < *cut);
+            segment.log_id == log_id && is_below && view.counts(segment)
         };
-        let mut last: Option<RowKey> = None;
-        loop {
-            let rows = store.scan(&everything, last.as_ref(), PAGE_ROWS).await?;
-            let is_last = rows.len() < PAGE_ROWS;
-            last = rows.last().map(|row| row.key.clone());
-            rows.into_iter().try_for_each(|row| self.take(row))?;
-            if is_last {
-                self.close();
-                return Ok(self.comparison);
-            }
-        }
+        add_all(store, &mut sorter, side, wanted).await?;
     }
-
-    fn take(&mut self, row: UsageRow) -> Result<(), StoreError> {
-        let segment = &row.key.segment;
-        let cut = self.comparison.cut.get(usize::from(segment.partition.0));
-        let is_below = segment.log_id == self.log_id && cut.is_some_and(|cut| segment.start < *cut);
-        let is_in = [&self.views[0], &self.views[1]].map(|view| view.counts(segment));
-        if !is_below || is_in == [false, false] {
-            return Ok(());
-        }
-        let RowKey { resource, window_start, .. } = row.key;
-        let same =
-            |open: &Difference| open.window_start == window_start && open.resource == resource;
-        if !self.open.as_ref().is_some_and(same) {
-            self.close();
-        }
-        let new = || Difference { resource, window_start, before: None, after: None };
-        let totals = self.open.get_or_insert_with(new);
-        if is_in[0] {
-            add(&mut totals.before, &row.cell.aggregate);
-        }
-        if is_in[1] {
-            add(&mut totals.after, &row.cell.aggregate);
-        }
-        Ok(())
+    let mut sorted = sorter.sorted()?;
+    while let Some((_, entry)) = sorted.next()? {
+        compare_entry(&entry, &mut comparison, &mut visit)?;
     }
+    Ok(comparison)
+}
 
-    fn close(&mut self) {
-        let Some(totals) = self.open.take() else { return };
-        self.comparison.compared += 1;
-        if totals.before != totals.after {
-            self.comparison.different += 1;
-            (self.visit)(totals);
-        }
+/// Moves a cut back to where it is inside no block.
+fn outside_blocks(map: &BlockMap, log_id: LogId, cut: &mut Vec<Offset>) {
+    let crosses = |ends: &[Offset], cut: &[Offset]| ends.iter().zip(cut).any(|(end, at)| end > at);
+    let of_log = || map.epochs().filter(|(of, ..)| *of == log_id).map(|(_, _, blocks)| blocks);
+    loop {
+        let first = of_log().find_map(|blocks| {
+            let ends = blocks.blocks.iter().map(|block| &block.ends);
+            let at = ends.clone().position(|ends| crosses(ends, cut))?;
+            let from = blocks.from_of(at);
+            crosses(cut, from).then(|| from.to_vec())
+        });
+        let Some(from) = first else { return };
+        cut.iter_mut().zip(from).for_each(|(at, from)| *at = from.min(*at));
     }
 }
 
-fn add(total: &mut Option<Total>, more: &Aggregate) {
-    match total {
-        None => *total = Some(more.into()),
-        Some(total) => total.add(more),
+/// Adds the usage of one side, as a part of its own.
+async fn add_all<U: BlockStore>(
+    store: &U,
+    sorter: &mut Sorter,
+    side: u32,
+    wanted: impl Fn(&SegmentId) -> bool,
+) -> Result<(), ReplayError> {
+    let everything = UsageFilter {
+        tenant: None,
+        product_sku: None,
+        use_unity: None,
+        from: Timestamp::MIN,
+        to: Timestamp::MAX,
+    };
+    let mut cursor = UsageCursor::open(store, everything, wanted).await?;
+    while let Some(rows) = cursor.next(store, PAGE_ROWS).await? {
+        for UsageRow { key: RowKey { resource, window_start, .. }, cell } in rows {
+            let key = EntryKey::new(Series::Resources, &resource, window_start);
+            let (total, sources) = ((&cell.aggregate).into(), Sources::default());
+            sorter.add(0, key, BlockCell { window_start, part: side, total, sources })?;
+        }
     }
+    Ok(())
+}
+
+fn compare_entry(
+    entry: &Entry,
+    comparison: &mut Comparison,
+    visit: &mut impl FnMut(Difference),
+) -> Result<(), ReplayError> {
+    let resource = entry.key.resource(None).map_err(BlocksError::from)?;
+    for cells in entry.cells.chunk_by(|one, next| one.window_start == next.window_start) {
+        let side = |side| cells.iter().find(|cell| cell.part == side).map(|cell| cell.total);
+        let (before, after) = (side(0), side(1));
+        comparison.compared += 1;
+        if before != after {
+            comparison.different += 1;
+            let (resource, window_start) = (resource.clone(), cells[0].window_start);
+            visit(Difference { resource, window_start, before, after });
+        }
+    }
+    Ok(())
 }
 
 /// What became of a partition's pulses below the cut, in the totals of an epoch.
-async fn account_at<U: UsageStore>(
+async fn account_at<U: BlockStore>(
     store: &U,
     history: &LogHistory,
     key: PartitionKey,

@@ -5,13 +5,16 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use domain::{Clock, NoFeed, RowKey, View, generation::Generation, store::UsageFilter};
+use domain::{
+    Clock, NoFeed, RowKey, SegmentId, UsageCursor, UsageStore as _, View, generation::Generation,
+    store::UsageFilter,
+};
 use prost::Message;
 use proto::{record, v1};
 use storage::memory::{MemoryLog, MemoryUsageStore};
 
 use super::*;
-use crate::{Consumer, ConsumerConfig, ConsumerPorts, Work, audit};
+use crate::{Consumer, ConsumerConfig, ConsumerPorts, Work, audit, blocks::SortRoom};
 
 const START: i64 = 2_000_000_000;
 
@@ -105,7 +108,13 @@ impl World {
     async fn differences(&self, before: u16, after: u16) -> (Comparison, Vec<Difference>) {
         let mut found = Vec::new();
         let epochs = [Epoch(before), Epoch(after)];
-        let compared = compare(&*self.log, &*self.store, epochs, |found_one| found.push(found_one));
+        let compared = compare(
+            &*self.log,
+            &*self.store,
+            epochs,
+            SortRoom::in_temp_dir(1 << 16),
+            |found_one| found.push(found_one),
+        );
         (compared.await.unwrap(), found)
     }
 
@@ -123,14 +132,22 @@ impl World {
             to: Timestamp::MAX,
         };
         let view: View = self.store.active_view().await.unwrap();
-        let rows = self.store.usage(&view, &everything, None, 1_000).await.unwrap();
+        let wanted = |segment: &SegmentId| view.counts(segment);
+        let cursor = UsageCursor::open(&*self.store, everything, wanted).await.unwrap();
+        let rows = cursor.all(&*self.store).await.unwrap();
         let text = |key: &RowKey| key.resource.dimensions.as_str().to_owned();
         rows.iter().map(|row| (text(&row.key), row.cell.aggregate.count)).collect()
     }
 
     async fn assert_sound(&self) {
-        let report =
-            audit::audit(Arc::clone(&self.log), Arc::clone(&self.store), None).await.unwrap();
+        let report = audit::audit(
+            Arc::clone(&self.log),
+            Arc::clone(&self.store),
+            None,
+            SortRoom::in_temp_dir(1 << 16),
+        )
+        .await
+        .unwrap();
         assert_eq!(report.mismatches, []);
         assert!(report.refolded >= 14, "{report:?}");
     }

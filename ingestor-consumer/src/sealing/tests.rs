@@ -11,7 +11,7 @@ use std::{
 
 use domain::{
     Clock, DeadLetterGroup, DeadLetterReason, LogId, NoFeed, Partition, PulseLog, Timestamp,
-    UsageRow, View, WindowLength,
+    UsageCursor, UsageRow, View, WindowLength,
     store::{DeadLetterFilter, UsageFilter},
 };
 use prost::Message;
@@ -152,7 +152,8 @@ impl World {
             from: Timestamp::MIN,
             to: Timestamp::MAX,
         };
-        self.store.usage(&View::default(), &everything, None, 10_000).await.unwrap()
+        let cursor = UsageCursor::open(&*self.store, everything, |_| true).await.unwrap();
+        cursor.all(&*self.store).await.unwrap()
     }
 
     async fn letters(&self, log: usize) -> Vec<DeadLetterReason> {
@@ -165,8 +166,14 @@ impl World {
 
     async fn assert_sound(&self) {
         for log in &self.logs {
-            let report =
-                audit::audit(Arc::clone(log), Arc::clone(&self.store), None).await.unwrap();
+            let report = audit::audit(
+                Arc::clone(log),
+                Arc::clone(&self.store),
+                None,
+                crate::blocks::SortRoom::in_temp_dir(1 << 16),
+            )
+            .await
+            .unwrap();
             assert_eq!(report.mismatches, []);
             assert!(report.segments > 0 && report.refolded == report.segments, "{report:?}");
         }

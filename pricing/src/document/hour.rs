@@ -39,10 +39,11 @@ pub struct SegmentRef {
     #[serde(with = "words")]
     #[schema(value_type = String, example = "1048576")]
     pub segment_start: u64,
-    /// Offset of the last record in it that changed the hour.
-    #[serde(with = "words")]
-    #[schema(value_type = String, example = "1048600")]
-    pub offset_last: u64,
+    /// Offset of the last record in it that changed the hour. Absent where the hour is in a block and the
+    /// log was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "words::optional")]
+    #[schema(value_type = Option<String>, example = "1048600")]
+    pub offset_last: Option<u64>,
     /// False where the log no longer has the records; absent where pulses were not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_log: Option<bool>,
@@ -113,7 +114,7 @@ impl From<&rate::SegmentPart> for SegmentRef {
             partition: part.segment.partition.0,
             epoch: part.segment.epoch.0,
             segment_start: part.segment.start.0,
-            offset_last: part.offset_last.0,
+            offset_last: part.offset_last.map(|offset| offset.0),
             in_log: None,
             pulses: None,
             pulses_left_out: None,

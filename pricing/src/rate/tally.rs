@@ -174,13 +174,13 @@ fn hour(rows: &[&UsageRow]) -> Hour {
         // Rows of several dimensions may come from one segment.
         match segments.last_mut().filter(|part| part.segment == key.segment) {
             Some(part) => {
-                part.offset_last = part.offset_last.max(cell.offset_last);
+                part.offset_last = part.offset_last.max(Some(cell.offset_last));
                 part.dimensions.insert(key.resource.dimensions.clone());
             }
             None => segments.push(SegmentPart {
                 segment: key.segment,
                 dimensions: BTreeSet::from([key.resource.dimensions.clone()]),
-                offset_last: cell.offset_last,
+                offset_last: Some(cell.offset_last),
             }),
         }
     }

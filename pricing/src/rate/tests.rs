@@ -180,7 +180,7 @@ fn tiers_act_on_the_whole_period_over_all_hours_and_dimensions() {
     let steps: Vec<&str> = line.steps.iter().map(Step::as_str).collect();
     assert_eq!(steps, ["meter", "tier", "tier_fee", "tier"]);
     assert_eq!(line.hours.len(), 2);
-    assert_eq!(line.hours[1].segments[0].offset_last, Offset(12));
+    assert_eq!(line.hours[1].segments[0].offset_last, Some(Offset(12)));
 }
 
 #[test]

@@ -35,13 +35,17 @@ pub async fn run(globals: &Globals, AuditArgs {}: AuditArgs) -> Result<Exit, Fai
     let document = json!({
         "segments": wire::integer(audit.segments),
         "refolded": wire::integer(audit.refolded),
+        "blocks": wire::integer(audit.blocks),
+        "blocks_remade": wire::integer(audit.blocks_remade),
         "mismatches": audit.mismatches.iter().map(mismatch).collect::<Vec<_>>(),
     });
     let columns = ["generation", "partition", "segment_start", "invariant", "message"];
     let answer = Answer::list(document, "mismatches", &columns).note(format!(
-        "{} of {} folded again: {}",
+        "{} of {} folded again, {} of {} made again: {}",
         audit.refolded,
         counted(audit.segments, "segment"),
+        audit.blocks_remade,
+        counted(audit.blocks, "block"),
         counted(audit.mismatches.len(), "mismatch")
     ));
     Printer::new(globals.output).print(&answer)?;

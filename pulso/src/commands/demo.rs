@@ -15,7 +15,7 @@ use std::{
 use crate::client::Channel;
 use billing::answers::preview::PreviewAnswer;
 use clap::Parser;
-use domain::{Timestamp, UsageRow, UsageStore, store::UsageFilter};
+use domain::{BlockStore, SegmentId, Timestamp, UsageCursor, UsageRow, store::UsageFilter};
 use pricing::{
     document::InvoiceDocument,
     focus::{self, Basis, Comparison, FocusRow, Imported},
@@ -164,7 +164,7 @@ async fn publish(channel: Channel, text: &str) -> Result<(), Failure> {
 }
 
 /// Every row of the store: a sample is small.
-async fn all_usage(store: &impl UsageStore) -> Result<Vec<UsageRow>, Failure> {
+async fn all_usage(store: &impl BlockStore) -> Result<Vec<UsageRow>, Failure> {
     let filter = UsageFilter {
         tenant: None,
         product_sku: None,
@@ -173,7 +173,9 @@ async fn all_usage(store: &impl UsageStore) -> Result<Vec<UsageRow>, Failure> {
         to: Timestamp::MAX,
     };
     let view = store.active_view().await.map_err(Failure::internal)?;
-    store.usage(&view, &filter, None, 1_000_000).await.map_err(Failure::internal)
+    let wanted = |segment: &SegmentId| view.counts(segment);
+    let cursor = UsageCursor::open(store, filter, wanted).await.map_err(Failure::internal)?;
+    cursor.all(store).await.map_err(Failure::internal)
 }
 
 /// The bills of all tenants for the month of the sample's first row: the greatest ones, and how

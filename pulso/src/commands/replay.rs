@@ -30,6 +30,7 @@ use crate::{
         backends::{self, Backends},
         consuming,
         recorded::recorded,
+        scratch::sort_room,
     },
 };
 
@@ -288,7 +289,9 @@ impl Replay<'_> {
         let epochs = [with.map_or(active, Epoch), Epoch(epoch)];
         let mut differences = Vec::new();
         let visit = |found: Difference| differences.push(difference(&found));
-        let compared = replay::compare(&*self.log, &*self.backends.usage, epochs, visit).await;
+        let room = sort_room(&self.loaded.config);
+        let compared =
+            replay::compare(&*self.log, &*self.backends.usage, epochs, room, visit).await;
         let compared = compared.map_err(|error| self.failure(error))?;
         let accounts = compared.accounts.iter().map(|(partition, before, after)| {
             json!({
@@ -417,7 +420,7 @@ fn failure(error: &ReplayError, Of { number, newest }: Of) -> Failure {
         | ReplayError::Unknown(_)
         | ReplayError::Expired { .. } => Exit::Data,
         ReplayError::Behind { .. } => Exit::Retry,
-        ReplayError::Log(_) | ReplayError::Store(_) => Exit::Internal,
+        ReplayError::Log(_) | ReplayError::Store(_) | ReplayError::Sort(_) => Exit::Internal,
     };
     if newest == 1 {
         return Failure::new(exit, error);

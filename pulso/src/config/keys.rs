@@ -51,6 +51,7 @@ configuration! {
     ingest: Ingest,
     consumer: Consumer,
     limits: Limits,
+    blocks: Blocks,
     billing: Billing,
     compute: Compute,
     query: Query,
@@ -340,6 +341,21 @@ sections! {
         values_per_dimension: Count<1, 4_294_967_295> = "100000";
     }
 
+    /// Blocks: usage of closed segments, merged. Not on CQL.
+    blocks: Blocks {
+        /// Log time of a first block. Shorter ones leave fewer rows for each query to read; longer ones
+        /// write fewer pages. Blocks of a day and of a month are merged from these.
+        every: Span<SECOND, { 24 * HOUR }> = "1h";
+        /// How long after the end of such a time its block is made. What comes later is in a later one.
+        delay: Span<0, { 24 * HOUR }> = "5m";
+        /// How long what was merged is kept for those who are reading it. One that reads longer fails and
+        /// is told to read again, so longer than store.read_timeout and query.timeout.
+        keep_replaced: Span<SECOND, { 24 * HOUR }> = "10m";
+        /// Bytes that a block may take in memory while it is made, audited or compared; what does not fit
+        /// goes to scratch files.
+        memory: ByteSize<MIB, { 64 * GIB }> = "64 MiB";
+    }
+
     /// Billing runs.
     billing: Billing {
         /// When the price stage bills what is due: `off`, or a cron expression of six fields in UTC
@@ -394,9 +410,9 @@ sections! {
         /// Rows asked of the store at a time. Fewer cost round trips, more cost memory (about 300
         /// bytes a row for each query under way).
         store_page_rows: Count<1, 1_000_000> = "4096";
-        /// Store rows that one request may read. Too low refuses honest questions; too high lets
+        /// How long one page of an answer may take. Too short refuses honest questions; too long lets
         /// one question keep the store busy.
-        rows_read_max: Count<1, 10_000_000_000> = "10000000";
+        timeout: Span<SECOND, HOUR> = "30s";
     }
 
     /// Logs of this process, on stderr.

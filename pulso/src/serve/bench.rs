@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use super::{
     ALL_STAGES, Serving, access,
     process::{Plan, Process},
+    scratch,
 };
 use crate::{
     cli::serving::{Mode, PipelineArgs},
@@ -118,7 +119,7 @@ async fn measure(
         tracing::error!(sent = ?report.ledger.total(), stored = ?found.total(), ?counts, ?differs, "totals differ");
         // Says on which side of the log the fault lies, while the files are still there.
         let (log, usage) = (Arc::clone(&process.backends.log), Arc::clone(&process.backends.usage));
-        let audit = ingestor_consumer::audit::audit(log, usage, None)
+        let audit = ingestor_consumer::audit::audit(log, usage, None, scratch::sort_room(config))
             .await
             .map_err(super::consuming::failure)?;
         tracing::error!(?audit, "what the log says against what is stored");

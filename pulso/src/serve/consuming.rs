@@ -1,6 +1,6 @@
 //! The consumer stage with its schedule, as the serving commands run it.
 
-use std::{num::NonZero, path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZero, sync::Arc, time::Duration};
 
 use domain::{
     FoldLimits, LogId, PulseLog as _, UsageStore as _,
@@ -8,8 +8,7 @@ use domain::{
     log::{AppendError, LogError},
 };
 use ingestor_consumer::{
-    Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport, Work, fold::IdsMemory,
-    restart::RestartError,
+    Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, TickReport, Work, restart::RestartError,
 };
 use runtime::{
     Health, Schedule, Shutdown, clock,
@@ -23,7 +22,7 @@ use storage::{
 use tokio::sync::Mutex;
 use tracing::{debug, error, warn};
 
-use super::backends::Backends;
+use super::{backends::Backends, blocks::Blocks, scratch};
 use crate::{
     config::Config,
     exit::{Exit, Failure},
@@ -41,6 +40,7 @@ pub struct Consuming {
     usage: Arc<Usage>,
     feed: Option<Arc<KafkaFeed>>,
     config: ConsumerConfig,
+    blocks: Blocks,
     trouble: Trouble,
     check: Check,
 }
@@ -80,10 +80,11 @@ impl Consuming {
             before = Some(log_id);
         }
         turns.push(Turn::waiting(Arc::clone(&backends.log), before));
+        let blocks = Blocks::new(backends, config);
         let config = consumer_config(config, Work::Live);
         let (usage, feed) = (Arc::clone(&backends.usage), backends.feed.clone());
         let (turns_of, trouble) = (Mutex::new(None), Trouble::default());
-        let started = Self { turns: turns_of, usage, feed, config, trouble, check };
+        let started = Self { turns: turns_of, usage, feed, config, blocks, trouble, check };
         let journal = started.usage.journal().await?;
         for turn in &mut turns {
             started.begin(turn, &journal).await?;
@@ -129,15 +130,29 @@ impl Consuming {
         &self.trouble
     }
 
-    /// Ticks by the schedule until shutdown. A tick that fails is logged, shown by the readiness
-    /// check, and followed by the next.
+    /// Ticks by the schedule until shutdown, and makes blocks meanwhile. A tick that fails is logged, shown
+    /// by the readiness check, and followed by the next.
     pub async fn run(&self, schedule: &Schedule, shutdown: &Shutdown) {
         let clock: SystemClock = clock::system();
-        let ticking = schedule.run::<std::convert::Infallible, _>(&clock, shutdown, |_| async {
-            self.note(self.tick().await).await;
-            Ok(())
-        });
-        let Ok(()) = ticking.await;
+        let until = shutdown.child();
+        let ticking = async {
+            let ticking =
+                schedule.run::<std::convert::Infallible, _>(&clock, shutdown, |_| async {
+                    self.note(self.tick().await).await;
+                    Ok(())
+                });
+            let Ok(()) = ticking.await;
+            until.request();
+        };
+        match schedule {
+            Schedule::Once => {
+                ticking.await;
+                self.blocks.once().await;
+            }
+            _ => {
+                tokio::join!(ticking, self.blocks.keep(&until));
+            }
+        }
     }
 
     /// Drains what is there now: each generation to its end, then the next, if that one has ended.
@@ -270,18 +285,11 @@ pub(crate) fn consumer_config(config: &Config, work: Work) -> ConsumerConfig {
             keys_per_tenant: config.limits.keys_per_tenant.as_u32(),
             values_per_dimension: config.limits.values_per_dimension.as_u32(),
         },
-        ids: Some(ids_memory(config)),
+        ids: Some(scratch::ids_memory(config)),
         idle_flush_interval: consumer.idle_flush_interval.duration(),
         work,
         ..ConsumerConfig::for_cores(cores)
     }
-}
-
-/// How much memory the ids of the horizon may take, and where those go that have no room.
-pub(crate) fn ids_memory(config: &Config) -> IdsMemory {
-    let named = config.consumer.scratch_dir.get().map(PathBuf::from);
-    let scratch = named.unwrap_or_else(|| config.data_dir.0.join("scratch"));
-    IdsMemory { bytes_max: config.consumer.ids_memory.as_usize(), scratch: scratch.into() }
 }
 
 /// The exit of a consumer that cannot go on.
@@ -300,7 +308,7 @@ fn exit_of(error: &ConsumerError) -> Exit {
         | ConsumerError::Restart(RestartError::Log(error)) => exit_of_log(error),
         ConsumerError::Restart(_) | ConsumerError::Stopped { .. } => Exit::Data,
         ConsumerError::Append(_) | ConsumerError::Ended => Exit::Retry,
-        ConsumerError::Store(_) => Exit::Internal,
+        ConsumerError::Store(_) | ConsumerError::Blocks(_) => Exit::Internal,
     }
 }
 

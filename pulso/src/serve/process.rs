@@ -46,7 +46,7 @@ use super::{
     doors,
     growth::{self, Listeners},
     negative::RefusingSkus,
-    tls,
+    scratch, tls,
 };
 use crate::{
     cli::serving::Stage,
@@ -166,8 +166,9 @@ impl Process {
             let running = Arc::clone(&started);
             consumer_task = Some(tokio::spawn(async move { running.run(&schedule, &until).await }));
             consuming = Some(started);
-            let (usage, ids) = (Arc::clone(&backends.usage), consuming::ids_memory(config));
-            stages.push(AuditService::new(backends.logs(), usage, ids).doors());
+            let (usage, ids) = (Arc::clone(&backends.usage), scratch::ids_memory(config));
+            let room = scratch::sort_room(config);
+            stages.push(AuditService::new(backends.logs(), usage, ids, room).doors());
         }
         let access = access::open(config, &backends.billing, &shutdown).await?;
         stages.extend(access.doors());
@@ -469,7 +470,7 @@ async fn bill_on(
 
 /// Folds partitions again, each with as much memory for ids as the consumer has for it.
 fn refolder(backends: &Backends, config: &Config) -> Arc<Refolder<Log, Usage>> {
-    let ids = consuming::ids_memory(config).share_of(backends.log.generation().partitions);
+    let ids = scratch::ids_memory(config).share_of(backends.log.generation().partitions);
     let refolder = Refolder::new(backends.logs(), Arc::clone(&backends.usage));
     Arc::new(refolder.keeping_ids_in(ids))
 }
@@ -482,7 +483,7 @@ fn query_api(
     let mut query = QueryConfig::new(TokenKey::new(uuid::Uuid::new_v4().into_bytes()));
     query.compute = compute.clone();
     query.store_page_rows = config.query.store_page_rows.as_usize();
-    query.rows_read_max = config.query.rows_read_max.as_usize();
+    query.timeout = config.query.timeout.duration();
     query.versions.insert("pulso".into(), env!("CARGO_PKG_VERSION").into());
     query.versions.insert("record_format".into(), proto::record::ENVELOPE_VERSION.to_string());
     let (usage, log) = (Arc::clone(&backends.usage), Arc::clone(&backends.log));

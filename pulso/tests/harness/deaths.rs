@@ -65,6 +65,8 @@ fn passes(point: &str) -> u64 {
     match point.split_once('.') {
         Some(("ingest" | "kafka", _)) => 600,
         Some(("log", _)) => 200,
+        // Once a second, and a plan takes some.
+        Some(("blocks", _)) => 2,
         // Once a tick and partition, and on servers a tick with many closes takes seconds.
         Some(("consumer", "after_rows")) => 12,
         Some(("scylla", "after_manifest")) | Some(("consumer", "after_close")) => 24,

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use domain::{
-    DeadLetter, LogId, Offset, Partition, PulseLog, UsageStore,
+    BlockStore, DeadLetter, LogId, Offset, Partition, PulseLog,
     generation::Generation,
     refold::{OutcomesPiece, RecordPlace, RequestPlace},
     store::PartitionKey,
@@ -31,7 +31,7 @@ pub struct OutcomesRequest {
     pub generation: String,
 }
 
-impl<U: UsageStore, L: PulseLog> QueryApi<U, L> {
+impl<U: BlockStore, L: PulseLog> QueryApi<U, L> {
     /// One dead letter with its bytes, of a generation of the log (from 1, the newest if empty). Its
     /// segment of the log is folded again up to there.
     ///

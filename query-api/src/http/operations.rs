@@ -8,7 +8,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use domain::{PulseLog, UsageStore};
+use domain::{BlockStore, PulseLog};
 use edge::{
     accept::{self, JSON},
     access::Principal,
@@ -43,7 +43,7 @@ pub(super) const DEAD_LETTER_PARAMETERS: [&str; 1] = ["generation"];
         (status = 406, description = "JSON is not accepted.", body = ProblemJson, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn status<U: UsageStore, L: PulseLog>(
+pub(super) async fn status<U: BlockStore, L: PulseLog>(
     State(api): State<Arc<QueryApi<U, L>>>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
@@ -76,7 +76,7 @@ pub(super) async fn status<U: UsageStore, L: PulseLog>(
         (status = 503, description = "The store does not answer now.", body = ProblemJson, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
+pub(super) async fn dead_letters<U: BlockStore, L: PulseLog>(
     State(api): State<Arc<QueryApi<U, L>>>,
     Extension(principal): Extension<Principal>,
     headers: HeaderMap,
@@ -115,7 +115,7 @@ pub(super) async fn dead_letters<U: UsageStore, L: PulseLog>(
         (status = 503, description = "The store does not answer now.", body = ProblemJson, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn dead_letter<U: UsageStore, L: PulseLog>(
+pub(super) async fn dead_letter<U: BlockStore, L: PulseLog>(
     State(api): State<Arc<QueryApi<U, L>>>,
     Extension(principal): Extension<Principal>,
     headers: HeaderMap,

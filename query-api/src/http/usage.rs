@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use domain::{PulseLog, Sku, Tenant, Timestamp, Unit, UsageStore};
+use domain::{BlockStore, PulseLog, Sku, Tenant, Timestamp, Unit};
 use edge::{
     accept::{self, CSV, JSON},
     access::Principal,
@@ -94,7 +94,7 @@ const CSV_HEADER: [&str; 11] = [
         (status = 503, description = "The store does not answer now.", body = ProblemJson, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn usage<U: UsageStore, L: PulseLog>(
+pub(super) async fn usage<U: BlockStore, L: PulseLog>(
     State(api): State<Arc<QueryApi<U, L>>>,
     Extension(principal): Extension<Principal>,
     headers: HeaderMap,

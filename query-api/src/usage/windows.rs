@@ -125,6 +125,19 @@ impl Windows {
         self.range
     }
 
+    /// Whether all of them begin and end with days in UTC.
+    #[must_use]
+    pub fn are_of_days(&self) -> bool {
+        let is_day = |edge: &Timestamp| WindowLength::DAY.start_of(*edge) == *edge;
+        let range = is_day(&self.range.start) && is_day(&self.range.end);
+        range
+            && match &self.cut {
+                Cut::Whole => true,
+                Cut::Hours => false,
+                Cut::Edges(edges) => edges.iter().all(is_day),
+            }
+    }
+
     /// The window that holds a moment of the range. Constant time when moments rise.
     ///
     /// # Panics

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::{LogWindows, Quantity, Total, View, WindowLength};
 use proptest::prelude::*;
 use query_api::usage::{
-    self, Limits, UsageError, UsagePage, UsageTotal,
+    self, UsageError, UsagePage, UsageTotal,
     request::{FieldNames, Moment, Rules, UsageQuery, UsageRequest},
 };
 
@@ -13,7 +13,7 @@ use edge::{Compute, paging::TokenKey};
 
 use crate::support::{Bench, SEPTEMBER, Usage, generation, hour};
 
-const LIMITS: Limits = Limits { store_page_rows: 3, rows_read_max: 1_000_000 };
+const PAGE_ROWS: usize = 3;
 
 fn request(window: &str, group_by: &[&str]) -> UsageRequest {
     UsageRequest {
@@ -38,7 +38,8 @@ fn alike() -> LogWindows {
 async fn page(usage: &[Usage], request: &UsageRequest) -> Result<UsagePage, UsageError> {
     let bench = Bench::new(usage).await;
     let compute = Compute::default();
-    usage::page(&bench.store, &View::default(), (&query(request), alike()), LIMITS, &compute).await
+    usage::page(&bench.store, &View::default(), (&query(request), alike()), PAGE_ROWS, &compute)
+        .await
 }
 
 /// `tenant/sku/unit dimensions start count sum`, a line for each row.
@@ -166,7 +167,8 @@ async fn a_total_that_is_wider_than_an_amount_is_given_exactly_and_blocks_no_pag
         let bench = Bench::new(&usage).await;
         let compute = Compute::default();
         let page =
-            usage::page(&bench.store, &View::default(), (&query, alike()), LIMITS, &compute).await;
+            usage::page(&bench.store, &View::default(), (&query, alike()), PAGE_ROWS, &compute)
+                .await;
         let page = page.unwrap();
         read.extend(lines(&page.rows));
         query.after = page.next;
@@ -208,29 +210,8 @@ async fn many_rows_of_the_store_are_grouped_on_another_thread_to_the_same_totals
     let bench = Bench::new(&usage).await;
     let query = query(&request("total", &[]));
     let compute = Compute::default();
-    let limits = Limits { store_page_rows: 300, ..LIMITS };
-    let page =
-        usage::page(&bench.store, &View::default(), (&query, alike()), limits, &compute).await;
+    let page = usage::page(&bench.store, &View::default(), (&query, alike()), 300, &compute).await;
     assert_eq!(lines(&page.unwrap().rows), ["acme/vm/hour {} 2024-09-01T00:00:00Z 700 700"]);
-}
-
-#[tokio::test]
-async fn a_question_that_reads_too_much_is_refused() {
-    let usage: Vec<_> = (0..10).map(|hour| Usage::of("acme", "vm", hour, "1")).collect();
-    let bench = Bench::new(&usage).await;
-    let query = query(&request("total", &[]));
-    for (rows_read_max, is_answered) in [(9, false), (10, true)] {
-        let limits = Limits { store_page_rows: 4, rows_read_max };
-        let answer = usage::page(
-            &bench.store,
-            &View::default(),
-            (&query, alike()),
-            limits,
-            &Compute::default(),
-        )
-        .await;
-        assert_eq!(answer.is_ok(), is_answered, "{answer:?}");
-    }
 }
 
 #[tokio::test]
@@ -248,7 +229,7 @@ async fn a_page_reads_only_its_tenants() {
             &bench.store,
             &View::default(),
             (&query, alike()),
-            LIMITS,
+            PAGE_ROWS,
             &Compute::default(),
         )
         .await
@@ -367,15 +348,14 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let bench = Bench::new(&usage).await;
-            let limits = Limits { store_page_rows, ..LIMITS };
             let mut query = UsageQuery { page_size: 1_000, ..query(&question) };
-            let whole = usage::page(&bench.store, &View::default(), (&query, alike()), limits, &Compute::default()).await.unwrap();
+            let whole = usage::page(&bench.store, &View::default(), (&query, alike()), store_page_rows, &Compute::default()).await.unwrap();
             prop_assert_eq!(keyed(&whole.rows), model(&usage, &query));
             prop_assert_eq!(&whole.next, &None);
             query.page_size = page_size;
             let mut joined = Vec::new();
             loop {
-                let page = usage::page(&bench.store, &View::default(), (&query, alike()), limits, &Compute::default()).await.unwrap();
+                let page = usage::page(&bench.store, &View::default(), (&query, alike()), store_page_rows, &Compute::default()).await.unwrap();
                 prop_assert!(page.rows.len() <= page_size);
                 prop_assert!(page.next.is_none() || page.rows.len() == page_size);
                 joined.extend(page.rows);

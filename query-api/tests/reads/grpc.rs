@@ -70,9 +70,13 @@ async fn wrong_fields_are_named_as_the_proto_names_them() {
 }
 
 #[tokio::test]
-async fn what_reads_too_much_is_a_failed_precondition() {
-    let bench = Bench::with(&[Usage::of("acme", "vm", 0, "1")], |mut config| {
-        config.rows_read_max = 0;
+async fn what_takes_too_long_is_a_failed_precondition() {
+    // So many that they are grouped on another thread, and are not done at once.
+    let of = |hour: i64, segment| Usage { segment, ..Usage::of("acme", "vm", hour, "1") };
+    let usage: Vec<_> =
+        (0..720).map(|number| of(number % 24, number.unsigned_abs() / 24)).collect();
+    let bench = Bench::with(&usage, |mut config| {
+        config.timeout = std::time::Duration::ZERO;
         config
     })
     .await;

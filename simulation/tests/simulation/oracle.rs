@@ -7,13 +7,14 @@ use std::{
 };
 
 use domain::{
-    DeadLetterReason, Epoch, Manifest, Offset, Partition, Timestamp, UsageStore as _,
+    DeadLetterReason, Epoch, Manifest, Offset, Partition, SegmentId, Timestamp, UsageCursor,
+    UsageStore as _,
     epochs::Journal,
     log::LogDrain as _,
     store::{DeadLetterFilter, PartitionKey, UsageFilter},
 };
 use domain::{PulseLog as _, log::LogRecord};
-use ingestor_consumer::audit;
+use ingestor_consumer::{audit, blocks::SortRoom};
 
 use crate::{
     clients::Manners,
@@ -97,9 +98,10 @@ impl World {
             from: Timestamp::MIN,
             to: Timestamp::MAX,
         };
-        let (mut stored, mut after) = (Totals::new(), None);
-        loop {
-            let rows = self.store.usage(&view, &everything, after.as_ref(), PAGE).await.unwrap();
+        let mut stored = Totals::new();
+        let wanted = |segment: &SegmentId| view.counts(segment);
+        let mut cursor = UsageCursor::open(&self.store, everything, wanted).await.unwrap();
+        while let Some(rows) = cursor.next(&self.store, PAGE).await.unwrap() {
             for row in &rows {
                 let resource = &row.key.resource;
                 let names = (
@@ -112,10 +114,6 @@ impl World {
                 let total: &mut (u64, i128) = stored.entry(place).or_default();
                 let aggregate = row.cell.aggregate;
                 *total = (total.0 + aggregate.count, total.1 + aggregate.sum.raw());
-            }
-            after = rows.last().map(|row| row.key.clone());
-            if rows.len() < PAGE {
-                break;
             }
         }
         if let Some(difference) = differences(&stored, &meaning.totals) {
@@ -223,7 +221,8 @@ impl World {
     async fn audit(&self) {
         for log in &self.logs {
             let (log, store) = (Arc::new(log.clone()), Arc::new(self.store.clone()));
-            let report = audit::audit(log, store, self.ids_memory(0)).await;
+            let report =
+                audit::audit(log, store, self.ids_memory(0), SortRoom::in_temp_dir(1 << 16)).await;
             let report = report.unwrap();
             if report.refolded != report.segments || !report.mismatches.is_empty() {
                 self.watch.violated("audit", format!("{report:?}"));

@@ -25,6 +25,8 @@ pub(super) struct FileKind {
     pub(super) version: u32,
     /// The tables of this version.
     pub(super) schema: &'static [&'static str],
+    /// The version before that a file is brought up from when it is opened, and by what.
+    pub(super) upgrade: Option<(u32, &'static str)>,
     /// What to do with a file of an earlier version, which is refused.
     pub(super) older_remedy: &'static str,
 }
@@ -134,6 +136,8 @@ fn create(directory: &Path, kind: &FileKind) -> Result<(), OpenError> {
 fn write_schema(path: &Path, kind: &FileKind) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    // So that what is deleted can be given back to the file system.
+    connection.pragma_update(None, "auto_vacuum", "incremental")?;
     connection.execute_batch(&format!(
         "BEGIN; {} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT;",
         kind.schema.concat(),
@@ -152,6 +156,7 @@ fn open_writer(
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
     // Opening creates nothing and reads nothing yet: the first pragma finds the damage.
+    upgrade(&connection, kind).map_err(sqlite)?;
     check_identity(&connection, path, kind)?;
     if connection.is_readonly(rusqlite::MAIN_DB).map_err(sqlite)? {
         let message = "SQLite can open it for reading only".to_owned();
@@ -183,6 +188,22 @@ const WRITER_PRAGMAS: &str = "
     PRAGMA cache_size = -8192;
     PRAGMA temp_store = MEMORY;
 ";
+
+/// Adds what the version before does not have, whole or not at all.
+fn upgrade(connection: &Connection, kind: &FileKind) -> rusqlite::Result<()> {
+    let Some((before, statements)) = kind.upgrade else { return Ok(()) };
+    let pragma = |name: &str| {
+        connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i32>(0))
+    };
+    let is_ours = pragma("application_id")? == kind.application_id;
+    if !is_ours || pragma("user_version")?.unsigned_abs() != before {
+        return Ok(());
+    }
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {statements} PRAGMA user_version = {}; COMMIT;",
+        kind.version
+    ))
+}
 
 fn check_identity(connection: &Connection, path: &Path, kind: &FileKind) -> Result<(), OpenError> {
     let pragma = |name: &str| {

@@ -51,6 +51,7 @@ const KIND: FileKind = FileKind {
     application_id: 0x506c_734c, // "PlsL"
     version: 1,
     schema: &[generation::SCHEMA, SCHEMA],
+    upgrade: None,
     older_remedy: "use the version of the program that wrote it",
 };
 

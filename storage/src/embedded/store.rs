@@ -8,6 +8,7 @@
 mod failure;
 mod entries;
 mod billing;
+mod blocks;
 mod journal;
 mod letters;
 mod pieces;
@@ -24,8 +25,9 @@ use std::{
 };
 
 use domain::{
-    DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, RowKey, SegmentId, Tenant, UsageRow,
-    UsageStore,
+    BlockStore, DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, RowKey, SegmentId, Tenant,
+    UsageRow, UsageStore,
+    blocks::{BlockManifest, BlockMap, BlockNumber, Page},
     epochs::LogEvent,
     generation::Generation,
     segment::Progress,
@@ -292,6 +294,89 @@ impl UsageStore for EmbeddedUsageStore {
     async fn append_log_event(&self, entries: u64, event: &LogEvent) -> Result<(), StoreError> {
         let event = event.clone();
         self.store.write(move |connection| journal::append(connection, entries, &event)).await
+    }
+}
+
+impl BlockStore for EmbeddedUsageStore {
+    async fn block_map(&self) -> Result<BlockMap, StoreError> {
+        self.store.read(blocks::map).await
+    }
+
+    async fn replace_block_map(&self, map: &BlockMap) -> Result<(), StoreError> {
+        let map = map.clone();
+        self.store.write(move |connection| blocks::replace_map(connection, &map)).await
+    }
+
+    async fn block_marks(&self, log_id: LogId) -> Result<Vec<Vec<Offset>>, StoreError> {
+        self.store.read(move |connection| blocks::marks(connection, log_id)).await
+    }
+
+    async fn put_block_mark(
+        &self,
+        log_id: LogId,
+        number: u64,
+        edge: &[Offset],
+    ) -> Result<(), StoreError> {
+        let edge = edge.to_vec();
+        self.store
+            .write(move |connection| blocks::put_mark(connection, log_id, number, &edge))
+            .await
+    }
+
+    async fn write_block_pages(
+        &self,
+        block: BlockNumber,
+        pages: Vec<Page>,
+        tenants: Vec<Tenant>,
+    ) -> Result<(), StoreError> {
+        let bytes = pages.iter().map(|page| page.bytes.len()).sum();
+        let write =
+            move |connection: &Connection| blocks::write_pages(connection, block, &pages, &tenants);
+        self.store.inner.writes.run(bytes, write).await
+    }
+
+    async fn write_block_manifest(
+        &self,
+        block: BlockNumber,
+        manifest: &BlockManifest,
+    ) -> Result<(), StoreError> {
+        let manifest = manifest.clone();
+        self.store
+            .write(move |connection| blocks::write_manifest(connection, block, &manifest))
+            .await
+    }
+
+    async fn block_manifest(
+        &self,
+        block: BlockNumber,
+    ) -> Result<Option<BlockManifest>, StoreError> {
+        self.store.read(move |connection| blocks::manifest(connection, block)).await
+    }
+
+    async fn find_block_page(&self, block: BlockNumber, key: &[u8]) -> Result<u32, StoreError> {
+        let key = key.to_vec();
+        self.store.read(move |connection| blocks::find_page(connection, block, &key)).await
+    }
+
+    async fn block_pages(
+        &self,
+        block: BlockNumber,
+        from: u32,
+        limit: usize,
+    ) -> Result<Vec<Page>, StoreError> {
+        self.store.read(move |connection| blocks::pages(connection, block, from, limit)).await
+    }
+
+    async fn stored_blocks(&self) -> Result<Vec<BlockNumber>, StoreError> {
+        self.store.read(blocks::stored).await
+    }
+
+    async fn delete_block(&self, block: BlockNumber) -> Result<bool, StoreError> {
+        self.store.write(move |connection| blocks::delete(connection, block)).await
+    }
+
+    async fn delete_rows(&self, rows: Vec<RowKey>) -> Result<(), StoreError> {
+        self.store.write(move |connection| blocks::delete_rows(connection, &rows)).await
     }
 }
 

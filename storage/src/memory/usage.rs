@@ -9,6 +9,7 @@ use std::{
 use domain::{
     Cell, DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, RowKey, SegmentId, Tenant,
     UsageRow, UsageStore,
+    blocks::{BlockManifest, BlockMap, BlockNumber, Page},
     epochs::LogEvent,
     generation::Generation,
     segment::Progress,
@@ -24,12 +25,16 @@ use crate::order::{ScanKey, passes};
 /// Usage that lives as long as its handles.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryUsageStore {
-    state: Arc<Mutex<State>>,
+    pub(super) state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    stored: StoredUsage,
+pub(super) struct State {
+    pub(super) stored: StoredUsage,
+    pub(super) blocks: StoredBlocks,
+    /// See `fail_block_writes_after`.
+    pub(super) block_writes_left: Option<u64>,
+    pub(super) block_writes_even: bool,
     faults: VecDeque<FlushFault>,
     runs_read: u64,
     flushes: u64,
@@ -56,6 +61,21 @@ pub struct StoredUsage {
     pub progress: BTreeMap<PartitionKey, Progress>,
     /// The journal of the log, oldest entry first.
     pub log_events: Vec<LogEvent>,
+}
+
+/// What a store keeps of blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredBlocks {
+    /// Which blocks are in use.
+    pub map: BlockMap,
+    /// Edges by log, in order.
+    pub marks: BTreeMap<LogId, Vec<Vec<Offset>>>,
+    /// Pages by block and number.
+    pub pages: BTreeMap<(BlockNumber, u32), Page>,
+    /// Manifests by block.
+    pub manifests: BTreeMap<BlockNumber, BlockManifest>,
+    /// Tenants that are in pages.
+    pub tenants: BTreeSet<Tenant>,
 }
 
 /// How far a flush that is told to fail gets before it answers `Unavailable`.
@@ -89,6 +109,12 @@ impl MemoryUsageStore {
     #[must_use]
     pub fn stored(&self) -> StoredUsage {
         lock(&self.state).stored.clone()
+    }
+
+    /// Copies all that is stored of blocks.
+    #[must_use]
+    pub fn stored_blocks_now(&self) -> StoredBlocks {
+        lock(&self.state).blocks.clone()
     }
 
     /// Loses a row, as a failed disk would; tells whether there was one. For tests of audits.
@@ -286,15 +312,11 @@ impl UsageStore for MemoryUsageStore {
         after: Option<&Tenant>,
         limit: usize,
     ) -> Result<Vec<Tenant>, StoreError> {
-        Ok(self.read(|stored| {
-            let all = stored.rows.keys().map(|key| &key.0.resource.tenant);
-            let mut tenants: Vec<Tenant> =
-                all.filter(|tenant| after.is_none_or(|after| *tenant > after)).cloned().collect();
-            // Rows are sorted by tenant first.
-            tenants.dedup();
-            tenants.truncate(limit);
-            tenants
-        }))
+        let state = lock(&self.state);
+        let in_rows = state.stored.rows.keys().map(|key| &key.0.resource.tenant);
+        let all: BTreeSet<&Tenant> = in_rows.chain(&state.blocks.tenants).collect();
+        let behind = all.into_iter().filter(|tenant| after.is_none_or(|after| *tenant > after));
+        Ok(behind.take(limit).cloned().collect())
     }
 
     async fn scan_dead_letters(

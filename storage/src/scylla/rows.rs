@@ -37,7 +37,7 @@ pub(super) fn day(date: CqlDate) -> i32 {
 
 /// The first millisecond at or after a moment. Windows start on whole seconds, so a search that
 /// starts there misses none.
-fn millis_from(moment: Timestamp) -> CqlTimestamp {
+pub(super) fn millis_from(moment: Timestamp) -> CqlTimestamp {
     CqlTimestamp((moment.micros() + 999).div_euclid(1_000))
 }
 

@@ -45,6 +45,43 @@ statements! {
                 segment_start) > (?, ?, ?, ?, ?, ?, ?, ?)
             AND (window_start) < (?) LIMIT ?";
 
+    delete_row: prepare = "
+        DELETE FROM {keyspace}.usage_segment
+        WHERE tenant = ? AND window_day = ? AND shard = 0 AND window_start = ? AND product_sku = ?
+            AND use_unity = ? AND dimensions = ? AND epoch = ? AND log_id = ? AND log_partition = ?
+            AND segment_start = ?";
+
+    block_map: prepare = BLOCK_MAP;
+    /// The map, for one that is about to replace it.
+    decided_block_map: prepare_serial = BLOCK_MAP;
+    replace_block_map: prepare_decision = "
+        UPDATE {keyspace}.block_map SET version = ?, map = ? WHERE registry = 0 IF version = ?";
+    block_marks: prepare_serial = "
+        SELECT places FROM {keyspace}.block_mark WHERE log_id = ?";
+    insert_block_mark: prepare_decision = "
+        INSERT INTO {keyspace}.block_mark (log_id, number, places) VALUES (?, ?, ?) IF NOT EXISTS";
+    insert_block_page: prepare = "
+        INSERT INTO {keyspace}.block_page (block, page_group, number, bytes) VALUES (?, ?, ?, ?)";
+    insert_block_first: prepare = "
+        INSERT INTO {keyspace}.block_first (block, first_key, number) VALUES (?, ?, ?)";
+    find_block_page: prepare = "
+        SELECT number FROM {keyspace}.block_first WHERE block = ? AND first_key <= ?
+        ORDER BY first_key DESC LIMIT 1";
+    last_block_page: prepare = "
+        SELECT number FROM {keyspace}.block_first WHERE block = ? ORDER BY first_key DESC LIMIT 1";
+    block_pages: prepare = "
+        SELECT number, bytes FROM {keyspace}.block_page
+        WHERE block = ? AND page_group = ? AND number >= ? LIMIT ?";
+    delete_block_group: prepare = "
+        DELETE FROM {keyspace}.block_page WHERE block = ? AND page_group = ?";
+    delete_block_firsts: prepare = "DELETE FROM {keyspace}.block_first WHERE block = ?";
+    insert_block_manifest: prepare = "
+        INSERT INTO {keyspace}.block_manifest (block, cell) VALUES (?, ?)";
+    block_manifest: prepare = "SELECT cell FROM {keyspace}.block_manifest WHERE block = ?";
+    delete_block_manifest: prepare = "DELETE FROM {keyspace}.block_manifest WHERE block = ?";
+    /// Of every block some; there are tens.
+    stored_blocks: prepare = "SELECT DISTINCT block FROM {keyspace}.block_first";
+
     insert_tenant: prepare = "
         INSERT INTO {keyspace}.usage_tenant (part, tenant) VALUES (?, ?) USING TIMESTAMP 1";
     insert_day: prepare = "
@@ -185,3 +222,5 @@ const GENERATIONS: &str = "
 
 const LOG_EVENTS: &str = "
     SELECT sequence, event FROM {keyspace}.log_event WHERE registry = 0";
+
+const BLOCK_MAP: &str = "SELECT version, map FROM {keyspace}.block_map WHERE registry = 0";

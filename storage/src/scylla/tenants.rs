@@ -47,6 +47,16 @@ pub(super) async fn write(client: &Client, places: BTreeSet<Place>) -> Result<()
     Ok(())
 }
 
+/// Notes tenants that may have no rows.
+pub(super) async fn write_names(client: &Client, tenants: Vec<Tenant>) -> Result<(), Failure> {
+    let mut writes = client.link.writes();
+    for tenant in &tenants {
+        let values = (part(tenant.as_str()), tenant.as_str());
+        writes.add(client.link.write(&client.statements.insert_tenant, values)).await?;
+    }
+    writes.finish().await.map(drop)
+}
+
 /// Where a list of tenants starts.
 #[derive(Clone, Debug)]
 pub(super) enum Start {

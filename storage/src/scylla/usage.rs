@@ -26,7 +26,7 @@ use super::{
 /// The usage store in a keyspace.
 #[derive(Clone)]
 pub struct ScyllaUsageStore {
-    client: Arc<Client>,
+    pub(super) client: Arc<Client>,
 }
 
 impl ScyllaUsageStore {

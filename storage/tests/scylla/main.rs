@@ -60,6 +60,7 @@ mod usage {
     }
 
     storage::usage_conformance!(subject(cassandra_or_skip!()));
+    storage::block_conformance!(subject(cassandra_or_skip!()));
 }
 
 mod billing {

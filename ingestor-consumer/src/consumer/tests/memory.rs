@@ -60,8 +60,13 @@ impl World {
     }
 
     async fn assert_sound(&self) {
-        let audited =
-            crate::audit::audit(Arc::clone(&self.log), Arc::clone(&self.store), None).await;
+        let audited = crate::audit::audit(
+            Arc::clone(&self.log),
+            Arc::clone(&self.store),
+            None,
+            crate::blocks::SortRoom::in_temp_dir(1 << 16),
+        )
+        .await;
         assert_eq!(audited.unwrap().mismatches, []);
     }
 }
@@ -172,7 +177,15 @@ fn a_rebuild_lets_go_and_adds_nothing_to_the_log() {
         rebuild.shutdown().await;
         assert_eq!(world.boundaries().await, 0);
         let epochs = [Epoch(0), Epoch(1)];
-        let compared = replay::compare(&*world.log, &*world.store, epochs, |_| {}).await.unwrap();
+        let compared = replay::compare(
+            &*world.log,
+            &*world.store,
+            epochs,
+            crate::blocks::SortRoom::in_temp_dir(1 << 16),
+            |_| {},
+        )
+        .await
+        .unwrap();
         assert!(compared.is_equal() && compared.compared > 0, "{compared:?}");
     });
 }

@@ -140,7 +140,12 @@ fn partitions_move_between_consumers_and_nothing_is_lost_or_doubled() {
         assert_eq!(world.stored_count(), sent);
         a.close_segments("test").await.unwrap();
         b.close_segments("test").await.unwrap();
-        let report = crate::audit::audit(Arc::clone(&world.log), Arc::clone(&world.store), None);
+        let report = crate::audit::audit(
+            Arc::clone(&world.log),
+            Arc::clone(&world.store),
+            None,
+            crate::blocks::SortRoom::in_temp_dir(1 << 16),
+        );
         let report = report.await.unwrap();
         assert_eq!(report.mismatches, []);
         assert!(report.segments >= 9, "{report:?}");

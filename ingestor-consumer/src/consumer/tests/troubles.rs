@@ -500,8 +500,13 @@ fn two_hundred_partitions_are_asked_together_and_few_readers_are_open() {
         assert!(opened <= 6, "{opened}");
         consumer.close_segments("test").await.unwrap();
         consumer.shutdown().await;
-        let audited =
-            crate::audit::audit(Arc::clone(&world.log), Arc::clone(&world.store), None).await;
+        let audited = crate::audit::audit(
+            Arc::clone(&world.log),
+            Arc::clone(&world.store),
+            None,
+            crate::blocks::SortRoom::in_temp_dir(1 << 16),
+        )
+        .await;
         assert_eq!(audited.unwrap().mismatches, []);
         assert_eq!(world.stored_count(), sent + 60);
         assert!(

@@ -144,13 +144,13 @@ fn write_line(line: &DocumentLine, out: &mut String) -> std::fmt::Result {
         let (start, sum) = (hour.window_start, hour.sum);
         writeln!(out, "   hour       {start}: {}, {sum}", counted(hour.count, "pulse"))?;
         for part in &hour.segments {
+            let last = part.offset_last.map_or_else(String::new, |last| format!(" to {last}"));
             writeln!(
                 out,
-                "     from     log {}, partition {}, offsets {} to {}",
+                "     from     log {}, partition {}, offsets {}{last}",
                 &part.log_id.to_string()[..8],
                 part.partition,
                 part.segment_start,
-                part.offset_last
             )?;
         }
     }

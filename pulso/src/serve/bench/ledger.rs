@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use domain::{Quantity, Timestamp, UsageStore, store::UsageFilter};
+use domain::{BlockStore, Quantity, SegmentId, Timestamp, UsageCursor, store::UsageFilter};
 
 use crate::exit::Failure;
 
@@ -52,7 +52,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(super) async fn of_store(store: &impl UsageStore) -> Result<Self, Failure> {
+    pub(super) async fn of_store(store: &impl BlockStore) -> Result<Self, Failure> {
         const PAGE: usize = 10_000;
         let filter = UsageFilter {
             tenant: None,
@@ -62,18 +62,16 @@ impl Ledger {
             to: Timestamp::MAX,
         };
         let view = store.active_view().await.map_err(Failure::internal)?;
-        let (mut ledger, mut after) = (Self::default(), None);
-        loop {
-            let rows = store.usage(&view, &filter, after.as_ref(), PAGE).await;
-            let rows = rows.map_err(Failure::internal)?;
+        let mut ledger = Self::default();
+        let wanted = |segment: &SegmentId| view.counts(segment);
+        let cursor = UsageCursor::open(store, filter, wanted).await;
+        let mut cursor = cursor.map_err(Failure::internal)?;
+        while let Some(rows) = cursor.next(store, PAGE).await.map_err(Failure::internal)? {
             for row in &rows {
                 let aggregate = &row.cell.aggregate;
                 ledger.add(row.key.resource.product_sku.as_str(), aggregate.count, aggregate.sum);
             }
-            if rows.len() < PAGE {
-                return Ok(ledger);
-            }
-            after = rows.into_iter().next_back().map(|row| row.key);
         }
+        Ok(ledger)
     }
 }

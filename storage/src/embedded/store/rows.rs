@@ -8,7 +8,10 @@ use domain::{
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, Row, params};
 
-use super::failure::{Failure, damaged, limit_of, signed, signed_bound, time, unsigned};
+use super::{
+    blocks,
+    failure::{Failure, damaged, limit_of, signed, signed_bound, time, unsigned},
+};
 
 /// Writes a row, or replaces the stored one unless that was folded further.
 pub(super) const UPSERT: &str = "
@@ -237,7 +240,7 @@ pub(super) fn scan(
     Ok(rows)
 }
 
-/// Tenants that have rows, behind one; each is a step down the tree.
+/// Tenants that have rows, behind one; each is a step down two trees.
 pub(super) fn tenants(
     connection: &Connection,
     after: Option<&Tenant>,
@@ -247,7 +250,9 @@ pub(super) fn tenants(
     while tenants.len() < limit {
         // No name is empty, so the first is behind the empty one.
         let behind = tenants.last().or(after).map_or("", Tenant::as_str);
-        let Some(next) = tenant_from(connection, TENANT_BEHIND, behind)? else { break };
+        let in_rows = tenant_from(connection, TENANT_BEHIND, behind)?;
+        let in_blocks = tenant_from(connection, blocks::TENANT_BEHIND, behind)?;
+        let Some(next) = in_rows.into_iter().chain(in_blocks).min() else { break };
         tenants.push(new_tenant(&next)?);
     }
     Ok(tenants)

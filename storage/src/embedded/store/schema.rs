@@ -5,10 +5,11 @@ use crate::embedded::{directory::STORE_FILE, file::FileKind, generation};
 pub(super) const KIND: FileKind = FileKind {
     name: STORE_FILE,
     application_id: 0x506c_7353, // "PlsS"
-    version: 4,
+    version: 5,
     schema: &[
         generation::SCHEMA,
         USAGE,
+        BLOCKS,
         PROOFS,
         DEAD_LETTERS,
         CATALOGUES,
@@ -16,6 +17,7 @@ pub(super) const KIND: FileKind = FileKind {
         EPOCHS,
         JOURNALS,
     ],
+    upgrade: Some((4, BLOCKS)),
     older_remedy: "keep log.db, move store.db (and store.db-wal, if there is one) out of the data \
                    directory, and start: totals are folded again from the log. Publish catalogues \
                    and contracts again; to read invoices in the old file, use the version of the \
@@ -51,6 +53,41 @@ const USAGE: &str = "
         PRIMARY KEY (tenant, window_start, product_sku, use_unity, dimensions,
                      epoch, log_id, log_partition, segment_start)
     ) STRICT, WITHOUT ROWID;
+";
+
+/// Blocks: what many segments add up to. Pages and manifests under the blocks' numbers; the map, which
+/// says what counts, is one row, replaced as a whole; edges in the order in which they were marked. A
+/// tenant whose rows have all gone into blocks is known by its name.
+const BLOCKS: &str = "
+    CREATE TABLE block_map (
+        id            INTEGER PRIMARY KEY,
+        version       INTEGER NOT NULL,
+        map           BLOB NOT NULL
+    ) STRICT;
+
+    CREATE TABLE block_mark (
+        log_id        BLOB NOT NULL,
+        number        INTEGER NOT NULL,
+        places        BLOB NOT NULL,
+        PRIMARY KEY (log_id, number)
+    ) STRICT;
+
+    CREATE TABLE block_manifest (
+        block         INTEGER PRIMARY KEY,
+        cell          BLOB NOT NULL
+    ) STRICT;
+
+    CREATE TABLE block_page (
+        block         INTEGER NOT NULL,
+        number        INTEGER NOT NULL,
+        first         BLOB NOT NULL,
+        bytes         BLOB NOT NULL,
+        PRIMARY KEY (block, number)
+    ) STRICT;
+
+    CREATE INDEX block_page_first ON block_page (block, first, number);
+
+    CREATE TABLE usage_tenant (tenant TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 ";
 
 /// Fold states are kept as long as a manifest may name them, and runs as long as the store: both

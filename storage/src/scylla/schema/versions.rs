@@ -39,6 +39,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "0005_dead_letter_groups",
         text: include_str!("../migrations/0005_dead_letter_groups.cql"),
     },
+    Migration {
+        version: 6,
+        name: "0006_blocks",
+        text: include_str!("../migrations/0006_blocks.cql"),
+    },
 ];
 
 /// Schema version that this program reads and writes.
@@ -120,10 +125,11 @@ mod tests {
         assert_eq!(judge("k", &applied(&[1, 2])), Ok(Standing::Older(2)));
         assert_eq!(judge("k", &applied(&[1, 2, 3])), Ok(Standing::Older(3)));
         assert_eq!(judge("k", &applied(&[1, 2, 3, 4])), Ok(Standing::Older(4)));
-        assert_eq!(judge("k", &applied(&[1, 2, 3, 4, 5])), Ok(Standing::Current));
-        let newer = judge("k", &applied(&[1, 2, 3, 4, 5, 6]));
-        assert!(matches!(newer, Err(SchemaError::Newer { found: 6, known: 5, .. })));
-        let mut changed = applied(&[1, 2, 3, 4, 5]);
+        assert_eq!(judge("k", &applied(&[1, 2, 3, 4, 5])), Ok(Standing::Older(5)));
+        assert_eq!(judge("k", &applied(&[1, 2, 3, 4, 5, 6])), Ok(Standing::Current));
+        let newer = judge("k", &applied(&[1, 2, 3, 4, 5, 6, 7]));
+        assert!(matches!(newer, Err(SchemaError::Newer { found: 7, known: 6, .. })));
+        let mut changed = applied(&[1, 2, 3, 4, 5, 6]);
         changed[0].1 = "0".to_owned();
         assert!(matches!(judge("k", &changed), Err(SchemaError::Changed { version: 1, .. })));
     }

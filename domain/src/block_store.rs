@@ -1,0 +1,167 @@
+//! Port: the part of a usage store that keeps blocks; and how usage is read out of blocks and rows.
+//!
+//! Pages and manifests are written under a block's number before anything says that they count, and the
+//! same number always gets the same bytes. What counts is said by the map alone.
+
+use std::future::Future;
+
+use crate::{
+    Epoch, LogId, Offset, RowKey, Tenant, UsageStore,
+    blocks::{BlockManifest, BlockMap, BlockNumber, Page},
+    store::StoreError,
+};
+
+/// Blocks, their map, and the rows that they replace.
+pub trait BlockStore: UsageStore {
+    /// The map; an empty one where none was ever written.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn block_map(&self) -> impl Future<Output = Result<BlockMap, StoreError>> + Send;
+
+    /// Puts a map in the place of that of the version before it, by compare-and-set: of two processes
+    /// that do so at once, one does. Durable on return.
+    ///
+    /// # Errors
+    /// `Conflict` when the stored map is of another version. After `Unavailable` it may be there.
+    fn replace_block_map(
+        &self,
+        map: &BlockMap,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The edges that were marked in a log, in order; [`BlockMap::marks`] says how many of them count.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn block_marks(
+        &self,
+        log_id: LogId,
+    ) -> impl Future<Output = Result<Vec<Vec<Offset>>, StoreError>> + Send;
+
+    /// Keeps an edge under its number, or what is there.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn put_block_mark(
+        &self,
+        log_id: LogId,
+        number: u64,
+        edge: &[Offset],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Writes pages of a block, and the tenants that are in them among those that
+    /// [`UsageStore::tenants`] gives. The same pages may come again.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; some may be written.
+    fn write_block_pages(
+        &self,
+        block: BlockNumber,
+        pages: Vec<Page>,
+        tenants: Vec<Tenant>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Writes the manifest of a block, which has all its pages.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn write_block_manifest(
+        &self,
+        block: BlockNumber,
+        manifest: &BlockManifest,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The manifest of a block.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn block_manifest(
+        &self,
+        block: BlockNumber,
+    ) -> impl Future<Output = Result<Option<BlockManifest>, StoreError>> + Send;
+
+    /// Number of the page that may hold the first entry at or behind a key: the last whose first key is
+    /// not behind it, or the first page.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn find_block_page(
+        &self,
+        block: BlockNumber,
+        key: &[u8],
+    ) -> impl Future<Output = Result<u32, StoreError>> + Send;
+
+    /// Pages of a block from this number on, in order, at most `limit` (at least 1); fewer only at the
+    /// end.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn block_pages(
+        &self,
+        block: BlockNumber,
+        from: u32,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Page>, StoreError>> + Send;
+
+    /// The blocks of which anything is stored, ascending.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn stored_blocks(&self) -> impl Future<Output = Result<Vec<BlockNumber>, StoreError>> + Send;
+
+    /// Deletes a block's manifest, and of its pages some; tells whether there are more. Costs a bounded
+    /// time, so that other writes go on in between.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn delete_block(
+        &self,
+        block: BlockNumber,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Deletes rows of segments, at most some thousand at a time. Those that are gone already are no error.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; some may be deleted.
+    fn delete_rows(&self, rows: Vec<RowKey>)
+    -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Makes a moment of the log an edge: what is below it can be told apart for ever. `at` has the end
+    /// of a closed segment of every partition. Gives the edge, which is `at` or later where blocks or
+    /// other edges are.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn mark_edge(
+        &self,
+        log_id: LogId,
+        epoch: Epoch,
+        at: &[Offset],
+    ) -> impl Future<Output = Result<Vec<Offset>, StoreError>> + Send {
+        async move {
+            loop {
+                let map = self.block_map().await?;
+                let edge = map.edge_from(log_id, epoch, at);
+                let (marks, newest) = map.marks(log_id);
+                if newest == edge {
+                    return Ok(edge);
+                }
+                self.put_block_mark(log_id, marks, &edge).await?;
+                // Another process may have put its own there and died before it said so.
+                let kept = self.block_marks(log_id).await?;
+                let kept = usize::try_from(marks).ok().and_then(|number| kept.get(number)).cloned();
+                let kept = kept.ok_or_else(|| StoreError::Damaged(lost_mark(log_id, marks)))?;
+                let mut next = map.next_version();
+                next.mark(log_id, kept);
+                match self.replace_block_map(&next).await {
+                    Ok(()) | Err(StoreError::Conflict(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+}
+
+fn lost_mark(log_id: LogId, number: u64) -> String {
+    format!("edge {number} of log {log_id} is missing")
+}
