@@ -12,13 +12,13 @@
 
 pub mod varint;
 pub mod cell;
+pub mod manifest;
 pub mod entry;
 pub mod page;
-pub mod manifest;
 pub mod map;
 
 pub use cell::{BlockCell, SegmentRun, Sources};
-pub use entry::{Entry, EntryKey, Series};
+pub use entry::{Entry, EntryKey, Series, cells_of};
 pub use manifest::{BlockManifest, BlockStretch};
 pub use map::{Block, BlockMap, EpochBlocks, Level, Plan};
 pub use page::{Page, PageWriter};

@@ -1,10 +1,11 @@
 //! Entries: all cells of one resource in 32 days, under a key that sorts as answers do.
 
 use crate::{
-    Dimensions, ResourceKey, Sku, Tenant, Timestamp, Unit, codec::CodecError, time::WindowLength,
+    Dimensions, ResourceKey, Sku, Tenant, Timestamp, Unit, UsageRow, WindowLength,
+    codec::CodecError,
 };
 
-use super::BlockCell;
+use super::{BlockCell, Sources, manifest::BlockStretch};
 
 /// What an entry counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,6 +159,29 @@ pub fn behind(prefix: &[u8]) -> Vec<u8> {
         *last += 1;
     }
     bytes
+}
+
+/// What a row of a segment adds to a block of a stretch that it is in: a cell of its resource, and one of
+/// each roll-up. The segment has this number among those of its partition.
+#[must_use]
+pub fn cells_of(stretch: &BlockStretch, row: &UsageRow, number: u32) -> [(EntryKey, BlockCell); 3] {
+    let (resource, window_start) = (&row.key.resource, row.key.window_start);
+    let (partition, start) = (row.key.segment.partition, row.key.segment.start);
+    let cell = BlockCell {
+        window_start,
+        part: stretch.part_of(partition, start),
+        total: (&row.cell.aggregate).into(),
+        sources: Sources::of(partition, number),
+    };
+    let of_sku = ResourceKey { dimensions: Dimensions::none(), ..resource.clone() };
+    let day = WindowLength::DAY.start_of(window_start);
+    let rolled = BlockCell { sources: Sources::default(), ..cell.clone() };
+    let of_day = BlockCell { window_start: day, ..rolled.clone() };
+    [
+        (EntryKey::new(Series::Resources, resource, window_start), cell),
+        (EntryKey::new(Series::Skus, &of_sku, window_start), rolled),
+        (EntryKey::new(Series::SkuDays, &of_sku, day), of_day),
+    ]
 }
 
 /// Cells under a key.

@@ -3,10 +3,8 @@
 use std::collections::VecDeque;
 
 use domain::{
-    BlockStore, Dimensions, Offset, Partition, ResourceKey, UsageRow, WindowLength,
-    blocks::{
-        BlockCell, BlockManifest, BlockNumber, BlockStretch, Entry, EntryKey, Series, Sources, page,
-    },
+    BlockStore, Offset, Partition, UsageRow,
+    blocks::{BlockManifest, BlockNumber, BlockStretch, Entry, cells_of, page},
 };
 
 use super::{BlocksError, Sorter};
@@ -37,21 +35,8 @@ pub(crate) fn add_row(
     row: &UsageRow,
     number: u32,
 ) -> Result<(), BlocksError> {
-    let (resource, window_start) = (&row.key.resource, row.key.window_start);
-    let (partition, start) = (row.key.segment.partition, row.key.segment.start);
-    let cell = BlockCell {
-        window_start,
-        part: stretch.part_of(partition, start),
-        total: (&row.cell.aggregate).into(),
-        sources: Sources::of(partition, number),
-    };
-    let of_sku = ResourceKey { dimensions: Dimensions::none(), ..resource.clone() };
-    let rolled = BlockCell { sources: Sources::default(), ..cell.clone() };
-    let day = WindowLength::DAY.start_of(window_start);
-    sorter.add(block, EntryKey::new(Series::Resources, resource, window_start), cell)?;
-    sorter.add(block, EntryKey::new(Series::Skus, &of_sku, window_start), rolled.clone())?;
-    let of_day = BlockCell { window_start: day, ..rolled };
-    sorter.add(block, EntryKey::new(Series::SkuDays, &of_sku, day), of_day)
+    let cells = cells_of(stretch, row, number);
+    cells.into_iter().try_for_each(|(key, cell)| sorter.add(block, key, cell))
 }
 
 /// The entries of blocks that are merged, as the new block has them, in order.

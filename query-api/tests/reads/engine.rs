@@ -11,7 +11,10 @@ use query_api::usage::{
 
 use edge::{Compute, paging::TokenKey};
 
-use crate::support::{Bench, SEPTEMBER, Usage, generation, hour};
+use crate::{
+    blocks::put_into_block,
+    support::{Bench, SEPTEMBER, Usage, generation, hour},
+};
 
 const PAGE_ROWS: usize = 3;
 
@@ -344,10 +347,14 @@ proptest! {
         question in questions(),
         page_size in 1usize..9,
         store_page_rows in 1usize..9,
+        blocks in prop::collection::vec([0u64..4, 0u64..4], 0..3),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let bench = Bench::new(&usage).await;
+            for ends in blocks {
+                put_into_block(&bench.store, ends).await;
+            }
             let mut query = UsageQuery { page_size: 1_000, ..query(&question) };
             let whole = usage::page(&bench.store, &View::default(), (&query, alike()), store_page_rows, &Compute::default()).await.unwrap();
             prop_assert_eq!(keyed(&whole.rows), model(&usage, &query));

@@ -1,6 +1,10 @@
 //! `QueryService.QueryUsage`, the twin of `GET /v1/usage`.
 
-use edge::problem::{explain, reason_of};
+use edge::{
+    Compute,
+    compute::ComputeConfig,
+    problem::{explain, reason_of},
+};
 use proto::v1::{self, query_service_client::QueryServiceClient};
 use tonic::Code;
 
@@ -71,16 +75,28 @@ async fn wrong_fields_are_named_as_the_proto_names_them() {
 
 #[tokio::test]
 async fn what_takes_too_long_is_a_failed_precondition() {
-    // So many that they are grouped on another thread, and are not done at once.
+    // So many that they are grouped on the one thread for that, which is taken.
     let of = |hour: i64, segment| Usage { segment, ..Usage::of("acme", "vm", hour, "1") };
     let usage: Vec<_> =
         (0..720).map(|number| of(number % 24, number.unsigned_abs() / 24)).collect();
+    let compute = Compute::new(ComputeConfig { threads: 1, ..ComputeConfig::default() });
+    let (release, taken) = std::sync::mpsc::channel::<()>();
+    let (began, begun) = tokio::sync::oneshot::channel();
+    let taking = compute.clone();
+    let held = tokio::spawn(async move {
+        let hold = move || (began.send(()).is_ok(), taken.recv().is_err());
+        taking.run(hold).await
+    });
+    begun.await.unwrap();
     let bench = Bench::with(&usage, |mut config| {
-        config.timeout = std::time::Duration::ZERO;
+        config.timeout = std::time::Duration::from_millis(1);
+        config.compute = compute;
         config
     })
     .await;
     let status = ask(&bench, question()).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert_eq!(reason_of(&status).as_deref(), Some("RESULT_TOO_LARGE"));
+    drop(release);
+    assert!(held.await.unwrap().is_ok());
 }

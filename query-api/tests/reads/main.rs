@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
+mod blocks;
 mod engine;
 mod growth;
 mod grpc;
