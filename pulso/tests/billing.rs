@@ -9,7 +9,7 @@ use crate::harness::{
         CATALOGUE, amounts, apply, bill, file, invoice, messages, publish, settings, use_up,
     },
     cluster::Cluster,
-    root,
+    root, until,
 };
 use pricing::{
     Amount,
@@ -21,17 +21,33 @@ use storage::conformance::servers::shared_pair;
 const ALL_STAGES: &str = "ingest,consume,price,query";
 #[tokio::test(flavor = "multi_thread")]
 async fn real_usage_is_invoiced_once_and_every_invoice_equals_the_providers_sums() {
-    real_usage_is_invoiced(&settings()).await;
+    real_usage_is_invoiced(&settings(), async |_| {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_blocks_too_real_usage_is_invoiced_once_and_every_invoice_is_explained() {
+    let settings = settings()
+        .with("PULSO_BLOCKS__EVERY", "1s")
+        .with("PULSO_BLOCKS__DELAY", "0s")
+        .with("PULSO_BLOCKS__KEEP_REPLACED", "1s");
+    real_usage_is_invoiced(&settings, async |server| {
+        let deleted = || server.log().contains("what blocks stand for was deleted");
+        until("rows are in blocks only", deleted).await;
+        let audit = server.json(&["audit"]).await;
+        assert_ne!(audit["blocks"], "0");
+        assert_eq!(audit["blocks"], audit["blocks_remade"]);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_servers_too_real_usage_is_invoiced_once_and_equals_the_providers_sums() {
     let Some(servers) = shared_pair() else { return };
     let cluster = Cluster::new(servers, settings()).await;
-    real_usage_is_invoiced(&cluster.stages(ALL_STAGES)).await;
+    real_usage_is_invoiced(&cluster.stages(ALL_STAGES), async |_| {}).await;
 }
 
-async fn real_usage_is_invoiced(settings: &Settings) {
+async fn real_usage_is_invoiced(settings: &Settings, then: impl AsyncFn(&Server)) {
     let home = Home::new();
     let server = Server::start(&home, settings).await;
     let sample = root().join("samples/focus-1.0-sample-1000.csv");
@@ -73,6 +89,7 @@ async fn real_usage_is_invoiced(settings: &Settings) {
     }
     assert_eq!(compared, 968);
 
+    then(&server).await;
     for number in ["INV-000001", "INV-000040", "INV-000060"] {
         let verified = server.json(&["bill", "verify", number]).await;
         assert_eq!(verified["matches"], true, "{verified}");
