@@ -163,6 +163,9 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Bench(BenchCommand::Rate(args)) => {
             served(&globals, |serving| async move { serve::bench::rate::run(&serving, &args) })
         }
+        Command::Bench(BenchCommand::Years(args)) => {
+            served(&globals, |serving| serve::bench::years::run(serving, args))
+        }
         Command::Ingest(args) => block_on(ingest::run(&globals, args)),
         Command::Query(command) => block_on(query::run(&globals, command)),
         Command::Status(args) => block_on(status::run(&globals, args)),

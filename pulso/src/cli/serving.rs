@@ -1,6 +1,9 @@
 //! Arguments of the commands that run stages.
 
-use std::{num::NonZeroU64, path::PathBuf};
+use std::{
+    num::{NonZeroU16, NonZeroU64},
+    path::PathBuf,
+};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -93,6 +96,31 @@ pub enum BenchCommand {
     Drain(PipelineArgs),
     /// Rate hourly rows of a month, on one core.
     Rate(RateArgs),
+    /// Fold, merge and bill months of simulated time, and measure what the store is like after them.
+    Years(YearsArgs),
+}
+
+/// `pulso bench years`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  pulso bench years --resources 1000 --days 30
+  pulso bench years --days 365 --replay -o json")]
+pub struct YearsArgs {
+    /// Resources, each with an agent of its own that sends a pulse every ten minutes.
+    #[arg(long, default_value = "10000", value_name = "N")]
+    pub resources: NonZeroU64,
+    /// Tenants that they are spread over.
+    #[arg(long, default_value = "100", value_name = "N")]
+    pub tenants: NonZeroU64,
+    /// Days of simulated time.
+    #[arg(long, default_value = "30", value_name = "N")]
+    pub days: NonZeroU64,
+    /// Partitions of the log.
+    #[arg(long, default_value = "4", value_name = "N")]
+    pub partitions: NonZeroU16,
+    /// Fold the last day again at half of the time, and use that.
+    #[arg(long)]
+    pub replay: bool,
 }
 
 /// `pulso bench rate`.

@@ -10,6 +10,7 @@ mod ledger;
 mod load;
 pub mod drain;
 pub mod rate;
+pub mod years;
 
 use std::{
     num::NonZeroUsize,
