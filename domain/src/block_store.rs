@@ -6,9 +6,9 @@
 use std::future::Future;
 
 use crate::{
-    Epoch, LogId, Offset, RowKey, Tenant, UsageStore,
+    Epoch, LogId, Offset, RowKey, SegmentId, Tenant, UsageStore,
     blocks::{BlockManifest, BlockMap, BlockNumber, Page},
-    store::StoreError,
+    store::{PartitionKey, StoreError},
 };
 
 /// Blocks, their map, and the rows that they replace.
@@ -124,6 +124,33 @@ pub trait BlockStore: UsageStore {
     /// # Errors
     /// See [`StoreError`]; some may be deleted.
     fn delete_rows(&self, rows: Vec<RowKey>)
+    -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Deletes some fold states, but none with these digests, nor of the newest manifest of a partition in
+    /// any epoch; gives how many pieces of them went, 0 where there are no others.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; some may be deleted.
+    fn keep_states(
+        &self,
+        digests: Vec<u128>,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Starts of the segments below an offset that have a run of ids, at most some thousand, ascending.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn runs_below(
+        &self,
+        partition: PartitionKey,
+        below: Offset,
+    ) -> impl Future<Output = Result<Vec<Offset>, StoreError>> + Send;
+
+    /// Deletes the run of ids of a segment.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn delete_run(&self, segment: SegmentId)
     -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Makes a moment of the log an edge: what is below it can be told apart for ever. `at` has the end

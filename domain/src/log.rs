@@ -57,6 +57,19 @@ pub trait PulseLog: Send + Sync + 'static {
     /// once, and it may be lost.
     fn note_stored(&self, _partition: Partition, _folded_to: Offset) {}
 
+    /// Deletes records below an offset, but never the last one, where the log keeps them for as long as
+    /// somebody says so; gives how many went. A broker has a rule of its own, and does nothing here.
+    ///
+    /// # Errors
+    /// See [`LogError`]; some may be gone.
+    fn trim(
+        &self,
+        _partition: Partition,
+        _below: Offset,
+    ) -> impl Future<Output = Result<u64, LogError>> + Send {
+        async { Ok(0) }
+    }
+
     /// Opens a blocking reader whose first record is the first at or after `from`.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use domain::{
     BlockStore, DeadLetterGroup, DeadLetterKey, Manifest, Offset, Partition, PulseLog, ResourceKey,
-    RowKey, SegmentId, Tenant, UsageRow, View,
+    RowKey, SegmentId, Tenant, Timestamp, UsageRow, View,
     blocks::Entry,
     epochs::{LogHistory, Stretch},
     log::{LogBounds, LogDrain as _},
@@ -82,7 +82,9 @@ pub async fn audit<L: PulseLog, U: BlockStore>(
             for stretch in history.stretches(history.active(), partition) {
                 let epoch = stretch.epoch;
                 let key = PartitionKey { log_id: log.generation().log_id, partition, epoch };
+                let newest = handle.block_on(store.newest_manifest(key))?;
                 let audit = StretchAudit {
+                    newest: newest.map_or(Timestamp::MIN, |newest| newest.eff_ts),
                     log: &log,
                     store: &*store,
                     handle: &handle,
@@ -108,6 +110,8 @@ struct StretchAudit<'a, L, U> {
     history: &'a LogHistory,
     key: PartitionKey,
     stretch: Stretch,
+    /// Log time of the epoch's newest closed segment.
+    newest: Timestamp,
     ids: Option<&'a IdsMemory>,
 }
 
@@ -256,12 +260,17 @@ impl<L: PulseLog, U: BlockStore> StretchAudit<'_, L, U> {
             let begun = restart::begin(generation, self.store, self.history, self.key, inheritance);
             return Ok(Some((self.handle.block_on(begun)?, self.stretch.from)));
         }
-        let Some(before) = manifests.iter().find(|manifest| manifest.end >= low) else {
-            return Ok(None);
-        };
-        let resumed =
-            restart::resume(generation, self.store, self.history, self.key, before, inheritance);
-        Ok(Some((self.handle.block_on(resumed)?, before.end)))
+        for before in manifests.iter().filter(|manifest| manifest.end >= low) {
+            let state = self.handle.block_on(self.store.state(before.state_digest))?;
+            // Of older ones the last of a day is kept, and the newest always.
+            if state.is_some() || Some(before) == manifests.last() {
+                let (store, key) = (self.store, self.key);
+                let resumed =
+                    restart::resume(generation, store, self.history, key, before, inheritance);
+                return Ok(Some((self.handle.block_on(resumed)?, before.end)));
+            }
+        }
+        Ok(None)
     }
 
     fn compare_closed(
@@ -281,11 +290,13 @@ impl<L: PulseLog, U: BlockStore> StretchAudit<'_, L, U> {
             }
             Some(_) => {}
         }
-        if self.handle.block_on(self.store.run(flush.segment))? != close.run {
+        let run = self.handle.block_on(self.store.run(flush.segment))?;
+        if run != close.run && !(run.is_empty() && self.may_be_gone(&close.manifest)) {
             report.note(partition, start, "I5", "its run of ids differs or is missing".into());
         }
         let state = self.handle.block_on(self.store.state(close.manifest.state_digest))?;
-        if state.as_deref() != Some(&close.state[..]) {
+        let is_gone = state.is_none() && self.may_be_gone(&close.manifest);
+        if state.as_deref() != Some(&close.state[..]) && !is_gone {
             report.note(partition, start, "I5", "its fold state differs or is missing".into());
         }
         self.compare_dead_letters(flush.segment, &flush.dead_letters, None, report)?;
@@ -294,6 +305,12 @@ impl<L: PulseLog, U: BlockStore> StretchAudit<'_, L, U> {
             compare_rows(flush.segment, &flush.rows, found, None, report);
         }
         Ok(())
+    }
+
+    /// Whether a segment is too old for its state and its run of ids to be kept in any case.
+    fn may_be_gone(&self, manifest: &Manifest) -> bool {
+        let generation = self.log.generation();
+        manifest.eff_ts < self.newest.minus(generation.horizon + generation.segment_span)
     }
 
     fn compare_open(

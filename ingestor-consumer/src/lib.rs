@@ -10,6 +10,7 @@
 //! - [`sealing`]: a generation of the log has ended, and the next one begins;
 //! - [`consumer`]: a tick asks each partition for its end, and waits until all below it is stored;
 //! - [`blocks`]: closed segments are merged into blocks, which stand for them from then on;
+//! - [`retention`]: what nobody can begin from any more is deleted;
 //! - [`rebase`]: append times of a wrong clock are found and taken back;
 //! - [`replay`]: the log folded again into another epoch, compared, and put to use;
 //! - [`refold`]: chosen segments folded again, to list the pulses behind a total;
@@ -30,6 +31,7 @@ pub mod sealing;
 pub mod consumer;
 
 pub mod blocks;
+pub mod retention;
 
 pub mod rebase;
 pub mod replay;

@@ -233,18 +233,37 @@ impl<L: PulseLog, U: UsageStore> FoldPlace<'_, L, U> {
         Ok(start..found.map_or(closed_to, |manifest| manifest.end))
     }
 
-    /// The fold as it was before the first record of a segment.
+    /// The fold as it was before the first record of a segment: resumed at the last segment before it
+    /// whose state is kept, and folded on from there.
     fn fold_at(&self, start: Offset) -> Result<Fold, ConsumerError> {
-        let (generation, history) = (self.log.generation(), self.history);
-        let inheritance = &restart::Inheritance::alone(self.key.partition, self.ids);
-        Ok(self.handle.block_on(async {
-            if start == history.start_of(self.key.epoch, self.key.partition) {
-                return restart::begin(generation, self.store, history, self.key, inheritance)
+        let mut fold = self.handle.block_on(self.resumed_before(start))?;
+        if fold.folded_to() < start {
+            let mut reader = self.log.drain(self.key.partition, fold.folded_to())?;
+            fold_to(&mut fold, &mut reader, start)?.map_err(|error| {
+                let (partition, reason) = (self.key.partition, error.to_string());
+                ConsumerError::Stopped { partition, reason }
+            })?;
+        }
+        Ok(fold)
+    }
+
+    async fn resumed_before(&self, start: Offset) -> Result<Fold, restart::RestartError> {
+        let (generation, history, key) = (self.log.generation(), self.history, self.key);
+        let inheritance = &restart::Inheritance::alone(key.partition, self.ids);
+        let mut at = start;
+        loop {
+            if at == history.start_of(key.epoch, key.partition) {
+                return restart::begin(generation, self.store, history, key, inheritance).await;
+            }
+            let before = restart::manifest_ending_at(self.store, history, key, at).await?;
+            // Without a state to go back to, the one that is missing is named.
+            let is_last = before.segment.start == Offset(0);
+            if is_last || self.store.state(before.state_digest).await?.is_some() {
+                return restart::resume(generation, self.store, history, key, &before, inheritance)
                     .await;
             }
-            let before = restart::manifest_ending_at(self.store, history, self.key, start).await?;
-            restart::resume(generation, self.store, history, self.key, &before, inheritance).await
-        })?)
+            at = before.segment.start;
+        }
     }
 }
 

@@ -97,6 +97,10 @@ impl PulseLog for Log {
         each!(Log: self, log => log.bounds(partition).await)
     }
 
+    async fn trim(&self, partition: Partition, below: Offset) -> Result<u64, LogError> {
+        each!(Log: self, log => log.trim(partition, below).await)
+    }
+
     fn drain(&self, partition: Partition, from: Offset) -> Result<Drain, LogError> {
         match self {
             Self::Memory(log) => log.drain(partition, from).map(Drain::Memory),
@@ -283,6 +287,22 @@ impl BlockStore for Usage {
 
     async fn delete_rows(&self, rows: Vec<RowKey>) -> Result<(), StoreError> {
         each!(Usage: self, store => store.delete_rows(rows).await)
+    }
+
+    async fn keep_states(&self, digests: Vec<u128>) -> Result<u64, StoreError> {
+        each!(Usage: self, store => store.keep_states(digests).await)
+    }
+
+    async fn runs_below(
+        &self,
+        partition: PartitionKey,
+        below: Offset,
+    ) -> Result<Vec<Offset>, StoreError> {
+        each!(Usage: self, store => store.runs_below(partition, below).await)
+    }
+
+    async fn delete_run(&self, segment: SegmentId) -> Result<(), StoreError> {
+        each!(Usage: self, store => store.delete_run(segment).await)
     }
 }
 

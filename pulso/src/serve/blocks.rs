@@ -1,11 +1,18 @@
 //! Blocks beside the consumer: on a thread of their own, because sorting a day takes a core for a while.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use domain::generation::Generation;
-use ingestor_consumer::blocks::{BlockMaker, BlocksConfig, BlocksError};
+use ingestor_consumer::{
+    blocks::{BlockMaker, BlocksConfig},
+    retention::{Deleted, Retention, RetentionConfig},
+};
 use runtime::{Shutdown, clock};
-use storage::choice::Usage;
+use storage::choice::{Log, Usage};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
@@ -14,6 +21,8 @@ use crate::config::Config;
 
 /// How often is looked whether a block is due or something may be deleted, by default both by the hour.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
+/// How often is looked for what is not needed any more: it is little by the hour.
+const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
 /// How long to wait after a failure.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
@@ -21,7 +30,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 pub(crate) struct Blocks {
     usage: Arc<Usage>,
     generations: Vec<Generation>,
+    logs: Vec<Arc<Log>>,
     config: BlocksConfig,
+    retention: RetentionConfig,
 }
 
 impl Blocks {
@@ -29,7 +40,10 @@ impl Blocks {
     pub(crate) fn new(backends: &Backends, config: &Config) -> Self {
         let older = backends.older.iter().map(|older| older.generation);
         let generations = older.chain([*domain::PulseLog::generation(&*backends.log)]).collect();
-        Self { usage: Arc::clone(&backends.usage), generations, config: blocks_config(config) }
+        let keep = config.log.keep.duration();
+        let retention = RetentionConfig { log: (keep > Duration::ZERO).then_some(keep) };
+        let (usage, logs) = (Arc::clone(&backends.usage), backends.logs());
+        Self { usage, generations, logs, config: blocks_config(config), retention }
     }
 
     /// Makes what is due now and deletes what may go, until shutdown.
@@ -46,19 +60,23 @@ impl Blocks {
         if !makes_blocks(&self.usage) {
             return;
         }
-        let makers = self.makers();
+        let mut keeper = self.keeper();
         let look_every = (self.config.every / 4).min(LOOK_EVERY_MAX);
         let handle = Handle::current();
         let working = tokio::task::spawn_blocking(move || match until {
-            Some(until) => handle.block_on(keep(makers, look_every, &until)),
-            None => handle.block_on(async {
-                let mut makers = makers;
-                note(&make_all(&mut makers).await);
-            }),
+            Some(until) => handle.block_on(keeper.keep(look_every, &until)),
+            None => handle.block_on(async { note(&keeper.work().await) }),
         });
         if let Err(error) = working.await {
             warn!(%error, "the maker of blocks has ended; the next start goes on");
         }
+    }
+
+    fn keeper(&self) -> Keeper {
+        let (usage, clock) = (Arc::clone(&self.usage), Arc::new(clock::system()));
+        let (generations, logs) = (self.generations.clone(), self.logs.clone());
+        let retention = Retention::new(usage, generations, logs, clock, self.retention.clone());
+        Keeper { makers: self.makers(), retention, retained_at: None }
     }
 
     fn makers(&self) -> Vec<BlockMaker<Usage>> {
@@ -76,35 +94,51 @@ const fn makes_blocks(usage: &Usage) -> bool {
     !matches!(usage, Usage::Scylla(_))
 }
 
-async fn keep(mut makers: Vec<BlockMaker<Usage>>, look_every: Duration, until: &Shutdown) {
-    loop {
-        // What is dropped in the middle is made again.
-        let made = tokio::select! {
-            () = until.requested() => return,
-            made = make_all(&mut makers) => made,
-        };
-        note(&made);
-        let pause = if made.is_ok() { look_every } else { RETRY_AFTER };
-        tokio::select! {
-            () = until.requested() => return,
-            () = tokio::time::sleep(pause) => {}
+/// Who makes blocks, and deletes what is not needed any more.
+struct Keeper {
+    makers: Vec<BlockMaker<Usage>>,
+    retention: Retention<Log, Usage>,
+    retained_at: Option<Instant>,
+}
+
+impl Keeper {
+    async fn keep(&mut self, look_every: Duration, until: &Shutdown) {
+        loop {
+            // What is dropped in the middle is made again.
+            let worked = tokio::select! {
+                () = until.requested() => return,
+                worked = self.work() => worked,
+            };
+            note(&worked);
+            let pause = if worked.is_ok() { look_every } else { RETRY_AFTER };
+            tokio::select! {
+                () = until.requested() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
         }
+    }
+
+    async fn work(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        for maker in &mut self.makers {
+            let made = maker.run().await?;
+            if made.deleted > 0 {
+                info!(deleted = made.deleted, "what blocks stand for was deleted");
+            }
+        }
+        if self.retained_at.is_none_or(|at| at.elapsed() >= RETAIN_EVERY) {
+            let Deleted { states, runs, records } = self.retention.run().await?;
+            if states + runs + records > 0 {
+                info!(states, runs, records, "what is not needed any more was deleted");
+            }
+            self.retained_at = Some(Instant::now());
+        }
+        Ok(())
     }
 }
 
-async fn make_all(makers: &mut [BlockMaker<Usage>]) -> Result<(), BlocksError> {
-    for maker in makers {
-        let made = maker.run().await?;
-        if made.deleted > 0 {
-            info!(deleted = made.deleted, "what blocks stand for was deleted");
-        }
-    }
-    Ok(())
-}
-
-fn note(made: &Result<(), BlocksError>) {
-    if let Err(error) = made {
-        warn!(%error, "no block was made; tried again soon, and what counts stays as it was");
+fn note(worked: &Result<(), Box<dyn Error + Send + Sync>>) {
+    if let Err(error) = worked {
+        warn!(%error, "blocks or retention failed; tried again soon, and what counts stays as it was");
     }
 }
 

@@ -28,7 +28,7 @@ pub use drain::EmbeddedDrain;
 
 use self::{
     guard::{ClockGuard, LastAppend},
-    writer::{Bounds, Request, Writer},
+    writer::{Bounds, Request, Trim, Work, Writer},
 };
 use super::{
     checkpoint::{Checkpointer, Gate, Wal},
@@ -132,7 +132,7 @@ struct Inner {
     generation: Generation,
     file: DatabaseFile,
     bounds: Arc<[Bounds]>,
-    queue: Pusher<Request>,
+    queue: Pusher<Work>,
     appended_last: LastAppend,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     /// Let go last.
@@ -229,9 +229,11 @@ impl PulseLog for EmbeddedLog {
         let (answer, answered) = oneshot::channel();
         let bytes = records.iter().map(Vec::len).sum();
         let request = Request { partition, records, answer };
-        self.inner.queue.push(request, bytes).map_err(|error| match error {
-            PushError::Full(Request { records, .. }) => AppendError::Overloaded { records },
-            PushError::Closed(_) => AppendError::Unavailable(
+        self.inner.queue.push(Work::Append(request), bytes).map_err(|error| match error {
+            PushError::Full(Work::Append(Request { records, .. })) => {
+                AppendError::Overloaded { records }
+            }
+            PushError::Full(Work::Trim(_)) | PushError::Closed(_) => AppendError::Unavailable(
                 "it was closed, or has stopped after a failed commit".to_owned(),
             ),
         })?;
@@ -242,6 +244,26 @@ impl PulseLog for EmbeddedLog {
 
     async fn bounds(&self, partition: Partition) -> Result<LogBounds, LogError> {
         self.bounds_now(partition)
+    }
+
+    async fn trim(&self, partition: Partition, below: Offset) -> Result<u64, LogError> {
+        let mut trimmed = 0;
+        loop {
+            let LogBounds { low, .. } = self.bounds_now(partition)?;
+            if low >= below {
+                return Ok(trimmed);
+            }
+            let (answer, answered) = oneshot::channel();
+            let busy = || LogError::Unavailable("its queue is full or closed".to_owned());
+            let work = Work::Trim(Trim { partition, below, answer });
+            self.inner.queue.push(work, 0).map_err(|_| busy())?;
+            match answered.await {
+                Ok(Ok(0)) => return Ok(trimmed),
+                Ok(Ok(some)) => trimmed += some,
+                Ok(Err(why)) => return Err(LogError::Unavailable(why)),
+                Err(_) => return Err(busy()),
+            }
+        }
     }
 
     fn drain(&self, partition: Partition, from: Offset) -> Result<EmbeddedDrain, LogError> {

@@ -14,6 +14,7 @@ mod letters;
 mod pieces;
 mod readers;
 mod records;
+mod retention;
 mod rows;
 mod flush;
 mod schema;
@@ -377,6 +378,22 @@ impl BlockStore for EmbeddedUsageStore {
 
     async fn delete_rows(&self, rows: Vec<RowKey>) -> Result<(), StoreError> {
         self.store.write(move |connection| blocks::delete_rows(connection, &rows)).await
+    }
+
+    async fn keep_states(&self, digests: Vec<u128>) -> Result<u64, StoreError> {
+        self.store.write(move |connection| retention::keep_states(connection, &digests)).await
+    }
+
+    async fn runs_below(
+        &self,
+        partition: PartitionKey,
+        below: Offset,
+    ) -> Result<Vec<Offset>, StoreError> {
+        self.store.read(move |connection| retention::runs_below(connection, partition, below)).await
+    }
+
+    async fn delete_run(&self, segment: SegmentId) -> Result<(), StoreError> {
+        self.store.write(move |connection| retention::delete_run(connection, segment)).await
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use domain::{
-    BlockStore, LogId, Offset, RowKey, Tenant,
+    BlockStore, LogId, Offset, RowKey, SegmentId, Tenant,
     blocks::{BlockManifest, BlockMap, BlockNumber, Page},
-    store::StoreError,
+    store::{PartitionKey, StoreError},
 };
 
 use super::{lock, usage::MemoryUsageStore};
@@ -156,5 +156,37 @@ impl BlockStore for MemoryUsageStore {
             }
             Ok(())
         })
+    }
+
+    async fn keep_states(&self, digests: Vec<u128>) -> Result<u64, StoreError> {
+        let stored = &mut lock(&self.state).stored;
+        let mut kept: BTreeSet<u128> = digests.into_iter().collect();
+        let place = |segment: &SegmentId| (segment.log_id, segment.partition, segment.epoch);
+        let mut manifests = stored.manifests.iter().peekable();
+        while let Some((segment, manifest)) = manifests.next() {
+            if manifests.peek().is_none_or(|(next, _)| place(next) != place(segment)) {
+                kept.insert(manifest.state_digest);
+            }
+        }
+        let before = stored.states.len();
+        stored.states.retain(|digest, _| kept.contains(digest));
+        Ok((before - stored.states.len()) as u64)
+    }
+
+    async fn runs_below(
+        &self,
+        partition: PartitionKey,
+        below: Offset,
+    ) -> Result<Vec<Offset>, StoreError> {
+        let PartitionKey { log_id, partition, epoch } = partition;
+        let at = |start| SegmentId { log_id, partition, epoch, start };
+        let state = lock(&self.state);
+        let runs = state.stored.runs.range(at(Offset(0))..at(below));
+        Ok(runs.map(|(segment, _)| segment.start).collect())
+    }
+
+    async fn delete_run(&self, segment: SegmentId) -> Result<(), StoreError> {
+        lock(&self.state).stored.runs.remove(&segment);
+        Ok(())
     }
 }

@@ -228,6 +228,13 @@ impl PulseLog for MemoryLog {
         self.bounds_now(partition)
     }
 
+    async fn trim(&self, partition: Partition, below: Offset) -> Result<u64, LogError> {
+        let LogBounds { low, end } = self.bounds_now(partition)?;
+        let last = Offset(end.0.saturating_sub(1));
+        self.expire(partition, below.min(last));
+        Ok(self.bounds_now(partition)?.low.0 - low.0)
+    }
+
     fn drain(&self, partition: Partition, from: Offset) -> Result<MemoryDrain, LogError> {
         let LogBounds { low, end } = self.bounds_now(partition)?;
         if from < low || from > end {

@@ -8,7 +8,7 @@
 use domain::{
     BlockStore, LogId, Offset, RowKey, SegmentId, Tenant,
     blocks::{BlockManifest, BlockMap, BlockNumber, Page},
-    store::StoreError,
+    store::{PartitionKey, StoreError},
     usage::ResourceKey,
 };
 
@@ -112,6 +112,19 @@ impl BlockStore for ScyllaUsageStore {
 
     async fn delete_rows(&self, rows: Vec<RowKey>) -> Result<(), StoreError> {
         Ok(delete_rows(&self.client, &rows).await?)
+    }
+
+    /// States stay: nothing here is written in one transaction with the manifest that names it.
+    async fn keep_states(&self, _: Vec<u128>) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn runs_below(&self, _: PartitionKey, _: Offset) -> Result<Vec<Offset>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn delete_run(&self, _: SegmentId) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -53,6 +53,7 @@ pub async fn run(serving: Serving, args: YearsArgs) -> Result<Exit, Failure> {
             world.make_blocks().await?;
         }
         world.bill().await?;
+        world.retain().await?;
         if day == args.days.get() / 2 && args.replay {
             world.replay(Duration::from_secs(86_400)).await?;
         }

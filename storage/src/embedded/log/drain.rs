@@ -87,6 +87,19 @@ impl EmbeddedDrain {
     }
 }
 
+impl EmbeddedDrain {
+    /// A record that is missing because it was trimmed meanwhile is no damage.
+    fn trimmed(&self, error: LogError) -> LogError {
+        match self.log.bounds_now(self.partition) {
+            Ok(LogBounds { low, end }) if self.position < low.0 => {
+                let (partition, wanted) = (self.partition, Offset(self.position));
+                LogError::OutOfRange { partition, wanted, low, end }
+            }
+            _ => error,
+        }
+    }
+}
+
 impl LogDrain for EmbeddedDrain {
     fn read(
         &mut self,
@@ -103,7 +116,8 @@ impl LogDrain for EmbeddedDrain {
         let readable = until.min(end).0;
         let mut lent = Lent::default();
         while self.position < readable {
-            if self.read_transaction(readable, bytes_max, &mut lent, visit)?.is_break() {
+            let read = self.read_transaction(readable, bytes_max, &mut lent, visit);
+            if read.map_err(|error| self.trimmed(error))?.is_break() {
                 return Ok(Offset(self.position));
             }
         }

@@ -39,6 +39,25 @@ pub(super) struct Request {
     pub(super) answer: oneshot::Sender<Result<Vec<Offset>, AppendError>>,
 }
 
+/// The records of a partition below an offset go, but for its last one.
+pub(super) struct Trim {
+    pub(super) partition: Partition,
+    pub(super) below: Offset,
+    /// How many of them went; fewer than all while there are more.
+    pub(super) answer: oneshot::Sender<Result<u64, String>>,
+}
+
+/// What the thread is asked to do.
+pub(super) enum Work {
+    Append(Request),
+    Trim(Trim),
+}
+
+/// Records that are deleted in one transaction: some milliseconds in which no append is answered.
+const TRIMMED_AT_ONCE: u64 = 256;
+/// Pages that are given back to the file system in one transaction.
+const FREED_AT_ONCE: u64 = 256;
+
 impl Request {
     /// A caller that went away is not an error.
     fn answer(self, answer: Result<Vec<Offset>, AppendError>) {
@@ -48,13 +67,15 @@ impl Request {
 
 /// What a partition holds, as of the last commit.
 pub(super) struct Bounds {
-    low: u64,
+    /// Raised before records are deleted, so that nobody begins to read one that goes.
+    low: AtomicU64,
     end: AtomicU64,
 }
 
 impl Bounds {
     pub(super) fn get(&self) -> LogBounds {
-        LogBounds { low: Offset(self.low), end: Offset(self.end.load(Ordering::Acquire)) }
+        let low = Offset(self.low.load(Ordering::Acquire));
+        LogBounds { low, end: Offset(self.end.load(Ordering::Acquire)) }
     }
 }
 
@@ -72,7 +93,8 @@ pub(super) fn read_bounds(
         statement.query_row(range, |row| {
             let (low, last): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
             let end = last.map_or(0, |last| offset_of(last) + 1);
-            Ok(Bounds { low: low.map_or(0, offset_of), end: AtomicU64::new(end) })
+            let low = AtomicU64::new(low.map_or(0, offset_of));
+            Ok(Bounds { low, end: AtomicU64::new(end) })
         })
     });
     bounds.collect::<rusqlite::Result<Vec<_>>>().map(Arc::from)
@@ -110,11 +132,26 @@ impl Writer {
     }
 
     /// Works until the queue is closed or it has failed for good.
-    pub(super) fn run(mut self, requests: &Taker<Request>) {
+    pub(super) fn run(mut self, requests: &Taker<Work>) {
         loop {
-            let (batch, bytes) = requests.take(self.commit_bytes_max);
-            if batch.is_empty() {
+            let (taken, bytes) = requests.take(self.commit_bytes_max);
+            if taken.is_empty() {
                 break;
+            }
+            let (mut batch, mut trims) = (Vec::with_capacity(taken.len()), Vec::new());
+            for work in taken {
+                match work {
+                    Work::Append(request) => batch.push(request),
+                    Work::Trim(trim) => trims.push(trim),
+                }
+            }
+            if let Err(what) = self.trim_all(trims) {
+                batch.into_iter().for_each(|request| request.answer(Err(unknown(&what))));
+                return self.stop(&what, requests);
+            }
+            if batch.is_empty() {
+                requests.release(bytes);
+                continue;
             }
             let started = Instant::now();
             let outcome = self.transact(&batch);
@@ -156,6 +193,49 @@ impl Writer {
         Ok(offsets)
     }
 
+    /// Deletes what is to be trimmed.
+    ///
+    /// # Errors
+    /// What failed for good.
+    fn trim_all(&mut self, trims: Vec<Trim>) -> Result<(), String> {
+        for Trim { partition, below, answer } in trims {
+            let outcome = match self.trim(partition, below) {
+                Ok(count) => Ok(count),
+                Err(Failure::Refused(why)) => Err(why),
+                Err(Failure::Fatal(what)) => return Err(what),
+            };
+            // A caller that went away is not an error.
+            let _ = answer.send(outcome);
+        }
+        Ok(())
+    }
+
+    fn trim(&mut self, partition: Partition, below: Offset) -> Result<u64, Failure> {
+        let bounds = &self.bounds[usize::from(partition.0)];
+        let LogBounds { low, end } = bounds.get();
+        // The last record says where the next one goes, also after a restart.
+        let to = below.0.min(end.0.saturating_sub(1)).min(low.0 + TRIMMED_AT_ONCE);
+        if to <= low.0 {
+            return Ok(0);
+        }
+        bounds.low.store(to, Ordering::Release);
+        let _no_checkpoint_waits = self.gate.pass();
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| sort("begin", &error))?;
+        let range = [place(partition, low.0), place(partition, to)];
+        transaction
+            .prepare_cached("DELETE FROM record WHERE place >= ?1 AND place < ?2")
+            .and_then(|mut delete| delete.execute(range))
+            .map_err(|error| sort("trim", &error))?;
+        give_back(&transaction).map_err(|error| sort("trim", &error))?;
+        fault::point("log.trim.before_commit");
+        commit(transaction)?;
+        self.checkpointer.committed();
+        Ok(to - low.0)
+    }
+
     fn measure(&self, requests: usize, bytes: usize, elapsed: Duration) {
         histogram!("pulso_log_append_seconds").record(elapsed);
         histogram!("pulso_log_append_requests").record(u32::try_from(requests).unwrap_or(u32::MAX));
@@ -164,12 +244,31 @@ impl Writer {
     }
 
     /// Answers all that wait, then ends the process through the hook. Nothing is tried again.
-    fn stop(self, what: &str, requests: &Taker<Request>) {
+    fn stop(self, what: &str, requests: &Taker<Work>) {
         error!(what, "the log failed; the process must end and recover what the disk holds");
-        let unknown = || Err(AppendError::Unknown(what.to_owned()));
-        requests.close().into_iter().for_each(|request| request.answer(unknown()));
+        for work in requests.close() {
+            if let Work::Append(request) = work {
+                request.answer(Err(unknown(what)));
+            }
+        }
         self.fatal.call(what);
     }
+}
+
+fn unknown(what: &str) -> AppendError {
+    AppendError::Unknown(what.to_owned())
+}
+
+/// Gives pages back to the file system where a quarter of the file is free; fewer are soon used again.
+fn give_back(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let pragma = |name: &str| -> rusqlite::Result<i64> {
+        transaction.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+    };
+    let (free, all) = (pragma("freelist_count")?, pragma("page_count")?);
+    if free * 4 < all {
+        return Ok(());
+    }
+    transaction.execute_batch(&format!("PRAGMA incremental_vacuum({FREED_AT_ONCE})"))
 }
 
 /// Answers a batch.

@@ -20,6 +20,7 @@ use ingestor_consumer::{
     blocks::{BlockMaker, BlocksConfig},
     refold::Refolder,
     replay,
+    retention::{Retention, RetentionConfig},
 };
 use runtime::Shutdown;
 use storage::{
@@ -163,6 +164,16 @@ impl World {
         self.cost.longest_making = self.cost.longest_making.max(took);
         self.cost.blocks += made.blocks;
         Ok(())
+    }
+
+    /// Deletes what is not needed any more.
+    pub(super) async fn retain(&self) -> Result<(), Failure> {
+        let (usage, log) = (Arc::clone(&self.usage), Arc::clone(&self.log));
+        let keep = self.config.log.keep.duration();
+        let config = RetentionConfig { log: (keep > Duration::ZERO).then_some(keep) };
+        let (generations, clock) = (vec![*self.log.generation()], Arc::new(self.clock.clone()));
+        let retention = Retention::new(usage, generations, vec![log], clock, config);
+        retention.run().await.map(drop).map_err(Failure::internal)
     }
 
     /// Bills what is due, on the third of a month: then the month before is over, and so is its grace.

@@ -1,0 +1,234 @@
+//! Retention: fold states and runs of ids that nobody can begin from any more are deleted, and records of
+//! an embedded log that are older than it is to keep.
+//!
+//! A fold begins again from the state at the end of a segment: at a start from the newest one, for an
+//! explanation or an audit from one before the segments that they fold. So every state of the horizon is
+//! kept, and of the time before that the last of each day, for as long as the log has the records behind
+//! it. What is asked of a segment in between folds from the day's last state on.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    BlockStore, Clock, Manifest, Offset, PulseLog, SegmentId, Timestamp, WindowLength,
+    epochs::{Journal, LogHistory},
+    generation::Generation,
+    log::LogError,
+    store::{PartitionKey, StoreError},
+};
+use thiserror::Error;
+
+use crate::restart;
+
+/// How long things are kept.
+#[derive(Clone, Debug)]
+pub struct RetentionConfig {
+    /// How long an embedded log keeps records, by log time; `None` keeps all. What is not in a block and
+    /// below the cut of a bill stays, whatever this says.
+    pub log: Option<Duration>,
+}
+
+/// Why something was not deleted. It is tried again.
+#[derive(Debug, Error)]
+pub enum RetentionError {
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log cannot be read or trimmed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// What was deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// Fold states.
+    pub states: u64,
+    /// Runs of ids.
+    pub runs: u64,
+    /// Records of the log.
+    pub records: u64,
+}
+
+/// Keeps what is stored to what is needed.
+pub struct Retention<L, U> {
+    store: Arc<U>,
+    generations: Vec<Generation>,
+    /// Those of them that can be read here.
+    logs: Vec<Arc<L>>,
+    clock: Arc<dyn Clock>,
+    config: RetentionConfig,
+}
+
+/// The manifests of one epoch of a partition that matter.
+struct Points {
+    key: PartitionKey,
+    /// Those whose states are kept, ascending.
+    kept: Vec<Manifest>,
+}
+
+impl<L: PulseLog, U: BlockStore> Retention<L, U> {
+    /// Of all generations that a store has, with the logs that can be read.
+    #[must_use]
+    pub fn new(
+        store: Arc<U>,
+        generations: Vec<Generation>,
+        logs: Vec<Arc<L>>,
+        clock: Arc<dyn Clock>,
+        config: RetentionConfig,
+    ) -> Self {
+        Self { store, generations, logs, clock, config }
+    }
+
+    /// Deletes what is not needed now.
+    ///
+    /// # Errors
+    /// See [`RetentionError`]; what was deleted was not needed.
+    pub async fn run(&self) -> Result<Deleted, RetentionError> {
+        let mut deleted = Deleted { records: self.trim_logs().await?, ..Deleted::default() };
+        let journal = self.store.journal().await?;
+        let mut points = Vec::new();
+        for generation in &self.generations {
+            points.extend(self.points(generation, &journal).await?);
+        }
+        let digests = points.iter().flat_map(|of| &of.kept).map(|manifest| manifest.state_digest);
+        let digests: Vec<u128> = digests.collect();
+        loop {
+            let some = self.store.keep_states(digests.clone()).await?;
+            deleted.states += some;
+            if some == 0 {
+                break;
+            }
+        }
+        for of in &points {
+            deleted.runs += self.delete_runs(of).await?;
+        }
+        Ok(deleted)
+    }
+
+    /// Every epoch of every partition of a log.
+    async fn points(
+        &self,
+        generation: &Generation,
+        journal: &Journal,
+    ) -> Result<Vec<Points>, RetentionError> {
+        let history = journal.log(generation.log_id);
+        let opened = history.all_opened().map(|opened| opened.epoch);
+        let epochs: Vec<_> = std::iter::once(domain::Epoch(0)).chain(opened).collect();
+        let log = self.logs.iter().find(|log| log.generation().log_id == generation.log_id);
+        let mut points = Vec::new();
+        for partition in generation.partitions() {
+            let low = match log {
+                Some(log) => log.bounds(partition).await?.low,
+                None => Offset(u64::MAX),
+            };
+            for epoch in &epochs {
+                let key = PartitionKey { log_id: generation.log_id, partition, epoch: *epoch };
+                let kept = self.kept(generation, history, key, low).await?;
+                points.push(Points { key, kept });
+            }
+        }
+        Ok(points)
+    }
+
+    async fn kept(
+        &self,
+        generation: &Generation,
+        history: &LogHistory,
+        key: PartitionKey,
+        low: Offset,
+    ) -> Result<Vec<Manifest>, RetentionError> {
+        let Some(newest) = self.store.newest_manifest(key).await? else { return Ok(Vec::new()) };
+        let begin = history.start_of(key.epoch, key.partition);
+        // The first segment whose end the log still has a record at.
+        let has_log = |manifest: &Manifest| manifest.end >= low;
+        let from = restart::first_from(&*self.store, key, begin, newest.end, has_log).await?;
+        let manifests = restart::manifests_between(&*self.store, key, from, newest.end).await?;
+        let recent = newest.eff_ts.minus(generation.horizon + 2 * generation.segment_span);
+        let starts = history.all_opened().filter(|opened| opened.base == key.epoch);
+        let starts: Vec<Offset> = starts
+            .filter_map(|opened| opened.starts.get(usize::from(key.partition.0)).copied())
+            .collect();
+        let mut kept = Vec::new();
+        for (place, manifest) in manifests.iter().enumerate() {
+            let next = manifests.get(place + 1).map(|next| next.eff_ts);
+            let day = |time| WindowLength::DAY.start_of(time);
+            let ends_day = next.is_none_or(|next| day(next) > day(manifest.eff_ts));
+            if manifest.eff_ts >= recent || ends_day || starts.contains(&manifest.end) {
+                kept.push(*manifest);
+            }
+        }
+        if kept.last().is_none_or(|last| last.segment != newest.segment) {
+            kept.push(newest);
+        }
+        Ok(kept)
+    }
+
+    /// Those of segments whose ids are too old for every state that is kept.
+    async fn delete_runs(&self, points: &Points) -> Result<u64, RetentionError> {
+        let Points { key, kept } = points;
+        let Some(generation) = self.generation(key) else { return Ok(0) };
+        let Some(first) = kept.first() else { return Ok(0) };
+        let needed = first.eff_ts.minus(generation.horizon + 2 * generation.segment_span);
+        let is_needed = |manifest: &Manifest| manifest.eff_ts >= needed;
+        let below =
+            restart::first_from(&*self.store, *key, Offset(0), first.end, is_needed).await?;
+        let mut deleted = 0;
+        for start in self.store.runs_below(*key, below).await? {
+            let PartitionKey { log_id, partition, epoch } = *key;
+            let segment = SegmentId { log_id, partition, epoch, start };
+            self.store.delete_run(segment).await?;
+            deleted += 1;
+        }
+        Ok(deleted)
+    }
+
+    fn generation(&self, key: &PartitionKey) -> Option<&Generation> {
+        self.generations.iter().find(|generation| generation.log_id == key.log_id)
+    }
+
+    /// Records that are old enough, in a block and below the newest edge of a bill.
+    async fn trim_logs(&self) -> Result<u64, RetentionError> {
+        let Some(keep) = self.config.log else { return Ok(0) };
+        let until = self.clock.now().minus(keep);
+        let mut deleted = 0;
+        for log in &self.logs {
+            let log_id = log.generation().log_id;
+            let (journal, map) = (self.store.journal().await?, self.store.block_map().await?);
+            let history = journal.log(log_id);
+            let active = history.active();
+            let Some(blocks) = map.epoch(log_id, active) else { continue };
+            let (_, billed) = map.marks(log_id);
+            let ends = blocks.ends().iter().zip(billed).map(|(end, billed)| *end.min(billed));
+            for (partition, end) in log.generation().partitions().zip(ends) {
+                let key = PartitionKey { log_id, partition, epoch: active };
+                let below = self.trimmed(history, key, end, until).await?;
+                deleted += log.trim(partition, below).await?;
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// Up to where a partition may go: the end of a day's last segment, so that what is behind it can be
+    /// folded again.
+    async fn trimmed(
+        &self,
+        history: &LogHistory,
+        key: PartitionKey,
+        end: Offset,
+        until: Timestamp,
+    ) -> Result<Offset, RetentionError> {
+        let until = WindowLength::DAY.start_of(until);
+        let begin = history.start_of(key.epoch, key.partition);
+        let is_kept = |manifest: &Manifest| manifest.eff_ts >= until;
+        let below = restart::first_from(&*self.store, key, begin, end, is_kept).await?;
+        // An epoch that is being folded needs what is behind its start.
+        let opened = history.all_opened().filter(|opened| opened.epoch > key.epoch);
+        let place = usize::from(key.partition.0);
+        let needed = opened.filter_map(|opened| opened.starts.get(place).copied()).min();
+        Ok(if below == begin {
+            Offset(0)
+        } else {
+            needed.map_or(below, |needed| needed.min(below))
+        })
+    }
+}

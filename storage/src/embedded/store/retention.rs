@@ -1,0 +1,86 @@
+//! Fold states and runs of ids that go.
+
+use std::collections::HashSet;
+
+use domain::{Manifest, Offset, SegmentId, store::PartitionKey};
+use rusqlite::{Connection, params};
+
+use super::failure::{Failure, damaged, signed, signed_bound, unsigned};
+
+/// Pieces of states that are deleted in one transaction: 32 MiB, which has to be read to be freed.
+const PIECES_AT_ONCE: usize = 32;
+/// Runs that are listed at once.
+const RUNS_AT_ONCE: i64 = 1_000;
+
+/// Deletes some pieces of states. In one transaction with what it looks at: no state is written meanwhile
+/// that it takes for one of those.
+pub(super) fn keep_states(connection: &Connection, digests: &[u128]) -> Result<u64, Failure> {
+    let mut kept: HashSet<u128> = digests.iter().copied().collect();
+    let mut newest = connection.prepare_cached(
+        "SELECT cell, max(segment_start) FROM segment_manifest
+         GROUP BY log_id, log_partition, epoch",
+    )?;
+    let cells = newest.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
+    for cell in cells {
+        kept.insert(Manifest::decode(NO_SEGMENT, &cell?)?.state_digest);
+    }
+    let mut stored = connection.prepare_cached("SELECT rowid, digest FROM fold_state")?;
+    let mut rows = stored.query([])?;
+    let mut gone = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (rowid, digest): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        let digest =
+            <[u8; 16]>::try_from(&digest[..]).map_err(|_| damaged("digest", "of a state"))?;
+        if !kept.contains(&u128::from_be_bytes(digest)) {
+            gone.push(rowid);
+        }
+        if gone.len() == PIECES_AT_ONCE {
+            break;
+        }
+    }
+    drop(rows);
+    let mut delete = connection.prepare_cached("DELETE FROM fold_state WHERE rowid = ?1")?;
+    for rowid in &gone {
+        delete.execute([rowid])?;
+    }
+    if !gone.is_empty() {
+        connection.execute_batch("PRAGMA incremental_vacuum(2048)")?;
+    }
+    Ok(gone.len() as u64)
+}
+
+/// A manifest's own segment is not in its cell, and does not matter here.
+const NO_SEGMENT: SegmentId = SegmentId {
+    log_id: domain::LogId([0; 16]),
+    partition: domain::Partition(0),
+    epoch: domain::Epoch(0),
+    start: Offset(0),
+};
+
+pub(super) fn runs_below(
+    connection: &Connection,
+    key: PartitionKey,
+    below: Offset,
+) -> Result<Vec<Offset>, Failure> {
+    let PartitionKey { log_id, partition, epoch } = key;
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT segment_start FROM id_run
+         WHERE log_id = ?1 AND log_partition = ?2 AND epoch = ?3 AND segment_start < ?4
+         ORDER BY segment_start LIMIT ?5",
+    )?;
+    let values =
+        params![log_id.0.as_slice(), partition.0, epoch.0, signed_bound(below), RUNS_AT_ONCE];
+    let found = statement.query_map(values, |row| row.get::<_, i64>(0))?;
+    found.map(|start| unsigned(start?)).collect()
+}
+
+pub(super) fn delete_run(connection: &Connection, segment: SegmentId) -> Result<(), Failure> {
+    let SegmentId { log_id, partition, epoch, start } = segment;
+    connection
+        .prepare_cached(
+            "DELETE FROM id_run WHERE log_id = ?1 AND log_partition = ?2 AND epoch = ?3
+                 AND segment_start = ?4",
+        )?
+        .execute(params![log_id.0.as_slice(), partition.0, epoch.0, signed(start)?])?;
+    Ok(())
+}
