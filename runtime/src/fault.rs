@@ -23,7 +23,6 @@ pub const POINTS: &[&str] = &[
     "log.append.before_insert",
     "log.append.before_commit",
     "log.append.after_commit",
-    "log.trim.before_commit",
     "kafka.before_append",
     "kafka.after_append",
     "store.flush.before_commit",

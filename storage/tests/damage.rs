@@ -83,7 +83,7 @@ async fn a_file_that_is_something_else_is_refused() {
 
 #[tokio::test]
 async fn a_file_written_by_a_newer_version_is_refused() {
-    for (file, version) in [(LOG_FILE, 1), (STORE_FILE, 4)] {
+    for (file, version) in [(LOG_FILE, 1), (STORE_FILE, 5)] {
         let home = filled().await;
         let newer = version + 1;
         let pragma = format!("PRAGMA user_version = {newer}");
@@ -95,6 +95,20 @@ async fn a_file_written_by_a_newer_version_is_refused() {
         );
         assert_helps(&error, &home.path().join(file), "later");
     }
+}
+
+#[tokio::test]
+async fn a_store_of_the_version_before_gets_the_tables_that_it_lacks() {
+    let home = filled().await;
+    let before = "DROP TABLE block_map; DROP TABLE block_mark; DROP TABLE block_manifest;
+        DROP TABLE block_page; DROP TABLE usage_tenant; DROP VIEW usage; DROP TABLE block_end;
+        CREATE VIEW usage AS SELECT 1; PRAGMA user_version = 4;";
+    other_program(home.path(), STORE_FILE).execute_batch(before).unwrap();
+    open(home.path(), STORE_FILE).unwrap();
+    let other = other_program(home.path(), STORE_FILE);
+    let version = other.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0)).unwrap();
+    let pages = other.query_row("SELECT count(*) FROM block_page", [], |row| row.get::<_, i32>(0));
+    assert_eq!((version, pages.unwrap()), (5, 0));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::{
 use common::{FIRST, SECOND, directory, open_log, options, other_program, read_all};
 use domain::{
     LogId, Offset, PulseLog, Timestamp, WindowLength,
-    log::{AppendError, LogDrain as _},
+    log::{AppendError, LogDrain as _, LogError},
 };
 use storage::{
     conformance::{samples::generation, together},
@@ -38,6 +38,34 @@ async fn a_record_that_is_too_large_is_refused_alone_and_ends_nothing() {
     assert!(why.contains("268435457 bytes") && why.contains("at most 268435456"), "{why}");
     let kept = read_all(&log, FIRST, Offset(2));
     assert_eq!(kept.into_iter().map(|(_, body)| body).collect::<Vec<_>>(), [[1], [2]]);
+}
+
+#[tokio::test]
+async fn what_is_trimmed_is_gone_for_good_and_its_room_is_given_back() {
+    let home = tempfile::tempdir().unwrap();
+    let log = open_log(home.path()).unwrap();
+    for _ in 0..1_000 {
+        log.append(FIRST, vec![vec![7; 8_000]]).await.unwrap();
+    }
+    log.append(SECOND, vec![vec![1]]).await.unwrap();
+    let mut reading = log.drain(FIRST, Offset(10)).unwrap();
+    assert_eq!(log.trim(FIRST, Offset(900)).await.unwrap(), 900);
+    assert_eq!(log.trim(FIRST, Offset(900)).await.unwrap(), 0);
+    assert_eq!(log.trim(SECOND, Offset(9)).await.unwrap(), 0, "the last record stays");
+    let read = reading.read(Offset(20), 1, &mut |record| panic!("{record:?} is gone"));
+    assert!(matches!(read, Err(LogError::OutOfRange { low: Offset(900), .. })), "{read:?}");
+    assert!(log.drain(FIRST, Offset(899)).is_err());
+    log.close();
+    drop((log, reading));
+    let log = open_log(home.path()).unwrap();
+    let bounds = log.bounds(FIRST).await.unwrap();
+    assert_eq!((bounds.low, bounds.end), (Offset(900), Offset(1_000)));
+    assert_eq!(log.append(FIRST, vec![vec![2]]).await.unwrap(), [Offset(1_000)]);
+    assert_eq!(log.append(SECOND, vec![vec![2]]).await.unwrap(), [Offset(1)]);
+    assert_eq!(log.trim(FIRST, Offset(u64::MAX)).await.unwrap(), 100);
+    log.close();
+    let bytes = std::fs::metadata(home.path().join(LOG_FILE)).unwrap().len();
+    assert!(bytes < 4 << 20, "{bytes} bytes are left of 8 MB");
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use std::{sync::mpsc, time::Duration};
 
 use common::{directory, no_fatal, open_store, other_program};
 use domain::{
-    BillingStore, Epoch, Offset, Timestamp, UsageStore,
+    BillingStore, BlockStore as _, Epoch, Offset, Timestamp, UsageStore,
+    blocks::{Level, Plan},
     epochs::{LogEvent, OpenedEpoch},
     store::StoreError,
 };
@@ -131,11 +132,31 @@ async fn an_analyst_reads_totals_with_plain_sql() {
         })
         .unwrap();
     assert_eq!(found, ("2024-09-18T22:00:00Z".to_owned(), 2, 10.25));
+
+    let mut map = usage.block_map().await.unwrap().next_version();
+    let plan = Plan {
+        number: 0,
+        level: Level::First,
+        until: window,
+        ends: vec![Offset(1), Offset(0)],
+        edges: Vec::new(),
+        ends_at_edge: false,
+        merges: Vec::new(),
+    };
+    map.plan((LOG, Epoch(0)), vec![Offset(0); 2], plan);
+    map.swap((LOG, Epoch(0)), 0, (false, None)).unwrap();
+    usage.replace_block_map(&map).await.unwrap();
+    let left = other_program(home.path(), STORE_FILE)
+        .query_row("SELECT count, sum_approximate FROM usage", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, f64>(1)?))
+        })
+        .unwrap();
+    assert_eq!(left, (1, -0.25), "what a block has is in no row");
 }
 
 #[tokio::test]
 async fn a_store_of_an_earlier_version_is_refused_with_what_to_do_and_left_as_it_is() {
-    for version in 1..=3 {
+    for version in 1..=3u32 {
         let home = tempfile::tempdir().unwrap();
         drop(open_store(home.path()).unwrap());
         let pragma = format!("PRAGMA user_version = {version}");
@@ -143,7 +164,7 @@ async fn a_store_of_an_earlier_version_is_refused_with_what_to_do_and_left_as_it
         let before = std::fs::read(home.path().join(STORE_FILE)).unwrap();
         let error = open_store(home.path()).err().unwrap();
         assert!(
-            matches!(error, OpenError::Older { found, supported: 4, .. } if found == version),
+            matches!(error, OpenError::Older { found, supported: 5, .. } if found == version),
             "{error:?}"
         );
         let words = error.to_string();

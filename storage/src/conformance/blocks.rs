@@ -161,6 +161,45 @@ pub async fn pages_are_found_by_their_keys_and_go_with_their_block<S: Subject<Po
     assert_eq!(store.stored_blocks().await.unwrap(), [8]);
 }
 
+/// See the name. An adapter that has no transactions may keep them all.
+pub async fn states_and_runs_go_but_for_those_that_are_named_and_the_newest<
+    S: Subject<Port: BlockStore>,
+>(
+    subject: &S,
+) {
+    let store = opened(subject).await;
+    let mut manifests = Vec::new();
+    for (partition, start) in [(0, 0), (0, 10), (0, 20), (1, 0), (1, 10)] {
+        let mut flush = flush(segment(partition, start), Vec::new(), start + 10);
+        flush.close = Some(super::samples::close(segment(partition, start), start + 10));
+        manifests.push(flush.close.as_ref().unwrap().manifest);
+        store.flush(std::sync::Arc::new(flush)).await.unwrap();
+    }
+    while store.keep_states(vec![manifests[0].state_digest]).await.unwrap() > 0 {}
+    let key = domain::store::PartitionKey {
+        log_id: LOG,
+        partition: domain::Partition(0),
+        epoch: Epoch(0),
+    };
+    let runs = store.runs_below(key, Offset(20)).await.unwrap();
+    for start in &runs {
+        store.delete_run(segment(0, start.0)).await.unwrap();
+    }
+    let store = subject.reopen(store).await;
+    for (at, manifest) in manifests.iter().enumerate() {
+        let is_kept = store.state(manifest.state_digest).await.unwrap().is_some();
+        assert!(is_kept || ![0, 2, 4].contains(&at), "state {at}");
+        let has_run = !store.run(manifest.segment).await.unwrap().is_empty();
+        let gone = manifest.segment.partition.0 == 0 && runs.contains(&manifest.segment.start);
+        assert_eq!(has_run, !gone, "run {at}");
+    }
+    let kept = manifests.iter().map(|manifest| store.state(manifest.state_digest));
+    let kept = futures_util::future::try_join_all(kept).await.unwrap();
+    let keeps_all = kept.iter().all(Option::is_some);
+    assert!(keeps_all || (kept[1].is_none() && kept[3].is_none()), "{kept:?}");
+    assert_eq!(keeps_all, runs.is_empty(), "an adapter deletes both or none");
+}
+
 /// See the name.
 pub async fn rows_go_and_their_tenants_stay_where_blocks_have_them<S: Subject<Port: BlockStore>>(
     subject: &S,

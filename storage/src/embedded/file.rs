@@ -26,7 +26,7 @@ pub(super) struct FileKind {
     /// The tables of this version.
     pub(super) schema: &'static [&'static str],
     /// The version before that a file is brought up from when it is opened, and by what.
-    pub(super) upgrade: Option<(u32, &'static str)>,
+    pub(super) upgrade: Option<(u32, &'static [&'static str])>,
     /// What to do with a file of an earlier version, which is refused.
     pub(super) older_remedy: &'static str,
 }
@@ -189,6 +189,16 @@ const WRITER_PRAGMAS: &str = "
     PRAGMA temp_store = MEMORY;
 ";
 
+/// Gives free pages at the end of a file back to the file system, at most so many. Each costs moving a
+/// page from the end.
+pub(super) fn give_back(connection: &Connection, pages_max: u32) -> rusqlite::Result<()> {
+    // A step frees a page, and says so in a row.
+    let mut freeing = connection.prepare(&format!("PRAGMA incremental_vacuum({pages_max})"))?;
+    let mut rows = freeing.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
 /// Adds what the version before does not have, whole or not at all.
 fn upgrade(connection: &Connection, kind: &FileKind) -> rusqlite::Result<()> {
     let Some((before, statements)) = kind.upgrade else { return Ok(()) };
@@ -200,7 +210,8 @@ fn upgrade(connection: &Connection, kind: &FileKind) -> rusqlite::Result<()> {
         return Ok(());
     }
     connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {statements} PRAGMA user_version = {}; COMMIT;",
+        "BEGIN IMMEDIATE; {} PRAGMA user_version = {}; COMMIT;",
+        statements.concat(),
         kind.version
     ))
 }

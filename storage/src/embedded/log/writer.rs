@@ -26,6 +26,7 @@ use super::{LogOptions, OFFSETS_MAX, guard::ClockGuard, offset_of, place};
 use crate::embedded::{
     checkpoint::{Checkpointer, Gate},
     error::FatalHook,
+    file,
     queue::Taker,
 };
 
@@ -56,7 +57,7 @@ pub(super) enum Work {
 /// Records that are deleted in one transaction: some milliseconds in which no append is answered.
 const TRIMMED_AT_ONCE: u64 = 256;
 /// Pages that are given back to the file system in one transaction.
-const FREED_AT_ONCE: u64 = 256;
+const FREED_AT_ONCE: u32 = 256;
 
 impl Request {
     /// A caller that went away is not an error.
@@ -230,7 +231,6 @@ impl Writer {
             .and_then(|mut delete| delete.execute(range))
             .map_err(|error| sort("trim", &error))?;
         give_back(&transaction).map_err(|error| sort("trim", &error))?;
-        fault::point("log.trim.before_commit");
         commit(transaction)?;
         self.checkpointer.committed();
         Ok(to - low.0)
@@ -268,7 +268,7 @@ fn give_back(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     if free * 4 < all {
         return Ok(());
     }
-    transaction.execute_batch(&format!("PRAGMA incremental_vacuum({FREED_AT_ONCE})"))
+    file::give_back(transaction, FREED_AT_ONCE)
 }
 
 /// Answers a batch.

@@ -8,10 +8,16 @@ use domain::{
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::failure::{Failure, damaged, limit_of, signed};
-use crate::answers::{another_map, number_of};
+use crate::{
+    answers::{another_map, number_of},
+    embedded::file,
+};
 
 /// Pages deleted at once: about 8 MiB, some milliseconds of the one writer.
 const DELETED_AT_ONCE: i64 = 256;
+
+/// Pages that are given back to the file system at once: as much.
+const FREED_AT_ONCE: u32 = 512;
 
 pub(super) fn map(connection: &Connection) -> Result<BlockMap, Failure> {
     let mut statement =
@@ -32,6 +38,18 @@ pub(super) fn replace_map(connection: &Connection, next: &BlockMap) -> Result<()
     connection
         .prepare_cached("INSERT OR REPLACE INTO block_map (id, version, map) VALUES (0, ?1, ?2)")?
         .execute(params![number_of("version", next.version)?, next.encode()])?;
+    write_ends(connection, next)
+}
+
+/// For people with an SQL tool.
+fn write_ends(connection: &Connection, map: &BlockMap) -> Result<(), Failure> {
+    let mut insert =
+        connection.prepare_cached("INSERT OR REPLACE INTO block_end VALUES (?1, ?2, ?3, ?4)")?;
+    for (log_id, epoch, blocks) in map.epochs() {
+        for (partition, end) in (0u16..).zip(blocks.ends()) {
+            insert.execute(params![log_id.0.as_slice(), partition, epoch.0, signed(*end)?])?;
+        }
+    }
     Ok(())
 }
 
@@ -150,7 +168,7 @@ pub(super) fn delete(connection: &Connection, block: BlockNumber) -> Result<bool
                  SELECT number FROM block_page WHERE block = ?1 LIMIT ?2)",
         )?
         .execute(params![block, DELETED_AT_ONCE])?;
-    connection.execute_batch("PRAGMA incremental_vacuum")?;
+    file::give_back(connection, FREED_AT_ONCE)?;
     Ok(deleted as i64 == DELETED_AT_ONCE)
 }
 

@@ -6,9 +6,12 @@ use domain::{Manifest, Offset, SegmentId, store::PartitionKey};
 use rusqlite::{Connection, params};
 
 use super::failure::{Failure, damaged, signed, signed_bound, unsigned};
+use crate::embedded::file;
 
 /// Pieces of states that are deleted in one transaction: 32 MiB, which has to be read to be freed.
 const PIECES_AT_ONCE: usize = 32;
+/// Pages that are given back to the file system in one transaction: as much.
+const PAGES_AT_ONCE: u32 = 2_048;
 /// Runs that are listed at once.
 const RUNS_AT_ONCE: i64 = 1_000;
 
@@ -44,7 +47,7 @@ pub(super) fn keep_states(connection: &Connection, digests: &[u128]) -> Result<u
         delete.execute([rowid])?;
     }
     if !gone.is_empty() {
-        connection.execute_batch("PRAGMA incremental_vacuum(2048)")?;
+        file::give_back(connection, PAGES_AT_ONCE)?;
     }
     Ok(gone.len() as u64)
 }

@@ -15,9 +15,10 @@ pub(super) const KIND: FileKind = FileKind {
         CATALOGUES,
         CATALOGUE_HEADS,
         EPOCHS,
+        USAGE_VIEW,
         JOURNALS,
     ],
-    upgrade: Some((4, BLOCKS)),
+    upgrade: Some((4, &[BLOCKS, "DROP VIEW usage;", USAGE_VIEW])),
     older_remedy: "keep log.db, move store.db (and store.db-wal, if there is one) out of the data \
                    directory, and start: totals are folded again from the log. Publish catalogues \
                    and contracts again; to read invoices in the old file, use the version of the \
@@ -86,6 +87,15 @@ const BLOCKS: &str = "
     ) STRICT;
 
     CREATE INDEX block_page_first ON block_page (block, first, number);
+
+    -- Of each partition, up to where blocks stand for the rows of segments.
+    CREATE TABLE block_end (
+        log_id        BLOB NOT NULL,
+        log_partition INTEGER NOT NULL,
+        epoch         INTEGER NOT NULL,
+        end_offset    INTEGER NOT NULL,
+        PRIMARY KEY (log_id, log_partition, epoch)
+    ) STRICT, WITHOUT ROWID;
 
     CREATE TABLE usage_tenant (tenant TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 ";
@@ -188,9 +198,7 @@ const CATALOGUE_HEADS: &str = "
     CREATE INDEX catalogue_head ON catalogue (sequence, version, published_at, active);
 ";
 
-/// The journal, and the view: it is for people with an SQL tool, and counts each
-/// stretch of a log in the epoch that is active there. SQLite has no exact decimals, hence
-/// `approximate`; exact totals come from the program's own queries.
+/// The journal, and which stretch of a log counts in which epoch.
 const EPOCHS: &str = "
     CREATE TABLE log_event (
         sequence INTEGER PRIMARY KEY,
@@ -206,6 +214,11 @@ const EPOCHS: &str = "
         PRIMARY KEY (log_id, log_partition, epoch)
     ) STRICT, WITHOUT ROWID;
 
+";
+
+/// For people with an SQL tool: the usage that is in no block yet, in the epochs that count. SQLite has no
+/// exact decimals, hence `approximate`; exact totals of all time come from the program's own queries.
+const USAGE_VIEW: &str = "
     CREATE VIEW usage AS
     WITH counted AS (
         SELECT *, (sum_hi * 18446744073709551616.0 + sum_lo
@@ -219,6 +232,10 @@ const EPOCHS: &str = "
                   AND stretch.epoch = row.epoch AND row.segment_start >= stretch.from_offset
                   AND row.segment_start < stretch.to_offset)
             ELSE row.epoch = 0 END
+        AND NOT EXISTS (
+            SELECT 1 FROM block_end AS block
+            WHERE block.log_id = row.log_id AND block.log_partition = row.log_partition
+              AND block.epoch = row.epoch AND row.segment_start < block.end_offset)
     )
     SELECT tenant, strftime('%Y-%m-%dT%H:%M:%SZ', window_start / 1000000, 'unixepoch') AS window,
            product_sku, use_unity, dimensions, sum(count) AS count, sum(amount) AS sum_approximate
