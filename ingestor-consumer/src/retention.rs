@@ -144,7 +144,7 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         let from = restart::first_from(&*self.store, key, begin, newest.end, has_log).await?;
         let manifests = restart::manifests_between(&*self.store, key, from, newest.end).await?;
         let recent = newest.eff_ts.minus(generation.horizon + 2 * generation.segment_span);
-        let starts = history.all_opened().filter(|opened| opened.base == key.epoch);
+        let starts = history.all_opened().filter(|opened| opened.epoch > key.epoch);
         let starts: Vec<Offset> = starts
             .filter_map(|opened| opened.starts.get(usize::from(key.partition.0)).copied())
             .collect();

@@ -446,7 +446,7 @@ async fn what_nobody_can_begin_from_goes_and_everything_goes_on() {
         world.run(&Step::Pass(60)).await;
         world.consume(Work::Live).await;
         world.make(None).await;
-        if hour % 24 == 23 {
+        if [11, 23].contains(&(hour % 24)) {
             world.mark().await;
         }
     }
@@ -482,6 +482,9 @@ async fn what_nobody_can_begin_from_goes_and_everything_goes_on() {
     assert!(report.blocks_remade > 0 && report.blocks_remade < report.blocks, "{report:?}");
     world.refolds_in_the_middle_of_a_day().await;
     world.run(&Step::Replay(600)).await;
+    let _ = world.totals(None).await;
+    // The edge in the middle of a day has no state any more: the end of the day before has.
+    world.run(&Step::Replay(31 * 60)).await;
     let _ = world.totals(None).await;
 }
 
