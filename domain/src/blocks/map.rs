@@ -221,28 +221,23 @@ impl BlockMap {
 
     /// Notes an edge that [`BlockMap::edge_from`] gave.
     pub fn mark(&mut self, log_id: LogId, edge: Vec<Offset>) {
+        self.keep_end(log_id, &edge);
         let log = self.logs.entry(log_id).or_default();
-        for blocks in log.epochs.values_mut() {
-            if let Some(plan) = blocks.planned.as_mut().filter(|plan| plan.ends == edge) {
-                plan.ends_at_edge = true;
-            }
-            if let Some(last) = blocks.blocks.last_mut().filter(|last| last.ends == edge) {
-                last.ends_at_edge = true;
-            }
-        }
         log.marks += 1;
         log.newest_mark = edge;
     }
 
-    /// Keeps the end of the block at a place as an edge, and gives it.
-    ///
-    /// # Panics
-    /// When there is no such block.
-    pub fn keep_end(&mut self, (log_id, epoch): (LogId, Epoch), place: usize) -> Vec<Offset> {
-        let blocks = self.logs.get_mut(&log_id).and_then(|log| log.epochs.get_mut(&epoch));
-        let block = blocks.and_then(|blocks| blocks.blocks.get_mut(place)).expect("a block in use");
-        block.ends_at_edge = true;
-        block.ends.clone()
+    /// Keeps the end of every block that ends there as an edge.
+    pub fn keep_end(&mut self, log_id: LogId, end: &[Offset]) {
+        let log = self.logs.entry(log_id).or_default();
+        for blocks in log.epochs.values_mut() {
+            if let Some(plan) = blocks.planned.as_mut().filter(|plan| plan.ends == end) {
+                plan.ends_at_edge = true;
+            }
+            for block in blocks.blocks.iter_mut().filter(|block| block.ends == end) {
+                block.ends_at_edge = true;
+            }
+        }
     }
 
     /// Plans a block of an epoch that begins at `from`; gives it its number.

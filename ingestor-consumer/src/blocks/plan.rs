@@ -106,7 +106,7 @@ impl<U: BlockStore> BlockMaker<U> {
         if ends == blocks.ends() {
             return Ok(None);
         }
-        let (edges, ends_at_edge) = self.edges(map, epoch, blocks.ends(), &ends).await?;
+        let (edges, ends_at_edge) = self.edges((map, history), epoch, blocks.ends(), &ends).await?;
         // That of its newest record, so that a log that rested is merged with the days before it did.
         let until = until.min(start_of(newest, self.config.every).plus(self.config.every));
         let level = Level::First;
@@ -114,20 +114,24 @@ impl<U: BlockStore> BlockMaker<U> {
         Ok(Some(Plan { number: 0, level, until, ends, edges, ends_at_edge, merges: Vec::new() }))
     }
 
-    /// The edges inside a stretch of an epoch, and whether its end is one. An edge that was marked in
-    /// another epoch is at the end of the segment that it is in.
+    /// The edges inside a stretch of an epoch, and whether its end is one: what was marked, and where
+    /// other epochs begin. An edge of another epoch is at the end of the segment that it is in.
     async fn edges(
         &self,
-        map: &BlockMap,
+        (map, history): (&BlockMap, &LogHistory),
         epoch: Epoch,
         from: &[Offset],
         ends: &[Offset],
     ) -> Result<(Vec<Vec<Offset>>, bool), BlocksError> {
         let log_id = self.generation.log_id;
         let count = usize::try_from(map.marks(log_id).0).unwrap_or(usize::MAX);
-        let marks = self.store.block_marks(log_id).await?;
+        let mut marks = self.store.block_marks(log_id).await?;
+        marks.truncate(count);
+        marks.extend(history.all_opened().map(|opened| opened.starts.clone()));
+        // They follow one another in every partition.
+        marks.sort();
         let (mut inside, mut at_end) = (Vec::<Vec<Offset>>::new(), false);
-        for mark in marks.into_iter().take(count) {
+        for mark in marks {
             let is_behind = mark.iter().zip(ends).any(|(mark, end)| mark > end);
             let mut edge = Vec::with_capacity(ends.len());
             for (partition, mark) in self.generation.partitions().zip(mark) {

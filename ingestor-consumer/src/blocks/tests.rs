@@ -438,6 +438,27 @@ async fn an_audit_finds_what_is_wrong_in_a_block() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replay_from_before_the_last_one_counts_nothing_twice() {
+    let mut world = World::new();
+    for hour in 0..30u8 {
+        let all = (0..PARTITIONS).map(|partition| (partition, hour % 2, 0, hour % 3, 5));
+        world.run(&Step::Send(all.collect())).await;
+        world.run(&Step::Pass(60)).await;
+        world.consume(Work::Live).await;
+        world.make(None).await;
+    }
+    let expected = world.totals(None).await;
+    // Each begins inside the blocks of the first epoch, before the epoch in between has one.
+    for hours_ago in [3, 9, 15, 4] {
+        world.run(&Step::Replay(hours_ago * 60)).await;
+        world.check(&expected).await;
+    }
+    world.run(&Step::Pass(66)).await;
+    world.make(None).await;
+    world.check(&expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_can_begin_from_goes_and_everything_goes_on() {
     let mut world = World::new();
     for hour in 0..120u8 {
