@@ -6,15 +6,59 @@
 use std::sync::Arc;
 
 use domain::{
-    BlockStore, Clock, Epoch, LogId, Offset, Partition, PulseLog, Timestamp, epochs::Journal,
-    generation::Generation, store::PartitionKey,
+    BillingStore, BlockStore, Clock, Epoch, LogId, Offset, Partition, PulseLog, Timestamp,
+    epochs::Journal,
+    generation::Generation,
+    store::{PartitionKey, StoreError},
 };
 
 use crate::{
     BillingError,
-    books::runs::{Cut, CutEnd},
+    books::runs::{Cut, CutEnd, Runs},
     config::RunConfig,
 };
+
+/// Marks the cuts of all runs as edges in a store whose map of blocks was never written: one of a version
+/// that knew no blocks. To be done before the first block is made or the first cut taken.
+///
+/// # Errors
+/// When a store fails.
+pub async fn mark_cuts<U: BlockStore, B: BillingStore>(
+    usage: &U,
+    billing: Arc<B>,
+    clock: Arc<dyn Clock>,
+) -> Result<(), BillingError> {
+    if usage.block_map().await?.version > 0 {
+        return Ok(());
+    }
+    let generations = usage.generations().await?;
+    let runs = Runs::new(billing, clock).all().await?;
+    let mut cuts: Vec<Cut> = runs.into_iter().filter_map(|run| run.cut).collect();
+    cuts.sort_by_key(|cut| cut.taken_at);
+    // In one version, also where nothing was marked, so that it is done whole and once.
+    let mut map = usage.block_map().await?.next_version();
+    for cut in &cuts {
+        for log_id in generations.iter().map(|generation| generation.log_id) {
+            let named = log_id.to_string();
+            let ends = cut.ends.iter().filter(|end| end.log_id == named);
+            let ends: Vec<Offset> = ends.map(|end| Offset(end.end)).collect();
+            let edge = map.edge_from(log_id, Epoch(0), &ends);
+            let (marks, newest) = map.marks(log_id);
+            if newest == edge {
+                continue;
+            }
+            if edge != ends {
+                tracing::warn!(taken_at = %cut.taken_at, "the cuts of two runs cross; the later counts");
+            }
+            usage.put_block_mark(log_id, marks, &edge).await?;
+            map.mark(log_id, edge);
+        }
+    }
+    match usage.replace_block_map(&map).await {
+        Ok(()) | Err(StoreError::Conflict(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
 
 /// Takes cuts: of the log, proved by the usage store.
 pub(crate) struct Cutter<U, L> {
@@ -146,4 +190,43 @@ fn sealed_ends(older: &Generation, epochs: &Journal) -> Result<Vec<CutEnd>, Bill
 
 fn cut_end(log_id: LogId, partition: Partition, end: Offset) -> CutEnd {
     CutEnd { log_id: log_id.to_string(), partition: partition.0, end: end.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::UsageStore as _;
+    use storage::memory::{MemoryBillingStore, MemoryUsageStore};
+
+    use super::*;
+    use crate::testing::town;
+
+    #[tokio::test]
+    async fn the_cuts_of_a_store_without_blocks_become_edges_once() {
+        let generation = Generation::new(LogId([7; 16]), 2, 0);
+        let usage = MemoryUsageStore::new();
+        usage.register(&generation, None).await.unwrap();
+        let billing = Arc::new(MemoryBillingStore::new());
+        let clock: Arc<dyn Clock> = Arc::new(runtime::clock::SystemClock);
+        let runs = Runs::new(Arc::clone(&billing), Arc::clone(&clock));
+        // The second run took its cut first; the third has none.
+        for (month, cut) in [("2024-09", Some(2)), ("2024-10", Some(1)), ("2024-11", None)] {
+            let run = runs.open(town::month(month)).await.unwrap();
+            let Some(minute) = cut else { continue };
+            let end = |partition: u16| {
+                let end = Offset(minute * 10 + u64::from(partition));
+                cut_end(generation.log_id, Partition(partition), end)
+            };
+            let taken_at = format!("2024-11-01T00:0{minute}:00Z").parse().unwrap();
+            let (ends, catalogues) = (vec![end(0), end(1)], Vec::new());
+            let cut = Cut { taken_at, log_events: 0, ends, catalogues, contracts: 0 };
+            runs.set_cut(&run, cut).await.unwrap();
+        }
+        for _start in 0..2 {
+            mark_cuts(&usage, Arc::clone(&billing), Arc::clone(&clock)).await.unwrap();
+            let map = usage.block_map().await.unwrap();
+            assert_eq!((map.version, map.marks(generation.log_id).0), (1, 2));
+            let marked = usage.block_marks(generation.log_id).await.unwrap();
+            assert_eq!(marked, [[Offset(10), Offset(11)], [Offset(20), Offset(21)]]);
+        }
+    }
 }

@@ -136,7 +136,7 @@ pub(crate) struct Runs<B> {
 }
 
 impl<B: BillingStore> Runs<B> {
-    pub(super) fn new(store: Arc<B>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(store: Arc<B>, clock: Arc<dyn Clock>) -> Self {
         Self { store, clock, ended: Mutex::default() }
     }
 

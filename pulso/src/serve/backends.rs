@@ -133,6 +133,8 @@ pub async fn open(loaded: &Loaded, stages: &[Stage]) -> Result<Backends, Failure
     }
     let kept = [("log", log_at), ("totals, catalogues", store_at)];
     let (log, usage, billing) = (Arc::new(log), Arc::new(usage), Arc::new(billing));
+    let marked = billing::mark_cuts(&*usage, Arc::clone(&billing), Arc::new(clock::system()));
+    marked.await.map_err(Failure::internal)?;
     Ok(Backends { log, older, usage, billing, feed, outlets, kept, store })
 }
 

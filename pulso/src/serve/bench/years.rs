@@ -40,6 +40,7 @@ pub async fn run(serving: Serving, args: YearsArgs) -> Result<Exit, Failure> {
     let directory = tempfile::tempdir().map_err(Failure::internal)?;
     let start = Timestamp::from_parts(START, 0).expect("a moment");
     let mut world = World::open(directory.path(), &serving.loaded.config, &args, start).await?;
+    world.publish(agents::catalogue()).await?;
     let mut agents = Agents::new(&args, world.log.as_ref());
     let mut measured: Vec<Measured> = Vec::new();
     let began = Instant::now();

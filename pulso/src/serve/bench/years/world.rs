@@ -31,7 +31,6 @@ use storage::{
     memory::{MemoryBillingStore, MemoryLog, MemoryUsageStore},
 };
 
-use super::agents;
 use crate::{
     cli::serving::YearsArgs,
     config::Config,
@@ -98,7 +97,7 @@ impl World {
         let billing = Arc::new(Billing::Embedded(store.billing()));
         let consumer = start_consumer(config, &clock, (&log, &usage)).await?;
         let maker = maker(config, &clock, &log, &usage);
-        let world = Self {
+        Ok(Self {
             path: path.to_owned(),
             config: config.clone(),
             partitions,
@@ -110,16 +109,14 @@ impl World {
             consumer: Some(consumer),
             maker,
             cost: Cost::default(),
-        };
-        world.publish().await?;
-        Ok(world)
+        })
     }
 
-    async fn publish(&self) -> Result<(), Failure> {
+    pub(super) async fn publish(&self, text: String) -> Result<(), Failure> {
         let version = CatalogueVersion {
             version: "bench".to_owned(),
             sequence: 0,
-            text: agents::catalogue(),
+            text,
             published_at: self.clock.now(),
             active: false,
         };
