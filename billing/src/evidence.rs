@@ -82,11 +82,15 @@ impl<U: BlockStore> LogReader<U> {
         };
         let Refolded { mut rows, segments, missing, .. } = self.refold.refold(question).await?;
         let from_log = FromLog { segments, missing: missing.len() as u64 };
-        if !missing.is_empty() {
-            let lost = self.usage.lost(missing).await?;
-            rows.retain(|row| !lost.holds(&row.key.segment));
+        while !missing.is_empty() {
+            let before = self.usage.blocks_version().await?;
+            let lost = self.usage.lost(missing.clone()).await?;
             let stored = self.usage.of_tenant(below, tenant, window).await?;
-            rows.extend(stored.into_iter().filter(|row| lost.holds(&row.key.segment)));
+            if self.usage.blocks_version().await? == before {
+                rows.retain(|row| !lost.holds(&row.key.segment));
+                rows.extend(stored.into_iter().filter(|row| lost.holds(&row.key.segment)));
+                break;
+            }
         }
         Ok((rows, from_log))
     }

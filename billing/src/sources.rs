@@ -101,7 +101,9 @@ fn replace(map: &BlockMap, hour: &mut Hour, told: &Told) {
         }
         for dimensions in part.dimensions {
             let key = (hour.window_start, part.segment, dimensions);
-            for segment in told.get(&key).into_iter().flatten() {
+            // A row that went into a block since it was read names its own segment.
+            let itself = vec![part.segment];
+            for segment in told.get(&key).unwrap_or(&itself) {
                 let new = || SegmentPart {
                     segment: *segment,
                     dimensions: BTreeSet::new(),

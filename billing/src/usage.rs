@@ -264,6 +264,14 @@ impl<U: BlockStore> UsageReader<U> {
         Ok(Lost { parts, segments: segments.into_iter().collect() })
     }
 
+    /// Changes when usage goes into a block: what was read before and after does not fit together.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn blocks_version(&self) -> Result<u64, BillingError> {
+        Ok(self.store.block_map().await?.swapped_in)
+    }
+
     /// Writes down the segments of hours that are in blocks, and not only that they are.
     ///
     /// # Errors

@@ -126,14 +126,16 @@ pub trait BlockStore: UsageStore {
     fn delete_rows(&self, rows: Vec<RowKey>)
     -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Deletes some fold states, but none with these digests, nor of the newest manifest of a partition in
-    /// any epoch; gives how many pieces of them went, 0 where there are no others.
+    /// Deletes some fold states, but none with these digests; gives how many pieces of them went, 0 where
+    /// there are no others. `seen` has the newest segment, of each partition and epoch, that was looked at
+    /// before the digests were chosen: states of later ones are kept, and of partitions that are not in it.
     ///
     /// # Errors
     /// See [`StoreError`]; some may be deleted.
     fn keep_states(
         &self,
         digests: Vec<u128>,
+        seen: Vec<SegmentId>,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// Starts of the segments below an offset that have a run of ids, at most some thousand, ascending.

@@ -18,10 +18,11 @@ mod plan;
 mod make;
 mod clean;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use domain::{
-    BlockStore, Clock, Timestamp, codec::CodecError, generation::Generation, store::StoreError,
+    BlockStore, Clock, Epoch, Timestamp, codec::CodecError, generation::Generation,
+    store::StoreError,
 };
 use thiserror::Error;
 
@@ -100,8 +101,9 @@ pub struct BlockMaker<U> {
     generation: Generation,
     clock: Arc<dyn Clock>,
     config: BlocksConfig,
-    /// Up to when there was nothing to plan, as it was last looked at.
-    planned_until: Timestamp,
+    /// Up to when a first block of an epoch was last planned, or there was nothing to: one each time, so
+    /// that a consumer that catches up does not leave a block of each moment.
+    planned_until: BTreeMap<Epoch, Timestamp>,
     cleaning: clean::Cleaning,
 }
 
@@ -125,7 +127,7 @@ impl<U: BlockStore> BlockMaker<U> {
         clock: Arc<dyn Clock>,
         config: BlocksConfig,
     ) -> Self {
-        let planned_until = Timestamp::MIN;
+        let planned_until = BTreeMap::new();
         let cleaning = clean::Cleaning::default();
         Self { store, generation, clock, config, planned_until, cleaning }
     }
@@ -136,14 +138,20 @@ impl<U: BlockStore> BlockMaker<U> {
     /// See [`BlocksError`]; the next call goes on.
     pub async fn run(&mut self) -> Result<BlocksMade, BlocksError> {
         let mut made = BlocksMade::default();
+        let made_all = self.make_all(&mut made).await;
+        // What was replaced goes also where a block cannot be made.
+        made.deleted = self.clean().await?;
+        made_all.map(|()| made)
+    }
+
+    async fn make_all(&mut self, made: &mut BlocksMade) -> Result<(), BlocksError> {
         while let Some((epoch, plan)) = self.next_plan().await? {
             if let Some(cells) = self.make(epoch, &plan).await? {
                 made.blocks += 1;
                 made.cells += cells;
             }
         }
-        made.deleted = self.clean().await?;
-        Ok(made)
+        Ok(())
     }
 }
 

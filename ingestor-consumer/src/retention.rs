@@ -64,6 +64,8 @@ struct Points {
     key: PartitionKey,
     /// Those whose states are kept, ascending.
     kept: Vec<Manifest>,
+    /// The newest that was looked at.
+    newest: Option<SegmentId>,
 }
 
 impl<L: PulseLog, U: BlockStore> Retention<L, U> {
@@ -92,8 +94,9 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         }
         let digests = points.iter().flat_map(|of| &of.kept).map(|manifest| manifest.state_digest);
         let digests: Vec<u128> = digests.collect();
+        let seen: Vec<SegmentId> = points.iter().filter_map(|of| of.newest).collect();
         loop {
-            let some = self.store.keep_states(digests.clone()).await?;
+            let some = self.store.keep_states(digests.clone(), seen.clone()).await?;
             deleted.states += some;
             if some == 0 {
                 break;
@@ -124,7 +127,8 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
             for epoch in &epochs {
                 let key = PartitionKey { log_id: generation.log_id, partition, epoch: *epoch };
                 let kept = self.kept(generation, history, key, low).await?;
-                points.push(Points { key, kept });
+                let newest = kept.last().map(|newest| newest.segment);
+                points.push(Points { key, kept, newest });
             }
         }
         Ok(points)
@@ -145,15 +149,17 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         let manifests = restart::manifests_between(&*self.store, key, from, newest.end).await?;
         let recent = newest.eff_ts.minus(generation.horizon + 2 * generation.segment_span);
         let starts = history.all_opened().filter(|opened| opened.epoch > key.epoch);
-        let starts: Vec<Offset> = starts
-            .filter_map(|opened| opened.starts.get(usize::from(key.partition.0)).copied())
-            .collect();
-        let mut kept = Vec::new();
+        let sealed = history.sealed().filter(|sealed| sealed.epoch == key.epoch);
+        let begun = starts.map(|opened| &opened.starts).chain(sealed.map(|sealed| &sealed.ends));
+        let begun = begun.filter_map(|places| places.get(usize::from(key.partition.0)).copied());
+        // Where another epoch or the next generation begins.
+        let begun: Vec<Offset> = begun.collect();
+        let mut kept = self.inherited(history, key, from).await?;
         for (place, manifest) in manifests.iter().enumerate() {
             let next = manifests.get(place + 1).map(|next| next.eff_ts);
             let day = |time| WindowLength::DAY.start_of(time);
             let ends_day = next.is_none_or(|next| day(next) > day(manifest.eff_ts));
-            if manifest.eff_ts >= recent || ends_day || starts.contains(&manifest.end) {
+            if manifest.eff_ts >= recent || ends_day || begun.contains(&manifest.end) {
                 kept.push(*manifest);
             }
         }
@@ -163,9 +169,25 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         Ok(kept)
     }
 
+    /// The end that the next generation began from, where it is before `from`.
+    async fn inherited(
+        &self,
+        history: &LogHistory,
+        key: PartitionKey,
+        from: Offset,
+    ) -> Result<Vec<Manifest>, RetentionError> {
+        let sealed = history.sealed().filter(|sealed| sealed.epoch == key.epoch);
+        let end = sealed.and_then(|sealed| sealed.ends.get(usize::from(key.partition.0)));
+        let Some(end) = end.copied() else { return Ok(Vec::new()) };
+        let start =
+            restart::first_from(&*self.store, key, Offset(0), end, |last| last.end >= end).await?;
+        let found = self.store.manifests(key, start, 1).await?;
+        Ok(found.into_iter().filter(|last| last.end == end && last.segment.start < from).collect())
+    }
+
     /// Those of segments whose ids are too old for every state that is kept.
     async fn delete_runs(&self, points: &Points) -> Result<u64, RetentionError> {
-        let Points { key, kept } = points;
+        let Points { key, kept, .. } = points;
         let Some(generation) = self.generation(key) else { return Ok(0) };
         let Some(first) = kept.first() else { return Ok(0) };
         let needed = first.eff_ts.minus(generation.horizon + 2 * generation.segment_span);
@@ -208,6 +230,22 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         Ok(deleted)
     }
 
+    /// Start of the first segment of the day in which the last segment of a stretch ends.
+    async fn start_of_day(
+        &self,
+        key: PartitionKey,
+        (begin, end): (Offset, Offset),
+    ) -> Result<Offset, StoreError> {
+        let is_last = |manifest: &Manifest| manifest.end >= end;
+        let last = restart::first_from(&*self.store, key, begin, end, is_last).await?;
+        let Some(last) = self.store.manifests(key, last, 1).await?.into_iter().next() else {
+            return Ok(begin);
+        };
+        let day = WindowLength::DAY.start_of(last.eff_ts);
+        let is_of_day = |manifest: &Manifest| manifest.eff_ts >= day;
+        restart::first_from(&*self.store, key, begin, end, is_of_day).await
+    }
+
     /// Up to where a partition may go: the end of a day's last segment, so that what is behind it can be
     /// folded again.
     async fn trimmed(
@@ -221,6 +259,10 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         let begin = history.start_of(key.epoch, key.partition);
         let is_kept = |manifest: &Manifest| manifest.eff_ts >= until;
         let below = restart::first_from(&*self.store, key, begin, end, is_kept).await?;
+        let below = match below == end {
+            true => self.start_of_day(key, (begin, end)).await?,
+            false => below,
+        };
         // An epoch that is being folded needs what is behind its start.
         let opened = history.all_opened().filter(|opened| opened.epoch > key.epoch);
         let place = usize::from(key.partition.0);

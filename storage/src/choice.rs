@@ -289,8 +289,12 @@ impl BlockStore for Usage {
         each!(Usage: self, store => store.delete_rows(rows).await)
     }
 
-    async fn keep_states(&self, digests: Vec<u128>) -> Result<u64, StoreError> {
-        each!(Usage: self, store => store.keep_states(digests).await)
+    async fn keep_states(
+        &self,
+        digests: Vec<u128>,
+        seen: Vec<SegmentId>,
+    ) -> Result<u64, StoreError> {
+        each!(Usage: self, store => store.keep_states(digests, seen).await)
     }
 
     async fn runs_below(

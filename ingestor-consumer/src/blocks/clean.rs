@@ -31,6 +31,8 @@ impl<U: BlockStore> BlockMaker<U> {
         if seen.back().is_none_or(|(newest, _)| newest.version != map.version) {
             seen.push_back((map, now));
         }
+        // A clock that was ahead does not keep them for as long as it was.
+        seen.iter_mut().for_each(|(_, since)| *since = now.min(*since));
         let is_old =
             |(_, since): &(BlockMap, Timestamp)| since.plus(self.config.keep_replaced) <= now;
         while seen.get(1).is_some_and(is_old) {

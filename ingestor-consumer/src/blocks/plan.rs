@@ -49,15 +49,16 @@ impl<U: BlockStore> BlockMaker<U> {
         let log_id = self.generation.log_id;
         let until = self.clock.now().minus(self.config.delay);
         let until = start_of(until, self.config.every);
-        let is_due = until > self.planned_until;
         for epoch in epochs_in_use(history).collect::<Vec<_>>() {
             let starts = self.generation.partitions().map(|at| history.start_of(epoch, at));
             let none = EpochBlocks { from: starts.collect(), ..EpochBlocks::default() };
             let blocks = map.epoch(log_id, epoch).unwrap_or(&none);
-            if is_due
-                && let Some(plan) = self.from_segments(map, history, epoch, blocks, until).await?
-            {
-                return Ok(Some((epoch, blocks.from.clone(), plan)));
+            if self.planned_until.get(&epoch) != Some(&until) {
+                let plan = self.from_segments(map, history, epoch, blocks, until).await?;
+                self.planned_until.insert(epoch, until);
+                if let Some(plan) = plan {
+                    return Ok(Some((epoch, blocks.from.clone(), plan)));
+                }
             }
             let now = self.clock.now().minus(self.config.delay);
             if let Some(merges) = to_merge(blocks, now) {
@@ -65,7 +66,6 @@ impl<U: BlockStore> BlockMaker<U> {
                 return Ok(Some((epoch, blocks.from.clone(), plan)));
             }
         }
-        self.planned_until = until;
         Ok(None)
     }
 
@@ -204,6 +204,9 @@ async fn segment_before<U: BlockStore>(
     Ok(store.manifests(key, start, 1).await?.into_iter().next())
 }
 
+/// Blocks that are merged at once, at most: each takes some pages of memory.
+const MERGED_MAX: usize = 64;
+
 /// Neighbours that are to be one block: all of a day that is over, or of a month.
 fn to_merge(
     blocks: &EpochBlocks,
@@ -220,8 +223,8 @@ fn to_merge(
                 let block = &blocks.blocks[at];
                 block.level < level && end_of(block.until, last_day) == Some(end)
             };
-            let to =
-                (from..blocks.blocks.len()).find(|at| !same(*at)).unwrap_or(blocks.blocks.len());
+            let most = blocks.blocks.len().min(from + MERGED_MAX);
+            let to = (from..most).find(|at| !same(*at)).unwrap_or(most);
             if to - from >= 2 && end <= now {
                 return Some((level, end, from..to));
             }

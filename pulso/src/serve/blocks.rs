@@ -118,11 +118,16 @@ impl Keeper {
         }
     }
 
+    /// Does everything, also behind something that fails; gives the last failure.
     async fn work(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let mut worked = Ok(());
         for maker in &mut self.makers {
-            let made = maker.run().await?;
-            if made.deleted > 0 {
-                info!(deleted = made.deleted, "what blocks stand for was deleted");
+            match maker.run().await {
+                Ok(made) if made.deleted > 0 => {
+                    info!(deleted = made.deleted, "what blocks stand for was deleted");
+                }
+                Ok(_) => {}
+                Err(error) => worked = Err(error.into()),
             }
         }
         if self.retained_at.is_none_or(|at| at.elapsed() >= RETAIN_EVERY) {
@@ -132,7 +137,7 @@ impl Keeper {
             }
             self.retained_at = Some(Instant::now());
         }
-        Ok(())
+        worked
     }
 }
 

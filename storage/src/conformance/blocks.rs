@@ -162,7 +162,7 @@ pub async fn pages_are_found_by_their_keys_and_go_with_their_block<S: Subject<Po
 }
 
 /// See the name. An adapter that has no transactions may keep them all.
-pub async fn states_and_runs_go_but_for_those_that_are_named_and_the_newest<
+pub async fn states_and_runs_go_but_for_those_that_are_named_and_later_ones<
     S: Subject<Port: BlockStore>,
 >(
     subject: &S,
@@ -175,7 +175,12 @@ pub async fn states_and_runs_go_but_for_those_that_are_named_and_the_newest<
         manifests.push(flush.close.as_ref().unwrap().manifest);
         store.flush(std::sync::Arc::new(flush)).await.unwrap();
     }
-    while store.keep_states(vec![manifests[0].state_digest]).await.unwrap() > 0 {}
+    // What came since somebody looked stays, and what nobody looked at.
+    let digests = [0, 2, 4].map(|at: usize| manifests[at].state_digest).to_vec();
+    let seen = vec![manifests[0].segment];
+    assert_eq!(store.keep_states(digests.clone(), seen).await.unwrap(), 0);
+    let seen = vec![manifests[2].segment, manifests[4].segment];
+    while store.keep_states(digests.clone(), seen.clone()).await.unwrap() > 0 {}
     let key = domain::store::PartitionKey {
         log_id: LOG,
         partition: domain::Partition(0),

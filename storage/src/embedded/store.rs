@@ -380,8 +380,14 @@ impl BlockStore for EmbeddedUsageStore {
         self.store.write(move |connection| blocks::delete_rows(connection, &rows)).await
     }
 
-    async fn keep_states(&self, digests: Vec<u128>) -> Result<u64, StoreError> {
-        self.store.write(move |connection| retention::keep_states(connection, &digests)).await
+    async fn keep_states(
+        &self,
+        digests: Vec<u128>,
+        seen: Vec<SegmentId>,
+    ) -> Result<u64, StoreError> {
+        self.store
+            .write(move |connection| retention::keep_states(connection, &digests, &seen))
+            .await
     }
 
     async fn runs_below(

@@ -158,13 +158,17 @@ impl BlockStore for MemoryUsageStore {
         })
     }
 
-    async fn keep_states(&self, digests: Vec<u128>) -> Result<u64, StoreError> {
+    async fn keep_states(
+        &self,
+        digests: Vec<u128>,
+        seen: Vec<SegmentId>,
+    ) -> Result<u64, StoreError> {
         let stored = &mut lock(&self.state).stored;
         let mut kept: BTreeSet<u128> = digests.into_iter().collect();
         let place = |segment: &SegmentId| (segment.log_id, segment.partition, segment.epoch);
-        let mut manifests = stored.manifests.iter().peekable();
-        while let Some((segment, manifest)) = manifests.next() {
-            if manifests.peek().is_none_or(|(next, _)| place(next) != place(segment)) {
+        for (segment, manifest) in &stored.manifests {
+            let seen = seen.iter().find(|seen| place(seen) == place(segment));
+            if seen.is_none_or(|seen| seen.start < segment.start) {
                 kept.insert(manifest.state_digest);
             }
         }

@@ -115,7 +115,7 @@ impl BlockStore for ScyllaUsageStore {
     }
 
     /// States stay: nothing here is written in one transaction with the manifest that names it.
-    async fn keep_states(&self, _: Vec<u128>) -> Result<u64, StoreError> {
+    async fn keep_states(&self, _: Vec<u128>, _: Vec<SegmentId>) -> Result<u64, StoreError> {
         Ok(0)
     }
 

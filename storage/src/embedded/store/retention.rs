@@ -17,16 +17,13 @@ const RUNS_AT_ONCE: i64 = 1_000;
 
 /// Deletes some pieces of states. In one transaction with what it looks at: no state is written meanwhile
 /// that it takes for one of those.
-pub(super) fn keep_states(connection: &Connection, digests: &[u128]) -> Result<u64, Failure> {
+pub(super) fn keep_states(
+    connection: &Connection,
+    digests: &[u128],
+    seen: &[SegmentId],
+) -> Result<u64, Failure> {
     let mut kept: HashSet<u128> = digests.iter().copied().collect();
-    let mut newest = connection.prepare_cached(
-        "SELECT cell, max(segment_start) FROM segment_manifest
-         GROUP BY log_id, log_partition, epoch",
-    )?;
-    let cells = newest.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
-    for cell in cells {
-        kept.insert(Manifest::decode(NO_SEGMENT, &cell?)?.state_digest);
-    }
+    add_later(connection, seen, &mut kept)?;
     let mut stored = connection.prepare_cached("SELECT rowid, digest FROM fold_state")?;
     let mut rows = stored.query([])?;
     let mut gone = Vec::new();
@@ -50,6 +47,33 @@ pub(super) fn keep_states(connection: &Connection, digests: &[u128]) -> Result<u
         file::give_back(connection, PAGES_AT_ONCE)?;
     }
     Ok(gone.len() as u64)
+}
+
+/// Adds the states of segments behind those that were seen, and of partitions of which none was.
+fn add_later(
+    connection: &Connection,
+    seen: &[SegmentId],
+    kept: &mut HashSet<u128>,
+) -> Result<(), Failure> {
+    let mut partitions = connection
+        .prepare_cached("SELECT DISTINCT log_id, log_partition, epoch FROM segment_manifest")?;
+    let mut later = connection.prepare_cached(
+        "SELECT cell FROM segment_manifest
+         WHERE log_id = ?1 AND log_partition = ?2 AND epoch = ?3 AND segment_start > ?4",
+    )?;
+    let mut found = partitions.query([])?;
+    while let Some(row) = found.next()? {
+        let key: (Vec<u8>, u16, u16) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let of = |seen: &&SegmentId| {
+            (&seen.log_id.0[..], seen.partition.0, seen.epoch.0) == (&key.0[..], key.1, key.2)
+        };
+        let start = seen.iter().find(of).map(|seen| signed(seen.start)).transpose()?;
+        let values = params![key.0, key.1, key.2, start.unwrap_or(-1)];
+        for cell in later.query_map(values, |row| row.get::<_, Vec<u8>>(0))? {
+            kept.insert(Manifest::decode(NO_SEGMENT, &cell?)?.state_digest);
+        }
+    }
+    Ok(())
 }
 
 /// A manifest's own segment is not in its cell, and does not matter here.
