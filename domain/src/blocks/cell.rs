@@ -117,12 +117,13 @@ impl Sources {
         match (self.0.last_mut(), &other.0[..]) {
             (_, []) => return,
             // Mostly the next segment of the same partition, or the same again.
-            (Some(last), [one]) if one.partition == last.partition && one.first >= last.first => {
-                if one.first <= last.end() {
-                    let end = last.end().max(one.end());
-                    last.count = end - last.first;
-                    return;
-                }
+            (Some(last), [one])
+                if one.partition == last.partition
+                    && (last.first..=last.end()).contains(&one.first) =>
+            {
+                let end = last.end().max(one.end());
+                last.count = end - last.first;
+                return;
             }
             _ => {}
         }

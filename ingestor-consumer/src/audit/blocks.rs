@@ -63,8 +63,9 @@ impl BlockAudit {
                 let lost = || StoreError::Damaged(format!("block {number} has no manifest"));
                 let manifest = manifest.ok_or_else(lost)?;
                 let stretch = &manifest.stretch;
-                let firsts = (0..stretch.parts()).filter_map(|part| stretch.first_segment(part));
-                let is_in_use = firsts.map(|first| view.counts(&first)).all(|counts| counts);
+                let mut firsts =
+                    (0..stretch.parts()).filter_map(|part| stretch.first_segment(part));
+                let is_in_use = firsts.all(|first| view.counts(&first));
                 let (refolded, segments_digest) = (0, 0);
                 blocks.push(Block { number, manifest, is_in_use, refolded, segments_digest });
             }

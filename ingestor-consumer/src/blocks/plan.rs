@@ -54,7 +54,7 @@ impl<U: BlockStore> BlockMaker<U> {
             let none = EpochBlocks { from: starts.collect(), ..EpochBlocks::default() };
             let blocks = map.epoch(log_id, epoch).unwrap_or(&none);
             if self.planned_until.get(&epoch) != Some(&until) {
-                let plan = self.from_segments(map, history, epoch, blocks, until).await?;
+                let plan = self.of_segments(map, history, epoch, blocks, until).await?;
                 self.planned_until.insert(epoch, until);
                 if let Some(plan) = plan {
                     return Ok(Some((epoch, blocks.from.clone(), plan)));
@@ -70,7 +70,7 @@ impl<U: BlockStore> BlockMaker<U> {
     }
 
     /// A block of the closed segments behind the last one, of log time before `until`.
-    async fn from_segments(
+    async fn of_segments(
         &self,
         map: &BlockMap,
         history: &LogHistory,
@@ -212,26 +212,27 @@ fn to_merge(
     blocks: &EpochBlocks,
     now: Timestamp,
 ) -> Option<(Level, Timestamp, std::ops::Range<usize>)> {
-    let spans: [(Level, fn(Date) -> Date); 2] =
-        [(Level::Day, |day| day), (Level::Month, Date::last_of_month)];
-    spans.into_iter().find_map(|(level, last_day)| {
-        let mut from = 0;
-        while from < blocks.blocks.len() {
-            let first = &blocks.blocks[from];
-            let end = end_of(first.until, last_day)?;
-            let same = |at: usize| {
-                let block = &blocks.blocks[at];
-                block.level < level && end_of(block.until, last_day) == Some(end)
-            };
-            let most = blocks.blocks.len().min(from + MERGED_MAX);
-            let to = (from..most).find(|at| !same(*at)).unwrap_or(most);
-            if to - from >= 2 && end <= now {
-                return Some((level, end, from..to));
+    let day: fn(Date) -> Date = |day| day;
+    [(Level::Day, day), (Level::Month, Date::last_of_month)].into_iter().find_map(
+        |(level, last_day)| {
+            let mut from = 0;
+            while from < blocks.blocks.len() {
+                let first = &blocks.blocks[from];
+                let end = end_of(first.until, last_day)?;
+                let same = |at: usize| {
+                    let block = &blocks.blocks[at];
+                    block.level < level && end_of(block.until, last_day) == Some(end)
+                };
+                let most = blocks.blocks.len().min(from + MERGED_MAX);
+                let to = (from..most).find(|at| !same(*at)).unwrap_or(most);
+                if to - from >= 2 && end <= now {
+                    return Some((level, end, from..to));
+                }
+                from = to.max(from + 1);
             }
-            from = to.max(from + 1);
-        }
-        None
-    })
+            None
+        },
+    )
 }
 
 /// End of the days in UTC, up to the one that `last_day` says, of a block that reaches to a moment.

@@ -108,7 +108,7 @@ pub async fn compare<L: PulseLog, U: BlockStore>(
 }
 
 /// Moves a cut back to where it is inside no block.
-fn outside_blocks(map: &BlockMap, log_id: LogId, cut: &mut Vec<Offset>) {
+fn outside_blocks(map: &BlockMap, log_id: LogId, cut: &mut [Offset]) {
     let crosses = |ends: &[Offset], cut: &[Offset]| ends.iter().zip(cut).any(|(end, at)| end > at);
     let of_log = || map.epochs().filter(|(of, ..)| *of == log_id).map(|(_, _, blocks)| blocks);
     loop {

@@ -65,8 +65,11 @@ impl Agents {
                 for agent in together {
                     self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let random = self.state >> 33;
-                    let late =
-                        if random % LATE_ONE_IN == 0 { 3_600 * (1 + random % 20) } else { 0 };
+                    let late = if random.is_multiple_of(LATE_ONE_IN) {
+                        3_600 * (1 + random % 20)
+                    } else {
+                        0
+                    };
                     let time = now.minus(std::time::Duration::from_secs(random % 600 + late));
                     let unscaled = i64::try_from(random % 100_000).unwrap_or_default();
                     let amount = Quantity::from_decimal(unscaled, 3).map_err(Failure::internal)?;
