@@ -438,6 +438,23 @@ async fn an_audit_finds_what_is_wrong_in_a_block() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_ahead_keeps_nothing_from_being_made_or_deleted() {
+    const YEAR: i64 = 365 * 24 * 60;
+    let mut world = World::new();
+    let mut maker = world.maker();
+    world.run(&Step::Pass(YEAR)).await;
+    assert_eq!(maker.run().await.unwrap(), BlocksMade::default());
+    world.run(&Step::Pass(-YEAR)).await;
+    for hours in 1..=2 {
+        world.run(&Step::Send(vec![(0, 0, 0, 0, 0)])).await;
+        world.consume(Work::Live).await;
+        world.run(&Step::Pass(66)).await;
+        let made = maker.run().await.unwrap();
+        assert_eq!((made.blocks, made.deleted), (1, 1), "after {hours} hours");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replay_from_before_the_last_one_counts_nothing_twice() {
     let mut world = World::new();
     for hour in 0..30u8 {
