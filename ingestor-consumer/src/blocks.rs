@@ -28,7 +28,7 @@ use thiserror::Error;
 
 pub use self::sorter::SortRoom;
 pub(crate) use self::{
-    inputs::add_row,
+    inputs::{add_row, manifest_of},
     make::manifest_digest,
     sorter::{Sorted, Sorter},
 };

@@ -16,6 +16,9 @@
 //! - [`refold`]: chosen segments folded again, to list the pulses behind a total;
 //! - [`audit`]: anyone can fold a segment again and compare.
 
+#[cfg(test)]
+mod testing;
+
 pub mod fold;
 
 pub mod handover;

@@ -257,13 +257,27 @@ pub async fn manifest_ending_at<U: UsageStore>(
 ) -> Result<Manifest, RestartError> {
     let epoch = history.holding(key.epoch, key.partition, Offset(end.0.saturating_sub(1)));
     let key = PartitionKey { epoch, ..key };
-    let start = first_from(store, key, Offset(0), end, |manifest| manifest.end >= end).await?;
-    let found = store.manifests(key, start, 1).await?.into_iter().next();
+    let found = segment_before(store, key, (Offset(0), end), end).await?;
+    let segment_start = found.map_or(end, |manifest| manifest.segment.start);
     found.filter(|manifest| manifest.end == end).ok_or(RestartError::State {
         partition: key.partition,
         what: "manifest",
-        segment_start: start,
+        segment_start,
     })
+}
+
+/// Of the segments in `[from, to)`, the one that holds the record before a place.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn segment_before<U: UsageStore>(
+    store: &U,
+    key: PartitionKey,
+    (from, to): (Offset, Offset),
+    place: Offset,
+) -> Result<Option<Manifest>, StoreError> {
+    let start = first_from(store, key, from, to, |segment| segment.end >= place).await?;
+    Ok(store.manifests(key, start, 1).await?.into_iter().next())
 }
 
 /// Manifests up to and including `last` that reach to `since` or later, ascending.

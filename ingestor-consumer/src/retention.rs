@@ -179,9 +179,7 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         let sealed = history.sealed().filter(|sealed| sealed.epoch == key.epoch);
         let end = sealed.and_then(|sealed| sealed.ends.get(usize::from(key.partition.0)));
         let Some(end) = end.copied() else { return Ok(Vec::new()) };
-        let start =
-            restart::first_from(&*self.store, key, Offset(0), end, |last| last.end >= end).await?;
-        let found = self.store.manifests(key, start, 1).await?;
+        let found = restart::segment_before(&*self.store, key, (Offset(0), end), end).await?;
         Ok(found.into_iter().filter(|last| last.end == end && last.segment.start < from).collect())
     }
 
@@ -212,10 +210,10 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
     async fn trim_logs(&self) -> Result<u64, RetentionError> {
         let Some(keep) = self.config.log else { return Ok(0) };
         let until = self.clock.now().minus(keep);
+        let (journal, map) = (self.store.journal().await?, self.store.block_map().await?);
         let mut deleted = 0;
         for log in &self.logs {
             let log_id = log.generation().log_id;
-            let (journal, map) = (self.store.journal().await?, self.store.block_map().await?);
             let history = journal.log(log_id);
             let active = history.active();
             let Some(blocks) = map.epoch(log_id, active) else { continue };
@@ -236,11 +234,8 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         key: PartitionKey,
         (begin, end): (Offset, Offset),
     ) -> Result<Offset, StoreError> {
-        let is_last = |manifest: &Manifest| manifest.end >= end;
-        let last = restart::first_from(&*self.store, key, begin, end, is_last).await?;
-        let Some(last) = self.store.manifests(key, last, 1).await?.into_iter().next() else {
-            return Ok(begin);
-        };
+        let last = restart::segment_before(&*self.store, key, (begin, end), end).await?;
+        let Some(last) = last else { return Ok(begin) };
         let day = WindowLength::DAY.start_of(last.eff_ts);
         let is_of_day = |manifest: &Manifest| manifest.eff_ts >= day;
         restart::first_from(&*self.store, key, begin, end, is_of_day).await

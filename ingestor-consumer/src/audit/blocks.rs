@@ -6,13 +6,12 @@ use std::collections::{HashMap, VecDeque};
 use domain::{
     BlockStore, LogId, Manifest, SegmentId, UsageRow, View, WindowLength,
     blocks::{BlockManifest, BlockNumber, Entry, page},
-    store::StoreError,
 };
 use tokio::runtime::Handle;
 
 use super::{AuditReport, place_of};
 use crate::{
-    blocks::{BlocksError, SortRoom, Sorted, Sorter, add_row, manifest_digest},
+    blocks::{BlocksError, SortRoom, Sorted, Sorter, add_row, manifest_digest, manifest_of},
     consumer::ConsumerError,
 };
 
@@ -59,9 +58,7 @@ impl BlockAudit {
         for (_, _, of_epoch) in map.epochs().filter(|(of, ..)| *of == log_id) {
             for block in &of_epoch.blocks {
                 let number = block.number;
-                let manifest = handle.block_on(store.block_manifest(number))?;
-                let lost = || StoreError::Damaged(format!("block {number} has no manifest"));
-                let manifest = manifest.ok_or_else(lost)?;
+                let manifest = handle.block_on(manifest_of(store, number))?;
                 let stretch = &manifest.stretch;
                 let mut firsts =
                     (0..stretch.parts()).filter_map(|part| stretch.first_segment(part));

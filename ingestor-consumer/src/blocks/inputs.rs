@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use domain::{
     BlockStore, Offset, Partition, UsageRow,
     blocks::{BlockManifest, BlockNumber, BlockStretch, Entry, cells_of, page},
+    store::StoreError,
 };
 
 use super::{BlocksError, Sorter};
@@ -23,6 +24,18 @@ impl SegmentNumbers {
         let at = starts.binary_search(&start).ok()?;
         u32::try_from(at).ok()
     }
+}
+
+/// The manifest of a block that is in use.
+///
+/// # Errors
+/// `Damaged` where it has none; see [`StoreError`].
+pub(crate) async fn manifest_of<U: BlockStore>(
+    store: &U,
+    number: BlockNumber,
+) -> Result<BlockManifest, StoreError> {
+    let lost = || StoreError::Damaged(format!("block {number} has no manifest"));
+    store.block_manifest(number).await?.ok_or_else(lost)
 }
 
 /// Adds a row of a segment to a block's cells: the resource's, and those of the roll-ups.

@@ -13,7 +13,7 @@ use tracing::info;
 
 use super::{
     BlockMaker, BlocksError,
-    inputs::{Merge, SegmentNumbers, add_row},
+    inputs::{Merge, SegmentNumbers, add_row, manifest_of},
     sorter::Sorter,
 };
 use crate::restart;
@@ -158,9 +158,7 @@ impl<U: BlockStore> BlockMaker<U> {
     ) -> Result<BlockManifest, BlocksError> {
         let mut merged = Vec::with_capacity(plan.merges.len());
         for number in &plan.merges {
-            let manifest = self.store.block_manifest(*number).await?;
-            let lost = || StoreError::Damaged(format!("block {number} has no manifest"));
-            merged.push((*number, manifest.ok_or_else(lost)?));
+            merged.push((*number, manifest_of(&*self.store, *number).await?));
         }
         let mut entries = Merge::new(&*self.store, &stretch, &merged);
         let writer = PageWriter::new(self.generation.window);

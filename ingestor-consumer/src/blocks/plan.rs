@@ -9,7 +9,7 @@ use domain::{
 use jiff::{ToSpan as _, civil::Date, tz::TimeZone};
 use tracing::debug;
 
-use super::{BlockMaker, BlocksError};
+use super::{BlockMaker, BlocksError, inputs::manifest_of};
 use crate::restart;
 
 impl<U: BlockStore> BlockMaker<U> {
@@ -98,7 +98,7 @@ impl<U: BlockStore> BlockMaker<U> {
                 false => *from,
             };
             if end > *from {
-                let last = segment_before(&*self.store, key, (*from, end), end).await?;
+                let last = restart::segment_before(&*self.store, key, (*from, end), end).await?;
                 newest = last.map_or(newest, |last| newest.max(last.eff_ts));
             }
             ends.push(end);
@@ -141,7 +141,8 @@ impl<U: BlockStore> BlockMaker<U> {
                 edge.push(match is_in {
                     true => {
                         let between = (from[place], ends[place]);
-                        let found = segment_before(&*self.store, key, between, mark).await?;
+                        let found =
+                            restart::segment_before(&*self.store, key, between, mark).await?;
                         found.map_or(ends[place], |segment| segment.end.min(ends[place]))
                     }
                     false => mark.clamp(from[place], ends[place]),
@@ -167,10 +168,8 @@ impl<U: BlockStore> BlockMaker<U> {
         for at in range {
             let block = &blocks.blocks[at];
             if block.has_edges {
-                let manifest = self.store.block_manifest(block.number).await?;
-                let lost =
-                    || StoreError::Damaged(format!("block {} has no manifest", block.number));
-                edges.extend(manifest.ok_or_else(lost)?.stretch.edges);
+                let manifest = manifest_of(&*self.store, block.number).await?;
+                edges.extend(manifest.stretch.edges);
             }
             if block.ends_at_edge && at != last {
                 edges.push(block.ends.clone());
@@ -191,17 +190,6 @@ fn epochs_in_use(history: &LogHistory) -> impl Iterator<Item = Epoch> {
     std::iter::successors(Some(history.active()), |epoch| {
         history.opened(*epoch).map(|opened| opened.base)
     })
-}
-
-/// The segment between two ends of segments that holds the record before a place.
-async fn segment_before<U: BlockStore>(
-    store: &U,
-    key: PartitionKey,
-    (from, to): (Offset, Offset),
-    place: Offset,
-) -> Result<Option<Manifest>, StoreError> {
-    let start = restart::first_from(store, key, from, to, |segment| segment.end >= place).await?;
-    Ok(store.manifests(key, start, 1).await?.into_iter().next())
 }
 
 /// Blocks that are merged at once, at most: each takes some pages of memory.

@@ -16,19 +16,10 @@ use proto::{record, v1};
 use storage::memory::{MemoryLog, MemoryUsageStore};
 
 use super::*;
-use crate::{Consumer, ConsumerConfig, ConsumerPorts, Work, audit, replay};
+use crate::{Consumer, ConsumerConfig, ConsumerPorts, Work, audit, replay, testing::HandClock};
 
 const START: i64 = 2_000_073_600; // 2033-05-18T20:00:00Z
 const PARTITIONS: u16 = 3;
-
-#[derive(Clone)]
-struct HandClock(Arc<AtomicI64>);
-
-impl Clock for HandClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_parts(self.0.load(Ordering::Relaxed), 0).unwrap()
-    }
-}
 
 struct World {
     log: Arc<MemoryLog>,

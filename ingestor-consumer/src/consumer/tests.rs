@@ -15,20 +15,12 @@ pub(super) use domain::{NoFeed, Offset, store::PartitionKey};
 
 use super::*;
 use crate::restart::anchors;
+use crate::testing::HandClock;
 
 const NOW: i64 = 2_000_000_000;
 const IDLE_FLUSH_INTERVAL: Duration = Duration::from_secs(600);
 
 /// A clock that a test moves.
-#[derive(Clone)]
-pub(super) struct HandClock(Arc<AtomicI64>);
-
-impl Clock for HandClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_parts(self.0.load(Ordering::Relaxed), 0).unwrap()
-    }
-}
-
 pub(super) struct World {
     pub(super) log: Arc<MemoryLog>,
     pub(super) store: Arc<MemoryUsageStore>,

@@ -11,24 +11,16 @@ use super::*;
 use crate::{
     Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, Work, audit,
     replay::{self, ReplayFrom, ReplayPlan},
+    testing::HandClock,
 };
 
 const START: i64 = 2_000_000_000;
 const TWO_DAYS: i64 = 172_800;
 const ONLY: Partition = Partition(0);
 
-#[derive(Clone)]
-struct HandClock(Arc<AtomicI64>);
-
 impl HandClock {
     fn set(&self, seconds: i64) {
         self.0.store(START + seconds, Ordering::Relaxed);
-    }
-}
-
-impl Clock for HandClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_parts(self.0.load(Ordering::Relaxed), 0).unwrap()
     }
 }
 

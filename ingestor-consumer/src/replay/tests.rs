@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use domain::{
-    Clock, NoFeed, RowKey, SegmentId, UsageCursor, UsageStore as _, View, generation::Generation,
+    NoFeed, RowKey, SegmentId, UsageCursor, UsageStore as _, View, generation::Generation,
     store::UsageFilter,
 };
 use prost::Message;
@@ -14,18 +14,11 @@ use proto::{record, v1};
 use storage::memory::{MemoryLog, MemoryUsageStore};
 
 use super::*;
-use crate::{Consumer, ConsumerConfig, ConsumerPorts, Work, audit, blocks::SortRoom};
+use crate::{
+    Consumer, ConsumerConfig, ConsumerPorts, Work, audit, blocks::SortRoom, testing::HandClock,
+};
 
 const START: i64 = 2_000_000_000;
-
-#[derive(Clone)]
-struct HandClock(Arc<AtomicI64>);
-
-impl Clock for HandClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_parts(self.0.load(Ordering::Relaxed), 0).unwrap()
-    }
-}
 
 struct World {
     log: Arc<MemoryLog>,

@@ -10,8 +10,8 @@ use std::{
 };
 
 use domain::{
-    Clock, DeadLetterGroup, DeadLetterReason, LogId, NoFeed, Partition, PulseLog, Timestamp,
-    UsageCursor, UsageRow, View, WindowLength,
+    DeadLetterGroup, DeadLetterReason, LogId, NoFeed, Partition, PulseLog, Timestamp, UsageCursor,
+    UsageRow, View, WindowLength,
     store::{DeadLetterFilter, UsageFilter},
 };
 use prost::Message;
@@ -19,18 +19,9 @@ use proto::{record, v1};
 use storage::memory::{MemoryLog, MemoryUsageStore};
 
 use super::*;
-use crate::{Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, audit};
+use crate::{Consumer, ConsumerConfig, ConsumerError, ConsumerPorts, audit, testing::HandClock};
 
 const START: i64 = 2_000_000_000;
-
-#[derive(Clone)]
-struct HandClock(Arc<AtomicI64>);
-
-impl Clock for HandClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_parts(self.0.load(Ordering::Relaxed), 0).unwrap()
-    }
-}
 
 /// A pulse by the identity that it is sent under. Each has an amount of 1.
 #[derive(Clone, Copy, Debug)]
