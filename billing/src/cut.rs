@@ -3,10 +3,11 @@
 //!
 //! A run journals its cut before it rates anything. What is below a cut is in `usage.rs`.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use domain::{
     BillingStore, BlockStore, Clock, Epoch, LogId, Offset, Partition, PulseLog, Timestamp,
+    UsageStore,
     epochs::Journal,
     generation::Generation,
     store::{PartitionKey, StoreError},
@@ -58,6 +59,32 @@ pub async fn mark_cuts<U: BlockStore, B: BillingStore>(
         Ok(()) | Err(StoreError::Conflict(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The epochs of each log whose totals are below the cut of a run, as of the moment of the cut: with them
+/// bills are verified and explained.
+///
+/// # Errors
+/// When a store fails.
+pub async fn billed_epochs<U: UsageStore, B: BillingStore>(
+    usage: &U,
+    billing: Arc<B>,
+    clock: Arc<dyn Clock>,
+) -> Result<BTreeSet<(LogId, Epoch)>, BillingError> {
+    let (generations, events) = (usage.generations().await?, usage.log_events().await?);
+    let mut billed = BTreeSet::new();
+    for cut in Runs::new(billing, clock).all().await?.into_iter().filter_map(|run| run.cut) {
+        let known = usize::try_from(cut.log_events).unwrap_or(usize::MAX);
+        let journal = Journal::of(events.iter().take(known).cloned());
+        for generation in &generations {
+            let (log_id, history) = (generation.log_id, journal.log(generation.log_id));
+            for partition in generation.partitions() {
+                let stretches = history.stretches(history.active(), partition);
+                billed.extend(stretches.map(|stretch| (log_id, stretch.epoch)));
+            }
+        }
+    }
+    Ok(billed)
 }
 
 /// Takes cuts: of the log, proved by the usage store.

@@ -78,7 +78,7 @@ pub mod http;
 
 pub use api::BillingApi;
 pub use config::{BillingConfig, DocumentLimits, RunConfig, ScheduleConfig, ScheduledDeltas};
-pub use cut::mark_cuts;
+pub use cut::{billed_epochs, mark_cuts};
 pub use error::{BillingError, Refusal};
 pub use publish::ActivationError;
 pub use rules::RULES;

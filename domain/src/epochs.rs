@@ -6,7 +6,10 @@
 //! ends, and below that the base's totals are its own. What happened to epochs stands in one journal
 //! in the usage store, whose entries are never changed, so the same journal always says the same.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     Epoch, LogId, Offset, Partition,
@@ -39,6 +42,13 @@ pub enum LogEvent {
     },
     /// Append times of a stretch are not believed as they are.
     Rebased(Rebase),
+    /// Nobody asks for this epoch again, and what is stored of it may go.
+    Dropped {
+        /// The log generation that has one epoch less.
+        log_id: LogId,
+        /// The epoch; its number is not used again.
+        epoch: Epoch,
+    },
 }
 
 /// How an epoch begins. Its rows are a pure function of this and of the log.
@@ -73,6 +83,7 @@ impl LogEvent {
     const ACTIVATED: u8 = 2;
     const SEALED: u8 = 3;
     const REBASED: u8 = 4;
+    const DROPPED: u8 = 5;
 
     /// The log that it is about.
     #[must_use]
@@ -81,6 +92,7 @@ impl LogEvent {
             Self::Opened(OpenedEpoch { log_id, .. })
             | Self::Rebased(Rebase { log_id, .. })
             | Self::Activated { log_id, .. }
+            | Self::Dropped { log_id, .. }
             | Self::Sealed { log_id, .. } => *log_id,
         }
     }
@@ -103,6 +115,9 @@ impl LogEvent {
                 put_offsets(writer.put([Self::SEALED]).put(epoch.0.to_le_bytes()), ends)
             }
             Self::Rebased(rebase) => rebase.encode(writer.put([Self::REBASED])),
+            Self::Dropped { log_id: _, epoch } => {
+                writer.put([Self::DROPPED]).put(epoch.0.to_le_bytes())
+            }
         }
         .seal()
     }
@@ -136,6 +151,9 @@ impl LogEvent {
                 Self::Sealed { log_id, epoch, ends: take_offsets(&mut reader)? }
             }
             [Self::REBASED] => Self::Rebased(Rebase::decode(log_id, &mut reader)?),
+            [Self::DROPPED] => {
+                Self::Dropped { log_id, epoch: Epoch(u16::from_le_bytes(reader.take()?)) }
+            }
             _ => return Err(CodecError::Value),
         };
         reader.end()?;
@@ -191,6 +209,7 @@ pub struct LogHistory {
     active: Epoch,
     sealed: Option<SealedLog>,
     rebases: Vec<Rebase>,
+    dropped: BTreeSet<Epoch>,
 }
 
 /// How a log ended.
@@ -202,8 +221,13 @@ pub struct SealedLog {
     pub ends: Vec<Offset>,
 }
 
-static NO_EVENTS: LogHistory =
-    LogHistory { opened: BTreeMap::new(), active: Epoch(0), sealed: None, rebases: Vec::new() };
+static NO_EVENTS: LogHistory = LogHistory {
+    opened: BTreeMap::new(),
+    active: Epoch(0),
+    sealed: None,
+    rebases: Vec::new(),
+    dropped: BTreeSet::new(),
+};
 
 impl Journal {
     /// Reads the entries in order.
@@ -226,6 +250,9 @@ impl Journal {
                     log.sealed.get_or_insert(SealedLog { epoch, ends });
                 }
                 LogEvent::Rebased(rebase) => log.rebases.push(rebase),
+                LogEvent::Dropped { epoch, .. } => {
+                    log.dropped.insert(epoch);
+                }
             }
         }
         journal
@@ -245,15 +272,33 @@ impl LogHistory {
         self.active
     }
 
-    /// How an epoch begins; `None` for epoch 0, and for one that was never opened.
+    /// How an epoch begins, also one that was dropped; `None` for epoch 0, and for one that was never
+    /// opened.
     #[must_use]
     pub fn opened(&self, epoch: Epoch) -> Option<&OpenedEpoch> {
         self.opened.get(&epoch)
     }
 
-    /// Every epoch that was opened, ascending; epoch 0 is not among them.
+    /// Every epoch that was opened and not dropped, ascending; epoch 0 is not among them.
     pub fn all_opened(&self) -> impl Iterator<Item = &OpenedEpoch> {
-        self.opened.values()
+        self.opened.values().filter(|opened| !self.dropped.contains(&opened.epoch))
+    }
+
+    /// Every epoch there is, ascending.
+    pub fn epochs(&self) -> impl Iterator<Item = Epoch> {
+        let all = std::iter::once(Epoch(0)).chain(self.opened.keys().copied());
+        all.filter(|epoch| !self.dropped.contains(epoch))
+    }
+
+    /// Every epoch that was dropped, ascending.
+    pub fn dropped(&self) -> impl Iterator<Item = Epoch> {
+        self.dropped.iter().copied()
+    }
+
+    /// The greatest number that an epoch had.
+    #[must_use]
+    pub fn newest(&self) -> Epoch {
+        self.opened.keys().next_back().copied().unwrap_or_default()
     }
 
     /// How the log ended, if all of it has.
@@ -412,6 +457,7 @@ mod tests {
                 ends: vec![Offset(1), Offset(u64::MAX)],
             },
             LogEvent::Rebased(rebase(7, 3)),
+            LogEvent::Dropped { log_id: LOG, epoch: Epoch(9) },
         ] {
             let bytes = event.encode();
             assert_eq!(LogEvent::decode(&bytes), Ok(event));
@@ -455,6 +501,16 @@ mod tests {
             assert_eq!(found.count(), expected, "{epoch} {partition}");
         }
         assert!(View::active(journal).is_whole(), "it opens no epoch");
+    }
+
+    #[test]
+    fn a_dropped_epoch_is_none_of_those_there_are() {
+        let dropped = LogEvent::Dropped { log_id: LOG, epoch: Epoch(7) };
+        let journal = Journal::of(chain().into_iter().chain([dropped]));
+        let log = journal.log(LOG);
+        assert!(log.epochs().eq([0, 1, 2].map(Epoch)) && log.dropped().eq([Epoch(7)]));
+        assert!(log.all_opened().map(|opened| opened.epoch).eq([1, 2].map(Epoch)));
+        assert_eq!((log.newest(), log.opened(Epoch(7)).is_some()), (Epoch(7), true));
     }
 
     #[test]

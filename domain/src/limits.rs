@@ -20,6 +20,12 @@ pub struct FoldLimits {
     /// Distinct values of one declared dimension, within a tenant's SKU, in one segment, at least 1.
     /// Pulses with further ones are dead letters.
     pub values_per_dimension: u32,
+    /// How many closes in a row store of the fold state only what changed; 0: none. Greater ones write
+    /// less and take longer to start.
+    pub state_deltas: u32,
+    /// Ranges of rows, with gaps between them, that one backfill may have; 0: as many as have room in
+    /// `state_bytes`. Rows that would make a further one are dead letters.
+    pub ranges_per_backfill: u32,
 }
 
 impl FoldLimits {
@@ -29,6 +35,8 @@ impl FoldLimits {
         state_bytes: 256 << 20,
         keys_per_tenant: 250_000,
         values_per_dimension: 100_000,
+        state_deltas: 0,
+        ranges_per_backfill: 0,
     };
 
     /// Least bytes of a segment.
@@ -39,9 +47,9 @@ impl FoldLimits {
     pub fn at_least_one(self) -> Self {
         Self {
             segment_bytes: self.segment_bytes.max(Self::SEGMENT_BYTES_MIN),
-            state_bytes: self.state_bytes,
             keys_per_tenant: self.keys_per_tenant.max(1),
             values_per_dimension: self.values_per_dimension.max(1),
+            ..self
         }
     }
 }

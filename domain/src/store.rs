@@ -89,6 +89,16 @@ pub trait UsageStore: Send + Sync + 'static {
         digest: u128,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
 
+    /// The first bytes of the fold state with this digest: `bytes` of them, or more, or all there are.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn state_head(
+        &self,
+        digest: u128,
+        bytes: usize,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
+
     /// The run of ids of a closed segment; empty where it saw none.
     ///
     /// # Errors
@@ -282,7 +292,7 @@ pub struct SegmentClose {
     pub manifest: Manifest,
     /// Its ids, sorted; empty when it saw none.
     pub run: Vec<u8>,
-    /// The fold state at its end, without the ids.
+    /// The fold state at its end, without the ids, in its stored form.
     pub state: Vec<u8>,
     /// Days of tenants that got usage for windows that had ended when the segment started.
     pub touched: Vec<Touched>,

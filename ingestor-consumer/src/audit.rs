@@ -261,9 +261,9 @@ impl<L: PulseLog, U: BlockStore> StretchAudit<'_, L, U> {
             return Ok(Some((self.handle.block_on(begun)?, self.stretch.from)));
         }
         for before in manifests.iter().filter(|manifest| manifest.end >= low) {
-            let state = self.handle.block_on(self.store.state(before.state_digest))?;
+            let has_state = restart::has_state(self.store, before.state_digest);
             // Of older ones the last of a day is kept, and the newest always.
-            if state.is_some() || Some(before) == manifests.last() {
+            if self.handle.block_on(has_state)? || Some(before) == manifests.last() {
                 let (store, key) = (self.store, self.key);
                 let resumed =
                     restart::resume(generation, store, self.history, key, before, inheritance);

@@ -14,6 +14,8 @@ mod ranges;
 mod backfills;
 mod refused;
 mod producers;
+mod wire;
+mod delta;
 mod state;
 mod inherit;
 mod keys;
@@ -48,6 +50,7 @@ use self::{
     watch::Watch,
 };
 pub use self::{
+    delta::{STATE_HEAD_BYTES, state_before},
     ids::IdsMemory,
     inherit::run_of,
     state::{StateError, sealed_at},
@@ -140,8 +143,9 @@ impl Fold {
         Self::with_state(generation, partition, State::default(), Offset(0))
     }
 
-    /// Goes on after a closed segment, whose manifest names `state`, once it was given the runs of ids of
-    /// the horizon before the segment's end by [`Fold::remember`].
+    /// Goes on after a closed segment, once it was given the runs of ids of the horizon before the segment's
+    /// end by [`Fold::remember`]. The last of the stored states is the one that the manifest names; before it
+    /// are those that it goes back to, as [`state_before`] tells, the whole one first.
     ///
     /// # Errors
     /// When the state does not parse.
@@ -149,9 +153,9 @@ impl Fold {
         generation: Generation,
         partition: PartitionKey,
         manifest: &Manifest,
-        state: &[u8],
+        stored: &[impl AsRef<[u8]>],
     ) -> Result<Self, StateError> {
-        let state = State::decode(state, manifest.eff_ts, manifest.counts_to_end)?;
+        let state = State::decode(stored, manifest.eff_ts, manifest.counts_to_end)?;
         Ok(Self::with_state(generation, partition, state, manifest.end))
     }
 
@@ -229,7 +233,7 @@ impl Fold {
     pub fn declaring(mut self, declared: &[Declared]) -> Self {
         for Declared { product_sku, version, dimensions } in declared {
             let declaration = Declaration { version: *version, dimensions: dimensions.clone() };
-            self.state.declarations.declare(product_sku, declaration);
+            self.state.declare(product_sku, declaration);
         }
         self
     }
@@ -280,8 +284,7 @@ impl Fold {
         if self.open.first.is_none() {
             self.open.first = Some(time);
             let (bucket, bucket_min) = (self.bucket(), self.bucket_min());
-            self.state.producers.forget_before(bucket_min);
-            self.state.ids.begin_segment(bucket, bucket_min);
+            self.state.begin_segment(bucket, bucket_min);
         }
         let digest = domain::hash::bytes128(self.generation.hash_seed, record.body);
         self.open.anchor = Some(Anchor { offset: record.offset, digest });
@@ -336,19 +339,13 @@ impl Fold {
                     version: declare.version,
                     dimensions: declare.dimensions.clone(),
                 };
-                if self.state.declarations.declare(&declare.product_sku, declaration) {
+                if self.state.declare(&declare.product_sku, declaration) {
                     self.rows.redeclare(&self.state);
                 }
             }
             Some(Kind::SetLimits(set)) => {
                 self.count_control();
-                let limits = FoldLimits {
-                    segment_bytes: set.segment_bytes,
-                    state_bytes: set.state_bytes,
-                    keys_per_tenant: set.keys_per_tenant,
-                    values_per_dimension: set.values_per_dimension,
-                };
-                self.state.limits = limits.at_least_one();
+                self.state.set_limits(record::limits(set));
             }
             None => {
                 let message = "a control record of no known kind".to_owned();

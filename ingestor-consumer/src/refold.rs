@@ -258,7 +258,7 @@ impl<L: PulseLog, U: UsageStore> FoldPlace<'_, L, U> {
             let before = restart::manifest_ending_at(self.store, history, key, at).await?;
             // Without a state to go back to, the one that is missing is named.
             let is_last = before.segment.start == Offset(0);
-            if is_last || self.store.state(before.state_digest).await?.is_some() {
+            if is_last || restart::has_state(self.store, before.state_digest).await? {
                 return restart::resume(generation, self.store, history, key, &before, inheritance)
                     .await;
             }

@@ -7,6 +7,8 @@
 mod compare;
 mod edge;
 
+use std::collections::BTreeSet;
+
 use domain::{
     BlockStore, Epoch, Offset, Partition, PulseLog, Timestamp,
     epochs::{Declared, LogEvent, LogHistory, OpenedEpoch, Stretch},
@@ -62,6 +64,17 @@ pub enum ReplayError {
     /// There is no such epoch.
     #[error("there is no epoch {0}: `pulso replay list` shows those there are")]
     Unknown(Epoch),
+    /// It was there.
+    #[error("epoch {0} was dropped: fold into one with a greater number than all before")]
+    Dropped(Epoch),
+    /// It was to be dropped, and others need it.
+    #[error("epoch {epoch} cannot be dropped: {why}")]
+    Needed {
+        /// The epoch that stays.
+        epoch: Epoch,
+        /// What needs it.
+        why: String,
+    },
     /// Records that it would need are gone.
     #[error(
         "partition {partition}: the log begins at offset {low} and the replay would begin at {start}: what is between has expired. Begin with --from at a later time"
@@ -114,6 +127,9 @@ pub async fn open<L: PulseLog, U: BlockStore>(
         if history.active() == plan.into {
             return Err(ReplayError::Active(plan.into));
         }
+        if history.dropped().any(|epoch| epoch == plan.into) {
+            return Err(ReplayError::Dropped(plan.into));
+        }
         if let Some(opened) = history.opened(plan.into) {
             let from_start = opened.starts.iter().all(|start| *start == Offset(0));
             let same =
@@ -124,7 +140,7 @@ pub async fn open<L: PulseLog, U: BlockStore>(
                 Err(ReplayError::OpenedOtherwise(plan.into))
             };
         }
-        let newest = history.all_opened().last().map_or(Epoch(0), |opened| opened.epoch);
+        let newest = history.newest();
         if plan.into <= newest {
             return Err(ReplayError::Number { given: plan.into, newest });
         }
@@ -205,6 +221,67 @@ async fn closed_to<U: BlockStore>(
     Ok(store.newest_manifest(key).await?.map_or(start, |newest| newest.end))
 }
 
+/// Whether there is such an epoch.
+fn known(history: &LogHistory, epoch: Epoch) -> Result<(), ReplayError> {
+    if history.dropped().any(|dropped| dropped == epoch) {
+        return Err(ReplayError::Dropped(epoch));
+    }
+    if history.epochs().all(|known| known != epoch) {
+        return Err(ReplayError::Unknown(epoch));
+    }
+    Ok(())
+}
+
+/// Drops an epoch: it cannot be compared or put to use any more, and what is stored of it may go. `billed`
+/// are the epochs that the cuts of bills see. Asking again for what was dropped already does nothing.
+///
+/// # Errors
+/// `Needed` for an epoch that totals in use, bills or another epoch stand on; see [`ReplayError`].
+pub async fn drop<L: PulseLog, U: BlockStore>(
+    log: &L,
+    store: &U,
+    epoch: Epoch,
+    billed: &BTreeSet<Epoch>,
+) -> Result<(), ReplayError> {
+    let generation = log.generation();
+    let log_id = generation.log_id;
+    loop {
+        let journal = store.journal().await?;
+        let history = journal.log(log_id);
+        match known(history, epoch) {
+            Err(ReplayError::Dropped(_)) => return Ok(()),
+            known => known?,
+        }
+        let stands_on = |other: Epoch| {
+            let mut partitions = generation.partitions();
+            partitions.any(|partition| {
+                history.stretches(other, partition).any(|stretch| stretch.epoch == epoch)
+            })
+        };
+        let why = if history.active() == epoch {
+            Some("it is the one in use".to_owned())
+        } else if let Some(other) = history.epochs().find(|it| *it != epoch && stands_on(*it)) {
+            Some(format!(
+                "epoch {other} begins behind it, and below that its totals are this one's"
+            ))
+        } else if history.sealed().is_some_and(|sealed| sealed.epoch == epoch) {
+            Some("the next generation of the log began with what it left".to_owned())
+        } else if billed.contains(&epoch) {
+            Some("invoices were made from it, and could not be verified any more".to_owned())
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            return Err(ReplayError::Needed { epoch, why });
+        }
+        match store.append_log_event(journal.entries, &LogEvent::Dropped { log_id, epoch }).await {
+            Ok(()) => return Ok(()),
+            Err(StoreError::Conflict(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Makes an epoch the one in use. Asking again for what is in use already does nothing.
 ///
 /// # Errors
@@ -221,9 +298,7 @@ pub async fn swap<L: PulseLog, U: BlockStore>(
         if history.active() == epoch {
             return Ok(());
         }
-        if epoch != Epoch(0) && history.opened(epoch).is_none() {
-            return Err(ReplayError::Unknown(epoch));
-        }
+        known(history, epoch)?;
         for partition in log.generation().partitions() {
             let [new, old] =
                 [epoch, history.active()].map(|epoch| PartitionKey { log_id, partition, epoch });

@@ -182,8 +182,8 @@ pub async fn resume<U: UsageStore>(
     manifest: &Manifest,
     inheritance: &Inheritance,
 ) -> Result<Fold, RestartError> {
-    let state = state_of(store, manifest).await?;
-    let resumed = Fold::resume(*generation, key, manifest, &state)?;
+    let stored = state_of(store, manifest).await?;
+    let resumed = Fold::resume(*generation, key, manifest, &stored)?;
     let rebases = history.rebases(key.epoch, key.partition).cloned().collect();
     let mut fold = inheritance.keep(resumed).believing(rebases);
     // Behind its end a partition knows no ids any more.
@@ -216,17 +216,59 @@ async fn remember<U: UsageStore>(
     Ok(())
 }
 
-/// The fold state at the end of a closed segment.
+/// The stored states of the end of a closed segment: the whole one that it goes back to, and the deltas
+/// behind that, its own the last.
 ///
 /// # Errors
 /// See [`RestartError`].
 pub async fn state_of<U: UsageStore>(
     store: &U,
     manifest: &Manifest,
+) -> Result<Vec<Vec<u8>>, RestartError> {
+    let (mut stored, mut wanted) = (Vec::new(), Some(manifest.state_digest));
+    while let Some(digest) = wanted {
+        let state = stored_state(store, manifest, digest).await?;
+        wanted = fold::state_before(&state);
+        stored.push(state);
+    }
+    stored.reverse();
+    Ok(stored)
+}
+
+/// Behind the SEAL that ended the partition in a closed segment, or before it.
+///
+/// # Errors
+/// See [`RestartError`].
+pub async fn sealed_at<U: UsageStore>(
+    store: &U,
+    manifest: &Manifest,
+) -> Result<Option<Offset>, RestartError> {
+    let state = stored_state(store, manifest, manifest.state_digest).await?;
+    Ok(fold::sealed_at(&state)?)
+}
+
+async fn stored_state<U: UsageStore>(
+    store: &U,
+    manifest: &Manifest,
+    digest: u128,
 ) -> Result<Vec<u8>, RestartError> {
-    let state = store.state(manifest.state_digest).await?;
-    let state = state.filter(|state| fold::digest(state) == manifest.state_digest);
+    let state = store.state(digest).await?.filter(|state| fold::digest(state) == digest);
     state.ok_or_else(|| missing("fold state", manifest))
+}
+
+/// Whether a stored state is there with all that it goes back to. Reads little of each.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn has_state<U: UsageStore>(store: &U, digest: u128) -> Result<bool, StoreError> {
+    let mut wanted = Some(digest);
+    while let Some(digest) = wanted {
+        let Some(head) = store.state_head(digest, fold::STATE_HEAD_BYTES).await? else {
+            return Ok(false);
+        };
+        wanted = fold::state_before(&head);
+    }
+    Ok(true)
 }
 
 async fn run_of<U: UsageStore>(store: &U, manifest: &Manifest) -> Result<Vec<u8>, RestartError> {

@@ -6,7 +6,7 @@
 //! kept, and of the time before that the last of each day, for as long as the log has the records behind
 //! it. What is asked of a segment in between folds from the day's last state on.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use domain::{
     BlockStore, Clock, Manifest, Offset, PulseLog, SegmentId, Timestamp, WindowLength,
@@ -17,7 +17,7 @@ use domain::{
 };
 use thiserror::Error;
 
-use crate::restart;
+use crate::{fold, restart};
 
 /// How long things are kept.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct Deleted {
     pub runs: u64,
     /// Records of the log.
     pub records: u64,
+    /// Of dropped epochs: rows, groups of dead letters, manifests.
+    pub rows: u64,
 }
 
 /// Keeps what is stored to what is needed.
@@ -88,12 +90,12 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
     pub async fn run(&self) -> Result<Deleted, RetentionError> {
         let mut deleted = Deleted { records: self.trim_logs().await?, ..Deleted::default() };
         let journal = self.store.journal().await?;
+        deleted.rows = self.delete_dropped(&journal).await?;
         let mut points = Vec::new();
         for generation in &self.generations {
             points.extend(self.points(generation, &journal).await?);
         }
-        let digests = points.iter().flat_map(|of| &of.kept).map(|manifest| manifest.state_digest);
-        let digests: Vec<u128> = digests.collect();
+        let digests = self.with_states_before(&points).await?;
         let seen: Vec<SegmentId> = points.iter().filter_map(|of| of.newest).collect();
         loop {
             let some = self.store.keep_states(digests.clone(), seen.clone()).await?;
@@ -108,6 +110,19 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         Ok(deleted)
     }
 
+    /// The states of all points, and those that they go back to.
+    async fn with_states_before(&self, points: &[Points]) -> Result<Vec<u128>, StoreError> {
+        let mut digests = HashSet::new();
+        for manifest in points.iter().flat_map(|of| &of.kept) {
+            let mut wanted = Some(manifest.state_digest);
+            while let Some(digest) = wanted.filter(|digest| digests.insert(*digest)) {
+                let head = self.store.state_head(digest, fold::STATE_HEAD_BYTES).await?;
+                wanted = head.and_then(|head| fold::state_before(&head));
+            }
+        }
+        Ok(digests.into_iter().collect())
+    }
+
     /// Every epoch of every partition of a log.
     async fn points(
         &self,
@@ -115,8 +130,6 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         journal: &Journal,
     ) -> Result<Vec<Points>, RetentionError> {
         let history = journal.log(generation.log_id);
-        let opened = history.all_opened().map(|opened| opened.epoch);
-        let epochs: Vec<_> = std::iter::once(domain::Epoch(0)).chain(opened).collect();
         let log = self.logs.iter().find(|log| log.generation().log_id == generation.log_id);
         let mut points = Vec::new();
         for partition in generation.partitions() {
@@ -124,14 +137,39 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
                 Some(log) => log.bounds(partition).await?.low,
                 None => Offset(u64::MAX),
             };
-            for epoch in &epochs {
-                let key = PartitionKey { log_id: generation.log_id, partition, epoch: *epoch };
+            for epoch in history.epochs() {
+                let key = PartitionKey { log_id: generation.log_id, partition, epoch };
                 let kept = self.kept(generation, history, key, low).await?;
                 let newest = kept.last().map(|newest| newest.segment);
                 points.push(Points { key, kept, newest });
             }
         }
         Ok(points)
+    }
+
+    /// What is stored of epochs that were dropped; their states go with all others, and their blocks once
+    /// nobody reads by a map that has them.
+    async fn delete_dropped(&self, journal: &Journal) -> Result<u64, StoreError> {
+        let mut deleted = 0;
+        for generation in &self.generations {
+            let log_id = generation.log_id;
+            for epoch in journal.log(log_id).dropped() {
+                let mut map = self.store.block_map().await?.next_version();
+                if map.remove((log_id, epoch)) {
+                    self.store.replace_block_map(&map).await?;
+                }
+                for partition in generation.partitions() {
+                    let key = PartitionKey { log_id, partition, epoch };
+                    loop {
+                        match self.store.delete_epoch(key).await? {
+                            0 => break,
+                            some => deleted += some,
+                        }
+                    }
+                }
+            }
+        }
+        Ok(deleted)
     }
 
     async fn kept(

@@ -9,10 +9,7 @@ use domain::{
 };
 use tracing::info;
 
-use crate::{
-    fold,
-    restart::{self, RestartError},
-};
+use crate::restart::{self, RestartError};
 
 /// Notes in the journal that a log has ended, if every partition's SEAL has its manifest in the epoch
 /// in use. Any number of processes may do it at once.
@@ -69,7 +66,7 @@ pub async fn sealed_at<U: UsageStore>(
         }
         (None, None) => return Ok(None),
     };
-    Ok(fold::sealed_at(&restart::state_of(store, &newest).await?)?)
+    restart::sealed_at(store, &newest).await
 }
 
 /// The base of an epoch that has nothing of its own yet, and where it ends.

@@ -80,16 +80,31 @@ pub fn encode_seal(generation: &Generation, asked_by: &str) -> Vec<u8> {
 /// Builds a SET_LIMITS record, behind which the partition keeps at most this much.
 #[must_use]
 pub fn encode_limits(generation: &Generation, limits: FoldLimits, asked_by: &str) -> Vec<u8> {
-    let FoldLimits { segment_bytes, state_bytes, keys_per_tenant, values_per_dimension } = limits;
     let set_limits = v1::SetLimits {
-        segment_bytes,
-        state_bytes,
-        keys_per_tenant,
-        values_per_dimension,
+        segment_bytes: limits.segment_bytes,
+        state_bytes: limits.state_bytes,
+        keys_per_tenant: limits.keys_per_tenant,
+        values_per_dimension: limits.values_per_dimension,
         asked_by: asked_by.to_owned(),
+        state_deltas: limits.state_deltas,
+        ranges_per_backfill: limits.ranges_per_backfill,
     };
     let kind = Some(v1::control::Kind::SetLimits(set_limits));
     encode_control(generation, &v1::Control { kind })
+}
+
+/// What a SET_LIMITS record sets.
+#[must_use]
+pub fn limits(set: &v1::SetLimits) -> FoldLimits {
+    let limits = FoldLimits {
+        segment_bytes: set.segment_bytes,
+        state_bytes: set.state_bytes,
+        keys_per_tenant: set.keys_per_tenant,
+        values_per_dimension: set.values_per_dimension,
+        state_deltas: set.state_deltas,
+        ranges_per_backfill: set.ranges_per_backfill,
+    };
+    limits.at_least_one()
 }
 
 fn encode_envelope(envelope: &v1::Envelope, room: usize) -> Vec<u8> {

@@ -170,6 +170,10 @@ impl UsageStore for Usage {
         each!(Usage: self, store => store.state(digest).await)
     }
 
+    async fn state_head(&self, digest: u128, bytes: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        each!(Usage: self, store => store.state_head(digest, bytes).await)
+    }
+
     async fn run(&self, segment: SegmentId) -> Result<Vec<u8>, StoreError> {
         each!(Usage: self, store => store.run(segment).await)
     }
@@ -295,6 +299,10 @@ impl BlockStore for Usage {
         seen: Vec<SegmentId>,
     ) -> Result<u64, StoreError> {
         each!(Usage: self, store => store.keep_states(digests, seen).await)
+    }
+
+    async fn delete_epoch(&self, partition: PartitionKey) -> Result<u64, StoreError> {
+        each!(Usage: self, store => store.delete_epoch(partition).await)
     }
 
     async fn runs_below(

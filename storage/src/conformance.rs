@@ -135,6 +135,7 @@ macro_rules! block_conformance {
             pages_are_found_by_their_keys_and_go_with_their_block
             rows_go_and_their_tenants_stay_where_blocks_have_them
             states_and_runs_go_but_for_those_that_are_named_and_later_ones
+            an_epoch_goes_and_the_others_stay
         }
     };
 }

@@ -152,7 +152,7 @@ pub struct BlockMap {
     pub version: u64,
     /// What a reader of an earlier version was told to look for may be gone.
     pub kept_from: u64,
-    /// The version in which a block was last swapped in.
+    /// The version in which a block was last swapped in, or an epoch taken out.
     pub swapped_in: u64,
     next: BlockNumber,
     logs: BTreeMap<LogId, LogBlocks>,
@@ -277,6 +277,16 @@ impl BlockMap {
         blocks.blocks.splice(place, [block]);
         self.swapped_in = self.version;
         Ok(())
+    }
+
+    /// Takes out the blocks of an epoch and what is planned of it; tells whether there were any.
+    pub fn remove(&mut self, (log_id, epoch): (LogId, Epoch)) -> bool {
+        let log = self.logs.get_mut(&log_id);
+        let removed = log.and_then(|log| log.epochs.remove(&epoch)).is_some();
+        if removed {
+            self.swapped_in = self.version;
+        }
+        removed
     }
 
     /// The map in a later version.

@@ -8,7 +8,10 @@ use domain::{
     rebase::Rebase,
     segment::{Anchor, Conservation, Progress},
 };
-use ingestor_consumer::Fold;
+use ingestor_consumer::{
+    Fold,
+    fold::{STATE_HEAD_BYTES, digest, state_before},
+};
 use prost::Message;
 use proto::{record, v1};
 use query_api::usage::group::GroupKey;
@@ -125,11 +128,21 @@ pub(super) fn states() -> Vec<Vec<u8>> {
     let with_log = |state: Vec<u8>| {
         // The first byte says how much of the rest is the state.
         let split = state.len() * 255 / (state.len() + log.len());
-        [&[u8::try_from(split).expect("at most 255")][..], &state, &log].concat()
+        [&[u8::try_from(split).expect("at most 255"), 0, 0][..], &state, &log].concat()
     };
-    let (states, _) = left();
-    let alone = states.iter().map(|state| [&[255][..], state].concat());
-    alone.take(8).chain(states.iter().cloned().map(with_log).take(4)).collect()
+    let (deltas, states): (Vec<_>, Vec<_>) =
+        left().0.into_iter().partition(|state| state_before(state).is_some());
+    let alone = states.iter().map(|state| [&[255, 0, 0][..], state].concat());
+    let behind = |delta: &Vec<u8>| {
+        let is_before = |state: &&Vec<u8>| state_before(delta) == Some(digest(state));
+        let (whole, changes) = (states.iter().find(is_before)?, &delta[STATE_HEAD_BYTES..]);
+        let length = u16::try_from(changes.len()).ok()?.to_le_bytes();
+        Some([&[255], &length[..], whole, changes].concat())
+    };
+    let with_deltas: Vec<_> = deltas.iter().filter_map(behind).take(4).collect();
+    assert!(!with_deltas.is_empty());
+    let with_logs = states.iter().cloned().map(with_log).take(4);
+    alone.take(8).chain(with_logs).chain(with_deltas).collect()
 }
 
 pub(super) fn runs() -> Vec<Vec<u8>> {

@@ -15,7 +15,7 @@ use domain::{
 };
 use ingestor_consumer::{
     Fold,
-    fold::{FoldError, IdsMemory, Publishing, run_of},
+    fold::{FoldError, IdsMemory, Publishing, run_of, state_before},
 };
 use proto::{record, walk};
 
@@ -197,13 +197,25 @@ impl Stored {
         }
     }
 
+    /// A stored state, and before it those that it goes back to.
+    fn states(&self, state: &[u8]) -> Vec<Vec<u8>> {
+        let mut states = vec![state.to_vec()];
+        while let Some(before) = state_before(&states[0]) {
+            let mut all = self.manifests.values();
+            let (.., state) = all.find(|(manifest, ..)| manifest.state_digest == before).unwrap();
+            states.insert(0, state.clone());
+        }
+        states
+    }
+
     /// Two partitions begin with what one has left.
     fn inherit(&self, generation: &Generation) {
         let Some((manifest, run, state)) = self.manifests.values().next_back() else { return };
         let grown = generation.grown(LogId([1; 16]), 2);
         for number in grown.partitions() {
             let key = PartitionKey { partition: number, ..partition(&grown) };
-            let mut fold = Fold::inherit(grown, key, [(manifest, &state[..])]).unwrap();
+            let mut fold =
+                Fold::inherit(grown, key, [(manifest, &self.states(state)[..])]).unwrap();
             fold.remember(&run_of((&grown, number), (generation, Partition(0)), run)).unwrap();
             assert!(fold.sealed_at().is_none() && fold.folded_to() == Offset(0));
         }
@@ -215,7 +227,7 @@ impl Stored {
         let Some((manifest, _, state)) = self.manifests.values().next_back() else {
             return Fold::new(*generation, partition);
         };
-        let mut fold = Fold::resume(*generation, partition, manifest, state).unwrap();
+        let mut fold = Fold::resume(*generation, partition, manifest, &self.states(state)).unwrap();
         for (_, run, _) in self.manifests.values() {
             fold.remember(run).unwrap();
         }

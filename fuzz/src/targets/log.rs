@@ -111,6 +111,8 @@ fn limits(choices: &mut Unstructured<'_>) -> Result<Vec<u8>> {
             state_bytes: choices.int_in_range(0..=4_096)?,
             keys_per_tenant: choices.int_in_range(0..=4)?,
             values_per_dimension: choices.int_in_range(0..=4)?,
+            state_deltas: choices.int_in_range(0..=3)?,
+            ranges_per_backfill: choices.int_in_range(0..=4)?,
         }
     } else {
         FoldLimits {
@@ -118,6 +120,8 @@ fn limits(choices: &mut Unstructured<'_>) -> Result<Vec<u8>> {
             state_bytes: choices.arbitrary()?,
             keys_per_tenant: choices.arbitrary()?,
             values_per_dimension: choices.arbitrary()?,
+            state_deltas: choices.arbitrary()?,
+            ranges_per_backfill: choices.arbitrary()?,
         }
     };
     Ok(record::encode_limits(&generation(), limits, "fuzz"))

@@ -38,8 +38,16 @@ pub(crate) fn manifest() -> Manifest {
     }
 }
 
-fn resume(state: &[u8]) -> Option<Fold> {
-    let resumed = Fold::resume(generation(), partition(&generation()), &manifest(), state);
+/// A whole state and, where there are more bytes, a delta of it with these changes.
+fn states(whole: &[u8], changes: &[u8]) -> Vec<Vec<u8>> {
+    let before = fold::digest(whole).to_le_bytes();
+    let delta = [&[0], &before[..], changes].concat();
+    let deltas = Some(delta).filter(|_| !changes.is_empty());
+    std::iter::once(whole.to_vec()).chain(deltas).collect()
+}
+
+fn resume(states: &[Vec<u8>]) -> Option<Fold> {
+    let resumed = Fold::resume(generation(), partition(&generation()), &manifest(), states);
     resumed.inspect_err(|error| assert!(!error.to_string().is_empty())).ok()
 }
 
@@ -54,16 +62,26 @@ fn saved(mut fold: Fold) -> Vec<u8> {
 
 /// A state either does not parse, or is saved as it was read; and any log can be folded behind it.
 pub(super) fn check(bytes: &[u8]) {
-    // The first byte says how much is the state; the rest makes a log.
-    let Some((split, rest)) = bytes.split_first() else { return };
+    // The first byte says how much is the state, and the next two how many bytes of it, at its end, are a
+    // delta; the rest makes a log.
+    let [split, low, high, rest @ ..] = bytes else { return };
     let (state, records) = rest.split_at(rest.len() * usize::from(*split) / 255);
-    let sealed_at = fold::sealed_at(state);
-    let Some(fold) = resume(state) else { return };
+    let changes = usize::from(u16::from_le_bytes([*low, *high])) % (state.len() + 1);
+    let (whole, changes) = state.split_at(state.len() - changes);
+    let sealed_at = fold::sealed_at(whole);
+    let states = states(whole, changes);
+    let Some(fold) = resume(&states) else { return };
     assert_eq!(sealed_at, Ok(fold.sealed_at()));
     let once = saved(fold);
-    let again = resume(&once).expect("what a fold saves, it resumes");
-    assert_eq!(saved(again), once);
-    let mut fold = resume(state).expect("it did before");
+    let mut then = states.clone();
+    match fold::state_before(&once) {
+        Some(before) => assert_eq!(Some(before), then.last().map(|last| fold::digest(last))),
+        None => then.clear(),
+    }
+    then.push(once);
+    let again = resume(&then).expect("what a fold saves, it resumes");
+    saved(again);
+    let mut fold = resume(&states).expect("it did before");
     for mut entry in log::of(records).entries {
         entry.offset = Offset(entry.offset.0 + 5);
         if fold_one(&mut fold, &entry).is_err() {

@@ -27,6 +27,8 @@ struct World {
     clock: HandClock,
     sent: u64,
     epoch: Epoch,
+    /// The greatest number of an epoch.
+    newest: Epoch,
     /// Edges with what was below them when they were marked.
     edges: Vec<(Vec<Offset>, Totals)>,
 }
@@ -46,6 +48,8 @@ enum Step {
     Make(Option<u64>),
     /// Folds the log again from this long ago, and puts that to use.
     Replay(i64),
+    /// Folds the log again from this long ago, puts that to use and makes blocks of it or not, and drops it.
+    Drop(i64, bool),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -57,6 +61,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Mark),
         3 => prop_oneof![Just(None), (0u64..12).prop_map(Some)].prop_map(Step::Make),
         1 => (0i64..3_000).prop_map(Step::Replay),
+        1 => (0i64..3_000, any::<bool>()).prop_map(|(ago, is_used)| Step::Drop(ago, is_used)),
     ];
     prop::collection::vec(step, 8..40)
 }
@@ -72,7 +77,7 @@ impl World {
         let clock = HandClock(Arc::new(AtomicI64::new(START)));
         let log = Arc::new(MemoryLog::new(generation(), Arc::new(clock.clone())));
         let store = Arc::new(MemoryUsageStore::new());
-        Self { log, store, clock, sent: 0, epoch: Epoch(0), edges: Vec::new() }
+        Self { log, store, clock, sent: 0, epoch: Epoch(0), newest: Epoch(0), edges: Vec::new() }
     }
 
     async fn run(&mut self, step: &Step) {
@@ -89,6 +94,7 @@ impl World {
             Step::Mark => self.mark().await,
             Step::Make(dies_at) => self.make(*dies_at).await,
             Step::Replay(ago) => self.replay(*ago).await,
+            Step::Drop(ago, is_used) => self.drop(*ago, *is_used).await,
         }
     }
 
@@ -122,7 +128,8 @@ impl World {
             feed: None::<Arc<NoFeed>>,
             clock: Arc::new(self.clock.clone()),
         };
-        let config = ConsumerConfig { work, ..ConsumerConfig::for_cores(1) };
+        let limits = domain::FoldLimits { state_deltas: 5, ..domain::FoldLimits::FIRST };
+        let config = ConsumerConfig { work, limits, ..ConsumerConfig::for_cores(1) };
         let mut consumer = Consumer::start(ports, config).await.unwrap();
         match work {
             Work::Live => consumer.close_segments("test").await.unwrap(),
@@ -162,16 +169,39 @@ impl World {
         self.store.fail_block_writes_after(None);
     }
 
-    async fn replay(&mut self, ago: i64) {
+    async fn fold_again(&mut self, ago: i64) -> Epoch {
         self.consume(Work::Live).await;
         let from = self.clock.now().minus(Duration::from_secs(ago as u64 * 60));
-        let into = Epoch(self.epoch.0 + 1);
+        let into = Epoch(self.newest.0 + 1);
         let from = replay::ReplayFrom::Time(from);
         let plan = replay::ReplayPlan { into, from, declared: Vec::new() };
         replay::open(&*self.log, &*self.store, &plan).await.unwrap();
         self.consume(Work::Rebuild(into)).await;
+        self.newest = into;
+        into
+    }
+
+    async fn replay(&mut self, ago: i64) {
+        let into = self.fold_again(ago).await;
         replay::swap(&*self.log, &*self.store, into).await.unwrap();
         self.epoch = into;
+    }
+
+    async fn drop(&mut self, ago: i64, is_used: bool) {
+        let dropped = self.fold_again(ago).await;
+        if is_used {
+            replay::swap(&*self.log, &*self.store, dropped).await.unwrap();
+            self.make(None).await;
+            replay::swap(&*self.log, &*self.store, self.epoch).await.unwrap();
+        }
+        let none = std::collections::BTreeSet::new();
+        replay::drop(&*self.log, &*self.store, dropped, &none).await.unwrap();
+        self.retain(None).await;
+        let stored = self.store.stored();
+        assert!(stored.rows.keys().all(|key| key.0.segment.epoch != dropped));
+        assert!(stored.manifests.keys().all(|segment| segment.epoch != dropped));
+        let map = self.store.block_map().await.unwrap();
+        assert!(map.epochs().all(|(_, epoch, _)| epoch != dropped));
     }
 
     /// What is counted now, below an edge or all.
@@ -486,6 +516,9 @@ async fn what_nobody_can_begin_from_goes_and_everything_goes_on() {
     let stored = world.store.stored();
     assert_eq!(deleted.states as usize, states - stored.states.len());
     assert_eq!(deleted.runs as usize, runs - stored.runs.len());
+    let befores: Vec<_> =
+        stored.states.values().filter_map(|state| crate::fold::state_before(state)).collect();
+    assert!(befores.len() > 50 && befores.iter().all(|state| stored.states.contains_key(state)));
     assert!(deleted.states > 100 && deleted.runs > 50 && deleted.records > 150, "{deleted:?}");
     for partition in generation().partitions() {
         let low = world.log.bounds(partition).await.unwrap().low;

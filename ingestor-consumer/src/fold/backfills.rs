@@ -1,6 +1,6 @@
 //! Backfills: finite sets of old usage under a name, each row counted once for ever.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZero};
 
 use super::ranges::Ranges;
 
@@ -18,6 +18,8 @@ pub(crate) struct Backfill {
     pub(crate) content_digest: Vec<u8>,
     /// Row ranges that landed, start to end, merged.
     pub(crate) rows: Ranges,
+    /// Its number in the delta that is being written, once it is in it.
+    pub(crate) mention: Option<NonZero<u32>>,
 }
 
 /// Bytes that a backfill is counted as, but for its name, its digest and its ranges.
@@ -50,41 +52,71 @@ pub(crate) enum RowVerdict {
     Duplicate,
     /// It would leave one gap more than can be remembered.
     Full,
+    /// It would leave one gap more than its backfill may have.
+    Scattered,
 }
 
 impl Backfills {
     /// Lands a batch; `room` is how many bytes all backfills may take.
     pub(crate) fn land(
         &mut self,
-        key: BackfillKey,
+        key: &BackfillKey,
         content_digest: &[u8],
         room: u64,
     ) -> BackfillVerdict {
-        if let Some(known) = self.all.get(&key) {
+        if let Some(known) = self.all.get(key) {
             let same = known.content_digest == content_digest;
             return if same { BackfillVerdict::Rows } else { BackfillVerdict::Reused };
         }
-        let backfill =
-            Backfill { content_digest: content_digest.to_vec(), rows: Ranges::default() };
-        let bytes = backfill.bytes(&key);
+        let backfill = Backfill { content_digest: content_digest.to_vec(), ..Backfill::default() };
+        let bytes = backfill.bytes(key);
         if self.bytes + bytes > room {
             return BackfillVerdict::Full;
         }
         self.bytes += bytes;
-        self.all.insert(key, backfill);
+        self.all.insert(key.clone(), backfill);
         BackfillVerdict::Rows
     }
 
-    /// Takes a row of a backfill that has landed.
-    pub(crate) fn row(&mut self, key: &BackfillKey, row: u64, room: u64) -> RowVerdict {
+    /// Takes a row of a backfill that has landed and may have at most so many ranges (0: as many as have
+    /// room), and gives its number in the delta.
+    pub(crate) fn row(
+        &mut self,
+        key: &BackfillKey,
+        row: u64,
+        (room, ranges_max): (u64, u32),
+    ) -> (RowVerdict, Option<NonZero<u32>>) {
         let backfill = self.all.get_mut(key).expect("its batch has landed");
-        let before = bytes_of(&backfill.rows);
-        if self.bytes + RANGE_BYTES > room && backfill.rows.would_add(row) {
-            return RowVerdict::Full;
+        let (ranges, mention) = (backfill.rows.len(), backfill.mention);
+        let has_most = ranges_max > 0 && ranges >= ranges_max as usize;
+        let has_room = self.bytes + RANGE_BYTES <= room;
+        if (has_most || !has_room) && backfill.rows.would_add(row) {
+            return (if has_room { RowVerdict::Scattered } else { RowVerdict::Full }, mention);
         }
-        let is_new = backfill.rows.insert(row);
+        let is_new = backfill.rows.insert(row, row + 1);
+        self.bytes = self.bytes + bytes_of(&backfill.rows) - ranges as u64 * RANGE_BYTES;
+        (if is_new { RowVerdict::New } else { RowVerdict::Duplicate }, mention)
+    }
+
+    /// Takes rows, in `from..to`, of a backfill that has landed, where none of them was taken; tells
+    /// whether it did.
+    pub(crate) fn rows(&mut self, key: &BackfillKey, from: u64, to: u64) -> bool {
+        let Some(backfill) = self.all.get_mut(key) else { return false };
+        let before = bytes_of(&backfill.rows);
+        let are_new = backfill.rows.insert(from, to);
         self.bytes = self.bytes + bytes_of(&backfill.rows) - before;
-        if is_new { RowVerdict::New } else { RowVerdict::Duplicate }
+        are_new
+    }
+
+    /// The number of a backfill in the delta, for which it gets `next` if it has none.
+    pub(crate) fn mention(&mut self, key: &BackfillKey, next: NonZero<u32>) -> NonZero<u32> {
+        let backfill = self.all.get_mut(key).expect("its batch has landed");
+        *backfill.mention.get_or_insert(next)
+    }
+
+    /// Takes the numbers back, for the next delta.
+    pub(crate) fn forget_mentions(&mut self) {
+        self.all.values_mut().for_each(|backfill| backfill.mention = None);
     }
 
     /// Bytes that they are counted as.
@@ -138,11 +170,11 @@ mod tests {
     fn a_name_used_for_other_content_gives_no_rows() {
         let mut backfills = Backfills::default();
         let room = 1 << 20;
-        assert_eq!(backfills.land(key("2024"), b"one", room), BackfillVerdict::Rows);
-        assert_eq!(backfills.row(&key("2024"), 5, room), RowVerdict::New);
-        assert_eq!(backfills.land(key("2024"), b"two", room), BackfillVerdict::Reused);
-        assert_eq!(backfills.land(key("2024"), b"one", room), BackfillVerdict::Rows);
-        assert_eq!(backfills.row(&key("2024"), 5, room), RowVerdict::Duplicate);
+        assert_eq!(backfills.land(&key("2024"), b"one", room), BackfillVerdict::Rows);
+        assert_eq!(backfills.row(&key("2024"), 5, (room, 0)).0, RowVerdict::New);
+        assert_eq!(backfills.land(&key("2024"), b"two", room), BackfillVerdict::Reused);
+        assert_eq!(backfills.land(&key("2024"), b"one", room), BackfillVerdict::Rows);
+        assert_eq!(backfills.row(&key("2024"), 5, (room, 0)).0, RowVerdict::Duplicate);
     }
 
     /// The factor of `docs/operations.md`, at its worst: the shortest names and digests, two ranges, and
@@ -153,7 +185,7 @@ mod tests {
         let block = |bytes: usize| (bytes + 16).max(32);
         let key = BackfillKey { scope: "s".into(), name: "n".into() };
         let rows = [(0, 1), (2, 3)].into_iter().collect();
-        let backfill = Backfill { content_digest: vec![0; 16], rows };
+        let backfill = Backfill { content_digest: vec![0; 16], rows, mention: None };
         let texts = block(1) + block(1) + block(16);
         let in_tree = size_of::<(BackfillKey, Backfill)>() * 11 / 5 + 2 * size_of::<usize>();
         let ranges = block(11 * size_of::<(u64, u64)>() + 2 * size_of::<usize>());
@@ -167,7 +199,7 @@ mod tests {
     fn names_and_gaps_have_a_bound() {
         let mut backfills = Backfills::default();
         let room = BACKFILL_BYTES + 7 + 2 * RANGE_BYTES;
-        assert_eq!(backfills.land(key("2024"), b"one", room), BackfillVerdict::Rows);
+        assert_eq!(backfills.land(&key("2024"), b"one", room), BackfillVerdict::Rows);
         for (row, verdict) in [
             (5, RowVerdict::New),
             (9, RowVerdict::New),
@@ -179,10 +211,28 @@ mod tests {
             (1, RowVerdict::New),
             (3, RowVerdict::Full),
         ] {
-            assert_eq!(backfills.row(&key("2024"), row, room), verdict, "{row}");
+            assert_eq!(backfills.row(&key("2024"), row, (room, 0)).0, verdict, "{row}");
         }
         assert_eq!(backfills.bytes(), room);
-        assert_eq!(backfills.land(key("2025"), b"one", room), BackfillVerdict::Full);
-        assert_eq!(backfills.land(key("2024"), b"one", room), BackfillVerdict::Rows);
+        assert_eq!(backfills.land(&key("2025"), b"one", room), BackfillVerdict::Full);
+        assert_eq!(backfills.land(&key("2024"), b"one", room), BackfillVerdict::Rows);
+    }
+
+    #[test]
+    fn a_backfill_has_no_more_gaps_than_it_may() {
+        let mut backfills = Backfills::default();
+        assert_eq!(backfills.land(&key("2024"), b"one", 1 << 20), BackfillVerdict::Rows);
+        for (row, verdict) in [
+            (1, RowVerdict::New),
+            (3, RowVerdict::New),
+            (5, RowVerdict::Scattered),
+            (4, RowVerdict::New),
+            (3, RowVerdict::Duplicate),
+            (2, RowVerdict::New),
+            (7, RowVerdict::New),
+            (9, RowVerdict::Scattered),
+        ] {
+            assert_eq!(backfills.row(&key("2024"), row, (1 << 20, 2)).0, verdict, "{row}");
+        }
     }
 }

@@ -59,7 +59,7 @@ impl Fold {
             dead_letters += 1;
             dead_letters_digest ^= group.digest(seed);
         }
-        let (run, state) = (self.state.ids.take_run(), self.state.encode());
+        let (run, (state, state_digest)) = (self.state.ids.take_run(), self.state.store());
         self.state.counts = self.state.counts.plus(&self.open.counts);
         let manifest = Manifest {
             segment,
@@ -72,7 +72,7 @@ impl Fold {
             dead_letters,
             dead_letters_digest,
             anchor: self.open.anchor.expect("only a segment with a record closes"),
-            state_digest: digest(&state),
+            state_digest,
             run_digest: digest(&run),
         };
         assert_eq!(manifest.check(), Ok(()), "a fold that breaks a law must not be stored");

@@ -14,7 +14,7 @@ use super::{
 
 impl Fold {
     /// The fold at the first record of a partition, behind a whole generation: `ended` are the last
-    /// manifest and state of each of its partitions. It is then given the runs of its ids (and of the
+    /// manifest and the stored states of each of its partitions, as for [`Fold::resume`]. It is then given the runs of its ids (and of the
     /// generations before it) that may be this partition's, oldest first, as [`run_of`] gives them.
     ///
     /// Log time goes on from the greatest that was reached, so that what was forgotten stays too
@@ -25,11 +25,11 @@ impl Fold {
     pub fn inherit<'a>(
         generation: Generation,
         partition: PartitionKey,
-        ended: impl IntoIterator<Item = (&'a Manifest, &'a [u8])>,
+        ended: impl IntoIterator<Item = (&'a Manifest, &'a [Vec<u8>])>,
     ) -> Result<Self, StateError> {
         let mut state = State::default();
-        for (manifest, bytes) in ended {
-            let other = State::decode(bytes, manifest.eff_ts, manifest.counts_to_end)?;
+        for (manifest, stored) in ended {
+            let other = State::decode(stored, manifest.eff_ts, manifest.counts_to_end)?;
             state.take_over(other, |scope, name| {
                 generation.partition_of_batch(scope, name) == partition.partition
             });

@@ -70,6 +70,7 @@ enum Cause<'a> {
     InTheFuture(Timestamp, Timestamp),
     Undecodable(&'a dyn fmt::Display),
     TooManyIdentities,
+    ScatteredRows,
     Batch(DeadLetterReason, &'a str),
     Add(AddError, domain::Quantity),
 }
@@ -80,7 +81,7 @@ impl Cause<'_> {
             Self::TooLate(..) => DeadLetterReason::TooLate,
             Self::InTheFuture(..) => DeadLetterReason::InTheFuture,
             Self::Undecodable(_) | Self::Add(AddError::Name(_), _) => DeadLetterReason::Undecodable,
-            Self::TooManyIdentities => DeadLetterReason::TooManyIdentities,
+            Self::TooManyIdentities | Self::ScatteredRows => DeadLetterReason::TooManyIdentities,
             Self::Batch(reason, _) => *reason,
             Self::Add(AddError::Overflow, _) => DeadLetterReason::Overflow,
             Self::Add(AddError::Capped, _) => DeadLetterReason::TooManyKeys,
@@ -101,6 +102,7 @@ impl fmt::Display for Cause<'_> {
             ),
             Self::Undecodable(why) => write!(f, "{why}"),
             Self::TooManyIdentities => f.write_str(TOO_MANY_IDENTITIES),
+            Self::ScatteredRows => f.write_str(SCATTERED_ROWS),
             Self::Batch(_, why) => f.write_str(why),
             Self::Add(AddError::Overflow, amount) => {
                 write!(f, "adding {amount} would take the total of this hour out of its range")
@@ -114,6 +116,8 @@ impl fmt::Display for Cause<'_> {
 const TOO_MANY_KEYS: &str = "the tenant has as many resources in this segment, or one of its dimensions as many values, as it may: is an id sent as a SKU, a unit or a dimension? limits.keys_per_tenant and limits.values_per_dimension raise it";
 
 const TOO_MANY_IDENTITIES: &str = "the partition remembers as many producers, backfills and gaps in them as it may: keep one producer_id for the life of a process, and few backfills; limits.state_bytes raises it";
+
+const SCATTERED_ROWS: &str = "the rows of this backfill that counted have as many gaps between them as they may: send the rows that are missing in between first, or these under another name; limits.ranges_per_backfill raises it";
 
 /// Pulses that wait to be added together, and where each of them came from.
 struct Group<'a> {
@@ -264,8 +268,7 @@ impl Fold {
     ) -> SourceVerdict {
         let key =
             BackfillKey { scope: source.identity_scope().to_owned(), name: backfill.name.clone() };
-        let room = self.backfill_room();
-        match self.state.backfills.land(key.clone(), &backfill.content_digest, room) {
+        match self.state.land_backfill(&key, &backfill.content_digest) {
             BackfillVerdict::Rows => SourceVerdict::Backfill(key),
             BackfillVerdict::Reused => SourceVerdict::DeadLetters(
                 DeadLetterReason::BackfillReused,
@@ -273,12 +276,6 @@ impl Fold {
             ),
             BackfillVerdict::Full => too_many_identities(),
         }
-    }
-
-    /// Backfills have half of the state's bytes for themselves: they stay for ever, and must not push
-    /// out the producers, nor these them.
-    const fn backfill_room(&self) -> u64 {
-        self.state.limits.state_bytes / 2
     }
 
     fn land(&mut self, source: &v1::SourceBatch, producer_id: [u8; 16]) -> SourceVerdict {
@@ -289,9 +286,9 @@ impl Fold {
             digest: source.digest,
             refused: &source.refused,
         };
-        let room = self.state.limits.state_bytes - self.backfill_room();
+        let bucket = self.bucket();
         let numbers = source.first_sequence..source.first_sequence + u64::from(source.sent);
-        match self.state.producers.land(key, batch, (self.bucket(), room)) {
+        match self.state.land(&key, batch, bucket) {
             BatchVerdict::New => SourceVerdict::New,
             BatchVerdict::Again { new } => SourceVerdict::Only(new),
             BatchVerdict::Full => too_many_identities(),
@@ -359,6 +356,7 @@ impl Fold {
             RowVerdict::New => {}
             RowVerdict::Duplicate => return Outcome::Duplicate,
             RowVerdict::Full => return Outcome::Dead(Cause::TooManyIdentities),
+            RowVerdict::Scattered => return Outcome::Dead(Cause::ScatteredRows),
         }
         let received_at = candidate.source.received_at.as_ref();
         let time = match pulse.time {
@@ -425,8 +423,7 @@ impl Fold {
             }
             SourceVerdict::Backfill(key) => {
                 let row = candidate.source.first_sequence + u64::from(candidate.place);
-                let room = self.backfill_room();
-                self.state.backfills.row(key, row, room)
+                self.state.take_row(key, row)
             }
             _ => RowVerdict::New,
         }

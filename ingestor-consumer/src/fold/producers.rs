@@ -4,7 +4,7 @@
 //! how far they reached. Nothing is kept per pulse, so the rate is unlimited; and what is kept per
 //! batch has a fixed bound, whatever was refused in it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZero};
 
 use super::refused::Refused;
 
@@ -85,6 +85,8 @@ pub(crate) struct Producer {
     pub(crate) floor: u64,
     /// Interval of log time in which it was last seen.
     pub(crate) bucket: u32,
+    /// Its number in the delta that is being written, once it is in it.
+    pub(crate) mention: Option<NonZero<u32>>,
 }
 
 impl Producer {
@@ -146,24 +148,48 @@ impl Producers {
     /// Lands a batch, seen in `bucket` of log time; `room` is how many bytes all producers may take.
     pub(crate) fn land(
         &mut self,
-        key: ProducerKey,
+        key: &ProducerKey,
         batch: Landing<'_>,
         (bucket, room): (u32, u64),
     ) -> BatchVerdict {
-        if self.bytes >= room && self.emptied_in != Some(bucket) {
-            self.make_room(bucket, room);
-        }
+        self.make_room(bucket, room);
         let is_full = self.bytes >= room;
-        if is_full && !self.all.contains_key(&key) {
-            return BatchVerdict::Full;
-        }
-        let before = self.all.get(&key).map_or(0, |producer| producer.bytes(&key));
-        let producer = self.all.entry(key.clone()).or_default();
+        let mut before = 0;
+        let producer = match self.all.get_mut(key) {
+            Some(producer) => {
+                before = producer.bytes(key);
+                producer
+            }
+            None if is_full => return BatchVerdict::Full,
+            None => self.all.entry(key.clone()).or_default(),
+        };
         producer.bucket = bucket;
         let verdict = producer.land(batch);
         producer.keep_landed(if is_full { LANDED_WHEN_FULL } else { LANDED_MAX });
-        self.bytes = self.bytes + producer.bytes(&key) - before;
+        self.bytes = self.bytes + producer.bytes(key) - before;
         verdict
+    }
+
+    /// Makes room where there is none and a pass could free some.
+    pub(crate) fn make_room(&mut self, bucket: u32, room: u64) {
+        if self.bytes >= room && self.emptied_in != Some(bucket) {
+            self.empty_idle(bucket, room);
+        }
+    }
+
+    /// The number of a producer in the delta, for which it gets `next` if it has none; `None` where it is
+    /// not known.
+    pub(crate) fn mention(
+        &mut self,
+        key: &ProducerKey,
+        next: NonZero<u32>,
+    ) -> Option<NonZero<u32>> {
+        Some(*self.all.get_mut(key)?.mention.get_or_insert(next))
+    }
+
+    /// Takes the numbers back, for the next delta.
+    pub(crate) fn forget_mentions(&mut self) {
+        self.all.values_mut().for_each(|producer| producer.mention = None);
     }
 
     /// Lets producers that were not seen in this interval keep only how far they reached, those
@@ -171,7 +197,7 @@ impl Producers {
     /// then too old to tell, never counted twice. Costs two passes: for a quarter of the room, or once an
     /// interval.
     #[cold]
-    fn make_room(&mut self, bucket: u32, room: u64) {
+    fn empty_idle(&mut self, bucket: u32, room: u64) {
         let mut by_bucket: BTreeMap<u32, u64> = BTreeMap::new();
         for producer in self.all.values().filter(|producer| producer.bucket < bucket) {
             let landed: u64 = producer.landed.iter().map(Landed::bytes).sum();
@@ -205,7 +231,6 @@ impl Producers {
     }
 
     /// Bytes that they are counted as.
-    #[cfg(test)]
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -317,7 +342,7 @@ mod tests {
     fn what_is_too_old_to_tell_is_never_counted() {
         let mut producers = Producers::default();
         let mut land =
-            |start, digest| producers.land(key(0), batch(start, 10, digest, &[]), (1, ROOM));
+            |start, digest| producers.land(&key(0), batch(start, 10, digest, &[]), (1, ROOM));
         for i in 0..LANDED_MAX as u64 + 3 {
             assert_eq!(land(i * 10, i), BatchVerdict::New);
         }
@@ -330,7 +355,8 @@ mod tests {
         let room = 4 * (PRODUCER_BYTES + LANDED_BYTES);
         let mut producers = Producers::default();
         let mut land = |number, start, bucket| {
-            let verdict = producers.land(key(number), batch(start, 10, start, &[]), (bucket, room));
+            let verdict =
+                producers.land(&key(number), batch(start, 10, start, &[]), (bucket, room));
             assert!(producers.bytes() <= room + PRODUCER_BYTES + LANDED_BYTES);
             let counted = producers.clone();
             producers.count();
@@ -355,19 +381,19 @@ mod tests {
         let room = u64::from(KNOWN) * (PRODUCER_BYTES + LANDED_BYTES);
         let mut producers = Producers::default();
         for number in 0..KNOWN {
-            producers.land(key(number), batch(0, 10, 0, &[]), (1, room));
+            producers.land(&key(number), batch(0, 10, 0, &[]), (1, room));
         }
         // A pass each would look at 150 million producers, which takes seconds.
         let start = crate::fold::tests::cpu_time();
         for number in KNOWN..KNOWN + 30_000 {
             assert_eq!(
-                producers.land(key(number), batch(0, 10, 0, &[]), (1, room)),
+                producers.land(&key(number), batch(0, 10, 0, &[]), (1, room)),
                 BatchVerdict::Full
             );
         }
         let elapsed = crate::fold::tests::cpu_time() - start;
         assert!(elapsed < std::time::Duration::from_secs(2), "{elapsed:?}");
         // Those of the interval before are idle in the next one.
-        assert_eq!(producers.land(key(KNOWN), batch(0, 10, 0, &[]), (2, room)), BatchVerdict::New);
+        assert_eq!(producers.land(&key(KNOWN), batch(0, 10, 0, &[]), (2, room)), BatchVerdict::New);
     }
 }

@@ -17,18 +17,19 @@ pub(crate) enum Ranges {
 }
 
 impl Ranges {
-    /// Adds a number; tells whether it was absent.
-    pub(crate) fn insert(&mut self, number: u64) -> bool {
+    /// Adds the numbers from `from` to below `to`, which is greater, where none of them is in it; tells
+    /// whether it did.
+    pub(crate) fn insert(&mut self, from: u64, to: u64) -> bool {
         match self {
-            Self::None => *self = Self::One(number, number + 1),
-            Self::One(start, end) if (*start..*end).contains(&number) => return false,
-            Self::One(_, end) if number == *end => *end += 1,
-            Self::One(start, _) if number + 1 == *start => *start = number,
+            Self::None => *self = Self::One(from, to),
+            Self::One(start, end) if from < *end && *start < to => return false,
+            Self::One(_, end) if from == *end => *end = to,
+            Self::One(start, _) if to == *start => *start = from,
             Self::One(start, end) => {
-                *self = Self::Many(BTreeMap::from([(*start, *end), (number, number + 1)]));
+                *self = Self::Many(BTreeMap::from([(*start, *end), (from, to)]));
             }
             Self::Many(ranges) => {
-                let is_new = insert(ranges, number);
+                let is_new = insert(ranges, from, to);
                 if ranges.len() == 1 {
                     *self = std::mem::take(ranges).into_iter().collect();
                 }
@@ -86,15 +87,15 @@ impl FromIterator<(u64, u64)> for Ranges {
     }
 }
 
-fn insert(ranges: &mut BTreeMap<u64, u64>, number: u64) -> bool {
-    let before = ranges.range(..=number).next_back().map(|(start, end)| (*start, *end));
-    if before.is_some_and(|(_, end)| number < end) {
+fn insert(ranges: &mut BTreeMap<u64, u64>, from: u64, to: u64) -> bool {
+    let before = ranges.range(..to).next_back().map(|(start, end)| (*start, *end));
+    if before.is_some_and(|(_, end)| from < end) {
         return false;
     }
-    let end = ranges.remove(&(number + 1)).unwrap_or(number + 1);
+    let end = ranges.remove(&to).unwrap_or(to);
     match before {
-        Some((start, touching)) if touching == number => ranges.insert(start, end),
-        _ => ranges.insert(number, end),
+        Some((start, touching)) if touching == from => ranges.insert(start, end),
+        _ => ranges.insert(from, end),
     };
     true
 }
@@ -107,13 +108,22 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn ranges_are_a_set_of_numbers(numbers in proptest::collection::vec(0u64..60, 0..80)) {
+        fn ranges_are_a_set_of_numbers(
+            numbers in proptest::collection::vec((0u64..60, 1u64..5), 0..80),
+            is_single in proptest::bool::ANY,
+        ) {
             let mut ranges = Ranges::default();
             let mut set = BTreeSet::new();
-            for number in numbers {
+            for (number, length) in numbers {
+                let length = if is_single { 1 } else { length };
                 let (would_add, before) = (ranges.would_add(number), ranges.len());
-                proptest::prop_assert_eq!(ranges.insert(number), set.insert(number));
-                proptest::prop_assert_eq!(would_add, ranges.len() > before);
+                let added = number..number + length;
+                let is_new = added.clone().all(|number| !set.contains(&number));
+                proptest::prop_assert_eq!(ranges.insert(number, number + length), is_new);
+                if is_new {
+                    set.extend(added);
+                }
+                proptest::prop_assert!(!is_single || would_add == (ranges.len() > before));
                 proptest::prop_assert_eq!(&ranges.iter().collect::<Ranges>(), &ranges);
             }
             let merged: Vec<_> = ranges.iter().collect();

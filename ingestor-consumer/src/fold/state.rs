@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 use domain::{FoldLimits, Offset, Timestamp, segment::Conservation};
 use prost::{
     DecodeError, Message,
-    encoding::{self, DecodeContext, WireType},
+    encoding::{self, DecodeContext},
 };
 use thiserror::Error;
 
 use super::{
-    backfills::{Backfill, BackfillKey, Backfills},
+    backfills::Backfills,
+    delta::{Delta, state_before},
     ids::Ids,
-    producers::{LANDED_MAX, Landed, Producer, ProducerKey, Producers},
-    refused::{RANGES_MAX, Refused},
+    producers::Producers,
+    wire::{BackfillWire, DeclarationWire, LandedWire, LimitsWire, ProducerWire, damaged, part},
 };
 
 /// Everything that was learnt from the records so far.
@@ -33,6 +34,7 @@ pub(crate) struct State {
     /// Behind the SEAL that ended the partition; no pulse from there on counts.
     pub(crate) sealed_at: Option<Offset>,
     pub(crate) limits: FoldLimits,
+    pub(super) delta: Delta,
 }
 
 /// Declared dimensions by SKU.
@@ -65,6 +67,16 @@ impl Declarations {
 #[error("the stored fold state is damaged: {0}")]
 pub struct StateError(String);
 
+impl StateError {
+    pub(super) fn because(what: &str) -> Self {
+        Self(what.to_owned())
+    }
+
+    pub(super) fn unreadable(error: DecodeError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl Default for State {
     fn default() -> Self {
         Self {
@@ -76,15 +88,19 @@ impl Default for State {
             ids: Ids::default(),
             sealed_at: None,
             limits: FoldLimits::FIRST,
+            delta: Delta::default(),
         }
     }
 }
 
-/// Where the partition had ended, as a stored state says.
+/// Where the partition had ended, as a stored state says. A delta is of one that had not.
 ///
 /// # Errors
 /// When the state does not parse.
 pub fn sealed_at(state: &[u8]) -> Result<Option<Offset>, StateError> {
+    if state_before(state).is_some() {
+        return Ok(None);
+    }
     Ok(parts(state, |_| Ok(()))?.sealed_at.map(Offset))
 }
 
@@ -100,26 +116,19 @@ fn parts(
     mut bytes: &[u8],
     mut take: impl FnMut(Part) -> Result<(), StateError>,
 ) -> Result<StateWire, StateError> {
-    let damaged = |error: DecodeError| StateError(error.to_string());
     let mut rest = StateWire::default();
     while !bytes.is_empty() {
-        let (tag, wire_type) = encoding::decode_key(&mut bytes).map_err(damaged)?;
+        let (tag, wire_type) = encoding::decode_key(&mut bytes).map_err(StateError::unreadable)?;
         match tag {
-            DECLARATION => take(Part::Declaration(part(wire_type, &mut bytes).map_err(damaged)?))?,
-            PRODUCER => take(Part::Producer(part(wire_type, &mut bytes).map_err(damaged)?))?,
-            BACKFILL => take(Part::Backfill(part(wire_type, &mut bytes).map_err(damaged)?))?,
+            DECLARATION => take(Part::Declaration(part(wire_type, &mut bytes)?))?,
+            PRODUCER => take(Part::Producer(part(wire_type, &mut bytes)?))?,
+            BACKFILL => take(Part::Backfill(part(wire_type, &mut bytes)?))?,
             _ => rest
                 .merge_field(tag, wire_type, &mut bytes, DecodeContext::default())
-                .map_err(damaged)?,
+                .map_err(StateError::unreadable)?,
         }
     }
     Ok(rest)
-}
-
-fn part<M: Message + Default>(wire_type: WireType, bytes: &mut &[u8]) -> Result<M, DecodeError> {
-    let mut part = M::default();
-    encoding::message::merge(wire_type, &mut part, bytes, DecodeContext::default())?;
-    Ok(part)
 }
 
 impl State {
@@ -127,11 +136,7 @@ impl State {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (sku, declaration) in &self.declarations.0 {
-            let part = DeclarationWire {
-                product_sku: sku.clone(),
-                version: declaration.version,
-                dimensions: declaration.dimensions.clone(),
-            };
+            let part = DeclarationWire::of(sku, declaration);
             encoding::message::encode(DECLARATION, &part, &mut bytes);
         }
         for (key, producer) in self.producers.iter() {
@@ -158,8 +163,21 @@ impl State {
         bytes
     }
 
-    /// Decodes what [`State::encode`] wrote; time and counts come from its manifest.
+    /// Reads what [`State::store`] gave, a whole state and the deltas behind it, in order; time and counts
+    /// come from the manifest of the last.
     pub(crate) fn decode(
+        stored: &[impl AsRef<[u8]>],
+        eff_ts: Timestamp,
+        counts: Conservation,
+    ) -> Result<Self, StateError> {
+        let (whole, deltas) = stored.split_first().ok_or_else(|| damaged("it is not there"))?;
+        let whole = whole.as_ref();
+        let mut state = Self::decode_whole(whole, eff_ts, counts)?;
+        state.restore(whole, deltas.iter().map(AsRef::as_ref))?;
+        Ok(state)
+    }
+
+    fn decode_whole(
         bytes: &[u8],
         eff_ts: Timestamp,
         counts: Conservation,
@@ -176,20 +194,13 @@ impl State {
             Ok(())
         })?;
         let sealed_at = rest.sealed_at.map(Offset);
-        let limits = rest.limits.map_or(FoldLimits::FIRST, FoldLimits::from);
-        if limits != limits.at_least_one() {
-            return Err(damaged("a limit is below its least value"));
-        }
+        let limits = rest.limits.map_or(Ok(FoldLimits::FIRST), LimitsWire::take)?;
         let mut state = Self { eff_ts, counts, sealed_at, limits, ..Self::default() };
         state.declarations.0.extend(ascending(declarations, "declarations")?);
         state.producers.extend(ascending(producers, "producers")?);
         state.backfills.extend(ascending(backfills, "backfills")?);
         Ok(state)
     }
-}
-
-fn damaged(what: &str) -> StateError {
-    StateError(what.to_owned())
 }
 
 /// What was stored sorted by its key, each key once.
@@ -200,96 +211,6 @@ fn ascending<K: Ord, V>(entries: Vec<(K, V)>, what: &str) -> Result<Vec<(K, V)>,
         Err(damaged(&format!("its {what} are not in order")))
     }
 }
-
-/// Half-open ranges out of their starts and ends in turn: none is empty, and none touches the next.
-fn ranges<T: Copy + Ord>(ends: &[T], what: &str) -> Result<Vec<(T, T)>, StateError> {
-    let (pairs, rest) = ends.as_chunks::<2>();
-    if rest.is_empty() && ends.is_sorted_by(|one, next| one < next) {
-        Ok(pairs.iter().map(|[start, end]| (*start, *end)).collect())
-    } else {
-        Err(damaged(&format!("{what} are no ranges in order")))
-    }
-}
-
-impl DeclarationWire {
-    fn take(self) -> Result<(String, Declaration), StateError> {
-        let Self { product_sku, version, dimensions } = self;
-        if !dimensions.is_sorted_by(|one, next| one < next) {
-            return Err(damaged("declared dimensions are not in order"));
-        }
-        Ok((product_sku, Declaration { version, dimensions }))
-    }
-}
-
-impl ProducerWire {
-    fn take(self) -> Result<(ProducerKey, Producer), StateError> {
-        let Self { scope, producer_id, floor, bucket, landed } = self;
-        let producer_id = <[u8; 16]>::try_from(&producer_id[..])
-            .map_err(|_| damaged("a producer id is not 16 bytes"))?;
-        // Not collected in the place of what was read, which is larger and has room for more.
-        let mut list = Vec::with_capacity(landed.len());
-        for batch in landed {
-            list.push(batch.take()?);
-        }
-        let landed = list;
-        if !landed.is_sorted_by(|one, next| one.end() <= next.start) || landed.len() > LANDED_MAX {
-            return Err(damaged("landed batches are too many, or overlap"));
-        }
-        Ok((ProducerKey { scope, producer_id }, Producer { landed, floor, bucket }))
-    }
-}
-
-impl BackfillWire {
-    fn take(self) -> Result<(BackfillKey, Backfill), StateError> {
-        let Self { scope, name, content_digest, rows } = self;
-        let rows = ranges(&rows, "rows of a backfill")?.into_iter().collect();
-        Ok((BackfillKey { scope, name }, Backfill { content_digest, rows }))
-    }
-}
-
-impl From<&Landed> for LandedWire {
-    fn from(landed: &Landed) -> Self {
-        let Landed { start, length, digest, refused } = landed;
-        let (refused, scattered) = match refused {
-            Refused::Ranges(ranges) => {
-                (ranges.iter().flat_map(|(start, end)| [*start, *end]).collect(), None)
-            }
-            Refused::Scattered(hash) => (Vec::new(), Some(*hash)),
-        };
-        Self { start: *start, length: *length, digest: *digest, refused, scattered }
-    }
-}
-
-impl LandedWire {
-    /// Also because what was refused is listed place by place when the batch comes again: a range of
-    /// four billion would take the memory of as many.
-    fn take(self) -> Result<Landed, StateError> {
-        let Self { start, length, digest, refused, scattered } = self;
-        let refused = ranges(&refused, "refused places")?;
-        if refused.last().is_some_and(|(_, end)| *end > length) || refused.len() > RANGES_MAX {
-            return Err(damaged("refused places are too many, or beyond their batch"));
-        }
-        let refused = scattered.map_or_else(|| Refused::Ranges(refused.into()), Refused::Scattered);
-        Ok(Landed { start, length, digest, refused })
-    }
-}
-
-impl From<FoldLimits> for LimitsWire {
-    fn from(limits: FoldLimits) -> Self {
-        let FoldLimits { segment_bytes, state_bytes, keys_per_tenant, values_per_dimension } =
-            limits;
-        Self { segment_bytes, state_bytes, keys_per_tenant, values_per_dimension }
-    }
-}
-
-impl From<LimitsWire> for FoldLimits {
-    fn from(wire: LimitsWire) -> Self {
-        let LimitsWire { segment_bytes, state_bytes, keys_per_tenant, values_per_dimension } = wire;
-        Self { segment_bytes, state_bytes, keys_per_tenant, values_per_dimension }
-    }
-}
-
-// The stored form: one message. Fields are only ever added; a change of meaning is a new epoch.
 
 /// Tags of the repeated fields of [`StateWire`], which [`parts`] reads and [`State::encode`] writes.
 const DECLARATION: u32 = 1;
@@ -304,73 +225,15 @@ struct StateWire {
     limits: Option<LimitsWire>,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct LimitsWire {
-    #[prost(uint64, tag = "1")]
-    segment_bytes: u64,
-    #[prost(uint64, tag = "2")]
-    state_bytes: u64,
-    #[prost(uint32, tag = "3")]
-    keys_per_tenant: u32,
-    #[prost(uint32, tag = "4")]
-    values_per_dimension: u32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct DeclarationWire {
-    #[prost(string, tag = "1")]
-    product_sku: String,
-    #[prost(uint64, tag = "2")]
-    version: u64,
-    #[prost(string, repeated, tag = "3")]
-    dimensions: Vec<String>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ProducerWire {
-    #[prost(string, tag = "1")]
-    scope: String,
-    #[prost(bytes = "vec", tag = "2")]
-    producer_id: Vec<u8>,
-    #[prost(uint64, tag = "3")]
-    floor: u64,
-    #[prost(uint32, tag = "4")]
-    bucket: u32,
-    #[prost(message, repeated, tag = "5")]
-    landed: Vec<LandedWire>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct LandedWire {
-    #[prost(uint64, tag = "1")]
-    start: u64,
-    #[prost(uint32, tag = "2")]
-    length: u32,
-    #[prost(fixed64, tag = "3")]
-    digest: u64,
-    /// Starts and ends of ranges in turn.
-    #[prost(uint32, repeated, tag = "4")]
-    refused: Vec<u32>,
-    #[prost(fixed64, optional, tag = "5")]
-    scattered: Option<u64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct BackfillWire {
-    #[prost(string, tag = "1")]
-    scope: String,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(bytes = "vec", tag = "3")]
-    content_digest: Vec<u8>,
-    /// Starts and ends in turn.
-    #[prost(uint64, repeated, tag = "4")]
-    rows: Vec<u64>,
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::producers::Landing, *};
+    use super::{
+        super::{
+            backfills::BackfillKey,
+            producers::{Landing, ProducerKey},
+        },
+        *,
+    };
 
     /// The stored form as one message.
     #[derive(Clone, PartialEq, Message)]
@@ -397,17 +260,17 @@ mod tests {
         let key = ProducerKey { scope: "s".into(), producer_id: [5; 16] };
         for (start, refused) in [(3, vec![0, 2]), (90, (0..40).step_by(2).collect())] {
             let batch = Landing { start, length: 80, digest: 5, refused: &refused };
-            state.producers.land(key.clone(), batch, (77, 1 << 20));
+            state.producers.land(&key, batch, (77, 1 << 20));
         }
         let key = BackfillKey { scope: String::new(), name: "old".into() };
-        state.backfills.land(key.clone(), b"digest", 1 << 20);
+        state.backfills.land(&key, b"digest", 1 << 20);
         for row in [0, 1, 2, 9] {
-            state.backfills.row(&key, row, 1 << 20);
+            state.backfills.row(&key, row, (1 << 20, 0));
         }
         state.limits.keys_per_tenant = 7;
         assert_eq!(sealed_at(&state.encode()), Ok(None));
         state.sealed_at = Some(Offset(0));
-        let again = State::decode(&state.encode(), state.eff_ts, state.counts).unwrap();
+        let again = State::decode(&[state.encode()], state.eff_ts, state.counts).unwrap();
         assert_eq!(sealed_at(&state.encode()), Ok(Some(Offset(0))));
         assert_eq!(again.declarations, state.declarations);
         assert_eq!(again.producers, state.producers);
@@ -417,7 +280,7 @@ mod tests {
         let whole = Whole::decode(&state.encode()[..]).unwrap();
         assert_eq!((whole.producers.len(), whole.backfills.len()), (1, 1));
         assert_eq!(whole.encode_to_vec(), state.encode(), "its bytes have a digest in a manifest");
-        assert!(State::decode(&[0xff], state.eff_ts, state.counts).is_err());
+        assert!(State::decode(&[[0xff]], state.eff_ts, state.counts).is_err());
     }
 
     #[test]
@@ -469,7 +332,7 @@ mod tests {
         ];
         for (is_whole, wire) in cases {
             let bytes = wire.encode_to_vec();
-            let state = State::decode(&bytes, Timestamp::EPOCH, Conservation::NONE);
+            let state = State::decode(&[bytes], Timestamp::EPOCH, Conservation::NONE);
             assert_eq!(state.is_ok(), is_whole, "{wire:?}: {state:?}");
         }
     }

@@ -11,7 +11,6 @@ use domain::{
     Dimensions, Epoch, LogId, Manifest, Partition, Quantity, RowKey, SegmentId, UsageRow,
     dead_letter::DeadLetterKey, store::Touched,
 };
-use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
@@ -164,6 +163,17 @@ impl Stored {
         let mut stored = Self::default();
         flushes.into_iter().for_each(|flush| stored.take(flush));
         stored
+    }
+
+    /// A stored state, and before it those that it goes back to.
+    fn states<'a>(&'a self, mut state: &'a [u8]) -> Vec<&'a [u8]> {
+        let mut states = vec![state];
+        while let Some(before) = state_before(state) {
+            let mut all = self.manifests.values().map(|[.., state]| state);
+            state = all.find(|state| digest(state) == before).expect("it is stored");
+            states.insert(0, state);
+        }
+        states
     }
 
     fn total(&self) -> i128 {
@@ -399,48 +409,6 @@ fn a_record_that_comes_again_stops_the_fold() {
     assert!(matches!(error, FoldError::OffsetsFall { .. }), "{error}");
 }
 
-/// A log of all kinds of records, with resends, reuse, late usage and boundaries.
-fn any_log() -> impl Strategy<Value = Log> {
-    let second = prop_oneof![4 => 0i64..30, 1 => 500i64..700];
-    let time = prop_oneof![8 => -HOUR..200, 1 => -30 * HOUR..-23 * HOUR, 1 => 250i64..400];
-    let sku = prop_oneof![Just("vm"), Just("disk")];
-    let pulses = proptest::collection::vec((sku, -5i64..100, time, 0u8..12), 1..5);
-    let one = (0u8..11, second, pulses, 0u64..6, 0u8..2);
-    proptest::collection::vec(one, 1..40).prop_map(|steps| {
-        let mut now = NOW;
-        steps
-            .into_iter()
-            .map(|(kind, later, pulses, number, producer)| {
-                now += later;
-                let sent = pulses.len();
-                let made: Vec<_> = pulses
-                    .iter()
-                    .map(|(sku, amount, time, id)| {
-                        let region = HashMap::from([("region".to_owned(), (id % 2).to_string())]);
-                        let id = if kind < 3 { id.to_string() } else { String::new() };
-                        v1::Pulse { id, properties: region, ..pulse(sku, *amount, now + time) }
-                    })
-                    .collect();
-                let body = match kind {
-                    0..3 => record_of(plain(sent), &made),
-                    3..6 => record_of(numbered(producer, number * 3, number, sent), &made),
-                    6 => record_of(backfill("old", &[producer], number, sent), &made),
-                    7 => boundary(),
-                    8 => declare("vm", &["region"][..usize::from(producer)], number),
-                    9 => set_limits(FoldLimits {
-                        segment_bytes: 1_024 * (1 + number),
-                        state_bytes: 400 * (1 + number),
-                        keys_per_tenant: 1 + number as u32 / 2,
-                        values_per_dimension: 1 + u32::from(producer),
-                    }),
-                    _ => vec![producer; 3],
-                };
-                (now, body)
-            })
-            .collect()
-    })
-}
-
 /// Folds `log`, flushing after the offsets of `flushes` and crashing after those of `crashes`: a
 /// crash loses everything since the last flush and starts again from the newest manifest.
 fn fold_with_crashes(log: &Log, flushes: &[usize], crashes: &[usize]) -> Stored {
@@ -472,54 +440,10 @@ fn restart(stored: &Stored) -> Fold {
     let PartitionKey { log_id, partition: number, epoch } = partition();
     let segment = SegmentId { log_id, partition: number, epoch, start: *start };
     let manifest = Manifest::decode(segment, manifest).unwrap();
-    let mut fold = Fold::resume(generation(), partition(), &manifest, state).unwrap();
+    let states = stored.states(state);
+    let mut fold = Fold::resume(generation(), partition(), &manifest, &states).unwrap();
     stored.manifests.values().for_each(|[_, run, _]| fold.remember(run).unwrap());
     fold
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
-
-    #[test]
-    fn flushes_and_crashes_never_change_a_byte(
-        log in any_log(),
-        flushes in proptest::collection::vec(1usize..40, 0..10),
-        crashes in proptest::collection::vec(1usize..40, 0..6),
-    ) {
-        let straight = Stored::of(fold_all(&log).1);
-        prop_assert_eq!(fold_with_crashes(&log, &flushes, &crashes), straight);
-    }
-
-    #[test]
-    fn a_zombie_that_flushes_late_changes_nothing(log in any_log(), at in any::<prop::sample::Index>()) {
-        let straight = Stored::of(fold_all(&log).1);
-        // The zombie folded a first part and flushes it after the other has finished.
-        let mut zombie = Fold::new(generation(), partition());
-        let mut late = fold_on(&mut zombie, &log, 0, at.index(log.len()));
-        late.push(zombie.flush());
-        let mut stored = Stored::of(fold_all(&log).1);
-        late.into_iter().for_each(|flush| stored.take(flush));
-        prop_assert_eq!(stored, straight);
-    }
-
-    #[test]
-    fn every_pulse_read_is_accounted_for(log in any_log()) {
-        let (fold, flushes) = fold_all(&log);
-        let counts = flushes.last().unwrap().progress.unwrap().counts;
-        prop_assert!(counts.holds(), "{:?}", counts);
-        let read: u64 = log.iter().map(|(_, body)| {
-            let pulses = v1::LogRecord::decode(&body[..]).map_or(0, |record| record.pulses.len());
-            (pulses as u64).max(1)
-        }).sum();
-        prop_assert_eq!(counts.read, read);
-        let stored = Stored::of(flushes);
-        let accepted: u64 = stored.rows.values()
-            .map(|cell| domain::Cell::decode(cell).unwrap().aggregate.count).sum();
-        prop_assert_eq!(counts.accepted, accepted);
-        let letters: u64 = stored.dead_letters.values().map(|group| group.count).sum();
-        prop_assert_eq!(counts.late + counts.dead_lettered, letters);
-        prop_assert_eq!(fold.folded_to(), Offset(log.len() as u64));
-    }
 }
 
 #[test]
@@ -553,7 +477,7 @@ fn behind_a_seal_nothing_counts_and_no_identity_is_kept() {
     let (fold, flushes) = fold_all(&longer);
     assert_eq!(fold.sealed_at(), Some(Offset(2)));
     let close = flushes[1].close.as_ref().unwrap();
-    let again = Fold::resume(generation(), partition(), &close.manifest, &close.state).unwrap();
+    let again = Fold::resume(generation(), partition(), &close.manifest, &[&close.state]).unwrap();
     assert_eq!(again.sealed_at(), Some(Offset(2)));
     assert_eq!(sealed_at(&close.state), Ok(Some(Offset(2))));
     assert_eq!(reasons(&longer), [DeadLetterReason::AfterSeal; 4]);
@@ -562,3 +486,4 @@ fn behind_a_seal_nothing_counts_and_no_identity_is_kept() {
 mod bounds;
 mod clients;
 mod groups;
+mod theorem;

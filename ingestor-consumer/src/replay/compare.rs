@@ -11,7 +11,7 @@ use domain::{
     store::{PartitionKey, StoreError, UsageFilter},
 };
 
-use super::{ReplayError, closed_to};
+use super::{ReplayError, closed_to, known};
 use crate::{
     blocks::{BlocksError, SortRoom, Sorter},
     restart,
@@ -69,9 +69,7 @@ pub async fn compare<L: PulseLog, U: BlockStore>(
     let (journal, log_id) = (store.journal().await?, log.generation().log_id);
     let history = journal.log(log_id);
     for epoch in epochs {
-        if epoch != Epoch(0) && history.opened(epoch).is_none() {
-            return Err(ReplayError::Unknown(epoch));
-        }
+        known(history, epoch)?;
     }
     let mut cut = Vec::new();
     for partition in log.generation().partitions() {

@@ -118,7 +118,7 @@ impl<U: BlockStore> Places<'_, U> {
                 Err(RestartError::Store(error)) => return Err(error),
                 Err(_) => return Ok(false),
             };
-            if store.state(manifest.state_digest).await?.is_none() {
+            if !restart::has_state(store, manifest.state_digest).await? {
                 return Ok(false);
             }
         }

@@ -281,6 +281,35 @@ async fn an_epoch_is_opened_once_and_in_one_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_that_something_stands_on_is_not_dropped() {
+    let world = World::consumed().await;
+    let try_drop = async |epoch: u16, billed: &[u16]| {
+        let billed = billed.iter().copied().map(Epoch).collect();
+        super::drop(&*world.log, &*world.store, Epoch(epoch), &billed).await
+    };
+    let why = |result: Result<(), ReplayError>| match result {
+        Err(ReplayError::Needed { why, .. }) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(why(try_drop(0, &[]).await).contains("in use"));
+    assert!(matches!(try_drop(1, &[]).await, Err(ReplayError::Unknown(Epoch(1)))));
+    world.replay(1, minute(10), &[]).await;
+    world.swap(1).await.unwrap();
+    assert!(why(try_drop(0, &[]).await).contains("epoch 1"));
+    world.replay(2, ReplayFrom::Start, &[]).await;
+    world.swap(2).await.unwrap();
+    assert!(why(try_drop(1, &[0, 1]).await).contains("invoices"));
+    try_drop(1, &[]).await.unwrap();
+    try_drop(1, &[]).await.unwrap();
+    try_drop(0, &[]).await.unwrap();
+    assert!(matches!(world.swap(0).await, Err(ReplayError::Dropped(Epoch(0)))));
+    let refused = open(&*world.log, &*world.store, &plan(1, ReplayFrom::Start, &[])).await;
+    assert!(matches!(refused, Err(ReplayError::Dropped(Epoch(1)))), "{refused:?}");
+    assert_eq!(world.count().await, 20);
+    world.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_whose_start_expired_is_replayed_from_later_only() {
     let world = World::consumed().await;
     world.log.expire(Partition(1), Offset(7));

@@ -33,8 +33,9 @@ pub struct Inheritance {
 
 #[derive(Debug, Default)]
 struct Left {
-    /// How the partitions of the last generation before ended; none where this is the first.
-    ended: Vec<(Manifest, Vec<u8>)>,
+    /// How the partitions of the last generation before ended, with their stored states; none where this
+    /// is the first.
+    ended: Vec<(Manifest, Vec<Vec<u8>>)>,
     /// Runs of ids that may still matter, oldest first.
     runs: Vec<LeftRun>,
 }

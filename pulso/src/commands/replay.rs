@@ -45,6 +45,7 @@ use crate::{
   pulso replay compare 1                               exits with 1 when anything differs
   pulso replay swap 1                                  from now on these are the totals
   pulso replay list
+  pulso replay drop 2                                  forget an epoch that nobody needs
 
 An embedded data directory has one user at a time: stop its server first. On Kafka and ScyllaDB the
 pipeline goes on meanwhile."
@@ -104,6 +105,12 @@ pub enum ReplayCommand {
         /// An epoch that a replay has folded up to date.
         epoch: u16,
     },
+    /// Forget an epoch: it cannot be put to use any more, and what is stored of it is deleted. Refused for
+    /// one that totals in use, invoices or another epoch stand on.
+    Drop {
+        /// An epoch that is not in use.
+        epoch: u16,
+    },
     /// Show the epochs there are.
     List,
 }
@@ -120,7 +127,7 @@ const SWAP_TRIES: usize = 20;
 /// When log or store cannot be opened, or the epoch cannot be what was asked for.
 pub async fn run(globals: &Globals, args: ReplayArgs) -> Result<Exit, Failure> {
     if args.command.is_some() && args.names_a_fold() {
-        let message = "--from-start, --from, --into and --dimensions-of say what to fold: leave them out beside compare, swap and list";
+        let message = "--from-start, --from, --into and --dimensions-of say what to fold: leave them out beside compare, swap, drop and list";
         return Err(Failure::new(Exit::Usage, message));
     }
     let loaded = globals.serving.load()?;
@@ -183,6 +190,10 @@ async fn run_on(replay: &Replay<'_>, args: ReplayArgs) -> Result<(Answer, Exit),
         Some(ReplayCommand::Swap { epoch }) => {
             let swapping = async |change: &Change| replay.swap(epoch, change).await;
             recorded(&replay.backends.billing, "pulso replay swap", swapping).await
+        }
+        Some(ReplayCommand::Drop { epoch }) => {
+            let dropping = async |change: &Change| replay.drop(epoch, change).await;
+            recorded(&replay.backends.billing, "pulso replay drop", dropping).await
         }
         Some(ReplayCommand::List) => replay.list().await,
     }
@@ -351,28 +362,43 @@ impl Replay<'_> {
         Ok((answer, Exit::Success))
     }
 
+    async fn drop(&self, epoch: u16, change: &Change) -> Result<(Answer, Exit), Failure> {
+        let epoch = Epoch(epoch);
+        change.about(&self.epoch(epoch));
+        let (usage, log_id) = (&*self.backends.usage, self.log.generation().log_id);
+        let (billing, clock) = (Arc::clone(&self.backends.billing), Arc::new(clock::system()));
+        let billed =
+            billing::billed_epochs(usage, billing, clock).await.map_err(Failure::internal)?;
+        let billed = billed.into_iter().filter(|(of, _)| *of == log_id).map(|(_, epoch)| epoch);
+        let dropped = replay::drop(&*self.log, usage, epoch, &billed.collect()).await;
+        dropped.map_err(|error| self.failure(error))?;
+        let answer = Answer::single(json!({ "epoch": epoch.0 }), &["epoch"]).note(format!(
+            "epoch {epoch} is dropped: the process that consumes an embedded directory deletes what is stored of it within the hour"
+        ));
+        Ok((answer, Exit::Success))
+    }
+
     async fn list(&self) -> Result<(Answer, Exit), Failure> {
         let journal = self.backends.usage.journal().await.map_err(Failure::internal)?;
         let history = journal.log(self.log.generation().log_id);
-        let entry = |epoch: Epoch, base: Option<Epoch>, starts: String, dimensions: usize| {
+        let entry = |epoch: Epoch| {
+            let opened = history.opened(epoch);
+            let starts = opened.map_or_else(
+                || "the start".to_owned(),
+                |opened| {
+                    let starts: Vec<String> = opened.starts.iter().map(Offset::to_string).collect();
+                    starts.join(", ")
+                },
+            );
             json!({
                 "epoch": epoch.0,
                 "in_use": epoch == history.active(),
-                "base": base.map(|base| base.0),
+                "base": opened.map(|opened| opened.base.0),
                 "starts": starts,
-                "skus_with_dimensions": dimensions,
+                "skus_with_dimensions": opened.map_or(0, |opened| opened.declared.len()),
             })
         };
-        let mut epochs = vec![entry(Epoch(0), None, "the start".to_owned(), 0)];
-        for opened in history.all_opened() {
-            let starts: Vec<String> = opened.starts.iter().map(Offset::to_string).collect();
-            epochs.push(entry(
-                opened.epoch,
-                Some(opened.base),
-                starts.join(", "),
-                opened.declared.len(),
-            ));
-        }
+        let epochs: Vec<Value> = history.epochs().map(entry).collect();
         let columns = ["epoch", "in_use", "base", "starts", "skus_with_dimensions"];
         Ok((Answer::list(json!({ "epochs": epochs }), "epochs", &columns), Exit::Success))
     }
@@ -418,6 +444,8 @@ fn failure(error: &ReplayError, Of { number, newest }: Of) -> Failure {
         | ReplayError::Number { .. }
         | ReplayError::OpenedOtherwise(_)
         | ReplayError::Unknown(_)
+        | ReplayError::Dropped(_)
+        | ReplayError::Needed { .. }
         | ReplayError::Expired { .. } => Exit::Data,
         ReplayError::Behind { .. } => Exit::Retry,
         ReplayError::Log(_) | ReplayError::Store(_) | ReplayError::Sort(_) => Exit::Internal,

@@ -343,6 +343,13 @@ sections! {
         /// Distinct values of a declared dimension, within a tenant's SKU, in a segment. Pulses with
         /// further ones are dead letters (`too_many_keys`).
         values_per_dimension: Count<1, 4_294_967_295> = "100000";
+        /// How many closes in a row store of the fold state only what changed; `0`: none. Greater ones
+        /// write less and take longer to start.
+        state_deltas: Count<0, 10_000> = "64";
+        /// Ranges of rows, with gaps between them, that one backfill may have; `0`: as many as have room
+        /// in `limits.state_bytes`. Rows that would make a further one are dead letters
+        /// (`too_many_identities`).
+        ranges_per_backfill: Count<0, 4_294_967_295> = "100000";
     }
 
     /// Blocks: usage of closed segments, merged. Not on CQL.

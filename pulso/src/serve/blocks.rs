@@ -131,9 +131,9 @@ impl Keeper {
             }
         }
         if self.retained_at.is_none_or(|at| at.elapsed() >= RETAIN_EVERY) {
-            let Deleted { states, runs, records } = self.retention.run().await?;
-            if states + runs + records > 0 {
-                info!(states, runs, records, "what is not needed any more was deleted");
+            let Deleted { states, runs, records, rows } = self.retention.run().await?;
+            if states + runs + records + rows > 0 {
+                info!(states, runs, records, rows, "what is not needed any more was deleted");
             }
             self.retained_at = Some(Instant::now());
         }

@@ -284,6 +284,8 @@ pub(crate) fn consumer_config(config: &Config, work: Work) -> ConsumerConfig {
             state_bytes: config.limits.state_bytes.bytes(),
             keys_per_tenant: config.limits.keys_per_tenant.as_u32(),
             values_per_dimension: config.limits.values_per_dimension.as_u32(),
+            state_deltas: config.limits.state_deltas.as_u32(),
+            ranges_per_backfill: config.limits.ranges_per_backfill.as_u32(),
         },
         ids: Some(scratch::ids_memory(config)),
         idle_flush_interval: consumer.idle_flush_interval.duration(),

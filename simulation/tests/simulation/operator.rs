@@ -167,6 +167,7 @@ impl World {
             segment_bytes: self.random.pick(&[FoldLimits::SEGMENT_BYTES_MIN, 3_000, 256 << 20]),
             keys_per_tenant: self.random.pick(&[1, 2, 4, 250_000]),
             values_per_dimension: self.random.pick(&[1, 2, 100_000]),
+            state_deltas: self.random.pick(&[0, 1, 3, 64]),
             ..FoldLimits::FIRST
         };
         let limits = self.limits;

@@ -200,6 +200,11 @@ impl UsageStore for SimStore {
         self.inner.state(digest).await
     }
 
+    async fn state_head(&self, digest: u128, bytes: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        self.answers(&format!("head of state {digest}")).await?;
+        self.inner.state_head(digest, bytes).await
+    }
+
     async fn run(&self, segment: SegmentId) -> Result<Vec<u8>, StoreError> {
         self.answers(&format!("run {segment:?}")).await?;
         self.inner.run(segment).await

@@ -1,7 +1,7 @@
 //! Laws of the blocks of a usage store.
 
 use domain::{
-    BlockStore, Epoch, LogId, Offset, Tenant, UsageRow, UsageStore,
+    BlockStore, Epoch, LogId, Offset, SegmentId, Tenant, UsageRow, UsageStore,
     blocks::{BlockManifest, BlockMap, BlockStretch, Entry, EntryKey, Level, Page, Plan, Series},
     store::StoreError,
 };
@@ -203,6 +203,52 @@ pub async fn states_and_runs_go_but_for_those_that_are_named_and_later_ones<
     let keeps_all = kept.iter().all(Option::is_some);
     assert!(keeps_all || (kept[1].is_none() && kept[3].is_none()), "{kept:?}");
     assert_eq!(keeps_all, runs.is_empty(), "an adapter deletes both or none");
+}
+
+/// See the name.
+pub async fn an_epoch_goes_and_the_others_stay<S: Subject<Port: BlockStore>>(subject: &S) {
+    let store = opened(subject).await;
+    let of = |epoch| domain::store::PartitionKey {
+        log_id: LOG,
+        partition: domain::Partition(0),
+        epoch: Epoch(epoch),
+    };
+    let mut stored = Vec::new();
+    for epoch in [0, 1] {
+        let mine = SegmentId { epoch: Epoch(epoch), ..segment(0, 0) };
+        let row = |number: i64| row(key("a", "s", at(number * 3_600), mine), 9, 1);
+        let all: Vec<_> = (0..300).map(row).collect();
+        let mut flush = flush(mine, all.clone(), 10);
+        let reason = domain::DeadLetterReason::TooLate;
+        flush.dead_letters = vec![super::samples::dead_letters(mine, reason, "a", (3, 9))];
+        flush.close = Some(super::samples::close(mine, 10));
+        store.flush(std::sync::Arc::new(flush)).await.unwrap();
+        stored.push((mine, all));
+    }
+    let mut deleted = 0;
+    loop {
+        match store.delete_epoch(of(1)).await.unwrap() {
+            0 => break,
+            some => deleted += some,
+        }
+    }
+    let store = subject.reopen(store).await;
+    for (mine, all) in stored {
+        let is_there = mine.epoch == Epoch(0) || deleted == 0;
+        let place = |row: &UsageRow| (row.key.resource.tenant.clone(), row.key.window_day());
+        let places: std::collections::BTreeSet<_> = all.iter().map(place).collect();
+        let places: Vec<_> = places.into_iter().collect();
+        let found = store.segment_rows(mine, &places).await.unwrap().len();
+        assert_eq!(found, if is_there { all.len() } else { 0 });
+        let newest = store.newest_manifest(of(mine.epoch.0)).await.unwrap();
+        assert_eq!(newest.is_some(), is_there);
+        assert_eq!(store.progress(of(mine.epoch.0)).await.unwrap().is_some(), is_there);
+        assert_eq!(store.run(mine).await.unwrap().is_empty(), !is_there);
+        let filter = domain::store::DeadLetterFilter { tenant: None, reason: None };
+        let letters = store.scan_dead_letters(LOG, &filter, None, 10).await.unwrap();
+        let letters = letters.iter().filter(|group| group.key.segment == mine).count();
+        assert_eq!(letters, usize::from(is_there));
+    }
 }
 
 /// See the name.

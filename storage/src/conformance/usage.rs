@@ -114,6 +114,7 @@ pub async fn everything_flushed_is_there_after_a_restart<S: Subject<Port: UsageS
     assert_eq!(store.newest_manifest(FIRST).await.unwrap(), None);
     assert_eq!(store.progress(FIRST).await.unwrap(), None);
     assert_eq!(store.state(5).await.unwrap(), None);
+    assert_eq!(store.state_head(5, 17).await.unwrap(), None);
     assert_eq!(store.run(segment(0, 100)).await.unwrap(), Vec::<u8>::new());
     let flush = full_flush();
     store.flush(flush.clone().into()).await.unwrap();
@@ -379,6 +380,8 @@ pub async fn a_run_and_a_state_of_any_length_come_back_whole<S: Subject<Port: Us
         assert!(run == close.run, "{} of {} bytes", run.len(), close.run.len());
         let state = store.state(close.manifest.state_digest).await.unwrap().unwrap();
         assert!(state == close.state, "{} of {} bytes", state.len(), close.state.len());
+        let head = store.state_head(close.manifest.state_digest, 17).await.unwrap().unwrap();
+        assert!(close.state.starts_with(&head) && head.len() >= close.state.len().min(17));
     }
 }
 

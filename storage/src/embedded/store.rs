@@ -239,6 +239,10 @@ impl UsageStore for EmbeddedUsageStore {
         self.store.read(move |connection| pieces::state(connection, digest)).await
     }
 
+    async fn state_head(&self, digest: u128, bytes: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.read(move |connection| pieces::state_head(connection, digest, bytes)).await
+    }
+
     async fn run(&self, segment: SegmentId) -> Result<Vec<u8>, StoreError> {
         self.store.read(move |connection| pieces::run(connection, segment)).await
     }
@@ -388,6 +392,10 @@ impl BlockStore for EmbeddedUsageStore {
         self.store
             .write(move |connection| retention::keep_states(connection, &digests, &seen))
             .await
+    }
+
+    async fn delete_epoch(&self, partition: PartitionKey) -> Result<u64, StoreError> {
+        self.store.write(move |connection| retention::delete_epoch(connection, partition)).await
     }
 
     async fn runs_below(

@@ -8,7 +8,10 @@ use domain::{
     store::{PartitionKey, StoreError},
 };
 
-use super::{lock, usage::MemoryUsageStore};
+use super::{
+    lock,
+    usage::{MemoryUsageStore, StoredUsage},
+};
 use crate::{answers::another_map, order::ScanKey};
 
 impl MemoryUsageStore {
@@ -175,6 +178,26 @@ impl BlockStore for MemoryUsageStore {
         let before = stored.states.len();
         stored.states.retain(|digest, _| kept.contains(digest));
         Ok((before - stored.states.len()) as u64)
+    }
+
+    async fn delete_epoch(&self, key: PartitionKey) -> Result<u64, StoreError> {
+        let is_of = |segment: &SegmentId| {
+            let SegmentId { log_id, partition, epoch, .. } = *segment;
+            PartitionKey { log_id, partition, epoch } == key
+        };
+        let stored = &mut lock(&self.state).stored;
+        let count = |stored: &StoredUsage| {
+            let letters = stored.dead_letters.len() + stored.touched.len();
+            stored.rows.len() + letters + stored.runs.len() + stored.manifests.len()
+        };
+        let before = count(stored);
+        stored.rows.retain(|key, _| !is_of(&key.0.segment));
+        stored.touched.retain(|segment, _| !is_of(segment));
+        stored.dead_letters.retain(|key, _| !is_of(&key.segment));
+        stored.runs.retain(|segment, _| !is_of(segment));
+        stored.manifests.retain(|segment, _| !is_of(segment));
+        stored.progress.remove(&key);
+        Ok((before - count(stored)) as u64)
     }
 
     async fn runs_below(

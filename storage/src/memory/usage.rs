@@ -268,6 +268,11 @@ impl UsageStore for MemoryUsageStore {
         Ok(self.read(|stored| stored.states.get(&digest).cloned()))
     }
 
+    async fn state_head(&self, digest: u128, bytes: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        let head = |state: &Vec<u8>| state.iter().copied().take(bytes).collect();
+        Ok(self.read(|stored| stored.states.get(&digest).map(head)))
+    }
+
     async fn run(&self, segment: SegmentId) -> Result<Vec<u8>, StoreError> {
         let mut state = lock(&self.state);
         state.runs_read += 1;

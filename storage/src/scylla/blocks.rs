@@ -119,6 +119,10 @@ impl BlockStore for ScyllaUsageStore {
         Ok(0)
     }
 
+    async fn delete_epoch(&self, _: PartitionKey) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     async fn runs_below(&self, _: PartitionKey, _: Offset) -> Result<Vec<Offset>, StoreError> {
         Ok(Vec::new())
     }

@@ -165,6 +165,14 @@ pub(super) async fn state(client: &Client, digest: u128) -> Result<Option<Vec<u8
     join("fold state", read).await
 }
 
+/// The first chunk of the state of a digest.
+pub(super) async fn state_head(client: &Client, digest: u128) -> Result<Option<Vec<u8>>, Failure> {
+    let digest = digest.to_be_bytes();
+    let values = (digest.as_slice(), 0);
+    let first: Option<Chunk> = client.link.read_one(&client.statements.state, values).await?;
+    Ok(first.map(|(_, bytes)| bytes))
+}
+
 pub(super) async fn run(client: &Client, segment: SegmentId) -> Result<Vec<u8>, Failure> {
     let SegmentId { log_id, partition, epoch, start } = segment;
     let (partition, epoch) = (i32::from(partition.0), i32::from(epoch.0));

@@ -76,6 +76,10 @@ impl UsageStore for ScyllaUsageStore {
         Ok(records::state(&self.client, digest).await?)
     }
 
+    async fn state_head(&self, digest: u128, _: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(records::state_head(&self.client, digest).await?)
+    }
+
     async fn run(&self, segment: SegmentId) -> Result<Vec<u8>, StoreError> {
         Ok(records::run(&self.client, segment).await?)
     }

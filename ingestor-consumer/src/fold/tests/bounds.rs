@@ -185,3 +185,36 @@ fn a_large_segment_leaves_in_several_flushes_that_are_the_same_rows() {
         assert_eq!(Stored::of(parts), Stored::of(whole.clone()));
     }
 }
+
+#[test]
+fn what_a_close_stores_of_the_state_follows_what_changed() {
+    let limits = FoldLimits { state_deltas: 3, ..LIMITS };
+    let one = [pulse("vm", 1, NOW)];
+    let batch = |producer: u16, first| v1::SourceBatch {
+        producer_id: [&producer.to_be_bytes()[..], &[0; 14]].concat(),
+        ..numbered(0, first, 5, 1)
+    };
+    let many = |producers: std::ops::Range<u16>, first| -> Log {
+        producers.map(|producer| (NOW, record_of(batch(producer, first), &one))).collect()
+    };
+    let mut log: Log = vec![(NOW, set_limits(limits))];
+    for (producers, first) in [(0..2_000, 0), (7..8, 1), (0..1, 2), (0..50, 3), (9..10, 4)] {
+        log.extend(many(producers, first));
+        log.push((NOW, boundary()));
+    }
+    // More than the whole one, which is greater than 64 KiB.
+    log.extend(many(0..2_000, 5));
+    log.extend(many(0..2_000, 6));
+    log.push((NOW, boundary()));
+    let generation = Generation { segment_records_max: 1 << 20, ..generation() };
+    let mut fold = Fold::new(generation, partition());
+    let closes = fold_on(&mut fold, &log, 0, log.len());
+    let states = closes.into_iter().filter_map(|flush| flush.close).map(|close| close.state);
+    let sizes: Vec<_> = states.map(|state| (state_before(&state).is_some(), state.len())).collect();
+    let [(false, first), (true, second), (true, third), (true, fourth), (false, _), (false, _)] =
+        sizes[..]
+    else {
+        panic!("{sizes:?}")
+    };
+    assert!(first > 64 << 10 && second < 100 && third < 100 && fourth < 50 * 60, "{sizes:?}");
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::Aggregate;
+use proptest::prelude::*;
 
 use super::*;
 

@@ -161,6 +161,10 @@ impl UsageStore for Sums {
         Ok(None)
     }
 
+    async fn state_head(&self, _: u128, _: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(None)
+    }
+
     async fn state(&self, _: u128) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(None)
     }

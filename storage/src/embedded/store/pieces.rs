@@ -2,7 +2,7 @@
 //! would keep in one value.
 
 use domain::SegmentId;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::failure::{Failure, damaged, signed, signed_bound};
 
@@ -62,6 +62,20 @@ pub(super) fn state(connection: &Connection, digest: u128) -> Result<Option<Vec<
         joined.add(row)?;
     }
     joined.finish()
+}
+
+/// The first bytes of the fold state of a digest.
+pub(super) fn state_head(
+    connection: &Connection,
+    digest: u128,
+    bytes: usize,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "SELECT coalesce(substr(bytes, 1, ?2), x'') FROM fold_state WHERE digest = ?1 AND piece = 0",
+    )?;
+    let digest = digest.to_be_bytes();
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    Ok(statement.query_row(params![digest.as_slice(), bytes], |row| row.get(0)).optional()?)
 }
 
 /// The run of ids of a segment, empty where there is none.

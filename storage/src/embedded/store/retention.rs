@@ -12,6 +12,8 @@ use crate::embedded::file;
 const PIECES_AT_ONCE: usize = 32;
 /// Pages that are given back to the file system in one transaction: as much.
 const PAGES_AT_ONCE: u32 = 2_048;
+/// Rows of a dropped epoch that are deleted in one transaction.
+const ROWS_AT_ONCE: u32 = 10_000;
 /// Runs that are listed at once.
 const RUNS_AT_ONCE: i64 = 1_000;
 
@@ -83,6 +85,40 @@ const NO_SEGMENT: SegmentId = SegmentId {
     epoch: domain::Epoch(0),
     start: Offset(0),
 };
+
+/// Deletes some rows of one table that has any of an epoch. What says that there are any goes last.
+pub(super) fn delete_epoch(connection: &Connection, key: PartitionKey) -> Result<u64, Failure> {
+    const TABLES: [(&str, &str); 6] = [
+        (
+            "usage_segment",
+            "tenant, window_start, product_sku, use_unity, dimensions, epoch, log_id, log_partition, segment_start",
+        ),
+        ("usage_touched", "tenant, window_day, log_id, log_partition, epoch, segment_start"),
+        ("dead_letter_group", "log_id, log_partition, segment_start, epoch, reason, tenant"),
+        ("id_run", "log_id, log_partition, epoch, segment_start, piece"),
+        ("segment_manifest", "log_id, log_partition, epoch, segment_start"),
+        ("partition_progress", "log_id, log_partition, epoch"),
+    ];
+    const OF: &str = "log_id = ?1 AND log_partition = ?2 AND epoch = ?3";
+    let PartitionKey { log_id, partition, epoch } = key;
+    let values = params![log_id.0.as_slice(), partition.0, epoch.0];
+    let exists = format!("SELECT EXISTS (SELECT 1 FROM partition_progress WHERE {OF})");
+    if !connection.prepare_cached(&exists)?.query_row(values, |row| row.get(0))? {
+        return Ok(0);
+    }
+    for (table, columns) in TABLES {
+        let delete = format!(
+            "DELETE FROM {table} WHERE ({columns}) IN
+             (SELECT {columns} FROM {table} WHERE {OF} LIMIT {ROWS_AT_ONCE})"
+        );
+        let deleted = connection.prepare_cached(&delete)?.execute(values)?;
+        if deleted > 0 {
+            file::give_back(connection, PAGES_AT_ONCE)?;
+            return Ok(deleted as u64);
+        }
+    }
+    Ok(0)
+}
 
 pub(super) fn runs_below(
     connection: &Connection,
