@@ -38,8 +38,8 @@ pub trait UsageStore: Send + Sync + 'static {
     /// See [`StoreError`].
     fn generations(&self) -> impl Future<Output = Result<Vec<Generation>, StoreError>> + Send;
 
-    /// Writes a flush. Durable on return, in this order or all at once: rows, dead letters, run,
-    /// state and touched windows; then the manifest; then progress. A row replaces a stored one
+    /// Writes a flush. Durable on return, in this order or all at once: rows, dead letters, run and
+    /// state; then the manifest; then progress. A row replaces a stored one
     /// only if its `offset_last` is greater; an equal one has equal bytes, because a row is a pure
     /// function of its segment up to there, so which of them stays is the adapter's choice. The same
     /// holds for a group of dead letters, and for progress by `folded_to`. `caught_up_at` is
@@ -294,7 +294,8 @@ pub struct SegmentClose {
     pub run: Vec<u8>,
     /// The fold state at its end, without the ids, in its stored form.
     pub state: Vec<u8>,
-    /// Days of tenants that got usage for windows that had ended when the segment started.
+    /// Days of tenants that got usage for windows that had ended when the segment started. Not stored: the
+    /// manifest's digest of rows is made with them.
     pub touched: Vec<Touched>,
 }
 

@@ -3,8 +3,9 @@
 //!
 //! A fold begins again from the state at the end of a segment: at a start from the newest one, for an
 //! explanation or an audit from one before the segments that they fold. So every state of the horizon is
-//! kept, and of the time before that the last of each day, for as long as the log has the records behind
-//! it. What is asked of a segment in between folds from the day's last state on.
+//! kept, the last of each of some days before that, and of the time before them the last of each week, for
+//! as long as the log has the records behind it. What is asked of a segment in between folds from the last
+//! state before it on.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -18,6 +19,22 @@ use domain::{
 use thiserror::Error;
 
 use crate::{fold, restart};
+
+/// For how long the state at the end of each day is kept; before that, only of each week.
+const STATE_OF_EACH_DAY: Duration = Duration::from_hours(8 * 24);
+
+fn start_of_day(time: Timestamp) -> Timestamp {
+    WindowLength::DAY.start_of(time)
+}
+
+/// A Monday, in UTC.
+fn start_of_week(time: Timestamp) -> Timestamp {
+    let day = Duration::from_hours(24);
+    let days = time.interval(day);
+    // 1970-01-05 was a Monday.
+    let since_monday = (days - 4).rem_euclid(7);
+    start_of_day(time).minus(day * u32::try_from(since_monday).unwrap_or_default())
+}
 
 /// How long things are kept.
 #[derive(Clone, Debug)]
@@ -186,6 +203,7 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         let from = restart::first_from(&*self.store, key, begin, newest.end, has_log).await?;
         let manifests = restart::manifests_between(&*self.store, key, from, newest.end).await?;
         let recent = newest.eff_ts.minus(generation.horizon + 2 * generation.segment_span);
+        let by_days = newest.eff_ts.minus(STATE_OF_EACH_DAY);
         let starts = history.all_opened().filter(|opened| opened.epoch > key.epoch);
         let sealed = history.sealed().filter(|sealed| sealed.epoch == key.epoch);
         let begun = starts.map(|opened| &opened.starts).chain(sealed.map(|sealed| &sealed.ends));
@@ -195,9 +213,9 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         let mut kept = self.inherited(history, key, from).await?;
         for (place, manifest) in manifests.iter().enumerate() {
             let next = manifests.get(place + 1).map(|next| next.eff_ts);
-            let day = |time| WindowLength::DAY.start_of(time);
-            let ends_day = next.is_none_or(|next| day(next) > day(manifest.eff_ts));
-            if manifest.eff_ts >= recent || ends_day || begun.contains(&manifest.end) {
+            let start_of = if manifest.eff_ts >= by_days { start_of_day } else { start_of_week };
+            let is_last = next.is_none_or(|next| start_of(next) > start_of(manifest.eff_ts));
+            if manifest.eff_ts >= recent || is_last || begun.contains(&manifest.end) {
                 kept.push(*manifest);
             }
         }
@@ -266,20 +284,20 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         Ok(deleted)
     }
 
-    /// Start of the first segment of the day in which the last segment of a stretch ends.
-    async fn start_of_day(
+    /// Start of the first segment of the week in which the last segment of a stretch ends.
+    async fn start_of_last_week(
         &self,
         key: PartitionKey,
         (begin, end): (Offset, Offset),
     ) -> Result<Offset, StoreError> {
         let last = restart::segment_before(&*self.store, key, (begin, end), end).await?;
         let Some(last) = last else { return Ok(begin) };
-        let day = WindowLength::DAY.start_of(last.eff_ts);
-        let is_of_day = |manifest: &Manifest| manifest.eff_ts >= day;
-        restart::first_from(&*self.store, key, begin, end, is_of_day).await
+        let week = start_of_week(last.eff_ts);
+        let is_of_week = |manifest: &Manifest| manifest.eff_ts >= week;
+        restart::first_from(&*self.store, key, begin, end, is_of_week).await
     }
 
-    /// Up to where a partition may go: the end of a day's last segment, so that what is behind it can be
+    /// Up to where a partition may go: the end of a week's last segment, so that what is behind it can be
     /// folded again.
     async fn trimmed(
         &self,
@@ -288,12 +306,12 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         end: Offset,
         until: Timestamp,
     ) -> Result<Offset, RetentionError> {
-        let until = WindowLength::DAY.start_of(until);
+        let until = start_of_week(until);
         let begin = history.start_of(key.epoch, key.partition);
         let is_kept = |manifest: &Manifest| manifest.eff_ts >= until;
         let below = restart::first_from(&*self.store, key, begin, end, is_kept).await?;
         let below = match below == end {
-            true => self.start_of_day(key, (begin, end)).await?,
+            true => self.start_of_last_week(key, (begin, end)).await?,
             false => below,
         };
         // An epoch that is being folded needs what is behind its start.

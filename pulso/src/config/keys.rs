@@ -159,7 +159,7 @@ sections! {
         segment_span: Span<SECOND, { 24 * HOUR }> = "10m";
         /// How long ids are remembered, fixed. Longer costs memory by the id.
         horizon: Span<SECOND, { 8_784 * HOUR }> = "26h";
-        /// How long an embedded log keeps records, by days of log time; `0s` keeps them for ever. What is
+        /// How long an embedded log keeps records, by weeks of log time; `0s` keeps them for ever. What is
         /// not in a block and below the cut of a bill stays in any case. What is gone cannot be folded
         /// again: explanations end at segments, and verifying reads the stored totals of it.
         keep: Span<0, { 100_000 * HOUR }> = "1080h";

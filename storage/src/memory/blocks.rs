@@ -187,12 +187,11 @@ impl BlockStore for MemoryUsageStore {
         };
         let stored = &mut lock(&self.state).stored;
         let count = |stored: &StoredUsage| {
-            let letters = stored.dead_letters.len() + stored.touched.len();
-            stored.rows.len() + letters + stored.runs.len() + stored.manifests.len()
+            let proofs = stored.runs.len() + stored.manifests.len();
+            stored.rows.len() + stored.dead_letters.len() + proofs
         };
         let before = count(stored);
         stored.rows.retain(|key, _| !is_of(&key.0.segment));
-        stored.touched.retain(|segment, _| !is_of(segment));
         stored.dead_letters.retain(|key, _| !is_of(&key.segment));
         stored.runs.retain(|segment, _| !is_of(segment));
         stored.manifests.retain(|segment, _| !is_of(segment));

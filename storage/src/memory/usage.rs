@@ -13,9 +13,7 @@ use domain::{
     epochs::LogEvent,
     generation::Generation,
     segment::Progress,
-    store::{
-        DeadLetterFilter, Flush, PartitionKey, SegmentClose, StoreError, Touched, UsageFilter,
-    },
+    store::{DeadLetterFilter, Flush, PartitionKey, SegmentClose, StoreError, UsageFilter},
 };
 
 use super::lock;
@@ -53,8 +51,6 @@ pub struct StoredUsage {
     pub runs: BTreeMap<SegmentId, Vec<u8>>,
     /// Fold states by digest.
     pub states: BTreeMap<u128, Vec<u8>>,
-    /// Late additions by segment.
-    pub touched: BTreeMap<SegmentId, BTreeSet<Touched>>,
     /// Groups of dead letters in the order of a scan.
     pub dead_letters: BTreeMap<DeadLetterKey, DeadLetterGroup>,
     /// Progress by partition.
@@ -85,7 +81,7 @@ pub enum FlushFault {
     BeforeRows,
     /// Half of the rows are written.
     HalfOfTheRows,
-    /// Rows, dead letters, run, state and touched windows are written.
+    /// Rows, dead letters, run and state are written.
     BeforeManifest,
     /// All but progress is written.
     BeforeProgress,
@@ -185,9 +181,6 @@ impl StoredUsage {
             self.runs.insert(segment, close.run.clone());
         }
         self.states.insert(close.manifest.state_digest, close.state.clone());
-        if !close.touched.is_empty() {
-            self.touched.entry(segment).or_default().extend(close.touched.iter().cloned());
-        }
     }
 
     fn write_progress(&mut self, progress: &Progress) {

@@ -94,10 +94,6 @@ statements! {
     days: prepare = "
         SELECT window_day FROM {keyspace}.usage_tenant_day
         WHERE tenant = ? AND window_day >= ? AND window_day <= ?";
-    insert_touched: prepare = "
-        INSERT INTO {keyspace}.usage_touched (tenant, window_day, log_id, log_partition, epoch,
-            segment_start)
-        VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
 
     insert_manifest: prepare = "
         INSERT INTO {keyspace}.segment_manifest (log_id, log_partition, epoch, segment_start, cell)

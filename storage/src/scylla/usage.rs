@@ -18,9 +18,7 @@ use metrics::histogram;
 use runtime::fault;
 
 use super::{
-    client::Client,
-    error::{Failure, signed},
-    journal, letters, records, registry, rows, scan, tenants,
+    client::Client, error::Failure, journal, letters, records, registry, rows, scan, tenants,
 };
 
 /// The usage store in a keyspace.
@@ -158,26 +156,5 @@ async fn write_close(
     close: Option<&SegmentClose>,
 ) -> Result<(), Failure> {
     let Some(close) = close else { return Ok(()) };
-    tokio::try_join!(
-        records::write_close(client, segment, close),
-        write_touched(client, segment, close),
-    )
-    .map(drop)
-}
-
-async fn write_touched(
-    client: &Client,
-    segment: SegmentId,
-    close: &SegmentClose,
-) -> Result<(), Failure> {
-    let SegmentId { log_id, partition, epoch, start } = segment;
-    let (log_id, partition, epoch) = (&log_id.0, i32::from(partition.0), i32::from(epoch.0));
-    let (start, time) = (signed(start)?, signed(close.manifest.end)? + 1);
-    let mut writes = client.link.writes();
-    for touched in &close.touched {
-        let (tenant, day) = (touched.tenant.as_str(), rows::date(touched.window_day));
-        let values = (tenant, day, log_id.as_slice(), partition, epoch, start, time);
-        writes.add(client.link.write(&client.statements.insert_touched, values)).await?;
-    }
-    writes.finish().await.map(drop)
+    records::write_close(client, segment, close).await
 }

@@ -28,7 +28,7 @@ const ALL: DeadLetterFilter = DeadLetterFilter { reason: None, tenant: None };
 const FIRST: PartitionKey = PartitionKey { log_id: LOG, partition: Partition(0), epoch: Epoch(0) };
 
 /// Every table that a closing flush writes to.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 10] = [
     "dead_letter_group",
     "dead_letter_reason",
     "dead_letter_tenant",
@@ -39,7 +39,6 @@ const TABLES: [&str; 11] = [
     "usage_segment",
     "usage_tenant",
     "usage_tenant_day",
-    "usage_touched",
 ];
 
 /// Offsets of a segment.

@@ -65,12 +65,6 @@ fn write_close(
     pieces::write_state(connection, close.manifest.state_digest, &close.state)?;
     let SegmentId { log_id, partition, epoch, start } = segment;
     let (log_id, start) = (log_id.0.as_slice(), signed(start)?);
-    for touched in &close.touched {
-        let tenant = touched.tenant.as_str();
-        connection
-            .prepare_cached("INSERT OR IGNORE INTO usage_touched VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![tenant, touched.window_day, log_id, partition.0, epoch.0, start])?;
-    }
     let (end, cell) = (signed(close.manifest.end)?, close.manifest.encode());
     connection
         .prepare_cached("INSERT OR REPLACE INTO segment_manifest VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?

@@ -88,12 +88,11 @@ const NO_SEGMENT: SegmentId = SegmentId {
 
 /// Deletes some rows of one table that has any of an epoch. What says that there are any goes last.
 pub(super) fn delete_epoch(connection: &Connection, key: PartitionKey) -> Result<u64, Failure> {
-    const TABLES: [(&str, &str); 6] = [
+    const TABLES: [(&str, &str); 5] = [
         (
             "usage_segment",
             "tenant, window_start, product_sku, use_unity, dimensions, epoch, log_id, log_partition, segment_start",
         ),
-        ("usage_touched", "tenant, window_day, log_id, log_partition, epoch, segment_start"),
         ("dead_letter_group", "log_id, log_partition, segment_start, epoch, reason, tenant"),
         ("id_run", "log_id, log_partition, epoch, segment_start, piece"),
         ("segment_manifest", "log_id, log_partition, epoch, segment_start"),

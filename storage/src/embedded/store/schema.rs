@@ -18,7 +18,10 @@ pub(super) const KIND: FileKind = FileKind {
         USAGE_VIEW,
         JOURNALS,
     ],
-    upgrade: Some((4, &[BLOCKS, "DROP VIEW usage;", USAGE_VIEW])),
+    upgrade: Some((
+        4,
+        &[BLOCKS, "DROP VIEW usage; DROP TABLE IF EXISTS usage_touched;", USAGE_VIEW],
+    )),
     older_remedy: "keep log.db, move store.db (and store.db-wal, if there is one) out of the data \
                    directory, and start: totals are folded again from the log. Publish catalogues \
                    and contracts again; to read invoices in the old file, use the version of the \
@@ -142,16 +145,6 @@ const PROOFS: &str = "
         bytes         BLOB NOT NULL,
         PRIMARY KEY (log_id, log_partition, epoch, segment_start, piece)
     ) STRICT;
-
-    CREATE TABLE usage_touched (
-        tenant        TEXT NOT NULL,
-        window_day    INTEGER NOT NULL,
-        log_id        BLOB NOT NULL,
-        log_partition INTEGER NOT NULL,
-        epoch         INTEGER NOT NULL,
-        segment_start INTEGER NOT NULL,
-        PRIMARY KEY (tenant, window_day, log_id, log_partition, epoch, segment_start)
-    ) STRICT, WITHOUT ROWID;
 ";
 
 /// A group's key is in the order of a scan. The two indexes make the pages of one tenant and of one
