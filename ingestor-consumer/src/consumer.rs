@@ -49,6 +49,11 @@ pub struct ConsumerConfig {
     /// Rows of one flush at most, at least 1. Default 32,768: about 8 MiB on their way to the store.
     /// Few cost more writes, many cost memory.
     pub flush_rows_max: usize,
+    /// Rows of open segments that are stored in a second, about, shared evenly by the lanes and their
+    /// partitions. Default `None`, as many as change. What changed since is stored by a later tick, by one that
+    /// finds nothing new, and when its segment closes: few fold faster where many keys are in use, many
+    /// are fresher.
+    pub rows_per_second: Option<u64>,
     /// Bytes that open segments may hold between drains. Default 1 GiB. Each lane that drains holds one
     /// segment more, of `limits.segment_bytes` at the most. Little closes segments early and
     /// drains fewer partitions at a time.
@@ -90,6 +95,7 @@ impl ConsumerConfig {
             chunks_in_flight: 8,
             flushes_in_flight: 4,
             flush_rows_max: 1 << 15,
+            rows_per_second: None,
             memory_bytes: 1 << 30,
             readers: 64,
             idle_flush_interval: Duration::from_secs(600),
@@ -169,6 +175,8 @@ pub struct Consumer<L: PulseLog, U> {
     taken: BTreeMap<Partition, Taken>,
     idle: Idle,
     memory: Memory,
+    /// Whether this tick stores all that it folds, however many rows changed.
+    stores_all: bool,
     limits: FoldLimits,
     /// Of one partition.
     ids: Option<IdsMemory>,
@@ -242,6 +250,7 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
             publishing,
             taken: BTreeMap::new(),
             idle: Idle::every(config.idle_flush_interval),
+            stores_all: true,
             memory: Memory::new(config.memory_bytes, config.limits.segment_bytes),
             limits: config.limits,
             ids: config.ids.map(|ids| ids.share_of(generation.partitions)),

@@ -80,9 +80,9 @@ impl<L: PulseLog> Drain<L> {
     }
 
     fn drain_and_flush(&mut self, to: DrainTo) -> Result<(), LaneGone> {
-        let DrainTo { partition, until, seen_at, done } = to;
+        let DrainTo { partition, until, seen_at, must_store, done } = to;
         match self.drain(partition, until)? {
-            Ok(()) => self.send(ToLane::Flush { partition, seen_at, done }),
+            Ok(()) => self.send(ToLane::Flush { partition, seen_at, must_store, done }),
             Err(error) => self.send(ToLane::Failed { partition, error, done }),
         }
     }

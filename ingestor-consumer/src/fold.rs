@@ -14,9 +14,11 @@ mod ranges;
 mod backfills;
 mod refused;
 mod producers;
+mod declarations;
 mod wire;
 mod delta;
 mod state;
+mod changes;
 mod inherit;
 mod keys;
 mod rows;
@@ -43,9 +45,10 @@ use thiserror::Error;
 
 use self::{
     believed::Believed,
+    declarations::Declaration,
     letters::{Buried, Letters},
     rows::Rows,
-    state::{Declaration, State},
+    state::State,
     tally::Tally,
     watch::Watch,
 };
@@ -53,7 +56,8 @@ pub use self::{
     delta::{STATE_HEAD_BYTES, state_before},
     ids::IdsMemory,
     inherit::run_of,
-    state::{StateError, sealed_at},
+    state::sealed_at,
+    wire::StateError,
 };
 
 /// Pulses that are added to their rows together, as far as one record goes. 16 cost a tenth more

@@ -23,8 +23,10 @@ pub struct PartitionReport {
     pub partition: Partition,
     /// Records folded since the last tick.
     pub records: u64,
-    /// All records below are stored.
+    /// All records below are folded.
     pub folded_to: Offset,
+    /// They are stored too. What is not is stored by a later tick.
+    pub is_stored: bool,
     /// Log time at which the open segment began, if it holds a record.
     pub open_since: Option<Timestamp>,
     /// Ids remembered.
@@ -56,7 +58,9 @@ pub(crate) struct DrainTo {
     pub(crate) until: Offset,
     /// When `until` was seen to be the end of the log.
     pub(crate) seen_at: Timestamp,
-    /// Answered once everything below `until` is stored.
+    /// Whether the open segment is stored however many of its rows changed.
+    pub(crate) must_store: bool,
+    /// Answered once everything below `until` is stored, or folded.
     pub(crate) done: Done,
 }
 
@@ -122,6 +126,7 @@ pub(crate) enum ToLane {
     Flush {
         partition: Partition,
         seen_at: Timestamp,
+        must_store: bool,
         done: Done,
     },
     /// Reading went no further than the chunks before.

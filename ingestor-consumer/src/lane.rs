@@ -2,7 +2,11 @@
 //!
 //! A flush is a marker in the same channel as the records, so it cuts at a record boundary.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::{Receiver, Sender};
 use domain::{
@@ -31,6 +35,8 @@ pub(crate) struct Lane {
     recycled: Sender<Chunk>,
     /// Rows of one flush at most.
     flush_rows_max: usize,
+    /// Rows of open segments that all partitions together store in a second; `None` for all that change.
+    rows_per_second: Option<u64>,
 }
 
 struct LanePartition {
@@ -41,6 +47,8 @@ struct LanePartition {
     records: u64,
     /// Where the fold was when its open segment was last flushed.
     flushed_to: Offset,
+    /// When that was.
+    flushed_at: Instant,
 }
 
 impl Lane {
@@ -48,9 +56,10 @@ impl Lane {
         clock: Arc<dyn Clock>,
         flushes: mpsc::Sender<FlushJob>,
         recycled: Sender<Chunk>,
-        flush_rows_max: usize,
+        (flush_rows_max, rows_per_second): (usize, Option<u64>),
     ) -> Self {
-        Self { partitions: HashMap::new(), clock, flushes, recycled, flush_rows_max }
+        let partitions = HashMap::new();
+        Self { partitions, clock, flushes, recycled, flush_rows_max, rows_per_second }
     }
 
     /// Serves messages until the drain is gone, or the flusher.
@@ -60,7 +69,8 @@ impl Lane {
                 ToLane::Take { partition, fold } => {
                     let fold = Box::new(fold.flushing(self.flush_rows_max));
                     let flushed_to = fold.folded_to();
-                    let lane = LanePartition { fold, stopped: None, records: 0, flushed_to };
+                    let (stopped, records, flushed_at) = (None, 0, Instant::now());
+                    let lane = LanePartition { fold, stopped, records, flushed_to, flushed_at };
                     self.partitions.insert(partition, lane);
                     Ok(())
                 }
@@ -74,7 +84,9 @@ impl Lane {
                     drop(self.recycled.try_send(chunk));
                     flushed
                 }
-                ToLane::Flush { partition, seen_at, done } => self.flush(partition, seen_at, done),
+                ToLane::Flush { partition, seen_at, must_store, done } => {
+                    self.flush(partition, seen_at, must_store, done)
+                }
                 ToLane::Failed { partition, error, done } => self.fail(partition, error, done),
             };
             if flushed.is_err() {
@@ -105,25 +117,22 @@ impl Lane {
         &mut self,
         partition: Partition,
         seen_at: Timestamp,
+        must_store: bool,
         done: Done,
     ) -> Result<(), FlusherGone> {
+        let partitions = self.partitions.len().max(1) as u64;
+        let rows_per_second = self.rows_per_second.map(|rows| rows / partitions);
         let lane = lane_of(&mut self.partitions, partition);
         if let Some(reason) = lane.stop_reason() {
             return self.tell(reason, done);
         }
-        let (flush, progress) = lane.flush_open(&self.flushes, Some(seen_at))?;
-        let report = PartitionReport {
-            partition,
-            records: std::mem::take(&mut lane.records),
-            folded_to: progress.folded_to,
-            open_since: lane.fold.open_since(),
-            ids_held: lane.fold.ids_held(),
-            held_bytes: lane.fold.held_bytes(),
-            id_conflicts: lane.fold.take_conflicts(),
-            dead_letters: lane.fold.take_dead_letter_counts(),
-            counts: progress.counts,
-            sealed_at: lane.fold.sealed_at(),
-        };
+        if !must_store && rows_per_second.is_some_and(|rows| !lane.may_store(rows)) {
+            // The tick may have been dropped; then nobody asks.
+            drop(done.send(Ok(lane.report(partition, false))));
+            return Ok(());
+        }
+        let (flush, _) = lane.flush_open(&self.flushes, Some(seen_at))?;
+        let report = lane.report(partition, true);
         let job = FlushJob::store(flush, Some((done, report)));
         self.flushes.blocking_send(job).map_err(|_| FlusherGone)
     }
@@ -183,6 +192,29 @@ impl LanePartition {
         self.fold.record(record, closed).map_err(|error| error.to_string())
     }
 
+    /// Whether the open segment may be stored now: its changed rows are as many as it may store in the time
+    /// since it was last. So a segment of a million rows is not written anew each second.
+    fn may_store(&self, rows_per_second: u64) -> bool {
+        let rows = self.flushed_at.elapsed().as_millis() * u128::from(rows_per_second) / 1_000;
+        self.fold.changed_rows() as u128 <= rows
+    }
+
+    fn report(&mut self, partition: Partition, is_stored: bool) -> PartitionReport {
+        PartitionReport {
+            partition,
+            records: std::mem::take(&mut self.records),
+            folded_to: self.fold.folded_to(),
+            is_stored,
+            open_since: self.fold.open_since(),
+            ids_held: self.fold.ids_held(),
+            held_bytes: self.fold.held_bytes(),
+            id_conflicts: self.fold.take_conflicts(),
+            dead_letters: self.fold.take_dead_letter_counts(),
+            counts: self.fold.counts(),
+            sealed_at: self.fold.sealed_at(),
+        }
+    }
+
     /// Hands over all parts of the open segment's flush but the last, and gives that and its progress.
     fn flush_open(
         &mut self,
@@ -197,7 +229,7 @@ impl LanePartition {
             flush.progress.as_mut().expect("a flush of the open segment says where it is");
         progress.caught_up_at = caught_up_at;
         let progress = *progress;
-        self.flushed_to = progress.folded_to;
+        (self.flushed_to, self.flushed_at) = (progress.folded_to, Instant::now());
         Ok((flush, progress))
     }
 }

@@ -15,6 +15,7 @@ pub mod bill;
 pub mod catalog;
 pub mod contract;
 pub mod dlq;
+pub mod doctor;
 pub mod invoice;
 pub mod key;
 pub mod log;
@@ -32,10 +33,10 @@ use runtime::fault;
 
 use self::{
     audit::AuditArgs, audit_log::AuditLogArgs, bill::BillCommand, catalog::CatalogCommand,
-    config::ConfigCommand, contract::ContractCommand, dlq::DlqCommand, ingest::IngestArgs,
-    invoice::InvoiceCommand, key::KeyCommand, log::LogCommand, query::QueryCommand,
-    replay::ReplayArgs, schema::SchemaCommand, shell::CompletionsArgs, status::StatusArgs,
-    token::TokenCommand, topics::TopicsCommand,
+    config::ConfigCommand, contract::ContractCommand, dlq::DlqCommand, doctor::DoctorArgs,
+    ingest::IngestArgs, invoice::InvoiceCommand, key::KeyCommand, log::LogCommand,
+    query::QueryCommand, replay::ReplayArgs, schema::SchemaCommand, shell::CompletionsArgs,
+    status::StatusArgs, token::TokenCommand, topics::TopicsCommand,
 };
 use crate::{
     cli::{
@@ -112,6 +113,8 @@ pub enum Command {
     Audit(AuditArgs),
     /// Who changed what and when: every call that writes. For export, `-o jsonl`.
     AuditLog(AuditLogArgs),
+    /// What an embedded directory holds by kind, and what to change.
+    Doctor(DoctorArgs),
     /// Fold the log again into another epoch, compare it, put it to use.
     Replay(ReplayArgs),
     /// API keys: make, list and revoke them.
@@ -176,6 +179,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Dlq(command) => block_on(dlq::run(&globals, command)),
         Command::Audit(args) => block_on(audit::run(&globals, args)),
         Command::AuditLog(args) => block_on(audit_log::run(&globals, args)),
+        Command::Doctor(args) => doctor::run(&globals, args),
         Command::Replay(args) => block_on(replay::run(&globals, args)),
         Command::Key(command) => block_on(key::run(&globals, command)),
         Command::Token(command) => token::run(&globals, command),

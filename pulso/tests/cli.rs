@@ -119,6 +119,7 @@ fn every_command_has_help_with_an_example_or_is_plain() {
         "dlq show",
         "audit",
         "audit-log",
+        "doctor",
         "bench pipeline",
         "config show",
         "config init",

@@ -79,6 +79,52 @@ async fn a_replay_that_is_killed_goes_on_and_is_put_to_use_on_files() {
     server.terminate().await;
 }
 
+/// What `pulso doctor` says, with its exit code; `rows of usage` are first.
+async fn doctor(home: &Home) -> (Option<i32>, u64, String) {
+    let output = crate::harness::output(home.command(&["doctor", "-o", "json"])).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text).expect("a document");
+    let mut holdings = document["holdings"].as_array().unwrap().iter();
+    let rows = holdings.find(|holding| holding["kind"] == "rows of usage").unwrap();
+    let rows = rows["entries"].as_str().unwrap().parse().unwrap();
+    (output.status.code(), rows, document["advice"].to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_that_nobody_needs_is_dropped_and_what_was_stored_of_it_goes() {
+    let home = Home::new();
+    let server = Server::start(&home, &settings()).await;
+    let mut plans = [Load::new(17)];
+    plans[0].send_all(&server, PATIENCE).await;
+    server.terminate().await;
+    let (code, rows, _) = doctor(&home).await;
+    assert_eq!(code, Some(0));
+    for epoch in ["1", "2"] {
+        assert_on_files(&home, &["--from-start", "--into", epoch]).await;
+    }
+    assert_on_files(&home, &["swap", "1"]).await;
+    let (code, of_three, advice) = doctor(&home).await;
+    assert_eq!((code, of_three), (Some(1), 3 * rows));
+    assert!(advice.contains("replay drop 2") && !advice.contains("drop 1"), "{advice}");
+    let refused = on_files(&home, None, &["drop", "1"]).await;
+    assert_eq!(refused.status.code(), Some(65), "it is in use");
+    for epoch in ["0", "2", "2"] {
+        assert_on_files(&home, &["drop", epoch]).await;
+    }
+    let refused = on_files(&home, None, &["swap", "0"]).await;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("dropped"));
+    assert_eq!(assert_on_files(&home, &["list", "-o", "csv"]).await.lines().count(), 2);
+
+    let server = Server::start(&home, &settings()).await;
+    let started = tokio::time::Instant::now();
+    while doctor(&home).await.1 > rows {
+        assert!(started.elapsed() < PATIENCE, "{:?}", doctor(&home).await);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_exact(&server, &server, &mut plans).await;
+    server.terminate().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_pipeline_is_replayed_on_servers() {
     let Some(servers) = shared_pair() else { return };

@@ -20,6 +20,7 @@ mod snapshots;
 mod checkpoint;
 mod log;
 mod store;
+pub mod inventory;
 
 pub use directory::{DataDirectory, LOG_FILE, OpenOptions, STORE_FILE};
 pub use error::{FatalHook, OpenError};

@@ -18,7 +18,7 @@ use storage::{
         samples::{LOG, at, flush, generation, key, row, segment},
         together,
     },
-    embedded::{EmbeddedStore, FatalHook, OpenError, STORE_FILE, StoreOptions},
+    embedded::{EmbeddedStore, FatalHook, OpenError, STORE_FILE, StoreOptions, inventory},
     memory::MemoryUsageStore,
 };
 
@@ -212,4 +212,42 @@ async fn the_view_for_people_counts_the_active_epoch_only() {
     let activated = LogEvent::Activated { log_id: LOG, epoch: Epoch(1) };
     usage.append_log_event(1, &activated).await.unwrap();
     assert_eq!(sums_by_sql(home.path()), counts(&[("kept", 1), ("new", 2)]));
+}
+
+#[tokio::test]
+async fn what_is_kept_is_listed_by_kind_beside_its_writer_and_after_it() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_store(home.path()).unwrap();
+    let usage = store.usage();
+    usage.register(&generation(LOG), None).await.unwrap();
+    let mine = segment(0, 0);
+    let rows = (0..500).map(|hour| row(key("a", "s", at(hour * 3_600), mine), 9, 1)).collect();
+    usage.flush(flush(mine, rows, 10).into()).await.unwrap();
+    let starts = vec![Offset(0); 2];
+    for epoch in [1, 2, 3].map(Epoch) {
+        let (starts, declared) = (starts.clone(), Vec::new());
+        let opened = OpenedEpoch { log_id: LOG, epoch, base: Epoch(0), starts, declared };
+        let place = usage.journal().await.unwrap().entries;
+        usage.append_log_event(place, &LogEvent::Opened(opened)).await.unwrap();
+    }
+    for event in [
+        LogEvent::Activated { log_id: LOG, epoch: Epoch(1) },
+        LogEvent::Dropped { log_id: LOG, epoch: Epoch(2) },
+    ] {
+        let place = usage.journal().await.unwrap().entries;
+        usage.append_log_event(place, &event).await.unwrap();
+    }
+    let beside = inventory::of_store(home.path()).unwrap();
+    let of = |kind: &str| beside.holdings.iter().find(|of| of.kind == kind).unwrap();
+    let of_rows = of("rows of usage");
+    assert_eq!((of_rows.entries, of_rows.oldest), (Some(500), Some(at(0))));
+    assert!(of_rows.bytes >= 500 * 50 && of("write-ahead log").bytes > 0, "{beside:?}");
+    assert_eq!((beside.unused, beside.unbilled), (vec![(LOG, Epoch(3))], vec![LOG]));
+    store.close();
+    let after = inventory::of_store(home.path()).unwrap();
+    let all: u64 = after.holdings.iter().map(|holding| holding.bytes).sum();
+    // And the page that says where the others are.
+    let file = std::fs::metadata(home.path().join(STORE_FILE)).unwrap().len();
+    assert_eq!(all + 16_384, file);
+    assert!(inventory::of_log(home.path()).is_err(), "there is none");
 }

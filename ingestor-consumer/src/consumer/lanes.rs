@@ -72,8 +72,9 @@ impl LaneHandle {
         let readers_max = config.readers / lanes;
         let log = Arc::clone(&ports.log);
         let drain = Drain::new(log, config.chunk_bytes, readers_max, to_lane, from_pool);
-        let rows_max = config.flush_rows_max.max(1);
-        let lane = Lane::new(Arc::clone(&ports.clock), to_flusher, to_pool, rows_max);
+        let rows_per_second = config.rows_per_second.map(|rows| rows / lanes as u64);
+        let bounds = (config.flush_rows_max.max(1), rows_per_second);
+        let lane = Lane::new(Arc::clone(&ports.clock), to_flusher, to_pool, bounds);
         let threads = vec![
             spawn(format!("drain-{number}"), move || drain.run(&from_tick)),
             spawn(format!("lane-{number}"), move || lane.run(&from_drain)),

@@ -46,7 +46,7 @@ type Reports = BTreeMap<Partition, PartitionReport>;
 
 impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
     /// Drains every partition of this process to the end it has now, and returns once all of it is
-    /// stored.
+    /// stored, or folded where more rows changed than `rows_per_second` lets it store.
     ///
     /// A partition that has been silent for a window is closed by a boundary, so that its totals
     /// become final without waiting for traffic.
@@ -56,6 +56,12 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
     /// try again, at first each second and at last every 15 seconds. Any other error says that the
     /// tick did not come that far.
     pub async fn tick(&mut self) -> Result<TickReport, ConsumerError> {
+        // A rebuild is asked how far it is.
+        self.tick_storing(self.work != Work::Live).await
+    }
+
+    async fn tick_storing(&mut self, all: bool) -> Result<TickReport, ConsumerError> {
+        self.stores_all = all;
         self.follow_assignment().await?;
         if self.taken.is_empty() && self.troubles.count() == 0 {
             // Nothing else would tell that the log is gone.
@@ -66,7 +72,7 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         if self.work == Work::Live {
             self.close_silent(&reports).await;
         }
-        self.note_health();
+        self.note_health(&reports);
         let may_have_ended =
             self.taken.values().any(|taken| taken.has_ended) && self.history.sealed().is_none();
         if self.work == Work::Live && may_have_ended {
@@ -91,7 +97,7 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         };
         let open = self.taken.iter().filter(is_open).map(|(partition, _)| *partition);
         self.append_boundaries(open.collect(), asked_by).await;
-        self.tick().await
+        self.tick_storing(true).await
     }
 
     /// Drains the partitions that are due, those in trouble last, as their ends become known and as
@@ -205,9 +211,11 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         Ending { partition, until, seen_at }: Ending,
     ) -> Result<impl Future<Output = Drained> + use<L, U>, ConsumerError> {
         let (done, answer) = oneshot::channel();
-        let drain = DrainTo { partition, until, seen_at, done };
+        let is_new = self.taken.get(&partition).is_none_or(|taken| taken.folded_to < until);
+        let must_store = self.stores_all || !is_new;
+        let drain = DrainTo { partition, until, seen_at, must_store, done };
         self.lanes.command(partition, DrainCommand::Drain(drain))?;
-        if self.taken.get(&partition).is_some_and(|taken| taken.folded_to < until) {
+        if is_new && self.taken.contains_key(&partition) {
             self.memory.begin(partition);
         }
         Ok(async move { Drained { partition, until, seen_at, answer: answer.await } })
@@ -229,7 +237,11 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
                     taken.has_ended |= done.sealed_at.is_some();
                     self.memory.end(partition, done.held_bytes);
                     self.troubles.over(partition);
-                    self.idle.note(done, until, seen_at);
+                    if done.is_stored {
+                        self.idle.note(done, until, seen_at);
+                    } else {
+                        self.idle.forget(partition);
+                    }
                 }
                 let before = reports.get(&partition).map_or(0, |report| report.records);
                 let records = before + done.records;
@@ -276,11 +288,11 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         }
     }
 
-    fn note_health(&mut self) {
+    fn note_health(&mut self, reports: &Reports) {
         let now = self.clock.now();
         metrics::stopped(self.number, self.troubles.count());
         metrics::held(self.number, self.memory.held());
-        if self.troubles.count() == 0 {
+        if self.troubles.count() == 0 && reports.values().all(|report| report.is_stored) {
             self.caught_up_at = Some(now);
         }
         if let Some(at) = self.caught_up_at {

@@ -19,6 +19,7 @@ async fn flush_stores_before_it_commits() {
         partition: Partition(0),
         records: 0,
         folded_to: Offset(0),
+        is_stored: true,
         open_since: None,
         ids_held: 0,
         held_bytes: 0,

@@ -94,10 +94,22 @@ impl Fold {
         (rows, rows_digest, touched.into_iter().collect())
     }
 
+    /// Rows of the open segment that changed since the last flush.
+    #[must_use]
+    pub fn changed_rows(&self) -> usize {
+        self.rows.changed()
+    }
+
+    /// What became of everything since the start of the partition.
+    #[must_use]
+    pub fn counts(&self) -> Conservation {
+        self.state.counts.plus(&self.open.counts)
+    }
+
     /// Gives what changed in the open segment since the last flush, with where the fold stands. Where that
     /// may be many rows, [`Fold::flush_part`] is asked first.
     pub fn flush(&mut self) -> Flush {
-        let counts = self.state.counts.plus(&self.open.counts);
+        let counts = self.counts();
         Flush {
             rows: self.rows.take_changed(self.segment(), usize::MAX),
             dead_letters: self.open.letters.take_changed(self.segment()),

@@ -7,10 +7,7 @@
 
 use domain::{Manifest, Offset, Partition, generation::Generation, store::PartitionKey};
 
-use super::{
-    Fold, ids,
-    state::{State, StateError},
-};
+use super::{Fold, ids, state::State, wire::StateError};
 
 impl Fold {
     /// The fold at the first record of a partition, behind a whole generation: `ended` are the last

@@ -9,8 +9,8 @@ use domain::{Sku, Tenant, Unit, name::NameError};
 use proto::walk;
 
 use super::{
+    declarations::Declarations,
     index::{Index, NO_PLACE},
-    state::Declarations,
 };
 
 /// Bytes of a key beside those of its text, about: its names in three allocations, its places in the
@@ -155,6 +155,17 @@ impl Keys {
     pub(crate) fn owner(&self, key: u32) -> (u32, u32) {
         let Key { tenant, sku, .. } = self.keys[key as usize];
         (tenant, sku)
+    }
+
+    /// By the place of a tenant, its rank in the order of names.
+    pub(crate) fn tenant_ranks(&self) -> Vec<u32> {
+        let mut tenants: Vec<_> = self.tenants.iter().collect();
+        tenants.sort_unstable();
+        let mut ranks = vec![0; tenants.len()];
+        for (rank, (_, place)) in (0..).zip(tenants) {
+            ranks[*place as usize] = rank;
+        }
+        ranks
     }
 
     /// Bytes of a key.

@@ -43,6 +43,8 @@ pub(crate) struct Rows {
     rows: Blocks,
     index: Index,
     changed: Vec<u32>,
+    /// So many of the first of these are in the order of [`Rows::order_changed`].
+    ordered: usize,
     caps: Caps,
     /// Bytes that the rows are counted as.
     bytes: u64,
@@ -111,6 +113,7 @@ impl Rows {
             rows: Blocks::default(),
             index: Index::new(),
             changed: Vec::new(),
+            ordered: 0,
             caps: Caps::new(seed),
             bytes: 0,
             places: Vec::new(),
@@ -285,11 +288,29 @@ impl Rows {
 
     /// Gives at most so many of the rows that changed since they were last taken.
     pub(crate) fn take_changed(&mut self, segment: SegmentId, most: usize) -> Vec<UsageRow> {
+        if self.changed.len() > most && self.ordered != self.changed.len() {
+            self.order_changed();
+        }
         let changed = self.changed.split_off(self.changed.len().saturating_sub(most));
         for row in &changed {
             self.rows.at_mut(*row).changed = false;
         }
+        self.ordered = self.ordered.min(self.changed.len());
         changed.iter().map(|row| self.usage_row(segment, self.rows.at(*row))).collect()
+    }
+
+    /// Puts rows together that stores keep together: by tenant, then by window. Taken in parts in the order
+    /// in which they came, a million rows would touch most pages of a store's table in each part.
+    fn order_changed(&mut self) {
+        let ranks = self.keys.tenant_ranks();
+        let place = |row: &u32| {
+            let Row { key, window_start, .. } = *self.rows.at(*row);
+            (ranks[self.keys.owner(key).0 as usize], window_start, *row)
+        };
+        let mut places: Vec<_> = self.changed.iter().map(place).collect();
+        places.sort_unstable();
+        self.changed = places.into_iter().map(|(.., row)| row).collect();
+        self.ordered = self.changed.len();
     }
 
     /// Blocks of rows.
@@ -326,7 +347,7 @@ impl Rows {
     pub(crate) fn clear(&mut self) {
         self.rows.clear();
         self.index.clear(4 * ROWS_KEPT_MAX);
-        self.changed = Vec::new();
+        (self.changed, self.ordered) = (Vec::new(), 0);
         self.caps.clear();
         self.bytes = 0;
         if self.interned_bytes() > KEPT_BYTES_MAX {

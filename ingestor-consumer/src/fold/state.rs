@@ -3,21 +3,21 @@
 //! Stored sorted, so that equal states have equal bytes; the manifest names their digest. The ids
 //! are not in it: each segment leaves its own as a run.
 
-use std::collections::BTreeMap;
-
-use domain::{FoldLimits, Offset, Timestamp, segment::Conservation};
-use prost::{
-    DecodeError, Message,
-    encoding::{self, DecodeContext},
-};
-use thiserror::Error;
-
 use super::{
     backfills::Backfills,
+    declarations::Declarations,
     delta::{Delta, state_before},
     ids::Ids,
     producers::Producers,
-    wire::{BackfillWire, DeclarationWire, LandedWire, LimitsWire, ProducerWire, damaged, part},
+    wire::{
+        BackfillWire, DeclarationWire, LandedWire, LimitsWire, ProducerWire, StateError, damaged,
+        part,
+    },
+};
+use domain::{FoldLimits, Offset, Timestamp, segment::Conservation};
+use prost::{
+    Message,
+    encoding::{self, DecodeContext},
 };
 
 /// Everything that was learnt from the records so far.
@@ -35,46 +35,6 @@ pub(crate) struct State {
     pub(crate) sealed_at: Option<Offset>,
     pub(crate) limits: FoldLimits,
     pub(super) delta: Delta,
-}
-
-/// Declared dimensions by SKU.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Declarations(pub(crate) BTreeMap<String, Declaration>);
-
-/// The dimensions of one SKU.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Declaration {
-    pub(crate) version: u64,
-    /// Sorted, without repeats.
-    pub(crate) dimensions: Vec<String>,
-}
-
-impl Declarations {
-    /// Applies a declaration if it is newer; tells whether it did.
-    pub(crate) fn declare(&mut self, sku: &str, mut declaration: Declaration) -> bool {
-        declaration.dimensions.sort();
-        declaration.dimensions.dedup();
-        if self.0.get(sku).is_some_and(|known| known.version >= declaration.version) {
-            return false;
-        }
-        self.0.insert(sku.to_owned(), declaration);
-        true
-    }
-}
-
-/// Why stored state cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the stored fold state is damaged: {0}")]
-pub struct StateError(String);
-
-impl StateError {
-    pub(super) fn because(what: &str) -> Self {
-        Self(what.to_owned())
-    }
-
-    pub(super) fn unreadable(error: DecodeError) -> Self {
-        Self(error.to_string())
-    }
 }
 
 impl Default for State {
@@ -163,21 +123,8 @@ impl State {
         bytes
     }
 
-    /// Reads what [`State::store`] gave, a whole state and the deltas behind it, in order; time and counts
-    /// come from the manifest of the last.
-    pub(crate) fn decode(
-        stored: &[impl AsRef<[u8]>],
-        eff_ts: Timestamp,
-        counts: Conservation,
-    ) -> Result<Self, StateError> {
-        let (whole, deltas) = stored.split_first().ok_or_else(|| damaged("it is not there"))?;
-        let whole = whole.as_ref();
-        let mut state = Self::decode_whole(whole, eff_ts, counts)?;
-        state.restore(whole, deltas.iter().map(AsRef::as_ref))?;
-        Ok(state)
-    }
-
-    fn decode_whole(
+    /// Reads what [`State::encode`] wrote; time and counts come from its manifest.
+    pub(super) fn decode_whole(
         bytes: &[u8],
         eff_ts: Timestamp,
         counts: Conservation,
@@ -230,6 +177,7 @@ mod tests {
     use super::{
         super::{
             backfills::BackfillKey,
+            declarations::Declaration,
             producers::{Landing, ProducerKey},
         },
         *,

@@ -4,16 +4,29 @@
 
 use domain::FoldLimits;
 use prost::{
-    Message,
+    DecodeError, Message,
     encoding::{self, DecodeContext, WireType},
 };
 
+use thiserror::Error;
+
 use super::{
     backfills::{Backfill, BackfillKey},
+    declarations::Declaration,
     producers::{LANDED_MAX, Landed, Producer, ProducerKey},
     refused::{RANGES_MAX, Refused},
-    state::{Declaration, StateError},
 };
+
+/// Why stored state cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the stored fold state is damaged: {0}")]
+pub struct StateError(String);
+
+impl StateError {
+    pub(super) fn unreadable(error: DecodeError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct LimitsWire {
@@ -103,7 +116,7 @@ pub(super) fn part<M: Message + Default>(
 }
 
 pub(super) fn damaged(what: &str) -> StateError {
-    StateError::because(what)
+    StateError(what.to_owned())
 }
 
 /// Half-open ranges out of their starts and ends in turn: none is empty, and none touches the next.

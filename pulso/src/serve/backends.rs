@@ -4,7 +4,7 @@
 //! in a file, are one process each; stages in processes of their own need both on servers. What
 //! makes no sense is refused before anything is opened.
 
-mod embedded;
+pub(crate) mod embedded;
 pub mod kafka;
 pub mod scylla;
 

@@ -277,6 +277,7 @@ pub(crate) fn consumer_config(config: &Config, work: Work) -> ConsumerConfig {
         chunk_bytes: consumer.chunk_bytes.as_usize(),
         chunks_in_flight: consumer.chunks_in_flight.as_usize(),
         flushes_in_flight: consumer.flushes_in_flight.as_usize(),
+        rows_per_second: Some(u64::from(consumer.rows_per_second.as_u32())),
         memory_bytes: consumer.memory.bytes(),
         readers: consumer.readers.as_usize(),
         limits: FoldLimits {

@@ -56,6 +56,13 @@ impl DatabaseFile {
         Ok((Self { path }, connection))
     }
 
+    /// The file where there is one, for who only reads it.
+    pub(super) fn existing(directory: &Path, kind: &FileKind) -> Result<Self, OpenError> {
+        let path = directory.join(kind.name);
+        check_length(&path)?;
+        Ok(Self { path })
+    }
+
     /// Opens a connection that only reads.
     pub(super) fn reader(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -216,7 +223,12 @@ fn upgrade(connection: &Connection, kind: &FileKind) -> rusqlite::Result<()> {
     ))
 }
 
-fn check_identity(connection: &Connection, path: &Path, kind: &FileKind) -> Result<(), OpenError> {
+/// Whether a file is of this kind and version.
+pub(super) fn check_identity(
+    connection: &Connection,
+    path: &Path,
+    kind: &FileKind,
+) -> Result<(), OpenError> {
     let pragma = |name: &str| {
         connection
             .query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i32>(0))

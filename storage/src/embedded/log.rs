@@ -42,11 +42,11 @@ use super::{
 use crate::{answers::no_partition, identity};
 
 /// Bits of a place that are the offset; the partition stands above them.
-const OFFSET_BITS: u32 = 48;
+pub(super) const OFFSET_BITS: u32 = 48;
 /// No partition reaches this many records: at a million a second it takes nine years.
 const OFFSETS_MAX: u64 = 1 << OFFSET_BITS;
 
-const KIND: FileKind = FileKind {
+pub(super) const KIND: FileKind = FileKind {
     name: LOG_FILE,
     application_id: 0x506c_734c, // "PlsL"
     version: 1,

@@ -38,6 +38,7 @@ use rusqlite::Connection;
 use tracing::info;
 
 pub use self::billing::EmbeddedBillingStore;
+pub(super) use self::schema::KIND;
 use self::{failure::Failure, readers::Readers, writer::Writes};
 use super::{
     checkpoint::{Checkpointer, Gate, Wal},
@@ -107,7 +108,7 @@ impl EmbeddedStore {
     /// Any [`OpenError`] but `Held`, `Partitions` and `Generation`.
     pub fn open(directory: &DataDirectory, options: &StoreOptions) -> Result<Self, OpenError> {
         let (file, mut connection) =
-            DatabaseFile::open(directory, &schema::KIND, options.wal_bytes_target)?;
+            DatabaseFile::open(directory, &KIND, options.wal_bytes_target)?;
         let sqlite = |error: rusqlite::Error| OpenError::sqlite(file.path(), &error);
         let io = |error: std::io::Error| OpenError::io(file.path(), &error);
         let gate = Gate::default();

@@ -41,3 +41,34 @@ fn the_log_is_told_the_limits_that_it_does_not_have_and_no_more_than_once() {
         }
     });
 }
+
+#[test]
+fn rows_beyond_the_pace_are_stored_once_nothing_more_comes_or_their_segment_closes() {
+    multi_thread().block_on(async {
+        let world = World::new();
+        let config = ConsumerConfig { rows_per_second: Some(1), ..world.config() };
+        let mut consumer = world.consumer_of(config).await.unwrap();
+        for round in 1..4 {
+            world.append(0, 5).await;
+            let report = consumer.tick().await.unwrap();
+            assert!(report.partitions.iter().any(|of| !of.is_stored && of.records == 1));
+            assert_eq!(world.stored_count(), 0, "round {round}");
+        }
+        consumer.tick().await.unwrap();
+        assert_eq!(world.stored_count(), 15);
+        world.append(0, 5).await;
+        consumer.tick().await.unwrap();
+        assert_eq!(world.stored_count(), 15);
+        consumer.close_segments("test").await.unwrap();
+        assert_eq!(world.stored_count(), 20);
+        // What was not stored is folded again.
+        world.append(0, 5).await;
+        consumer.tick().await.unwrap();
+        consumer.shutdown().await;
+        assert_eq!(world.stored_count(), 20);
+        let mut consumer = world.consumer_of(world.config()).await.unwrap();
+        consumer.tick().await.unwrap();
+        assert_eq!(world.stored_count(), 25);
+        consumer.shutdown().await;
+    });
+}

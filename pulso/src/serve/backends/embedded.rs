@@ -39,7 +39,8 @@ pub(super) fn hold_beside(
     }
 }
 
-fn directory(loaded: &Loaded, place: &Place) -> Option<PathBuf> {
+/// The directory that a place is in; `None` for memory.
+pub(crate) fn directory(loaded: &Loaded, place: &Place) -> Option<PathBuf> {
     match place {
         Place::DataDirectory => Some(loaded.config.data_dir.0.clone()),
         Place::Directory(path) => Some(path.clone()),

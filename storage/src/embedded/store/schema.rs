@@ -2,7 +2,7 @@
 
 use crate::embedded::{directory::STORE_FILE, file::FileKind, generation};
 
-pub(super) const KIND: FileKind = FileKind {
+pub(in crate::embedded) const KIND: FileKind = FileKind {
     name: STORE_FILE,
     application_id: 0x506c_7353, // "PlsS"
     version: 5,

@@ -16,7 +16,7 @@ use domain::{
 };
 use edge::Compute;
 use ingestor_consumer::{
-    Consumer, ConsumerPorts, Work,
+    Consumer, ConsumerConfig, ConsumerPorts, Work,
     blocks::{BlockMaker, BlocksConfig},
     refold::Refolder,
     replay,
@@ -295,7 +295,9 @@ async fn start_consumer(
     clock: &SimulatedClock,
     of: Ports<'_>,
 ) -> Result<Consumer<Log, Usage>, Failure> {
-    let config = consuming::consumer_config(config, Work::Live);
+    // A tick is to store all that it folds.
+    let config =
+        ConsumerConfig { rows_per_second: None, ..consuming::consumer_config(config, Work::Live) };
     Consumer::start(ports(clock, of), config).await.map_err(consuming::failure)
 }
 
