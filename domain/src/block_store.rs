@@ -138,15 +138,16 @@ pub trait BlockStore: UsageStore {
         seen: Vec<SegmentId>,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Deletes some of what is stored of a partition's epoch: rows, groups of dead letters, runs of ids, and
-    /// at the end progress and manifests. Gives how many rows of tables went, 0 where there are no more. Its
-    /// states go with [`BlockStore::keep_states`], its blocks with [`BlockStore::delete_block`].
+    /// Deletes some of what is stored of an epoch of a log: rows, groups of dead letters, runs of ids,
+    /// manifests and progress. Gives how many rows of tables went, 0 where there are no more. Its states go
+    /// with [`BlockStore::keep_states`], its blocks with [`BlockStore::delete_block`].
     ///
     /// # Errors
     /// See [`StoreError`]; some may be deleted.
     fn delete_epoch(
         &self,
-        partition: PartitionKey,
+        log_id: LogId,
+        epoch: Epoch,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// Starts of the segments below an offset that have a run of ids, at most some thousand, ascending.

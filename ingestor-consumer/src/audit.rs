@@ -262,7 +262,7 @@ impl<L: PulseLog, U: BlockStore> StretchAudit<'_, L, U> {
         }
         for before in manifests.iter().filter(|manifest| manifest.end >= low) {
             let has_state = restart::has_state(self.store, before.state_digest);
-            // Of older ones the last of a day is kept, and the newest always.
+            // Of older ones the last of a week is kept, and the newest always.
             if self.handle.block_on(has_state)? || Some(before) == manifests.last() {
                 let (store, key) = (self.store, self.key);
                 let resumed =

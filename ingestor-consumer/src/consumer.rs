@@ -1,7 +1,8 @@
 //! The consumer: one tick drains every partition to the end it has at that moment.
 //!
 //! The hourly job, the drain once by hand and following each second are the same tick on another
-//! schedule. A tick returns when everything it found is stored.
+//! schedule. A tick returns when everything it found is stored, but for open
+//! rows that wait for their pace (`rows_per_second`).
 
 mod assignment;
 mod idle;
@@ -49,8 +50,8 @@ pub struct ConsumerConfig {
     /// Rows of one flush at most, at least 1. Default 32,768: about 8 MiB on their way to the store.
     /// Few cost more writes, many cost memory.
     pub flush_rows_max: usize,
-    /// Rows of open segments that are stored in a second, about, shared evenly by the lanes and their
-    /// partitions. Default `None`, as many as change. What changed since is stored by a later tick, by one that
+    /// Rows of open segments that are stored in a second, about, shared evenly by the lanes and in each by
+    /// its partitions that have some. Default `None`, as many as change. What changed since is stored by a later tick, by one that
     /// finds nothing new, and when its segment closes: few fold faster where many keys are in use, many
     /// are fresher.
     pub rows_per_second: Option<u64>,
@@ -195,6 +196,8 @@ struct Taken {
     believed: Vec<Rebase>,
     /// The log does not have this consumer's limits yet.
     lacks_limits: bool,
+    /// When all that had been folded was stored.
+    stored_at: Timestamp,
 }
 
 /// What a consumer works on.

@@ -138,7 +138,8 @@ pub(crate) enum ToLane {
 }
 
 /// What the lane sends. The answer of a drain goes the way of its flushes, so when the tick hears it,
-/// all that the drain lent is stored. Of a partition that stopped, the open segment is not: it is folded
+/// all that the drain lent is stored; but where the open segment waits for its pace, the lane answers
+/// itself, and says so. Of a partition that stopped, the open segment is not: it is folded
 /// again once the partition is restored.
 pub(crate) enum FlushJob {
     Store(Box<StoreJob>),

@@ -120,14 +120,16 @@ impl Lane {
         must_store: bool,
         done: Done,
     ) -> Result<(), FlusherGone> {
-        let partitions = self.partitions.len().max(1) as u64;
-        let rows_per_second = self.rows_per_second.map(|rows| rows / partitions);
+        let with_rows =
+            self.partitions.values().filter(|lane| lane.fold.changed_rows() > 0).count();
+        let share = |rows: u64| (rows / with_rows.max(1) as u64).max(1);
+        let rows_per_second = self.rows_per_second.map(share);
         let lane = lane_of(&mut self.partitions, partition);
         if let Some(reason) = lane.stop_reason() {
             return self.tell(reason, done);
         }
         if !must_store && rows_per_second.is_some_and(|rows| !lane.may_store(rows)) {
-            // The tick may have been dropped; then nobody asks.
+            // Before flushes that still wait for the store: it says only what is folded.
             drop(done.send(Ok(lane.report(partition, false))));
             return Ok(());
         }

@@ -3,19 +3,21 @@
 //!
 //! A fold begins again from the state at the end of a segment: at a start from the newest one, for an
 //! explanation or an audit from one before the segments that they fold. So every state of the horizon is
-//! kept, the last of each of some days before that, and of the time before them the last of each week, for
-//! as long as the log has the records behind it. What is asked of a segment in between folds from the last
+//! kept, the last of each of some days before that, and of the time before them the last of each week and
+//! of each month (where a block of old usage ends), for as long as the log has the records behind it. What is asked of a segment in between folds from the last
 //! state before it on.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use domain::{
-    BlockStore, Clock, Manifest, Offset, PulseLog, SegmentId, Timestamp, WindowLength,
+    BlockStore, Clock, Epoch, LogId, Manifest, Offset, PulseLog, SegmentId, Timestamp,
+    WindowLength,
     epochs::{Journal, LogHistory},
     generation::Generation,
     log::LogError,
     store::{PartitionKey, StoreError},
 };
+use jiff::tz::TimeZone;
 use thiserror::Error;
 
 use crate::{fold, restart};
@@ -25,6 +27,16 @@ const STATE_OF_EACH_DAY: Duration = Duration::from_hours(8 * 24);
 
 fn start_of_day(time: Timestamp) -> Timestamp {
     WindowLength::DAY.start_of(time)
+}
+
+/// In UTC; the day's start, where no month is known.
+fn start_of_month(time: Timestamp) -> Timestamp {
+    let start = jiff::Timestamp::from_microsecond(time.micros()).ok().and_then(|time| {
+        let first = TimeZone::UTC.to_datetime(time).date().first_of_month();
+        first.to_zoned(TimeZone::UTC).ok()
+    });
+    let start = start.and_then(|start| Timestamp::from_micros(start.timestamp().as_microsecond()));
+    start.unwrap_or_else(|| start_of_day(time))
 }
 
 /// A Monday, in UTC.
@@ -76,6 +88,8 @@ pub struct Retention<L, U> {
     logs: Vec<Arc<L>>,
     clock: Arc<dyn Clock>,
     config: RetentionConfig,
+    /// Epochs of which nothing is left. Finding that costs a look at every row.
+    dropped: HashSet<(LogId, Epoch)>,
 }
 
 /// The manifests of one epoch of a partition that matter.
@@ -97,14 +111,14 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         clock: Arc<dyn Clock>,
         config: RetentionConfig,
     ) -> Self {
-        Self { store, generations, logs, clock, config }
+        Self { store, generations, logs, clock, config, dropped: HashSet::new() }
     }
 
     /// Deletes what is not needed now.
     ///
     /// # Errors
     /// See [`RetentionError`]; what was deleted was not needed.
-    pub async fn run(&self) -> Result<Deleted, RetentionError> {
+    pub async fn run(&mut self) -> Result<Deleted, RetentionError> {
         let mut deleted = Deleted { records: self.trim_logs().await?, ..Deleted::default() };
         let journal = self.store.journal().await?;
         deleted.rows = self.delete_dropped(&journal).await?;
@@ -166,7 +180,7 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
 
     /// What is stored of epochs that were dropped; their states go with all others, and their blocks once
     /// nobody reads by a map that has them.
-    async fn delete_dropped(&self, journal: &Journal) -> Result<u64, StoreError> {
+    async fn delete_dropped(&mut self, journal: &Journal) -> Result<u64, StoreError> {
         let mut deleted = 0;
         for generation in &self.generations {
             let log_id = generation.log_id;
@@ -175,15 +189,16 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
                 if map.remove((log_id, epoch)) {
                     self.store.replace_block_map(&map).await?;
                 }
-                for partition in generation.partitions() {
-                    let key = PartitionKey { log_id, partition, epoch };
-                    loop {
-                        match self.store.delete_epoch(key).await? {
-                            0 => break,
-                            some => deleted += some,
-                        }
+                if self.dropped.contains(&(log_id, epoch)) {
+                    continue;
+                }
+                loop {
+                    match self.store.delete_epoch(log_id, epoch).await? {
+                        0 => break,
+                        some => deleted += some,
                     }
                 }
+                self.dropped.insert((log_id, epoch));
             }
         }
         Ok(deleted)
@@ -213,8 +228,13 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         let mut kept = self.inherited(history, key, from).await?;
         for (place, manifest) in manifests.iter().enumerate() {
             let next = manifests.get(place + 1).map(|next| next.eff_ts);
-            let start_of = if manifest.eff_ts >= by_days { start_of_day } else { start_of_week };
-            let is_last = next.is_none_or(|next| start_of(next) > start_of(manifest.eff_ts));
+            let is_last_of = |start_of: fn(Timestamp) -> Timestamp| {
+                next.is_none_or(|next| start_of(next) > start_of(manifest.eff_ts))
+            };
+            let is_last = match manifest.eff_ts >= by_days {
+                true => is_last_of(start_of_day),
+                false => is_last_of(start_of_week) || is_last_of(start_of_month),
+            };
             if manifest.eff_ts >= recent || is_last || begun.contains(&manifest.end) {
                 kept.push(*manifest);
             }
@@ -323,5 +343,23 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         } else {
             needed.map_or(below, |needed| needed.min(below))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weeks_begin_on_mondays_and_months_on_their_first_days() {
+        for (time, week, month) in [
+            ("1970-01-01T00:00:00Z", "1969-12-29T00:00:00Z", "1970-01-01T00:00:00Z"),
+            ("2026-11-30T00:00:00Z", "2026-11-30T00:00:00Z", "2026-11-01T00:00:00Z"),
+            ("2026-12-06T23:59:59Z", "2026-11-30T00:00:00Z", "2026-12-01T00:00:00Z"),
+        ] {
+            let time: Timestamp = time.parse().unwrap();
+            assert_eq!(start_of_week(time).to_string(), week);
+            assert_eq!(start_of_month(time).to_string(), month);
+        }
     }
 }

@@ -98,7 +98,7 @@ pub async fn consume(serving: Serving, args: ConsumeArgs) -> Result<Exit, Failur
     let _signals = shutdown.on_signals().map_err(Failure::internal)?;
     loop {
         let backends = backends::open(&serving.loaded, &[Stage::Consume]).await?;
-        let consuming = Consuming::start(&backends, config, &runtime::Health::new())
+        let consuming = Consuming::start(&backends, config, &schedule, &runtime::Health::new())
             .await
             .map_err(consuming::failure)?;
         if once {

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use domain::{
-    BillingStore, BlockStore, DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, Partition,
-    PulseLog, RowKey, SegmentId, Tenant, UsageRow, UsageStore,
+    BillingStore, BlockStore, DeadLetterGroup, DeadLetterKey, Epoch, LogId, Manifest, Offset,
+    Partition, PulseLog, RowKey, SegmentId, Tenant, UsageRow, UsageStore,
     billing::{Appended, CatalogueHead, CatalogueVersion},
     blocks::{BlockManifest, BlockMap, BlockNumber, Page},
     epochs::LogEvent,
@@ -301,8 +301,8 @@ impl BlockStore for Usage {
         each!(Usage: self, store => store.keep_states(digests, seen).await)
     }
 
-    async fn delete_epoch(&self, partition: PartitionKey) -> Result<u64, StoreError> {
-        each!(Usage: self, store => store.delete_epoch(partition).await)
+    async fn delete_epoch(&self, log_id: LogId, epoch: Epoch) -> Result<u64, StoreError> {
+        each!(Usage: self, store => store.delete_epoch(log_id, epoch).await)
     }
 
     async fn runs_below(

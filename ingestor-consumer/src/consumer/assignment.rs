@@ -128,6 +128,7 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
             has_ended: fold.sealed_at().is_some(),
             believed: self.history.rebases(self.epoch(), partition).cloned().collect(),
             lacks_limits: self.log_lacks_limits(&fold),
+            stored_at: self.clock.now(),
         };
         let fold = Box::new(fold.publishing(self.publishing));
         self.lanes.command(partition, DrainCommand::Take { partition, fold })?;

@@ -292,8 +292,14 @@ impl<L: PulseLog, U: UsageStore> Consumer<L, U> {
         let now = self.clock.now();
         metrics::stopped(self.number, self.troubles.count());
         metrics::held(self.number, self.memory.held());
-        if self.troubles.count() == 0 && reports.values().all(|report| report.is_stored) {
-            self.caught_up_at = Some(now);
+        for report in reports.values().filter(|report| report.is_stored) {
+            if let Some(taken) = self.taken.get_mut(&report.partition) {
+                taken.stored_at = now;
+            }
+        }
+        if self.troubles.count() == 0 {
+            let oldest = self.taken.values().map(|taken| taken.stored_at).min();
+            self.caught_up_at = Some(oldest.unwrap_or(now));
         }
         if let Some(at) = self.caught_up_at {
             #[allow(clippy::cast_precision_loss, clippy::float_arithmetic)]

@@ -114,7 +114,7 @@ fn about_log(config: &Config, log: &[Holding], stored: Option<&StoreInventory>) 
         return None;
     }
     let why = match stored {
-        Some(stored) if !stored.unbilled.is_empty() => {
+        Some(stored) if !stored.is_billed => {
             "nothing was billed, and what is behind the cut of a bill stays: run `pulso bill run`"
         }
         Some(stored) if !stored.unused.is_empty() => "an epoch that is not in use begins there",
@@ -159,13 +159,13 @@ mod tests {
         let (config, now) = (Config::default(), clock::system().now());
         let keep = config.log.keep.duration();
         let log = |age| [holding("records of the log", 5, Some(now.minus(age)))];
-        let none = StoreInventory { holdings: vec![], unused: vec![], unbilled: vec![] };
+        let none = StoreInventory { holdings: vec![], unused: vec![], is_billed: true };
         assert_eq!(about_log(&config, &log(keep), Some(&none)), None);
         let old = log(keep + 2 * SLACK);
         assert!(about_log(&config, &old, Some(&none)).unwrap().contains("running"));
         let unused = StoreInventory { unused: vec![(LogId([1; 16]), Epoch(7))], ..none.clone() };
         assert!(about_log(&config, &old, Some(&unused)).unwrap().contains("epoch"));
-        let unbilled = StoreInventory { unbilled: vec![LogId([1; 16])], ..none };
+        let unbilled = StoreInventory { is_billed: false, ..none };
         assert!(about_log(&config, &old, Some(&unbilled)).unwrap().contains("billed"));
         assert!(about_epochs(&unused).next().unwrap().contains("replay drop 7"));
     }

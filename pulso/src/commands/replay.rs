@@ -105,7 +105,8 @@ pub enum ReplayCommand {
         /// An epoch that a replay has folded up to date.
         epoch: u16,
     },
-    /// Forget an epoch: it cannot be put to use any more, and what is stored of it is deleted. Refused for
+    /// Forget an epoch: it cannot be put to use any more, and what is stored of it is deleted (embedded
+    /// directories). Refused for
     /// one that totals in use, invoices or another epoch stand on.
     Drop {
         /// An epoch that is not in use.
@@ -373,7 +374,7 @@ impl Replay<'_> {
         let dropped = replay::drop(&*self.log, usage, epoch, &billed.collect()).await;
         dropped.map_err(|error| self.failure(error))?;
         let answer = Answer::single(json!({ "epoch": epoch.0 }), &["epoch"]).note(format!(
-            "epoch {epoch} is dropped: the process that consumes an embedded directory deletes what is stored of it within the hour"
+            "epoch {epoch} is dropped. In an embedded directory the process that consumes deletes what is stored of it within the hour; on CQL it stays stored and counts in nothing"
         ));
         Ok((answer, Exit::Success))
     }

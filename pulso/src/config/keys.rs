@@ -311,7 +311,8 @@ sections! {
         /// Rows of open segments that are stored in a second, about. What changed beyond that is stored by
         /// a later tick, and in any case when nothing more comes and when its segment closes. Fewer leave
         /// more of the machine to folding where many resources are in use at once; totals are that much
-        /// older (`as_of`): a million resources in constant use, ten seconds.
+        /// older (`as_of`): a million resources in constant use, over all partitions, ten seconds. Only
+        /// where the consumer follows the log; a schedule stores all at each of its ticks.
         rows_per_second: Count<1_000, 1_000_000_000> = "100000";
         /// Bytes that open segments may hold between drains; each lane that drains holds one segment of
         /// at most `limits.segment_bytes` more. Beyond it the largest segment is closed before its

@@ -69,6 +69,7 @@ impl Consuming {
     pub async fn start(
         backends: &Backends,
         config: &Config,
+        schedule: &Schedule,
         health: &Health,
     ) -> Result<Self, ConsumerError> {
         let check = health.register("consumer");
@@ -81,7 +82,13 @@ impl Consuming {
         }
         turns.push(Turn::waiting(Arc::clone(&backends.log), before));
         let blocks = Blocks::new(backends, config);
-        let config = consumer_config(config, Work::Live);
+        // Who ticks by the hour stores all at each tick.
+        let rows_per_second = u64::from(config.consumer.rows_per_second.as_u32());
+        let follows = matches!(schedule, Schedule::Follow(_));
+        let config = ConsumerConfig {
+            rows_per_second: follows.then_some(rows_per_second),
+            ..consumer_config(config, Work::Live)
+        };
         let (usage, feed) = (Arc::clone(&backends.usage), backends.feed.clone());
         let (turns_of, trouble) = (Mutex::new(None), Trouble::default());
         let started = Self { turns: turns_of, usage, feed, config, blocks, trouble, check };
@@ -277,7 +284,6 @@ pub(crate) fn consumer_config(config: &Config, work: Work) -> ConsumerConfig {
         chunk_bytes: consumer.chunk_bytes.as_usize(),
         chunks_in_flight: consumer.chunks_in_flight.as_usize(),
         flushes_in_flight: consumer.flushes_in_flight.as_usize(),
-        rows_per_second: Some(u64::from(consumer.rows_per_second.as_u32())),
         memory_bytes: consumer.memory.bytes(),
         readers: consumer.readers.as_usize(),
         limits: FoldLimits {

@@ -158,9 +158,8 @@ impl Process {
         }
         let (mut consuming, mut consumer_task) = (None, None);
         if plan.runs(Stage::Consume) {
-            let started =
-                Consuming::start(&backends, config, &health).await.map_err(consuming::failure)?;
-            let started = Arc::new(started);
+            let started = Consuming::start(&backends, config, &plan.schedule, &health).await;
+            let started = Arc::new(started.map_err(consuming::failure)?);
             tasks.push(follow(started.trouble(), health.register("store"), &shutdown));
             let (schedule, until) = (plan.schedule.clone(), consumer_shutdown.clone());
             let running = Arc::clone(&started);

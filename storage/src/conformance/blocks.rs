@@ -227,7 +227,7 @@ pub async fn an_epoch_goes_and_the_others_stay<S: Subject<Port: BlockStore>>(sub
     }
     let mut deleted = 0;
     loop {
-        match store.delete_epoch(of(1)).await.unwrap() {
+        match store.delete_epoch(LOG, Epoch(1)).await.unwrap() {
             0 => break,
             some => deleted += some,
         }

@@ -35,10 +35,10 @@ pub struct Holding {
 pub struct StoreInventory {
     /// By kind.
     pub holdings: Vec<Holding>,
-    /// Epochs that were opened and are neither in use nor dropped, nor below what is in use.
+    /// Epochs that were opened after the one in use, and not dropped.
     pub unused: Vec<(LogId, Epoch)>,
-    /// Logs of which nothing was ever billed.
-    pub unbilled: Vec<LogId>,
+    /// Whether anything of the newest log was ever billed.
+    pub is_billed: bool,
 }
 
 /// A kind: the tables that are of it, and where the time of its oldest is asked for.
@@ -93,8 +93,8 @@ pub fn of_store(directory: &Path) -> Result<StoreInventory, OpenError> {
         opened.filter(|epoch| *epoch > history.active()).map(|epoch| (*log_id, epoch))
     });
     let unused = unused.collect();
-    let unbilled = logs.iter().copied().filter(|log_id| map.marks(*log_id).0 == 0).collect();
-    Ok(StoreInventory { holdings, unused, unbilled })
+    let is_billed = logs.last().is_some_and(|newest| map.marks(*newest).0 > 0);
+    Ok(StoreInventory { holdings, unused, is_billed })
 }
 
 /// A file that is only read.

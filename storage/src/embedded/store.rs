@@ -26,8 +26,8 @@ use std::{
 };
 
 use domain::{
-    BlockStore, DeadLetterGroup, DeadLetterKey, LogId, Manifest, Offset, RowKey, SegmentId, Tenant,
-    UsageRow, UsageStore,
+    BlockStore, DeadLetterGroup, DeadLetterKey, Epoch, LogId, Manifest, Offset, RowKey, SegmentId,
+    Tenant, UsageRow, UsageStore,
     blocks::{BlockManifest, BlockMap, BlockNumber, Page},
     epochs::LogEvent,
     generation::Generation,
@@ -395,8 +395,8 @@ impl BlockStore for EmbeddedUsageStore {
             .await
     }
 
-    async fn delete_epoch(&self, partition: PartitionKey) -> Result<u64, StoreError> {
-        self.store.write(move |connection| retention::delete_epoch(connection, partition)).await
+    async fn delete_epoch(&self, log_id: LogId, epoch: Epoch) -> Result<u64, StoreError> {
+        self.store.write(move |connection| retention::delete_epoch(connection, log_id, epoch)).await
     }
 
     async fn runs_below(

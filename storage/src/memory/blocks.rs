@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::{
-    BlockStore, LogId, Offset, RowKey, SegmentId, Tenant,
+    BlockStore, Epoch, LogId, Offset, RowKey, SegmentId, Tenant,
     blocks::{BlockManifest, BlockMap, BlockNumber, Page},
     store::{PartitionKey, StoreError},
 };
@@ -180,11 +180,8 @@ impl BlockStore for MemoryUsageStore {
         Ok((before - stored.states.len()) as u64)
     }
 
-    async fn delete_epoch(&self, key: PartitionKey) -> Result<u64, StoreError> {
-        let is_of = |segment: &SegmentId| {
-            let SegmentId { log_id, partition, epoch, .. } = *segment;
-            PartitionKey { log_id, partition, epoch } == key
-        };
+    async fn delete_epoch(&self, log_id: LogId, epoch: Epoch) -> Result<u64, StoreError> {
+        let is_of = |segment: &SegmentId| (segment.log_id, segment.epoch) == (log_id, epoch);
         let stored = &mut lock(&self.state).stored;
         let count = |stored: &StoredUsage| {
             let proofs = stored.runs.len() + stored.manifests.len();
@@ -195,7 +192,7 @@ impl BlockStore for MemoryUsageStore {
         stored.dead_letters.retain(|key, _| !is_of(&key.segment));
         stored.runs.retain(|segment, _| !is_of(segment));
         stored.manifests.retain(|segment, _| !is_of(segment));
-        stored.progress.remove(&key);
+        stored.progress.retain(|key, _| (key.log_id, key.epoch) != (log_id, epoch));
         Ok((before - count(stored)) as u64)
     }
 

@@ -6,7 +6,7 @@
 //! no time of their own; the map is decided by compare-and-set.
 
 use domain::{
-    BlockStore, LogId, Offset, RowKey, SegmentId, Tenant,
+    BlockStore, Epoch, LogId, Offset, RowKey, SegmentId, Tenant,
     blocks::{BlockManifest, BlockMap, BlockNumber, Page},
     store::{PartitionKey, StoreError},
     usage::ResourceKey,
@@ -119,7 +119,7 @@ impl BlockStore for ScyllaUsageStore {
         Ok(0)
     }
 
-    async fn delete_epoch(&self, _: PartitionKey) -> Result<u64, StoreError> {
+    async fn delete_epoch(&self, _: LogId, _: Epoch) -> Result<u64, StoreError> {
         Ok(0)
     }
 

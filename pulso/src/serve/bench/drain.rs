@@ -17,7 +17,7 @@ use domain::{
     segment::Progress,
     store::{DeadLetterFilter, Flush, PartitionKey, StoreError, UsageFilter},
 };
-use ingestor_consumer::{Consumer, ConsumerConfig, ConsumerPorts, Work};
+use ingestor_consumer::{Consumer, ConsumerPorts, Work};
 use runtime::{Schedule, clock, telemetry::Metrics};
 use serde_json::{Value, json};
 
@@ -71,11 +71,7 @@ async fn measure(
         feed: None::<Arc<NoFeed>>,
         clock: Arc::new(clock::system()),
     };
-    // A tick is to store all that it folds.
-    let config = ConsumerConfig {
-        rows_per_second: None,
-        ..consuming::consumer_config(&serving.loaded.config, Work::Live)
-    };
+    let config = consuming::consumer_config(&serving.loaded.config, Work::Live);
     let mut consumer = Consumer::start(ports, config).await.map_err(consuming::failure)?;
     let (before, started) = (CpuTimes::now()?, Instant::now());
     consumer.tick().await.map_err(consuming::failure)?;

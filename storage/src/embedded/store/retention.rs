@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use domain::{Manifest, Offset, SegmentId, store::PartitionKey};
+use domain::{Epoch, LogId, Manifest, Offset, SegmentId, store::PartitionKey};
 use rusqlite::{Connection, params};
 
 use super::failure::{Failure, damaged, signed, signed_bound, unsigned};
@@ -86,8 +86,12 @@ const NO_SEGMENT: SegmentId = SegmentId {
     start: Offset(0),
 };
 
-/// Deletes some rows of one table that has any of an epoch. What says that there are any goes last.
-pub(super) fn delete_epoch(connection: &Connection, key: PartitionKey) -> Result<u64, Failure> {
+/// Deletes some rows of one table that has any of an epoch.
+pub(super) fn delete_epoch(
+    connection: &Connection,
+    log_id: LogId,
+    epoch: Epoch,
+) -> Result<u64, Failure> {
     const TABLES: [(&str, &str); 5] = [
         (
             "usage_segment",
@@ -98,18 +102,12 @@ pub(super) fn delete_epoch(connection: &Connection, key: PartitionKey) -> Result
         ("segment_manifest", "log_id, log_partition, epoch, segment_start"),
         ("partition_progress", "log_id, log_partition, epoch"),
     ];
-    const OF: &str = "log_id = ?1 AND log_partition = ?2 AND epoch = ?3";
-    let PartitionKey { log_id, partition, epoch } = key;
-    let values = params![log_id.0.as_slice(), partition.0, epoch.0];
-    let exists = format!("SELECT EXISTS (SELECT 1 FROM partition_progress WHERE {OF})");
-    if !connection.prepare_cached(&exists)?.query_row(values, |row| row.get(0))? {
-        return Ok(0);
-    }
     for (table, columns) in TABLES {
         let delete = format!(
             "DELETE FROM {table} WHERE ({columns}) IN
-             (SELECT {columns} FROM {table} WHERE {OF} LIMIT {ROWS_AT_ONCE})"
+             (SELECT {columns} FROM {table} WHERE log_id = ?1 AND epoch = ?2 LIMIT {ROWS_AT_ONCE})"
         );
+        let values = params![log_id.0.as_slice(), epoch.0];
         let deleted = connection.prepare_cached(&delete)?.execute(values)?;
         if deleted > 0 {
             file::give_back(connection, PAGES_AT_ONCE)?;

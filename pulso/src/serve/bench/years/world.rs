@@ -16,7 +16,7 @@ use domain::{
 };
 use edge::Compute;
 use ingestor_consumer::{
-    Consumer, ConsumerConfig, ConsumerPorts, Work,
+    Consumer, ConsumerPorts, Work,
     blocks::{BlockMaker, BlocksConfig},
     refold::Refolder,
     replay,
@@ -169,7 +169,7 @@ impl World {
         let keep = self.config.log.keep.duration();
         let config = RetentionConfig { log: (keep > Duration::ZERO).then_some(keep) };
         let (generations, clock) = (vec![*self.log.generation()], Arc::new(self.clock.clone()));
-        let retention = Retention::new(usage, generations, vec![log], clock, config);
+        let mut retention = Retention::new(usage, generations, vec![log], clock, config);
         retention.run().await.map(drop).map_err(Failure::internal)
     }
 
@@ -295,9 +295,7 @@ async fn start_consumer(
     clock: &SimulatedClock,
     of: Ports<'_>,
 ) -> Result<Consumer<Log, Usage>, Failure> {
-    // A tick is to store all that it folds.
-    let config =
-        ConsumerConfig { rows_per_second: None, ..consuming::consumer_config(config, Work::Live) };
+    let config = consuming::consumer_config(config, Work::Live);
     Consumer::start(ports(clock, of), config).await.map_err(consuming::failure)
 }
 
