@@ -304,7 +304,7 @@ async fn a_running_log_grows_to_shorter_windows_and_bills_before_and_after() {
     assert_eq!((of(0), of(1)), ((&json!("1h"), &json!(2)), (&json!("15m"), &json!(2))));
     assert!(cluster.run(&grow).await.contains("15m"));
     assert_eq!(shown["generations"].as_array().unwrap().len(), 2);
-    server.healthy_and_drained().await;
+    server.drained().await;
 
     // The hour that holds midnight in Kolkata was counted as one.
     let said = refused(&server, &["contract", "apply", &from_january], 65).await;
@@ -353,7 +353,7 @@ async fn a_running_log_grows_to_shorter_windows_and_bills_before_and_after() {
     ] {
         cluster.run(arguments).await;
     }
-    server.healthy_and_drained().await;
+    server.drained().await;
     assert_eq!(bill(&server, "2024-10", &["--deltas"]).await["deltas"], "0");
     server.terminate().await;
 }

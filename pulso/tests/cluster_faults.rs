@@ -61,7 +61,7 @@ impl Pipeline {
 
     async fn is_exact(&self, what: &str) {
         let queries = self.consumers.last().unwrap();
-        queries.healthy_and_drained().await;
+        queries.drained().await;
         let found = difference(&stored_totals(queries).await, &self.expected);
         assert_eq!(found, Difference::default(), "{what}");
     }

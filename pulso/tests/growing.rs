@@ -77,7 +77,7 @@ async fn sending(server: &Server, plans: &mut Vec<Load>, meanwhile: impl Future<
 }
 
 async fn assert_totals(server: &Server, plans: &[Load], what: &str) {
-    server.healthy_and_drained().await;
+    server.drained().await;
     let mut expected = Totals::new();
     plans.iter().for_each(|plan| load::add(&mut expected, plan.totals()));
     let found = difference(&stored_totals(server).await, &expected);

@@ -39,7 +39,7 @@ async fn assert_exact(ingest: &Server, query: &Server, plans: &mut [Load]) {
                 plan.send_again(ingest, PATIENCE).await;
             }
         }
-        query.healthy_and_drained().await;
+        query.drained().await;
         let found = difference(&stored_totals(query).await, &expected);
         assert_eq!(found, Difference::default(), "sent again: {again}");
     }
@@ -134,7 +134,7 @@ async fn a_running_pipeline_is_replayed_on_servers() {
     let rest = Server::start(&homes[1], &cluster.stages("consume,price,query")).await;
     let mut plans = [Load::new(11), Load::new(12)];
     plans[0].send_all(&ingest, PATIENCE).await;
-    rest.healthy_and_drained().await;
+    rest.drained().await;
     let replaying = async {
         cluster.run(&["replay", "--from-start", "--into", "1"]).await;
         cluster.run(&["replay", "compare", "1"]).await;

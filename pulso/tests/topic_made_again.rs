@@ -131,7 +131,7 @@ async fn a_consumer_does_not_start_on_a_topic_that_was_made_again() {
     let home = Home::new();
     let expected = send(&cluster, [1]).await;
     let consumer = Server::start(&home, &cluster.stages("consume,query")).await;
-    consumer.healthy_and_drained().await;
+    consumer.drained().await;
     consumer.terminate().await;
 
     let ended = make_again(&cluster).await;
@@ -159,7 +159,7 @@ async fn stops(partitions: &str, meanwhile: Meanwhile) {
     let expected = send(&cluster, [1]).await;
     let settings = cluster.stages("consume,query").with("PULSO_KAFKA__SESSION_TIMEOUT", "40s");
     let mut consumer = Server::start(&home, &settings).await;
-    consumer.healthy_and_drained().await;
+    consumer.drained().await;
 
     if meanwhile == Meanwhile::Asleep {
         consumer.signal(libc::SIGSTOP);
@@ -230,7 +230,7 @@ async fn a_member_that_wakes_to_a_topic_that_is_gone_is_never_ready() {
     let home = Home::new();
     let expected = send(&cluster, [1]).await;
     let consumer = Server::start(&home, &cluster.stages("consume,query")).await;
-    consumer.healthy_and_drained().await;
+    consumer.drained().await;
 
     consumer.signal(libc::SIGSTOP);
     delete(&cluster).await;
@@ -300,7 +300,7 @@ async fn ingest_acknowledges_nothing_into_a_topic_that_was_made_again() {
     totals.insert(("late".to_owned(), "sku".to_owned()), (count, sum));
     everywhere.into_iter().for_each(|answer| drop(answer.unwrap()));
     let consumer = Server::start(&consuming, &cluster.stages("consume,query")).await;
-    consumer.healthy_and_drained().await;
+    consumer.drained().await;
     consumer.terminate().await;
 
     let ended = make_again(&cluster).await;

@@ -222,8 +222,15 @@ impl Producers {
 
     /// Forgets producers last seen before `bucket_min`.
     pub(crate) fn forget_before(&mut self, bucket_min: u32) {
-        self.all.retain(|_, producer| producer.bucket >= bucket_min);
-        self.count();
+        let mut forgotten = 0;
+        self.all.retain(|key, producer| {
+            let stays = producer.bucket >= bucket_min;
+            if !stays {
+                forgotten += producer.bytes(key);
+            }
+            stays
+        });
+        self.bytes -= forgotten;
     }
 
     fn count(&mut self) {

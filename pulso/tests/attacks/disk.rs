@@ -70,7 +70,7 @@ pub(crate) async fn fill() -> Option<Measured> {
         send_until_taken(&mut client, *number).await;
     }
     let pulses = (accepted + refused.len() as u64) * PULSES;
-    server.healthy_and_drained().await;
+    server.drained().await;
     are_counted(pulses, &server).await;
     server.audit_is_clean().await;
     drop(server);
