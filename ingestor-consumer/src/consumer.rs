@@ -1,8 +1,8 @@
 //! The consumer: one tick drains every partition to the end it has at that moment.
 //!
 //! The hourly job, the drain once by hand and following each second are the same tick on another
-//! schedule. A tick returns when everything it found is stored, but for open
-//! rows that wait for their pace (`rows_per_second`).
+//! schedule. A tick returns when everything it found is stored, but for open rows that wait for their
+//! pace (`rows_per_second`).
 
 mod assignment;
 mod idle;
@@ -51,9 +51,9 @@ pub struct ConsumerConfig {
     /// Few cost more writes, many cost memory.
     pub flush_rows_max: usize,
     /// Rows of open segments that are stored in a second, about, shared evenly by the lanes and in each by
-    /// its partitions that have some. Default `None`, as many as change. What changed since is stored by a later tick, by one that
-    /// finds nothing new, and when its segment closes: few fold faster where many keys are in use, many
-    /// are fresher.
+    /// its partitions that have some. Default `None`, as many as change. What changed since is stored by a
+    /// later tick, by one that finds nothing new, and when its segment closes: few fold faster where many
+    /// keys are in use, many are fresher.
     pub rows_per_second: Option<u64>,
     /// Bytes that open segments may hold between drains. Default 1 GiB. Each lane that drains holds one
     /// segment more, of `limits.segment_bytes` at the most. Little closes segments early and

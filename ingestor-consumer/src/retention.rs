@@ -185,12 +185,12 @@ impl<L: PulseLog, U: BlockStore> Retention<L, U> {
         for generation in &self.generations {
             let log_id = generation.log_id;
             for epoch in journal.log(log_id).dropped() {
+                if self.dropped.contains(&(log_id, epoch)) {
+                    continue;
+                }
                 let mut map = self.store.block_map().await?.next_version();
                 if map.remove((log_id, epoch)) {
                     self.store.replace_block_map(&map).await?;
-                }
-                if self.dropped.contains(&(log_id, epoch)) {
-                    continue;
                 }
                 loop {
                     match self.store.delete_epoch(log_id, epoch).await? {

@@ -8,13 +8,15 @@ use super::{
     backfills::{BackfillKey, BackfillVerdict, RowVerdict},
     declarations::Declaration,
     delta::{
-        BACKFILL, BUCKET, BackfillKeyWire, Chain, DECLARATION, Delta, FORGET, LANDING, LIMITS,
-        LandingWire, PRODUCER, ProducerKeyWire, ROOM, ROWS, RowsWire, split,
+        BACKFILL, BUCKET, Chain, DECLARATION, Delta, FORGET, LANDING, LIMITS, LandingWire,
+        PRODUCER, ROOM, ROWS, RowsWire, split,
     },
     digest,
     producers::{BatchVerdict, Landing, ProducerKey},
     state::State,
-    wire::{DeclarationWire, LimitsWire, StateError, damaged, number, part},
+    wire::{
+        BackfillWire, DeclarationWire, LimitsWire, ProducerWire, StateError, damaged, number, part,
+    },
 };
 
 /// Each change to what is stored.
@@ -55,8 +57,9 @@ impl State {
         };
         if self.delta.producers.take(producer) {
             let ProducerKey { scope, producer_id } = key;
-            let key = ProducerKeyWire { scope: scope.clone(), producer_id: producer_id.to_vec() };
-            self.delta.message(PRODUCER, &key);
+            let (scope, producer_id) = (scope.clone(), producer_id.to_vec());
+            let producer = ProducerWire { scope, producer_id, ..ProducerWire::default() };
+            self.delta.message(PRODUCER, &producer);
         }
         let Landing { start, length, digest, refused } = batch;
         let (producer, refused) = (producer.get(), refused.to_vec());
@@ -75,7 +78,8 @@ impl State {
             if self.delta.backfills.take(number) {
                 let BackfillKey { scope, name } = key.clone();
                 let content_digest = content_digest.to_vec();
-                self.delta.message(BACKFILL, &BackfillKeyWire { scope, name, content_digest });
+                let rows = Vec::new();
+                self.delta.message(BACKFILL, &BackfillWire { scope, name, content_digest, rows });
             }
         }
         verdict
@@ -211,16 +215,13 @@ impl Replay<'_> {
                 self.state.producers.make_room(self.bucket, room);
             }
             PRODUCER => {
-                let ProducerKeyWire { scope, producer_id } = part(wire_type, bytes)?;
-                let producer_id = <[u8; 16]>::try_from(&producer_id[..])
-                    .map_err(|_| damaged("a producer id is not 16 bytes"))?;
-                self.producers.push(ProducerKey { scope, producer_id });
+                let (key, _) = part::<ProducerWire>(wire_type, bytes)?.take()?;
+                self.producers.push(key);
             }
             LANDING => self.land(&part(wire_type, bytes)?)?,
             BACKFILL => {
-                let BackfillKeyWire { scope, name, content_digest } = part(wire_type, bytes)?;
-                let key = BackfillKey { scope, name };
-                self.state.backfills.land(&key, &content_digest, u64::MAX);
+                let (key, backfill) = part::<BackfillWire>(wire_type, bytes)?.take()?;
+                self.state.backfills.land(&key, &backfill.content_digest, u64::MAX);
                 self.backfills.push(key);
             }
             ROWS => {

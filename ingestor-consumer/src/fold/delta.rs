@@ -143,21 +143,14 @@ impl Delta {
 pub(super) const BUCKET: u32 = 1;
 pub(super) const FORGET: u32 = 2;
 pub(super) const ROOM: u32 = 3;
+/// A producer without its batches, which has the next number of producers.
 pub(super) const PRODUCER: u32 = 4;
 pub(super) const LANDING: u32 = 5;
+/// A backfill without its rows, which has the next number of backfills.
 pub(super) const BACKFILL: u32 = 6;
 pub(super) const ROWS: u32 = 7;
 pub(super) const DECLARATION: u32 = 8;
 pub(super) const LIMITS: u32 = 9;
-
-/// Has the next number of producers.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ProducerKeyWire {
-    #[prost(string, tag = "1")]
-    pub(super) scope: String,
-    #[prost(bytes = "vec", tag = "2")]
-    pub(super) producer_id: Vec<u8>,
-}
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct LandingWire {
@@ -172,17 +165,6 @@ pub(super) struct LandingWire {
     /// Places, ascending.
     #[prost(uint32, repeated, tag = "5")]
     pub(super) refused: Vec<u32>,
-}
-
-/// Has the next number of backfills.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct BackfillKeyWire {
-    #[prost(string, tag = "1")]
-    pub(super) scope: String,
-    #[prost(string, tag = "2")]
-    pub(super) name: String,
-    #[prost(bytes = "vec", tag = "3")]
-    pub(super) content_digest: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]

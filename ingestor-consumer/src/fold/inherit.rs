@@ -11,8 +11,9 @@ use super::{Fold, ids, state::State, wire::StateError};
 
 impl Fold {
     /// The fold at the first record of a partition, behind a whole generation: `ended` are the last
-    /// manifest and the stored states of each of its partitions, as for [`Fold::resume`]. It is then given the runs of its ids (and of the
-    /// generations before it) that may be this partition's, oldest first, as [`run_of`] gives them.
+    /// manifest and the stored states of each of its partitions, as for [`Fold::resume`]. It is then given
+    /// the runs of its ids (and of the generations before it) that may be this partition's, oldest first,
+    /// as [`run_of`] gives them.
     ///
     /// Log time goes on from the greatest that was reached, so that what was forgotten stays too
     /// late to count again.

@@ -68,12 +68,13 @@ pub fn run(globals: &Globals, DoctorArgs {}: DoctorArgs) -> Result<Exit, Failure
         holdings.extend(stored.holdings.iter().map(|holding| row("store.db", holding)));
     }
     let document = json!({ "holdings": holdings, "advice": advice });
-    let said =
-        if advice.is_empty() { vec!["nothing to change".to_owned()] } else { advice.clone() };
     let answer = Answer::list(document, "holdings", &COLUMNS);
-    let answer = said.into_iter().fold(answer, Answer::note);
+    let (answer, exit) = match advice.is_empty() {
+        true => (answer.note("nothing to change"), Exit::Success),
+        false => (advice.into_iter().fold(answer, Answer::note), Exit::CheckFailed),
+    };
     Printer::new(globals.output).print(&answer)?;
-    Ok(if advice.is_empty() { Exit::Success } else { Exit::CheckFailed })
+    Ok(exit)
 }
 
 fn directory_of_log(loaded: &Loaded) -> Option<PathBuf> {

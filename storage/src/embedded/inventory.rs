@@ -4,17 +4,13 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use domain::{
-    Epoch, LogId, Timestamp,
-    blocks::BlockMap,
-    epochs::{Journal, LogEvent},
-};
+use domain::{Epoch, LogId, Partition, Timestamp, generation::Generation, store::StoreError};
 use rusqlite::Connection;
 
 use super::{
     error::OpenError,
-    file::{DatabaseFile, FileKind},
-    log, store,
+    file::{DatabaseFile, FileKind, check_identity},
+    generation, log, store,
 };
 
 /// What is kept of one kind.
@@ -82,11 +78,16 @@ pub fn of_log(directory: &Path) -> Result<Vec<Holding>, OpenError> {
 /// When the file is not there or not a store of this version.
 pub fn of_store(directory: &Path) -> Result<StoreInventory, OpenError> {
     let file = File::open(directory, &store::KIND)?;
-    let (map, journal) = (file.ask(block_map)?, file.ask(journal)?);
+    let damaged = |error: StoreError| {
+        let path = file.file.path().to_owned();
+        OpenError::Damaged { path, message: error.to_string() }
+    };
+    let (map, journal) = store::map_and_journal(&file.connection).map_err(damaged)?;
     let mut holdings = file.holdings(&STORE, OTHERS)?;
     let windows = map.epochs().flat_map(|(_, _, blocks)| &blocks.blocks);
     holdings[1].oldest = windows.filter_map(|block| block.windows).map(|(least, _)| least).min();
-    let logs: Vec<LogId> = file.ask(logs)?;
+    let logs: Vec<LogId> =
+        file.ask(generation::all)?.iter().map(|generation| generation.log_id).collect();
     let unused = logs.iter().flat_map(|log_id| {
         let history = journal.log(*log_id);
         let opened = history.all_opened().map(|opened| opened.epoch);
@@ -107,7 +108,7 @@ impl File {
     fn open(directory: &Path, kind: &FileKind) -> Result<Self, OpenError> {
         let file = DatabaseFile::existing(directory, kind)?;
         let connection = file.reader().map_err(|error| OpenError::sqlite(file.path(), &error))?;
-        super::file::check_identity(&connection, file.path(), kind)?;
+        check_identity(&connection, file.path(), kind)?;
         Ok(Self { connection, file })
     }
 
@@ -169,14 +170,13 @@ fn unsigned(number: i64) -> u64 {
 
 /// Of the first record of each partition the one that was appended first.
 fn oldest_record(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
-    let partitions: u16 =
-        connection.query_row("SELECT partitions FROM generation", [], |row| row.get(0))?;
+    let generation = generation::newest(connection)?;
     let mut first = connection.prepare(
         "SELECT appended_at FROM record WHERE place >= ?1 AND place < ?2 ORDER BY place LIMIT 1",
     )?;
     let mut oldest = None::<i64>;
-    for partition in 0..i64::from(partitions) {
-        let places = [partition << log::OFFSET_BITS, (partition + 1) << log::OFFSET_BITS];
+    for partition in generation.iter().flat_map(Generation::partitions) {
+        let places = [partition, Partition(partition.0 + 1)].map(|of| log::place(of, 0));
         let mut rows = first.query(places)?;
         while let Some(row) = rows.next()? {
             let at: i64 = row.get(0)?;
@@ -184,30 +184,4 @@ fn oldest_record(connection: &Connection) -> rusqlite::Result<Option<Timestamp>>
         }
     }
     Ok(oldest.and_then(Timestamp::from_micros))
-}
-
-fn logs(connection: &Connection) -> rusqlite::Result<Vec<LogId>> {
-    let mut statement = connection.prepare("SELECT log_id FROM generation ORDER BY sequence")?;
-    let found = statement.query_map([], |row| Ok(LogId(row.get(0)?)))?;
-    found.collect()
-}
-
-fn journal(connection: &Connection) -> rusqlite::Result<Journal> {
-    let mut statement = connection.prepare("SELECT event FROM log_event ORDER BY sequence")?;
-    let found = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
-    let events: Vec<Vec<u8>> = found.collect::<rusqlite::Result<_>>()?;
-    let events = events.iter().map(|event| LogEvent::decode(event).map_err(undecodable));
-    Ok(Journal::of(events.collect::<rusqlite::Result<Vec<_>>>()?))
-}
-
-fn block_map(connection: &Connection) -> rusqlite::Result<BlockMap> {
-    let mut statement = connection.prepare("SELECT version, map FROM block_map")?;
-    let mut rows = statement.query([])?;
-    let Some(row) = rows.next()? else { return Ok(BlockMap::default()) };
-    let map: Vec<u8> = row.get(1)?;
-    BlockMap::decode(unsigned(row.get(0)?), &map).map_err(undecodable)
-}
-
-fn undecodable(error: domain::codec::CodecError) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(error))
 }

@@ -42,7 +42,7 @@ use super::{
 use crate::{answers::no_partition, identity};
 
 /// Bits of a place that are the offset; the partition stands above them.
-pub(super) const OFFSET_BITS: u32 = 48;
+const OFFSET_BITS: u32 = 48;
 /// No partition reaches this many records: at a million a second it takes nine years.
 const OFFSETS_MAX: u64 = 1 << OFFSET_BITS;
 
@@ -307,7 +307,7 @@ fn open_generation(
 }
 
 /// The primary key of a record.
-fn place(partition: Partition, offset: u64) -> i64 {
+pub(super) fn place(partition: Partition, offset: u64) -> i64 {
     // At most 1,024 partitions, so 58 bits.
     (i64::from(partition.0) << OFFSET_BITS) | offset.cast_signed()
 }

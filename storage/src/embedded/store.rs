@@ -29,7 +29,7 @@ use domain::{
     BlockStore, DeadLetterGroup, DeadLetterKey, Epoch, LogId, Manifest, Offset, RowKey, SegmentId,
     Tenant, UsageRow, UsageStore,
     blocks::{BlockManifest, BlockMap, BlockNumber, Page},
-    epochs::LogEvent,
+    epochs::{Journal, LogEvent},
     generation::Generation,
     segment::Progress,
     store::{DeadLetterFilter, Flush, PartitionKey, StoreError, UsageFilter},
@@ -410,6 +410,11 @@ impl BlockStore for EmbeddedUsageStore {
     async fn delete_run(&self, segment: SegmentId) -> Result<(), StoreError> {
         self.store.write(move |connection| retention::delete_run(connection, segment)).await
     }
+}
+
+/// Which blocks there are, and what the journal says, for who only reads the file.
+pub(super) fn map_and_journal(connection: &Connection) -> Result<(BlockMap, Journal), StoreError> {
+    Ok((blocks::map(connection)?, Journal::of(journal::all(connection)?)))
 }
 
 #[cfg(test)]
